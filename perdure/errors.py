@@ -1,0 +1,247 @@
+"""The whole family of errors. Each has a stable `code`, and a message that says what was expected, what was found
+and what to do next.
+
+    PerdureError
+    ├── DefinitionError              a workflow, activity, option or engine that is put together wrongly
+    ├── UnknownName                  no workflow, activity or run of that name here
+    │   ├── UnknownWorkflow
+    │   ├── UnknownActivity
+    │   └── RunNotFound
+    ├── InvalidArguments             arguments that do not fit the signature (also a TypeError)
+    ├── PayloadError                 a value that cannot become bytes, or bytes that cannot become a value
+    │   ├── PayloadTooLarge
+    │   ├── PayloadNotEncodable
+    │   └── PayloadNotDecodable
+    ├── RunExists                    the id belongs to a run of another workflow or other input
+    ├── RunClosed                    the run has ended and can take no more messages
+    ├── RunDidNotComplete            what `result()` raises for a run without a result
+    │   ├── RunFailed                (its cause is the failure)
+    │   ├── RunCancelled
+    │   ├── RunTerminated
+    │   └── RunBlocked               waits for mended code or an operator; not an end
+    ├── ActivityFailed               raised where a workflow awaits an activity (its cause is the failure)
+    │   └── ActivityTimedOut
+    ├── RemoteError                  an exception that was data in between: type, message, traceback, cause
+    ├── NonRetryable                 raise it in an activity: no further attempt
+    ├── RetryAfter                   raise it in an activity: the next attempt not before so long
+    ├── AttemptLost                  the process that ran an attempt is gone
+    ├── NotDeterministic             a call that workflow code must not make (bug)
+    ├── StoreError                   the database refuses
+    │   ├── StoreUnreachable
+    │   ├── StoreCorrupt
+    │   ├── StoreReadOnly
+    │   ├── StoreFull
+    │   └── SchemaTooNew
+    ├── EngineNotRunning             closed, not yet entered, stopped by a fault, or no engine owns the database
+    └── WaitedTooLong                a `timeout` of the caller's own ran out (also a TimeoutError)
+"""
+
+from typing import ClassVar
+
+
+class PerdureError(Exception):
+    """Base of all errors Perdure raises."""
+
+    code: ClassVar[str] = "perdure"
+
+
+class DefinitionError(PerdureError):
+    code = "definition"
+
+
+class UnknownName(PerdureError):
+    code = "unknown-name"
+
+
+class UnknownWorkflow(UnknownName):
+    code = "unknown-workflow"
+
+
+class UnknownActivity(UnknownName):
+    code = "unknown-activity"
+
+
+class RunNotFound(UnknownName):
+    code = "run-not-found"
+
+
+class InvalidArguments(PerdureError, TypeError):
+    code = "invalid-arguments"
+
+
+class PayloadError(PerdureError):
+    code = "payload"
+
+
+class PayloadTooLarge(PayloadError):
+    code = "payload-too-large"
+
+
+class PayloadNotEncodable(PayloadError, TypeError):
+    code = "payload-not-encodable"
+
+
+class PayloadNotDecodable(PayloadError):
+    code = "payload-not-decodable"
+
+
+class RunExists(PerdureError):
+    code = "run-exists"
+
+
+class RunClosed(PerdureError):
+    code = "run-closed"
+
+
+class RunDidNotComplete(PerdureError):
+    """`id` is the run's; the cause, if any, is what ended it."""
+
+    code = "run-did-not-complete"
+
+    def __init__(self, message: str, id: str = "") -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class RunFailed(RunDidNotComplete):
+    code = "run-failed"
+
+
+class RunCancelled(RunDidNotComplete):
+    code = "run-cancelled"
+
+
+class RunTerminated(RunDidNotComplete):
+    code = "run-terminated"
+
+
+class RunBlocked(RunDidNotComplete):
+    code = "run-blocked"
+
+
+class RemoteError(PerdureError):
+    """An exception that crossed a process or the store as data.
+
+    `type` is its class name, `remote_traceback` the formatted traceback where it was raised; `__cause__` goes on.
+    """
+
+    code = "remote"
+
+    def __init__(self, type: str, message: str, remote_traceback: str = "") -> None:
+        super().__init__(f"{type.rpartition('.')[2]}: {message}" if message else type.rpartition(".")[2])
+        self.type = type
+        self.message = message
+        self.remote_traceback = remote_traceback
+
+
+class ActivityFailed(PerdureError):
+    """An activity has failed for good. `type` and `message` are those of the exception its last attempt raised.
+
+    `activity` is its name, `attempts` how many were made; `__cause__` is the RemoteError with the traceback.
+    """
+
+    code = "activity-failed"
+
+    def __init__(self, activity: str, attempts: int, type: str, message: str) -> None:
+        name = type.rpartition(".")[2]
+        tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        super().__init__(f"activity {activity} failed after {tries}: {name}: {message}")
+        self.activity = activity
+        self.attempts = attempts
+        self.type = type
+        self.message = message
+
+    def is_a(self, exception: type[BaseException]) -> bool:
+        """Whether the activity raised exactly this class (compared by name: the exception itself was data)."""
+        full = f"{exception.__module__}.{exception.__qualname__}"
+        return self.type in (full, exception.__qualname__)
+
+
+class ActivityTimedOut(ActivityFailed):
+    code = "activity-timed-out"
+
+
+class NonRetryable(PerdureError):
+    """Raised in an activity: this failure is final, whatever the retry policy says."""
+
+    code = "non-retryable"
+
+
+class RetryAfter(PerdureError):
+    """Raised in an activity: try again, but not before `seconds` (or a text like "5m") have passed."""
+
+    code = "retry-after"
+
+    def __init__(self, delay: "float | str", message: str = "") -> None:
+        super().__init__(message or f"retry after {delay}")
+        self.delay = delay
+
+
+class AttemptLost(PerdureError):
+    code = "attempt-lost"
+
+
+class NotDeterministic(PerdureError):
+    code = "not-deterministic"
+
+
+class StoreError(PerdureError):
+    code = "store"
+
+
+class StoreUnreachable(StoreError):
+    code = "store-unreachable"
+
+
+class StoreCorrupt(StoreError):
+    code = "store-corrupt"
+
+
+class StoreReadOnly(StoreError):
+    code = "store-read-only"
+
+
+class StoreFull(StoreError):
+    code = "store-full"
+
+
+class SchemaTooNew(StoreError):
+    code = "schema-too-new"
+
+
+class EngineNotRunning(PerdureError):
+    code = "engine-not-running"
+
+
+class WaitedTooLong(PerdureError, TimeoutError):
+    code = "waited-too-long"
+
+
+BUGS: tuple[type[BaseException], ...] = (
+    NameError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    SyntaxError,
+    NotImplementedError,
+    RecursionError,
+    AssertionError,
+    NotDeterministic,
+    PayloadNotDecodable,
+    PayloadNotEncodable,
+    PayloadTooLarge,
+    UnknownActivity,
+    DefinitionError,
+)
+"""Exceptions that mean "the code is wrong": they block a run and hold an attempt (design, promise 7).
+
+UnboundLocalError is a NameError, IndentationError a SyntaxError, ModuleNotFoundError an ImportError. KeyError,
+ValueError and IndexError are not here: data cause them as often as code does.
+"""
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether the exception means that the code is wrong; of a group, whether every leaf does."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_bug(leaf) for leaf in error.exceptions)
+    return isinstance(error, BUGS)

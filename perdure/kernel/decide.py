@@ -1,0 +1,293 @@
+"""What a message or a command makes of a run: the events. The only place that refuses.
+
+`decide` is pure: the time, the member that was granted a slot and the build of the code come in as values.
+Messages that may cause several delivered events (Wake, Takeover) are decided again and again until nothing is left,
+so that a program sees each event before the next one is decided.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from perdure.kernel import commands as cmd
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.kernel.limits import PENDING_COMMANDS, STRIKES
+from perdure.kernel.policy import delay_ns, exhausted
+from perdure.kernel.run import LOST, Run, Step
+
+_NOTHING: tuple[ev.Event, ...] = ()
+_NO_LOGS = ev.Logs()
+
+
+class Refused(Exception):
+    """The message does not fit the run's state. `code` is "run-closed" or "too-many-commands"."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def must_wait(run: Run, message: msg.Message) -> bool:
+    """Whether the message has to stay in the mailbox: the run is blocked and its program would have to see it."""
+    return run.block is not None and type(message) in _FOR_THE_PROGRAM
+
+
+_FOR_THE_PROGRAM = frozenset({msg.AttemptEnded, msg.Cancel, msg.Wake, msg.Takeover, msg.GrantSlot})
+REPEATED = frozenset({msg.Wake, msg.Takeover})
+"""Messages to be decided again until they have nothing left to say."""
+
+
+def decide(run: Run, message: msg.Message, now: int) -> tuple[ev.Event, ...] | list[ev.Event]:
+    """The events a message causes, up to and including the first one the program must see.
+
+    Raises:
+        Refused: the message cannot be taken by a run in this state.
+    """
+    return _MESSAGES[type(message)](run, message, now)
+
+
+def decide_command(run: Run, command: cmd.Command, now: int, claimed_by: int = 0) -> ev.HistoryEvent:
+    """The event that records a command. `claimed_by` is the member granted a slot for a scheduled activity, or 0.
+
+    Raises:
+        Refused: the run has too many unresolved commands.
+    """
+    return _COMMANDS[type(command)](run, command, now, claimed_by)
+
+
+def _start(run: Run, message: msg.Start, now: int) -> tuple[ev.Event, ...]:
+    if run.seq:
+        return _NOTHING
+    return (
+        ev.RunStarted(
+            at=now, workflow=message.workflow, input=message.input, run_id=message.run_id, build=message.build
+        ),
+    )
+
+
+def _attempt_ended(run: Run, message: msg.AttemptEnded, now: int) -> tuple[ev.Event, ...]:
+    step = run.pending.get(message.id)
+    if step is None or step.attempt != message.attempt or step.member != message.member:
+        return _NOTHING
+    if message.failure is not None:
+        return _attempt_failed(step, message, message.failure, now)
+    assert message.result is not None
+    completed = ev.ActivityCompleted(
+        now, message.id, message.result, message.started_at, message.attempt, message.member
+    )
+    if not step.rows and message.logs is None:
+        return (completed,)
+    kept = ev.AttemptSucceeded(
+        now, message.id, message.attempt, message.member, message.started_at, message.logs or _NO_LOGS
+    )
+    return (kept, completed)
+
+
+def _attempt_failed(
+    step: Step, message: msg.AttemptEnded, failure: ev.Failure, now: int
+) -> tuple[ev.Event, ...]:
+    held = failure.is_bug and step.retry.bugs == "hold"
+    final = None if held else _final_reason(step, failure, message.timed_out)
+    retry_at = None if held or final else now + _delay_ns(step, failure)
+    failed = ev.AttemptFailed(
+        at=now,
+        id=message.id,
+        attempt=message.attempt,
+        member=message.member,
+        started_at=message.started_at,
+        failure=failure,
+        logs=message.logs or _NO_LOGS,
+        retry_at=retry_at,
+        held=held,
+        build=message.build,
+    )
+    if final is None:
+        return (failed,)
+    return (
+        failed,
+        ev.ActivityFailed(
+            now, message.id, failure, message.started_at, message.attempt, message.member, final
+        ),
+    )
+
+
+def _final_reason(step: Step, failure: ev.Failure, timed_out: bool) -> str | None:
+    if failure.is_bug and step.retry.bugs == "fail":
+        return "failed"
+    if failure.non_retryable or _named(failure.type, step.retry.non_retryable):
+        return "failed"
+    if exhausted(step.retry, step.counted + 1):
+        return "timeout" if timed_out else "exhausted"
+    return None
+
+
+def _named(type_name: str, names: tuple[str, ...]) -> bool:
+    """Whether a class is listed, by its full or its bare name."""
+    return bool(names) and (type_name in names or type_name.rpartition(".")[2] in names)
+
+
+def _delay_ns(step: Step, failure: ev.Failure) -> int:
+    if failure.retry_after_ns is not None:
+        return failure.retry_after_ns
+    if failure.code == LOST and step.losses == 0:
+        return 0  # the process died, probably not through this step; if it dies again, the policy slows it down
+    return delay_ns(step.retry, step.counted + 1, step.id)
+
+
+def _cancel(run: Run, message: msg.Cancel, now: int) -> tuple[ev.Event, ...]:
+    _refuse_closed(run)
+    return _NOTHING if run.cancel_requested else (ev.CancelRequested(now, message.reason),)
+
+
+def _terminate(run: Run, message: msg.Terminate, now: int) -> tuple[ev.Event, ...]:
+    _refuse_closed(run)
+    return (ev.RunTerminated(now, message.reason),)
+
+
+def _retry(run: Run, message: msg.Retry, now: int) -> list[ev.Event]:
+    _refuse_closed(run)
+    events: list[ev.Event] = [ev.RunReleased(now)] if run.block is not None else []
+    for step in run.pending.values():
+        if step.held is not None or step.retry_at is not None:
+            events.append(ev.AttemptReleased(now, step.id, step.attempt))
+    return events
+
+
+def _new_build(run: Run, message: msg.NewBuild, now: int) -> list[ev.Event]:
+    events: list[ev.Event] = []
+    if run.block is not None and run.block.kind != "quarantined" and run.block.build != message.build:
+        events.append(ev.RunReleased(now))
+    for step in run.pending.values():
+        if step.held is not None and step.held != message.build:
+            events.append(ev.AttemptReleased(now, step.id, step.attempt))
+    return events
+
+
+def _wake(run: Run, message: msg.Wake, now: int) -> list[ev.Event]:
+    """Due timers in order of their time; retries that are due in between only want a slot."""
+    events: list[ev.Event] = []
+    released: set[str] = set()
+    for at, id in _due(run, now):
+        if run.timers.get(id) == at:
+            events.append(ev.TimerFired(now, id))
+            break
+        if id not in released:
+            released.add(id)
+            events.append(ev.AttemptReleased(now, id, run.pending[id].attempt))
+    return events
+
+
+def _due(run: Run, now: int) -> list[tuple[int, str]]:
+    """Live deadlines up to now, earliest first; only as many as end with the first timer."""
+    at = run.wake_at()
+    if at is None or at > now:
+        return []
+    if run.deadlines[0][1] in run.timers and run.timers[run.deadlines[0][1]] == at:
+        return [run.deadlines[0]]
+    live = [(at, id) for id, at in run.timers.items() if at <= now]
+    live += [(s.retry_at, s.id) for s in run.pending.values() if s.retry_at is not None and s.retry_at <= now]
+    return sorted(live)
+
+
+def _grant(run: Run, message: msg.GrantSlot, now: int) -> tuple[ev.Event, ...]:
+    step = run.pending.get(message.id)
+    if step is None or not step.wants_slot:
+        return _NOTHING
+    return (ev.AttemptStarted(now, message.id, step.attempt + 1, message.member),)
+
+
+def _takeover(run: Run, message: msg.Takeover, now: int) -> list[ev.Event]:
+    events: list[ev.Event] = []
+    for step in run.pending.values():
+        if step.member in (0, message.member):
+            continue
+        lost = msg.AttemptEnded(step.id, step.attempt, step.member, step.scheduled_at, failure=_LOST_FAILURE)
+        decided = _attempt_failed(step, lost, _LOST_FAILURE, now)
+        events.extend(decided)
+        if len(decided) > 1:
+            break
+    return events
+
+
+_LOST_FAILURE = ev.Failure(
+    type="perdure.errors.AttemptLost",
+    message="the process that ran this attempt is gone; whether the step took effect is unknown",
+    code=LOST,
+)
+
+
+def _block(run: Run, message: msg.BlockRun, now: int) -> tuple[ev.Event, ...]:
+    return (ev.RunBlocked(now, message.block),) if run.is_open else _NOTHING
+
+
+def _strike(run: Run, message: msg.Strike, now: int) -> list[ev.Event]:
+    if not run.is_open:
+        return []
+    events: list[ev.Event] = [ev.RunStruck(now)]
+    if run.strikes + 1 >= STRIKES:
+        events.append(ev.RunBlocked(now, _quarantine(run, message.build, now)))
+    return events
+
+
+def _quarantine(run: Run, build: str, now: int) -> ev.Block:
+    return ev.Block(
+        kind="quarantined",
+        build=build,
+        message=f"the process died {run.strikes + 1} times while this run was in its turn",
+        hint=f"mend the workflow, then: perdure retry {run.id}",
+        at=now,
+        open_tail=run.open_tail,
+    )
+
+
+def _refuse_closed(run: Run) -> None:
+    if not run.is_open:
+        raise Refused("run-closed", f"run {run.id!r} is {run.status.name.lower()} already")
+
+
+def _schedule_activity(run: Run, command: cmd.ScheduleActivity, now: int, claimed_by: int) -> ev.HistoryEvent:
+    _refuse_flood(run)
+    return ev.ActivityScheduled(
+        now, command.id, command.name, command.input, command.timeout_ns, command.retry, claimed_by
+    )
+
+
+def _start_timer(run: Run, command: cmd.StartTimer, now: int, claimed_by: int) -> ev.HistoryEvent:
+    _refuse_flood(run)
+    return ev.TimerStarted(now, command.id, now + max(command.duration_ns, 0))
+
+
+def _refuse_flood(run: Run) -> None:
+    if len(run.pending) + len(run.timers) >= PENDING_COMMANDS:
+        raise Refused(
+            "too-many-commands",
+            f"the run has {PENDING_COMMANDS:,} unresolved steps and timers, which is the limit; "
+            "await some of them before scheduling more",
+        )
+
+
+_MESSAGES: dict[type, Callable[[Run, Any, int], tuple[ev.Event, ...] | list[ev.Event]]] = {
+    msg.Start: _start,
+    msg.AttemptEnded: _attempt_ended,
+    msg.Cancel: _cancel,
+    msg.Terminate: _terminate,
+    msg.Retry: _retry,
+    msg.NewBuild: _new_build,
+    msg.Wake: _wake,
+    msg.GrantSlot: _grant,
+    msg.Takeover: _takeover,
+    msg.BlockRun: _block,
+    msg.Strike: _strike,
+}
+
+_COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
+    cmd.ScheduleActivity: _schedule_activity,
+    cmd.CancelActivity: lambda run, c, now, _: ev.ActivityCancelled(now, c.id),
+    cmd.StartTimer: _start_timer,
+    cmd.CancelTimer: lambda run, c, now, _: ev.TimerCancelled(now, c.id),
+    cmd.RecordSideEffect: lambda run, c, now, _: ev.SideEffectRecorded(now, c.id, c.value),
+    cmd.MarkPatch: lambda run, c, now, _: ev.PatchMarked(now, c.id, c.patch),
+    cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),
+    cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure),
+    cmd.EndCancelled: lambda run, c, now, _: ev.RunCancelled(now, c.reason),
+}

@@ -1,0 +1,302 @@
+"""What happened to a run.
+
+Each event is a small immutable struct with a stable integer tag (never reused) and `at`, the time it was
+decided, in nanoseconds since the epoch. Fields are encoded by position: new ones go to the end, with a default.
+
+    history event        shown to the program?   caused by
+    RunStarted           yes                     Start
+    ActivityScheduled    no, matched             ScheduleActivity
+    ActivityCompleted    yes                     AttemptEnded with a result
+    ActivityFailed       yes                     AttemptEnded with a failure the policy does not retry
+    ActivityCancelled    no, matched             CancelActivity
+    TimerStarted         no, matched             StartTimer
+    TimerFired           yes                     Wake
+    TimerCancelled       no, matched             CancelTimer
+    SideEffectRecorded   no, looked up           RecordSideEffect
+    PatchMarked          no, looked up           MarkPatch
+    CancelRequested      yes                     Cancel
+    RunCompleted         no, matched             CompleteRun
+    RunFailed            no, matched             FailRun
+    RunCancelled         no, matched             EndCancelled
+    RunTerminated        no                      Terminate
+
+    status event         projected into          caused by
+    AttemptStarted       attempts                a slot granted later than the schedule, a retry that is due
+    AttemptSucceeded     attempts                AttemptEnded that has logs or an earlier row
+    AttemptFailed        attempts                AttemptEnded with a failure, Takeover (the attempt is lost)
+    AttemptReleased      attempts                Retry, or new code: a held or waiting attempt is due now
+    RunBlocked           run row                 Block
+    RunReleased          run row                 Retry, or new code
+    RunReacted           run row                 a released run whose answer is recorded at last
+    RunStruck            run row                 Strike
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from perdure.kernel.policy import RetryPolicy
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A value as bytes, opaque to the kernel.
+
+    `encoding` "" is JSON; others are names a codec or a foreign SDK chose, with their own `meta`.
+    `ref` true means `data` is the SHA-256 digest of bytes that sleep in the store's table of blobs.
+    """
+
+    data: bytes
+    encoding: str = ""
+    ref: bool = False
+    meta: dict[str, bytes] | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """An exception as data: enough to show it, to decide on it and to raise its like; never a pickle.
+
+    `type` is the exception's class name (`module.qualname` unless builtin). `traceback` is formatted text.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    cause: "Failure | None" = None
+    non_retryable: bool = False
+    is_bug: bool = False
+    retry_after_ns: int | None = None
+    code: str = ""
+    leaves: tuple["Failure", ...] = ()
+
+
+class LogRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One `logging` record of an attempt: time in nanoseconds, level number, logger and text."""
+
+    at: int
+    level: int
+    logger: str
+    text: str
+
+
+class Logs(msgspec.Struct, frozen=True, array_like=True):
+    """Log records of an attempt; `dropped` counts those beyond the bound."""
+
+    records: tuple[LogRecord, ...] = ()
+    dropped: int = 0
+
+
+class RunStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+    at: int
+    workflow: str
+    input: Payload
+    run_id: bytes
+    build: str
+
+
+class ActivityScheduled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
+    """`claimed_by` is the member that was granted a slot for attempt 1 in the same transaction, or 0."""
+
+    at: int
+    id: str
+    name: str
+    input: Payload
+    timeout_ns: int | None = None
+    retry: RetryPolicy | None = None
+    claimed_by: int = 0
+
+
+class ActivityCompleted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
+    at: int
+    id: str
+    result: Payload
+    started_at: int
+    attempt: int = 1
+    member: int = 0
+
+
+class ActivityFailed(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """`reason`: "failed" (non-retryable), "exhausted" (the policy is used up) or "timeout" of the last attempt."""
+
+    at: int
+    id: str
+    failure: Failure
+    started_at: int
+    attempt: int = 1
+    member: int = 0
+    reason: str = "failed"
+
+
+class ActivityCancelled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
+    at: int
+    id: str
+
+
+class TimerStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
+    at: int
+    id: str
+    due_at: int
+
+
+class TimerFired(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
+    at: int
+    id: str
+
+
+class TimerCancelled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
+    at: int
+    id: str
+
+
+class SideEffectRecorded(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
+    at: int
+    id: str
+    value: Payload
+
+
+class PatchMarked(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
+    at: int
+    id: str
+    patch: str
+
+
+class CancelRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
+    at: int
+    reason: str = ""
+
+
+class RunCompleted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
+    at: int
+    result: Payload
+
+
+class RunFailed(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    at: int
+    failure: Failure
+
+
+class RunCancelled(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    at: int
+    reason: str = ""
+
+
+class RunTerminated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
+    at: int
+    reason: str = ""
+
+
+class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
+    at: int
+    id: str
+    attempt: int
+    member: int
+
+
+class AttemptSucceeded(msgspec.Struct, frozen=True):
+    at: int
+    id: str
+    attempt: int
+    member: int
+    started_at: int
+    logs: Logs
+
+
+class AttemptFailed(msgspec.Struct, frozen=True):
+    """`retry_at` None with `held` false: the activity has failed for good (ActivityFailed follows)."""
+
+    at: int
+    id: str
+    attempt: int
+    member: int
+    started_at: int
+    failure: Failure
+    logs: Logs
+    retry_at: int | None = None
+    held: bool = False
+    build: str = ""
+
+
+class AttemptReleased(msgspec.Struct, frozen=True, gc=False):
+    at: int
+    id: str
+    attempt: int
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True):
+    """Why a run cannot go on with the code at hand, in words a person can act on.
+
+    `kind`: "bug", "divergence", "stuck" (the watchdog interrupted it), "undecodable", "unknown-activity",
+    "refused" (the store would not take its turn), "quarantined". `recorded`, `produced` and `source` (file:line)
+    are set for a divergence; `hint` is the next step. `open_tail`: the history's last delivered event stands there
+    without the program's answer, which was discarded.
+    """
+
+    kind: str
+    build: str
+    message: str
+    hint: str = ""
+    failure: Failure | None = None
+    recorded: str = ""
+    produced: str = ""
+    source: str = ""
+    at: int = 0
+    open_tail: bool = False
+
+
+class RunBlocked(msgspec.Struct, frozen=True):
+    at: int
+    block: Block
+
+
+class RunReleased(msgspec.Struct, frozen=True, gc=False):
+    at: int
+
+
+class RunReacted(msgspec.Struct, frozen=True, gc=False):
+    """The program's answer to the event it was blocked at is recorded now."""
+
+    at: int
+
+
+class RunStruck(msgspec.Struct, frozen=True, gc=False):
+    at: int
+
+
+HistoryEvent: TypeAlias = (
+    RunStarted
+    | ActivityScheduled
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityCancelled
+    | TimerStarted
+    | TimerFired
+    | TimerCancelled
+    | SideEffectRecorded
+    | PatchMarked
+    | CancelRequested
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+    | RunTerminated
+)
+StatusEvent: TypeAlias = (
+    AttemptStarted | AttemptSucceeded | AttemptFailed | AttemptReleased | RunBlocked | RunReleased | RunReacted | RunStruck
+)
+Event: TypeAlias = HistoryEvent | StatusEvent
+
+DELIVERED: frozenset[type] = frozenset(
+    {RunStarted, ActivityCompleted, ActivityFailed, TimerFired, CancelRequested}
+)
+"""Events a program is shown."""
+
+MATCHED: frozenset[type] = frozenset(
+    {ActivityScheduled, ActivityCancelled, TimerStarted, TimerCancelled, SideEffectRecorded, PatchMarked}
+    | {RunCompleted, RunFailed, RunCancelled}
+)
+"""Events that record a command; on replay the program must issue the same."""
+
+TERMINAL: frozenset[type] = frozenset({RunCompleted, RunFailed, RunCancelled, RunTerminated})
+
+STATUS: frozenset[type] = frozenset(
+    {AttemptStarted, AttemptSucceeded, AttemptFailed, AttemptReleased}
+    | {RunBlocked, RunReleased, RunReacted, RunStruck}
+)
+"""Events that are projected but not kept in the history."""

@@ -1,0 +1,32 @@
+"""Every bound of the engine by name (design, promise 9). Sizes in bytes, text in characters."""
+
+PAYLOAD_INLINE_BYTES = 64 * 1024
+"""A payload above this moves to the content-addressed table by itself."""
+
+PAYLOAD_MAX_BYTES = 16 * 1024 * 1024
+"""Default of the configurable bound above which a payload is refused."""
+
+ATTEMPTS_FIRST = 3
+ATTEMPTS_LAST = 20
+"""Attempts of a step kept whole: the first 3 and the last 20; the count is always exact."""
+
+ATTEMPT_LOG_RECORDS = 200
+ATTEMPT_LOG_BYTES = 64 * 1024
+"""Log records kept with one attempt; later ones are counted, not kept."""
+
+ID_CHARS = 200
+"""Longest run id; shorter ones keep indexes small."""
+
+FAILURE_MESSAGE_CHARS = 4_000
+TRACEBACK_CHARS = 16_000
+FAILURE_CAUSES = 10
+"""Of an exception: its message, its formatted traceback, and how many causes are kept."""
+
+NOTE_CHARS = 200
+"""The one line a list shows for a run: what it does now, or how it ended."""
+
+STRIKES = 3
+"""A run that was in its turn when the process died this many times is quarantined."""
+
+PENDING_COMMANDS = 200_000
+"""Unresolved steps and timers of one run; a program asking for more is blocked."""

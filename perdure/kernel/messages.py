@@ -1,0 +1,82 @@
+"""What arrives in a run's mailbox. Those with a tag can sleep in the store as mail; the rest never leave the process."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from perdure.kernel.events import Block, Failure, Logs, Payload
+
+
+class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+    """Begin the run. `refuse_by_reply` false: bad input fails the run instead of answering a waiting client."""
+
+    workflow: str
+    input: Payload
+    run_id: bytes
+    build: str = ""
+    refuse_by_reply: bool = False
+
+
+class AttemptEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """An attempt came to its end: `result`, or `failure`. `timed_out`: the engine ended it, not the code."""
+
+    id: str
+    attempt: int
+    member: int
+    started_at: int
+    result: Payload | None = None
+    failure: Failure | None = None
+    logs: Logs | None = None
+    timed_out: bool = False
+    build: str = ""
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
+    reason: str = ""
+
+
+class Terminate(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
+    reason: str = ""
+
+
+class Retry(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
+    """An operator's wish: release the block, start held and waiting attempts now."""
+
+
+class Wake(msgspec.Struct, frozen=True, gc=False):
+    """The clock has passed `wake_at`: fire the next timer that is due. Repeated until nothing is due."""
+
+
+class GrantSlot(msgspec.Struct, frozen=True, gc=False):
+    """A slot is free for the step's next attempt, at `member`."""
+
+    id: str
+    member: int
+
+
+class Takeover(msgspec.Struct, frozen=True, gc=False):
+    """A new owner: attempts claimed by any member but `member` are lost."""
+
+    member: int
+
+
+class BlockRun(msgspec.Struct, frozen=True):
+    """The runtime found that the program cannot go on with this build."""
+
+    block: Block
+
+
+class Strike(msgspec.Struct, frozen=True, gc=False):
+    """The process died while the run was in its turn."""
+
+    build: str
+
+
+class NewBuild(msgspec.Struct, frozen=True, gc=False):
+    """Other code is at hand: release a block or held attempts that belong to another build."""
+
+    build: str
+
+
+Mail: TypeAlias = Start | AttemptEnded | Cancel | Terminate | Retry
+Message: TypeAlias = Mail | Wake | GrantSlot | Takeover | BlockRun | Strike | NewBuild

@@ -1,0 +1,229 @@
+"""The one interface between the kernel and whatever decides for a run.
+
+A program is shown each delivered event once, in the order of the history, and answers with the commands it
+issued meanwhile. The kernel does not know what stands behind it: a coroutine, a document, a graph.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from perdure.kernel.commands import (
+    CancelActivity,
+    CancelTimer,
+    Command,
+    CompleteRun,
+    EndCancelled,
+    FailRun,
+    MarkPatch,
+    RecordSideEffect,
+    ScheduleActivity,
+    StartTimer,
+)
+from perdure.kernel.events import (
+    DELIVERED,
+    MATCHED,
+    ActivityCancelled,
+    ActivityScheduled,
+    Event,
+    Failure,
+    HistoryEvent,
+    PatchMarked,
+    Payload,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    SideEffectRecorded,
+    TimerCancelled,
+    TimerStarted,
+)
+
+
+class Program(Protocol):
+    """Decides for one run."""
+
+    def advance(self, event: HistoryEvent, replaying: bool) -> Sequence[Command]:
+        """Show one delivered event; return the commands issued until the program waits again, in issue order.
+
+        `replaying` is true while the answer is already recorded. Raises `ProgramBlocked` (errors) when the
+        code cannot go on; the program is then thrown away.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the program for ever, without side effects. Never raises."""
+        ...
+
+
+class ProgramBlocked(Exception):
+    """The program cannot go on: its reaction to the event just shown is void.
+
+    `kind` is that of a `Block`. `failure` is the exception as data, if there was one; `raised_earlier` (set only by a
+    program loaded with `traced`) tells that it was raised in an earlier turn, whose cleanup is committed already:
+    then the run fails with it instead. `commands` were issued in the turn before it stopped.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        hint: str = "",
+        failure: Failure | None = None,
+        source: str = "",
+        raised_earlier: bool = False,
+        commands: Sequence[Command] = (),
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.hint = hint
+        self.failure = failure
+        self.source = source
+        self.raised_earlier = raised_earlier
+        self.commands = commands
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """What a program may know of its run. `started_at` in nanoseconds since the epoch."""
+
+    id: str
+    run_id: bytes
+    workflow: str
+    started_at: int
+
+
+class Language(Protocol):
+    """A way to write programs."""
+
+    def load(self, info: RunInfo, recorded: "Recorded", blobs: "Blobs", traced: bool = False) -> Program:
+        """A fresh program for a run. `traced` programs are slow and can tell when an exception was raised."""
+        ...
+
+
+class Blobs(Protocol):
+    """Where the bytes behind a payload with `ref` are found, and where new ones are left."""
+
+    def get(self, run_id: bytes, digest: bytes) -> bytes: ...
+
+    def put(self, run_id: bytes, digest: bytes, data: bytes) -> None: ...
+
+
+class Recorded(Protocol):
+    """What a program may look up while it replays."""
+
+    side_effects: Mapping[str, Payload]
+    patches: frozenset[str]
+
+
+class Lookup:
+    """The side effects and patches a history holds, gathered before the replay that needs them."""
+
+    __slots__ = ("patches", "side_effects")
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        effects: dict[str, Payload] = {}
+        patches: set[str] = set()
+        for event in events:
+            if type(event) is SideEffectRecorded:
+                effects[event.id] = event.value
+            elif type(event) is PatchMarked:
+                patches.add(event.patch)
+        self.side_effects: Mapping[str, Payload] = effects
+        self.patches: frozenset[str] = frozenset(patches)
+
+
+class Divergence(Exception):
+    """The code at hand answers an event otherwise than the history has it.
+
+    `recorded` and `produced` describe the first difference, either may be "nothing"; `seq` is the delivered
+    event after which it shows; `command` the produced command, whose source line the language can tell.
+    """
+
+    def __init__(self, seq: int, recorded: str, produced: str, command_id: str | None) -> None:
+        super().__init__(f"after event {seq}: recorded {recorded}, produced {produced}")
+        self.seq = seq
+        self.recorded = recorded
+        self.produced = produced
+        self.command_id = command_id
+
+
+_RECORD_KEYS = {
+    ActivityScheduled: lambda e: (e.id, "activity", e.name),
+    ActivityCancelled: lambda e: (e.id, "cancel activity", ""),
+    TimerStarted: lambda e: (e.id, "timer", ""),
+    TimerCancelled: lambda e: (e.id, "cancel timer", ""),
+    SideEffectRecorded: lambda e: (e.id, "side effect", ""),
+    PatchMarked: lambda e: (e.id, "patch", e.patch),
+    RunCompleted: lambda e: ("", "completion", ""),
+    RunFailed: lambda e: ("", "failure", ""),
+    RunCancelled: lambda e: ("", "cancellation", ""),
+}
+_COMMAND_KEYS = {
+    ScheduleActivity: lambda c: (c.id, "activity", c.name),
+    CancelActivity: lambda c: (c.id, "cancel activity", ""),
+    StartTimer: lambda c: (c.id, "timer", ""),
+    CancelTimer: lambda c: (c.id, "cancel timer", ""),
+    RecordSideEffect: lambda c: (c.id, "side effect", ""),
+    MarkPatch: lambda c: (c.id, "patch", c.patch),
+    CompleteRun: lambda c: ("", "completion", ""),
+    FailRun: lambda c: ("", "failure", ""),
+    EndCancelled: lambda c: ("", "cancellation", ""),
+}
+
+
+def _words(key: tuple[str, str, str] | None) -> str:
+    if key is None:
+        return "nothing"
+    step, kind, name = key
+    return " ".join(part for part in (kind, name, f"[{step}]" if step else "") if part)
+
+
+def replay(program: Program, history: Sequence[HistoryEvent], open_tail: bool = False) -> Sequence[Command]:
+    """Show a history to a fresh program and check that it answers as recorded.
+
+    `open_tail`: the program's answer to the last delivered event was never recorded (the run was blocked in
+    that turn); the commands it gives there are returned, to be decided on. Otherwise returns nothing.
+
+    Raises:
+        Divergence: the answer to an event is another set of commands than the recorded one.
+    """
+    last = max((i for i, event in enumerate(history) if type(event) in DELIVERED), default=-1)
+    position = 0
+    end = len(history)
+    while position < end:
+        event = history[position]
+        if type(event) not in DELIVERED:
+            position += 1
+            continue
+        if open_tail and position == last:
+            return program.advance(event, False)
+        after = position + 1
+        while after < end and type(history[after]) in MATCHED:
+            after += 1
+        try:
+            commands = program.advance(event, True)
+        except ProgramBlocked as blocked:
+            if blocked.failure is None or type(history[after - 1]) is not RunFailed:
+                raise
+            commands = [*blocked.commands, FailRun(blocked.failure)]
+        if len(commands) != after - position - 1 or not _same(commands, history, position + 1, after):
+            raise _difference(commands, history, position, after)
+        position = after
+    return ()
+
+
+def _same(commands: Sequence[Command], history: Sequence[HistoryEvent], start: int, end: int) -> bool:
+    produced = {_COMMAND_KEYS[type(command)](command) for command in commands}
+    recorded = {_RECORD_KEYS[type(history[i])](history[i]) for i in range(start, end)}
+    return produced == recorded
+
+
+def _difference(
+    commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int
+) -> Divergence:
+    produced = [_COMMAND_KEYS[type(command)](command) for command in commands]
+    recorded = [_RECORD_KEYS[type(history[i])](history[i]) for i in range(position + 1, after)]
+    missing = next((key for key in recorded if key not in produced), None)
+    surplus = next((key for key in produced if key not in recorded), None)
+    return Divergence(position + 1, _words(missing), _words(surplus), surplus[0] if surplus else None)

@@ -1,0 +1,347 @@
+"""The state of a run: the fold of its events. `evolve` cannot fail.
+
+    queued ──Start──► running ◄──► waiting | retrying | held
+                        │  ▲
+                        ▼  │ Retry, NewBuild
+                  blocked, quarantined
+                        │
+                        ▼ (from any open status)
+        completed | failed | cancelled | terminated
+
+An open run's status is derived, never set: *blocked* or *quarantined* while it has a block, else *running* while an
+attempt is in flight or wants a slot, else *held* while a bug holds an attempt, else *retrying* while an attempt
+waits for its next try, else *waiting* (a timer, a message).
+"""
+
+import enum
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from perdure.kernel import events as ev
+from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
+
+
+class Status(enum.IntEnum):
+    """Stable numbers: they are stored."""
+
+    QUEUED = 0
+    RUNNING = 1
+    WAITING = 2
+    RETRYING = 3
+    HELD = 4
+    BLOCKED = 5
+    QUARANTINED = 6
+    COMPLETED = 7
+    FAILED = 8
+    CANCELLED = 9
+    TERMINATED = 10
+
+    @property
+    def is_closed(self) -> bool:
+        return self >= Status.COMPLETED
+
+    @property
+    def needs_mending(self) -> bool:
+        return self in (Status.HELD, Status.BLOCKED, Status.QUARANTINED)
+
+
+class Step:
+    """An activity that has no outcome yet.
+
+    `attempt` is the number of the latest attempt, 0 before the first; `member` who runs it, 0 nobody;
+    `counted` how many attempts count against the policy (held ones do not). With `member` 0 the step wants a slot
+    unless `retry_at` (waiting) or `held`. `rows` tells whether attempts of it have rows of their own.
+    """
+
+    __slots__ = (
+        "attempt",
+        "counted",
+        "held",
+        "id",
+        "input",
+        "losses",
+        "member",
+        "name",
+        "retry",
+        "retry_at",
+        "rows",
+        "scheduled_at",
+        "timeout_ns",
+    )
+
+    def __init__(self, scheduled: ev.ActivityScheduled) -> None:
+        self.id = scheduled.id
+        self.name = scheduled.name
+        self.input = scheduled.input
+        self.timeout_ns = scheduled.timeout_ns
+        self.retry: RetryPolicy = scheduled.retry or DEFAULT_RETRY
+        self.scheduled_at = scheduled.at
+        self.member = scheduled.claimed_by
+        self.attempt = 1 if scheduled.claimed_by else 0
+        self.counted = 0
+        self.losses = 0
+        self.retry_at: int | None = None
+        self.held: str | None = None
+        self.rows = False
+
+    @property
+    def wants_slot(self) -> bool:
+        return self.member == 0 and self.retry_at is None and self.held is None
+
+
+class Run:
+    """One execution of a workflow. Only `evolve` changes it."""
+
+    __slots__ = (
+        "block",
+        "build",
+        "cancel_requested",
+        "closed_at",
+        "deadlines",
+        "flying",
+        "held",
+        "id",
+        "key",
+        "open_tail",
+        "outcome",
+        "pending",
+        "retrying",
+        "run_id",
+        "seq",
+        "started_at",
+        "strikes",
+        "timers",
+        "workflow",
+    )
+
+    def __init__(self, key: int, id: str) -> None:
+        self.key = key
+        self.id = id
+        self.run_id = b""
+        self.workflow = ""
+        self.build = ""
+        self.seq = 0
+        self.started_at = 0
+        self.closed_at = 0
+        self.pending: dict[str, Step] = {}
+        self.timers: dict[str, int] = {}
+        self.deadlines: list[tuple[int, str]] = []
+        self.flying = 0
+        self.retrying = 0
+        self.held = 0
+        self.cancel_requested = False
+        self.block: ev.Block | None = None
+        self.open_tail = False
+        self.strikes = 0
+        self.outcome: ev.RunCompleted | ev.RunFailed | ev.RunCancelled | ev.RunTerminated | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.outcome is None
+
+    @property
+    def status(self) -> Status:
+        if self.outcome is not None:
+            return _CLOSED[type(self.outcome)]
+        if self.block is not None:
+            return Status.QUARANTINED if self.block.kind == "quarantined" else Status.BLOCKED
+        if not self.seq:
+            return Status.QUEUED
+        if self.flying:
+            return Status.RUNNING
+        if self.held:
+            return Status.HELD
+        return Status.RETRYING if self.retrying else Status.WAITING
+
+    def wake_at(self) -> int | None:
+        """When the next timer or retry is due, in nanoseconds; None while blocked, closed, or without either."""
+        if self.outcome is not None or self.block is not None:
+            return None
+        deadlines = self.deadlines
+        while deadlines and not self._is_live(deadlines[0]):
+            heapq.heappop(deadlines)
+        return deadlines[0][0] if deadlines else None
+
+    def _is_live(self, deadline: tuple[int, str]) -> bool:
+        at, id = deadline
+        if self.timers.get(id) == at:
+            return True
+        step = self.pending.get(id)
+        return step is not None and step.retry_at == at
+
+    def recount(self) -> None:
+        """Derive the counters and deadlines anew, after the steps were restored from their attempts."""
+        steps = list(self.pending.values())
+        self.held = sum(step.held is not None for step in steps)
+        self.retrying = sum(step.retry_at is not None for step in steps)
+        self.flying = len(steps) - self.held - self.retrying
+        self.deadlines = [(at, id) for id, at in self.timers.items()]
+        self.deadlines += [(step.retry_at, step.id) for step in steps if step.retry_at is not None]
+        heapq.heapify(self.deadlines)
+
+    def slot_wanted(self) -> list[Step]:
+        """Steps that could run now if a slot were free, in the order they were scheduled."""
+        return [step for step in self.pending.values() if step.wants_slot]
+
+
+_CLOSED: dict[type, Status] = {
+    ev.RunCompleted: Status.COMPLETED,
+    ev.RunFailed: Status.FAILED,
+    ev.RunCancelled: Status.CANCELLED,
+    ev.RunTerminated: Status.TERMINATED,
+}
+
+
+def evolve(run: Run, event: ev.Event) -> Run:
+    """Fold one event into the state, in place: the run belongs to its one owner."""
+    _EVOLVE[type(event)](run, event)
+    return run
+
+
+def _started(run: Run, event: ev.RunStarted) -> None:
+    run.seq += 1
+    run.workflow = event.workflow
+    run.run_id = event.run_id
+    run.build = event.build
+    run.started_at = event.at
+
+
+def _scheduled(run: Run, event: ev.ActivityScheduled) -> None:
+    run.seq += 1
+    run.flying += 1
+    run.pending[event.id] = Step(event)
+
+
+def _resolved(run: Run, event: ev.ActivityCompleted | ev.ActivityFailed | ev.ActivityCancelled) -> None:
+    run.seq += 1
+    step = run.pending.pop(event.id, None)
+    if step is not None:
+        _leave(run, step)
+
+
+def _leave(run: Run, step: Step) -> None:
+    """Take the step out of the counter its state is counted in."""
+    if step.held is not None:
+        run.held -= 1
+    elif step.retry_at is not None:
+        run.retrying -= 1
+    else:
+        run.flying -= 1
+
+
+def _timer_started(run: Run, event: ev.TimerStarted) -> None:
+    run.seq += 1
+    run.timers[event.id] = event.due_at
+    heapq.heappush(run.deadlines, (event.due_at, event.id))
+
+
+def _timer_gone(run: Run, event: ev.TimerFired | ev.TimerCancelled) -> None:
+    run.seq += 1
+    run.timers.pop(event.id, None)
+
+
+def _noted(run: Run, event: ev.SideEffectRecorded | ev.PatchMarked) -> None:
+    run.seq += 1
+
+
+def _cancel_requested(run: Run, event: ev.CancelRequested) -> None:
+    run.seq += 1
+    run.cancel_requested = True
+
+
+def _closed(run: Run, event: Any) -> None:
+    run.seq += 1
+    run.outcome = event
+    run.closed_at = event.at
+    run.block = None
+    run.open_tail = False
+    run.pending.clear()
+    run.timers.clear()
+    run.deadlines.clear()
+    run.flying = run.retrying = run.held = 0
+
+
+def _attempt_started(run: Run, event: ev.AttemptStarted) -> None:
+    step = run.pending[event.id]
+    step.attempt = event.attempt
+    step.member = event.member
+    step.rows = True
+
+
+def _attempt_succeeded(run: Run, event: ev.AttemptSucceeded) -> None:
+    run.pending[event.id].rows = True
+
+
+def _attempt_failed(run: Run, event: ev.AttemptFailed) -> None:
+    step = run.pending[event.id]
+    step.member = 0
+    step.rows = True
+    step.losses = step.losses + 1 if event.failure.code == LOST else 0
+    if event.held:
+        step.held = event.build
+        run.flying -= 1
+        run.held += 1
+        return
+    step.counted += 1
+    if event.retry_at is not None:
+        step.retry_at = event.retry_at
+        run.flying -= 1
+        run.retrying += 1
+        heapq.heappush(run.deadlines, (event.retry_at, event.id))
+
+
+def _attempt_released(run: Run, event: ev.AttemptReleased) -> None:
+    step = run.pending[event.id]
+    _leave(run, step)
+    step.held = None
+    step.retry_at = None
+    run.flying += 1
+
+
+def _blocked(run: Run, event: ev.RunBlocked) -> None:
+    run.block = event.block
+    run.open_tail = run.open_tail or event.block.open_tail
+
+
+def _released(run: Run, event: ev.RunReleased) -> None:
+    run.block = None
+    run.strikes = 0
+
+
+def _reacted(run: Run, event: ev.RunReacted) -> None:
+    run.open_tail = False
+
+
+def _struck(run: Run, event: ev.RunStruck) -> None:
+    run.strikes += 1
+
+
+LOST = "attempt-lost"
+"""The code of the failure of an attempt whose process is gone."""
+
+_EVOLVE: dict[type, Callable[[Run, Any], None]] = {
+    ev.RunStarted: _started,
+    ev.ActivityScheduled: _scheduled,
+    ev.ActivityCompleted: _resolved,
+    ev.ActivityFailed: _resolved,
+    ev.ActivityCancelled: _resolved,
+    ev.TimerStarted: _timer_started,
+    ev.TimerFired: _timer_gone,
+    ev.TimerCancelled: _timer_gone,
+    ev.SideEffectRecorded: _noted,
+    ev.PatchMarked: _noted,
+    ev.CancelRequested: _cancel_requested,
+    ev.RunCompleted: _closed,
+    ev.RunFailed: _closed,
+    ev.RunCancelled: _closed,
+    ev.RunTerminated: _closed,
+    ev.AttemptStarted: _attempt_started,
+    ev.AttemptSucceeded: _attempt_succeeded,
+    ev.AttemptFailed: _attempt_failed,
+    ev.AttemptReleased: _attempt_released,
+    ev.RunBlocked: _blocked,
+    ev.RunReleased: _released,
+    ev.RunReacted: _reacted,
+    ev.RunStruck: _struck,
+}

@@ -1,0 +1,52 @@
+"""Events, attempts and messages as bytes: msgpack arrays, tagged by number. What is written here is read for years."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from perdure.kernel.events import Block, Failure, HistoryEvent, Logs
+from perdure.kernel.messages import Mail
+
+
+class AttemptDetail(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of an attempt beside its numbers."""
+
+    failure: Failure | None = None
+    logs: Logs | None = None
+    build: str = ""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_events = msgspec.msgpack.Decoder(list[HistoryEvent])
+_mail = msgspec.msgpack.Decoder(Mail)
+_detail = msgspec.msgpack.Decoder(AttemptDetail)
+_block = msgspec.msgpack.Decoder(Block)
+
+encode: Any = _encoder.encode
+"""Any of the structs above, or a list of them, as bytes."""
+
+
+def decode_events(data: bytes) -> list[HistoryEvent]:
+    """One history row. Raises `msgspec.DecodeError` or `msgspec.ValidationError` if it was damaged."""
+    return _events.decode(data)
+
+
+def decode_history(rows: Sequence[bytes]) -> list[HistoryEvent]:
+    """The rows of a history, in order, as one list of events."""
+    events: list[HistoryEvent] = []
+    for row in rows:
+        events += _events.decode(row)
+    return events
+
+
+def decode_mail(data: bytes) -> Mail:
+    return _mail.decode(data)
+
+
+def decode_detail(data: bytes) -> AttemptDetail:
+    return _detail.decode(data)
+
+
+def decode_block(data: bytes) -> Block:
+    return _block.decode(data)
