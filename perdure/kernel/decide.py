@@ -11,7 +11,7 @@ from typing import Any
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
-from perdure.kernel.limits import PENDING_COMMANDS, STRIKES
+from perdure.kernel.limits import END_OF_TIME, PENDING_COMMANDS, STRIKES
 from perdure.kernel.policy import delay_ns, exhausted
 from perdure.kernel.run import LOST, Run, Step
 
@@ -32,7 +32,7 @@ def must_wait(run: Run, message: msg.Message) -> bool:
     return run.block is not None and type(message) in _FOR_THE_PROGRAM
 
 
-_FOR_THE_PROGRAM = frozenset({msg.AttemptEnded, msg.Cancel, msg.Wake, msg.Takeover, msg.GrantSlot})
+_FOR_THE_PROGRAM = frozenset({msg.Start, msg.AttemptEnded, msg.Cancel, msg.Wake, msg.Takeover, msg.GrantSlot})
 REPEATED = frozenset({msg.Wake, msg.Takeover})
 """Messages to be decided again until they have nothing left to say."""
 
@@ -67,10 +67,12 @@ def _start(run: Run, message: msg.Start, now: int) -> tuple[ev.Event, ...]:
 
 def _attempt_ended(run: Run, message: msg.AttemptEnded, now: int) -> tuple[ev.Event, ...]:
     step = run.pending.get(message.id)
-    if step is None or step.attempt != message.attempt or step.member != message.member:
+    if step is None or not step.member:
+        return _NOTHING  # resolved, or nobody runs it now: the result comes too late
+    if step.attempt != message.attempt or step.member != message.member:
         return _NOTHING
     if message.failure is not None:
-        return _attempt_failed(step, message, message.failure, now)
+        return _attempt_failed(run, step, message, message.failure, now)
     assert message.result is not None
     completed = ev.ActivityCompleted(
         now, message.id, message.result, message.started_at, message.attempt, message.member
@@ -84,11 +86,11 @@ def _attempt_ended(run: Run, message: msg.AttemptEnded, now: int) -> tuple[ev.Ev
 
 
 def _attempt_failed(
-    step: Step, message: msg.AttemptEnded, failure: ev.Failure, now: int
+    run: Run, step: Step, message: msg.AttemptEnded, failure: ev.Failure, now: int
 ) -> tuple[ev.Event, ...]:
     held = failure.is_bug and step.retry.bugs == "hold"
     final = None if held else _final_reason(step, failure, message.timed_out)
-    retry_at = None if held or final else now + _delay_ns(step, failure)
+    retry_at = None if held or final else min(now + _delay_ns(run, step, failure), END_OF_TIME)
     failed = ev.AttemptFailed(
         at=now,
         id=message.id,
@@ -105,9 +107,7 @@ def _attempt_failed(
         return (failed,)
     return (
         failed,
-        ev.ActivityFailed(
-            now, message.id, failure, message.started_at, message.attempt, message.member, final
-        ),
+        ev.ActivityFailed(now, message.id, failure, message.started_at, message.attempt, message.member, final),
     )
 
 
@@ -126,12 +126,12 @@ def _named(type_name: str, names: tuple[str, ...]) -> bool:
     return bool(names) and (type_name in names or type_name.rpartition(".")[2] in names)
 
 
-def _delay_ns(step: Step, failure: ev.Failure) -> int:
+def _delay_ns(run: Run, step: Step, failure: ev.Failure) -> int:
     if failure.retry_after_ns is not None:
         return failure.retry_after_ns
     if failure.code == LOST and step.losses == 0:
         return 0  # the process died, probably not through this step; if it dies again, the policy slows it down
-    return delay_ns(step.retry, step.counted + 1, step.id)
+    return delay_ns(step.retry, step.counted + 1, f"{run.id}:{step.id}")
 
 
 def _cancel(run: Run, message: msg.Cancel, now: int) -> tuple[ev.Event, ...]:
@@ -201,8 +201,8 @@ def _takeover(run: Run, message: msg.Takeover, now: int) -> list[ev.Event]:
     for step in run.pending.values():
         if step.member in (0, message.member):
             continue
-        lost = msg.AttemptEnded(step.id, step.attempt, step.member, step.scheduled_at, failure=_LOST_FAILURE)
-        decided = _attempt_failed(step, lost, _LOST_FAILURE, now)
+        lost = msg.AttemptEnded(step.id, step.attempt, step.member, step.started_at, failure=_LOST_FAILURE)
+        decided = _attempt_failed(run, step, lost, _LOST_FAILURE, now)
         events.extend(decided)
         if len(decided) > 1:
             break
@@ -254,7 +254,7 @@ def _schedule_activity(run: Run, command: cmd.ScheduleActivity, now: int, claime
 
 def _start_timer(run: Run, command: cmd.StartTimer, now: int, claimed_by: int) -> ev.HistoryEvent:
     _refuse_flood(run)
-    return ev.TimerStarted(now, command.id, now + max(command.duration_ns, 0))
+    return ev.TimerStarted(now, command.id, min(now + max(command.duration_ns, 0), END_OF_TIME))
 
 
 def _refuse_flood(run: Run) -> None:

@@ -278,13 +278,18 @@ HistoryEvent: TypeAlias = (
     | RunTerminated
 )
 StatusEvent: TypeAlias = (
-    AttemptStarted | AttemptSucceeded | AttemptFailed | AttemptReleased | RunBlocked | RunReleased | RunReacted | RunStruck
+    AttemptStarted
+    | AttemptSucceeded
+    | AttemptFailed
+    | AttemptReleased
+    | RunBlocked
+    | RunReleased
+    | RunReacted
+    | RunStruck
 )
 Event: TypeAlias = HistoryEvent | StatusEvent
 
-DELIVERED: frozenset[type] = frozenset(
-    {RunStarted, ActivityCompleted, ActivityFailed, TimerFired, CancelRequested}
-)
+DELIVERED: frozenset[type] = frozenset({RunStarted, ActivityCompleted, ActivityFailed, TimerFired, CancelRequested})
 """Events a program is shown."""
 
 MATCHED: frozenset[type] = frozenset(

@@ -28,5 +28,8 @@ NOTE_CHARS = 200
 STRIKES = 3
 """A run that was in its turn when the process died this many times is quarantined."""
 
+END_OF_TIME = 2**63 - 1
+"""The latest due time of a timer or a retry, in nanoseconds since the epoch (the year 2262): what 64 bits hold."""
+
 PENDING_COMMANDS = 200_000
 """Unresolved steps and timers of one run; a program asking for more is blocked."""

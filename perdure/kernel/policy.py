@@ -35,7 +35,8 @@ def exhausted(policy: RetryPolicy, counted_attempts: int) -> bool:
 def delay_ns(policy: RetryPolicy, counted_attempts: int, salt: str) -> int:
     """Nanoseconds from the end of the `counted_attempts`-th attempt to the next.
 
-    The jitter is drawn from a hash of `salt`, so that the same history always gives the same delay.
+    The jitter is drawn from a hash of `salt` (the run and the step), so that the same history always gives the
+    same delay, and runs that failed together do not come back together.
     """
     exponent = min(max(counted_attempts - 1, 0), 1_000)
     try:

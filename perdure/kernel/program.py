@@ -4,6 +4,7 @@ A program is shown each delivered event once, in the order of the history, and a
 issued meanwhile. The kernel does not know what stands behind it: a coroutine, a document, a graph.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -34,6 +35,7 @@ from perdure.kernel.events import (
     RunCancelled,
     RunCompleted,
     RunFailed,
+    RunTerminated,
     SideEffectRecorded,
     TimerCancelled,
     TimerStarted,
@@ -201,6 +203,8 @@ def replay(program: Program, history: Sequence[HistoryEvent], open_tail: bool = 
         after = position + 1
         while after < end and type(history[after]) in MATCHED:
             after += 1
+        if position == last and after == position + 1 and type(history[-1]) is RunTerminated:
+            return ()  # terminated while it was blocked, perhaps: whether it answered at all is not recorded
         try:
             commands = program.advance(event, True)
         except ProgramBlocked as blocked:
@@ -219,11 +223,9 @@ def _same(commands: Sequence[Command], history: Sequence[HistoryEvent], start: i
     return produced == recorded
 
 
-def _difference(
-    commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int
-) -> Divergence:
+def _difference(commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int) -> Divergence:
     produced = [_COMMAND_KEYS[type(command)](command) for command in commands]
     recorded = [_RECORD_KEYS[type(history[i])](history[i]) for i in range(position + 1, after)]
-    missing = next((key for key in recorded if key not in produced), None)
-    surplus = next((key for key in produced if key not in recorded), None)
+    missing = next(iter(Counter(recorded) - Counter(produced)), None)
+    surplus = next(iter(Counter(produced) - Counter(recorded)), None)
     return Divergence(position + 1, _words(missing), _words(surplus), surplus[0] if surplus else None)

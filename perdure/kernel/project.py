@@ -149,7 +149,7 @@ def _result_note(event: ev.RunCompleted) -> str:
     payload = event.result
     if payload.encoding or payload.ref:
         return ""
-    return _clip(payload.data[: NOTE_CHARS + 1].decode("utf-8", "replace"))
+    return _clip(payload.data[: 4 * (NOTE_CHARS + 1)].decode("utf-8", "replace"))  # a character has up to 4 bytes
 
 
 def failure_line(failure: ev.Failure) -> str:
@@ -224,9 +224,7 @@ def _attempt_failed(rows: RunRows, run: Run, event: ev.AttemptFailed) -> None:
 
 def _attempt_released(rows: RunRows, run: Run, event: ev.AttemptReleased) -> None:
     """Only the state of an existing row changes: `member` -1 stands for "keep the rest"."""
-    rows.attempts.append(
-        AttemptRow(run.key, event.id, event.attempt, AttemptState.RELEASED, KEEP, event.at)
-    )
+    rows.attempts.append(AttemptRow(run.key, event.id, event.attempt, AttemptState.RELEASED, KEEP, event.at))
 
 
 KEEP = -1
@@ -245,12 +243,13 @@ def restore(row: RunRow, history: Sequence[ev.HistoryEvent], attempts: Sequence[
     run = Run(row.key, row.id)
     run.workflow = row.workflow
     run.run_id = row.run_id
+    run.build = row.build
     run.started_at = row.started_at
     for event in history:
         evolve(run, event)
-    for attempt in attempts:
+    for attempt in sorted(attempts, key=_number):
         step = run.pending.get(attempt.step)
-        if step is not None and (not step.rows or attempt.attempt >= step.attempt):
+        if step is not None:
             _recall(step, attempt)
     run.recount()
     if row.block is not None and run.is_open:
@@ -260,12 +259,18 @@ def restore(row: RunRow, history: Sequence[ev.HistoryEvent], attempts: Sequence[
     return run
 
 
+def _number(attempt: AttemptRow) -> int:
+    return attempt.attempt
+
+
 def _recall(step: Step, attempt: AttemptRow) -> None:
     detail = wire.decode_detail(attempt.detail) if attempt.detail is not None else wire.AttemptDetail()
     step.rows = True
     step.attempt = attempt.attempt
+    step.started_at = attempt.started_at
     step.counted = attempt.counted
     step.member = attempt.member if attempt.state == AttemptState.STARTED else 0
     step.retry_at = attempt.retry_at if attempt.state == AttemptState.WAITING else None
     step.held = detail.build if attempt.state == AttemptState.HELD else None
-    step.losses = 1 if detail.failure is not None and detail.failure.code == LOST else 0
+    if detail.failure is not None:  # an attempt that has only started says nothing about those before it
+        step.losses = step.losses + 1 if detail.failure.code == LOST else 0

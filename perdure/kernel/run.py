@@ -9,7 +9,7 @@
         completed | failed | cancelled | terminated
 
 An open run's status is derived, never set: *blocked* or *quarantined* while it has a block, else *running* while an
-attempt is in flight or wants a slot, else *held* while a bug holds an attempt, else *retrying* while an attempt
+attempt is in flight or wants a slot, or while the program owes the answer it gave too early (open tail), else *held* while a bug holds an attempt, else *retrying* while an attempt
 waits for its next try, else *waiting* (a timer, a message).
 """
 
@@ -50,7 +50,8 @@ class Step:
     """An activity that has no outcome yet.
 
     `attempt` is the number of the latest attempt, 0 before the first; `member` who runs it, 0 nobody;
-    `counted` how many attempts count against the policy (held ones do not). With `member` 0 the step wants a slot
+    `started_at` when that attempt began; `counted` how many attempts count against the policy (held ones do not);
+    `losses` how many attempts in a row were lost with their process (after a restart: at least that). With `member` 0 the step wants a slot
     unless `retry_at` (waiting) or `held`. `rows` tells whether attempts of it have rows of their own.
     """
 
@@ -67,6 +68,7 @@ class Step:
         "retry_at",
         "rows",
         "scheduled_at",
+        "started_at",
         "timeout_ns",
     )
 
@@ -77,6 +79,7 @@ class Step:
         self.timeout_ns = scheduled.timeout_ns
         self.retry: RetryPolicy = scheduled.retry or DEFAULT_RETRY
         self.scheduled_at = scheduled.at
+        self.started_at = scheduled.at
         self.member = scheduled.claimed_by
         self.attempt = 1 if scheduled.claimed_by else 0
         self.counted = 0
@@ -148,7 +151,7 @@ class Run:
             return Status.QUARANTINED if self.block.kind == "quarantined" else Status.BLOCKED
         if not self.seq:
             return Status.QUEUED
-        if self.flying:
+        if self.flying or self.open_tail:
             return Status.RUNNING
         if self.held:
             return Status.HELD
@@ -176,8 +179,12 @@ class Run:
         self.held = sum(step.held is not None for step in steps)
         self.retrying = sum(step.retry_at is not None for step in steps)
         self.flying = len(steps) - self.held - self.retrying
+        self.forget_dead_deadlines()
+
+    def forget_dead_deadlines(self) -> None:
+        """Build the heap from what is live: a deadline that is moot stays in it until it comes to the top."""
         self.deadlines = [(at, id) for id, at in self.timers.items()]
-        self.deadlines += [(step.retry_at, step.id) for step in steps if step.retry_at is not None]
+        self.deadlines += [(s.retry_at, s.id) for s in self.pending.values() if s.retry_at is not None]
         heapq.heapify(self.deadlines)
 
     def slot_wanted(self) -> list[Step]:
@@ -239,6 +246,12 @@ def _timer_started(run: Run, event: ev.TimerStarted) -> None:
 def _timer_gone(run: Run, event: ev.TimerFired | ev.TimerCancelled) -> None:
     run.seq += 1
     run.timers.pop(event.id, None)
+    if len(run.deadlines) > 2 * (len(run.timers) + run.retrying) + _DEAD_DEADLINES:
+        run.forget_dead_deadlines()
+
+
+_DEAD_DEADLINES = 64
+"""Timeouts that never fire leave this many entries in the heap, and as many again as there are live ones."""
 
 
 def _noted(run: Run, event: ev.SideEffectRecorded | ev.PatchMarked) -> None:
@@ -266,6 +279,7 @@ def _attempt_started(run: Run, event: ev.AttemptStarted) -> None:
     step = run.pending[event.id]
     step.attempt = event.attempt
     step.member = event.member
+    step.started_at = event.at
     step.rows = True
 
 
