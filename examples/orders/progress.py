@@ -46,4 +46,5 @@ class Progress:
     def say(self, text: str) -> None:
         """A line above the bar, with the time since the start."""
         style = "red" if text.startswith("✗") else "green" if text.startswith("↻") else ""
-        self._console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", style=style, markup=False)
+        elapsed = time.monotonic() - self._started
+        self._console.print(f"{elapsed:6.1f} s  {text}", style=style, markup=False, soft_wrap=True)

@@ -70,7 +70,7 @@ class Shop:
 
     def fill(self, orders: Iterable[Order], spare: int = 20) -> None:
         """Stock up for these orders, and `spare` pieces of each thing more."""
-        wanted = Counter({sku: spare for sku in PRICES_CENTS})
+        wanted = Counter(dict.fromkeys(PRICES_CENTS, spare))
         for order in orders:
             wanted.update({line.sku: line.quantity for line in order.lines})
         with self._transaction() as db:
