@@ -1,0 +1,487 @@
+"""A run as a person wants to see it, derived from its history and its attempts. Pure: a store's rows in, a value out.
+
+Every struct is frozen, and `msgspec.to_builtins` of it is the JSON that the command line and the HTTP API give: field
+names are stable API. Moments are aware datetimes (UTC), durations are seconds.
+"""
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.messages import Start
+from perdure.kernel.policy import DEFAULT_RETRY
+from perdure.kernel.project import AttemptRow, AttemptState
+from perdure.kernel.run import LOST, Status
+from perdure.stores.base import MemberRow, Stored
+
+Blob = Callable[[bytes], bytes | None]
+"""Finds the bytes behind a digest, None if they are gone."""
+
+
+class ErrorView(msgspec.Struct, frozen=True):
+    """An exception as it was recorded. `leaves` are those of an ExceptionGroup; `code` is Perdure's own, if any."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    code: str = ""
+    is_bug: bool = False
+    cause: "ErrorView | None" = None
+    leaves: "list[ErrorView]" = []
+
+
+class LogView(msgspec.Struct, frozen=True):
+    at: datetime
+    level: str
+    logger: str
+    text: str
+
+
+class AttemptView(msgspec.Struct, frozen=True):
+    """One try of an activity. `state`: running, completed, failed, timed out, lost, held or cancelled."""
+
+    number: int
+    state: str
+    worker: str | None
+    started_at: datetime
+    ended_at: datetime | None = None
+    error: ErrorView | None = None
+    logs: list[LogView] = []
+    logs_dropped: int = 0
+
+
+class StepView(msgspec.Struct, frozen=True):
+    """One thing the workflow asked for.
+
+    `kind`: activity, timer, side effect or patch. `state`: scheduled, running, retrying, held, waiting, completed,
+    failed, timed out or cancelled. `due_at` is when a timer fires, `retry_at` when the next attempt is due.
+    `attempts` may be fewer than `attempts_total` (the first 3 and the last 20 are kept); `max_attempts` None is
+    without limit.
+    """
+
+    id: str
+    kind: str
+    name: str
+    state: str
+    scheduled_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    due_at: datetime | None = None
+    retry_at: datetime | None = None
+    input: Any = None
+    result: Any = None
+    error: ErrorView | None = None
+    attempts: list[AttemptView] = []
+    attempts_total: int = 0
+    max_attempts: int | None = None
+
+
+class BlockView(msgspec.Struct, frozen=True):
+    """Why the run cannot go on with the code at hand. The field names are those of the kernel's `Block`."""
+
+    kind: str
+    message: str
+    hint: str = ""
+    recorded: str = ""
+    produced: str = ""
+    source: str = ""
+    build: str = ""
+    at: datetime | None = None
+    failure: ErrorView | None = None
+
+
+class RunDescription(msgspec.Struct, frozen=True):
+    """Everything about one run. `duration` in seconds, up to now while the run is open. `run_id` is hexadecimal.
+
+    `events` counts its history. `reason` is what was given with a cancellation or termination.
+    """
+
+    id: str
+    run_id: str
+    workflow: str
+    status: str
+    note: str
+    build: str
+    started_at: datetime | None
+    closed_at: datetime | None
+    duration: float
+    wake_at: datetime | None
+    events: int
+    input: Any = None
+    result: Any = None
+    error: ErrorView | None = None
+    block: BlockView | None = None
+    cancel_requested: bool = False
+    reason: str = ""
+    steps: list[StepView] = []
+
+
+def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int) -> RunDescription:
+    """Derive the description of a run from what the store holds of it; `now` in nanoseconds since the epoch."""
+    row = stored.run
+    history = wire.decode_history(stored.history)
+    story = _Story(members, blob, row.closed_at)
+    for event in history:
+        story.tell(event)
+    story.attach(stored.attempts)
+    if not history:
+        story.input = _queued_input(stored, blob)
+    end = row.closed_at if row.closed_at is not None else now
+    return RunDescription(
+        id=row.id,
+        run_id=row.run_id.hex(),
+        workflow=row.workflow,
+        status=Status(row.status).name.lower(),
+        note=row.note,
+        build=row.build,
+        started_at=moment(row.started_at) if row.started_at else None,
+        closed_at=None if row.closed_at is None else moment(row.closed_at),
+        duration=max(end - row.started_at, 0) / 1e9 if row.started_at else 0.0,
+        wake_at=None if row.wake_at is None else moment(row.wake_at),
+        events=row.seq,
+        input=story.input,
+        result=story.result,
+        error=story.error,
+        block=None if row.block is None else _block(wire.decode_block(row.block)),
+        cancel_requested=story.cancel_requested,
+        reason=story.reason,
+        steps=[draft.view() for draft in story.steps.values()],
+    )
+
+
+def history_entries(stored: Stored, blob: Blob | None = None) -> list[dict[str, Any]]:
+    """The history as numbered, JSON-able dicts: `seq`, `at` (RFC 3339), `type`, then the event's own fields."""
+    find = blob or _no_blob
+    entries = []
+    for seq, event in enumerate(wire.decode_history(stored.history), start=1):
+        entry: dict[str, Any] = {"seq": seq, "at": rfc3339(event.at), "type": type(event).__name__}
+        for field in event.__struct_fields__:
+            if field != "at":
+                entry[field] = _field(field, getattr(event, field), find)
+        entries.append(entry)
+    return entries
+
+
+def moment(at_ns: int) -> datetime:
+    """Nanoseconds since the epoch as an aware datetime, to the microsecond."""
+    return _EPOCH + timedelta(microseconds=at_ns // 1000)
+
+
+def rfc3339(at_ns: int) -> str:
+    return moment(at_ns).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def shown(payload: ev.Payload, blob: Blob) -> Any:
+    """The value of a payload for display: JSON is parsed, anything else is given with its encoding as base64."""
+    data = payload.data
+    if payload.ref:
+        found = blob(data)
+        if found is None:
+            return {"missing": f"sha256:{data.hex()}"}
+        data = found
+    if payload.encoding:
+        return {"encoding": payload.encoding, "base64": base64.b64encode(data).decode("ascii")}
+    try:
+        return json.loads(data) if data else None
+    except ValueError:
+        return {"encoding": "damaged JSON", "base64": base64.b64encode(data).decode("ascii")}
+
+
+def _no_blob(digest: bytes) -> bytes | None:
+    return None
+
+
+def _field(name: str, value: Any, blob: Blob) -> Any:
+    match value:
+        case ev.Payload():
+            return shown(value, blob)
+        case ev.Failure():
+            return msgspec.to_builtins(_error(value))
+        case bytes():
+            return value.hex()
+        case int() if name.endswith("_at"):
+            return rfc3339(value)
+        case msgspec.Struct():
+            return {field: getattr(value, field) for field in value.__struct_fields__}
+        case _:
+            return value
+
+
+def _error(failure: ev.Failure) -> ErrorView:
+    return ErrorView(
+        type=failure.type,
+        message=failure.message,
+        traceback=failure.traceback,
+        code=failure.code,
+        is_bug=failure.is_bug,
+        cause=None if failure.cause is None else _error(failure.cause),
+        leaves=[_error(leaf) for leaf in failure.leaves],
+    )
+
+
+def _block(block: ev.Block) -> BlockView:
+    return BlockView(
+        kind=block.kind,
+        message=block.message,
+        hint=block.hint,
+        recorded=block.recorded,
+        produced=block.produced,
+        source=block.source,
+        build=block.build,
+        at=moment(block.at) if block.at else None,
+        failure=None if block.failure is None else _error(block.failure),
+    )
+
+
+def _queued_input(stored: Stored, blob: Blob) -> Any:
+    """The input of a run that no engine has taken yet: it sleeps in its mail."""
+    for mail in stored.mail:
+        if isinstance(mail.message, Start):
+            return shown(mail.message.input, blob)
+    return None
+
+
+class _Draft:
+    """A step while its story is told."""
+
+    __slots__ = (
+        "attempts",
+        "claimed_by",
+        "due_at",
+        "ended_at",
+        "error",
+        "id",
+        "input",
+        "kind",
+        "last",
+        "max_attempts",
+        "name",
+        "result",
+        "retry_at",
+        "scheduled_at",
+        "state",
+    )
+
+    def __init__(self, id: str, kind: str, name: str, state: str, at: int) -> None:
+        self.id = id
+        self.kind = kind
+        self.name = name
+        self.state = state
+        self.scheduled_at = at
+        self.ended_at: int | None = None
+        self.due_at: int | None = None
+        self.retry_at: int | None = None
+        self.claimed_by = 0
+        self.last: tuple[int, int, int] | None = None
+        """Attempt, member and start of the attempt that ended the step."""
+        self.input: Any = None
+        self.result: Any = None
+        self.error: ErrorView | None = None
+        self.attempts: list[AttemptView] = []
+        self.max_attempts: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.ended_at is None
+
+    def end(self, state: str, at: int) -> None:
+        self.state = state
+        self.ended_at = at
+
+    def view(self) -> StepView:
+        started = self.attempts[0].started_at if self.attempts else None
+        return StepView(
+            id=self.id,
+            kind=self.kind,
+            name=self.name,
+            state=self.state,
+            scheduled_at=moment(self.scheduled_at),
+            started_at=started if self.kind == "activity" else moment(self.scheduled_at),
+            ended_at=None if self.ended_at is None else moment(self.ended_at),
+            due_at=None if self.due_at is None else moment(self.due_at),
+            retry_at=None if self.retry_at is None else moment(self.retry_at),
+            input=self.input,
+            result=self.result,
+            error=self.error,
+            attempts=self.attempts,
+            attempts_total=self.attempts[-1].number if self.attempts else 0,
+            max_attempts=self.max_attempts,
+        )
+
+
+class _Story:
+    """Folds a history into drafts of steps, then gives each its attempts."""
+
+    def __init__(self, members: dict[int, MemberRow], blob: Blob, closed_at: int | None) -> None:
+        self.members = members
+        self.blob = blob
+        self.closed_at = closed_at
+        self.steps: dict[str, _Draft] = {}
+        self.input: Any = None
+        self.result: Any = None
+        self.error: ErrorView | None = None
+        self.cancel_requested = False
+        self.reason = ""
+
+    def tell(self, event: ev.HistoryEvent) -> None:
+        match event:
+            case ev.RunStarted():
+                self.input = shown(event.input, self.blob)
+            case ev.ActivityScheduled():
+                self._scheduled(event)
+            case ev.ActivityCompleted() | ev.ActivityFailed():
+                self._ended(event)
+            case ev.TimerStarted():
+                timer = self._add(event.id, "timer", "timer", "waiting", event.at)
+                timer.due_at = event.due_at
+            case ev.TimerFired():
+                self._close(event.id, "completed", event.at)
+            case ev.ActivityCancelled() | ev.TimerCancelled():
+                self._close(event.id, "cancelled", event.at)
+            case ev.SideEffectRecorded():
+                effect = self._add(event.id, "side effect", "side effect", "completed", event.at)
+                effect.ended_at = event.at
+                effect.result = shown(event.value, self.blob)
+            case ev.PatchMarked():
+                self._add(event.id, "patch", event.patch, "completed", event.at).ended_at = event.at
+            case ev.CancelRequested():
+                self.cancel_requested = True
+                self.reason = event.reason
+            case ev.RunCompleted():
+                self.result = shown(event.result, self.blob)
+            case ev.RunFailed():
+                self.error = _error(event.failure)
+            case ev.RunCancelled() | ev.RunTerminated():
+                self.reason = event.reason or self.reason
+
+    def _add(self, id: str, kind: str, name: str, state: str, at: int) -> _Draft:
+        draft = self.steps[id] = _Draft(id, kind, name, state, at)
+        return draft
+
+    def _close(self, id: str, state: str, at: int) -> None:
+        if id in self.steps:
+            self.steps[id].end(state, at)
+
+    def _scheduled(self, event: ev.ActivityScheduled) -> None:
+        draft = self._add(event.id, "activity", event.name, "scheduled", event.at)
+        draft.input = shown(event.input, self.blob)
+        draft.claimed_by = event.claimed_by
+        draft.max_attempts = (event.retry or DEFAULT_RETRY).max_attempts or None
+
+    def _ended(self, event: ev.ActivityCompleted | ev.ActivityFailed) -> None:
+        draft = self.steps.get(event.id)
+        if draft is None:
+            return
+        draft.last = (event.attempt, event.member, event.started_at)
+        if isinstance(event, ev.ActivityCompleted):
+            draft.end("completed", event.at)
+            draft.result = shown(event.result, self.blob)
+        else:
+            draft.end("timed out" if event.reason == "timeout" else "failed", event.at)
+            draft.error = _error(event.failure)
+
+    def attach(self, rows: Iterable[AttemptRow]) -> None:
+        by_step: dict[str, list[AttemptRow]] = {}
+        for row in rows:
+            by_step.setdefault(row.step, []).append(row)
+        for draft in self.steps.values():
+            if draft.kind == "activity":
+                self._attempts(draft, sorted(by_step.get(draft.id, ()), key=_number))
+            if draft.is_open and self.closed_at is not None:
+                draft.end("cancelled", self.closed_at)
+                draft.retry_at = None
+
+    def _attempts(self, draft: _Draft, rows: Sequence[AttemptRow]) -> None:
+        draft.attempts = [self._attempt(draft, row) for row in rows]
+        seen = {row.attempt for row in rows}
+        if draft.last is not None and draft.last[0] not in seen:
+            number, member, started_at = draft.last
+            ended = None if draft.ended_at is None else moment(draft.ended_at)
+            draft.attempts.append(
+                AttemptView(number, draft.state, self._worker(member), moment(started_at), ended, draft.error)
+            )
+        elif draft.claimed_by and not rows:
+            state, ended = self._flying(draft)
+            started = moment(draft.scheduled_at)
+            draft.attempts.append(AttemptView(1, state, self._worker(draft.claimed_by), started, ended))
+        if draft.is_open:
+            self._open_state(draft, rows[-1] if rows else None)
+
+    def _open_state(self, draft: _Draft, newest: AttemptRow | None) -> None:
+        if newest is None:
+            draft.state = "running" if draft.claimed_by else "scheduled"
+            return
+        draft.state = _OPEN_STATES[newest.state]
+        draft.retry_at = newest.retry_at
+        failed = [attempt.error for attempt in draft.attempts if attempt.error is not None]
+        draft.error = failed[-1] if failed else None
+
+    def _flying(self, draft: _Draft) -> tuple[str, datetime | None]:
+        """State and end of an attempt the store knows as started: the step or the run may have ended meanwhile."""
+        ended_at = draft.ended_at if draft.ended_at is not None else self.closed_at
+        return ("running", None) if ended_at is None else ("cancelled", moment(ended_at))
+
+    def _attempt(self, draft: _Draft, row: AttemptRow) -> AttemptView:
+        detail = wire.AttemptDetail() if row.detail is None else wire.decode_detail(row.detail)
+        ended = None if row.ended_at is None else moment(row.ended_at)
+        failure = detail.failure
+        if row.state == AttemptState.STARTED:
+            state, ended = self._flying(draft)
+        elif row.state == AttemptState.SUCCEEDED:
+            state = "completed"
+        elif failure is not None and failure.code == LOST:
+            state = "lost"
+        elif row.state == AttemptState.HELD:
+            state = "held"
+        elif _timed_out(failure) or (row.state == AttemptState.FAILED and draft.state == "timed out"):
+            state = "timed out"
+        else:
+            state = "failed"
+        logs = detail.logs or ev.Logs()
+        return AttemptView(
+            number=row.attempt,
+            state=state,
+            worker=self._worker(row.member),
+            started_at=moment(row.started_at),
+            ended_at=ended,
+            error=None if failure is None else _error(failure),
+            logs=[
+                LogView(moment(record.at), logging.getLevelName(record.level), record.logger, record.text)
+                for record in logs.records
+            ],
+            logs_dropped=logs.dropped,
+        )
+
+    def _worker(self, member: int) -> str | None:
+        if member <= 0:
+            return None
+        row = self.members.get(member)
+        return f"member {member}" if row is None else f"{row.host}:{row.pid}"
+
+
+def _number(row: AttemptRow) -> int:
+    return row.attempt
+
+
+def _timed_out(failure: ev.Failure | None) -> bool:
+    return failure is not None and failure.code == "activity-timed-out"
+
+
+_OPEN_STATES = {
+    AttemptState.STARTED: "running",
+    AttemptState.SUCCEEDED: "completed",
+    AttemptState.WAITING: "retrying",
+    AttemptState.HELD: "held",
+    AttemptState.RELEASED: "scheduled",
+    AttemptState.FAILED: "failed",
+}
