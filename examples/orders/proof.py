@@ -25,6 +25,8 @@ class Figures:
     shop_calls: int
     shop_absorbed: int
     processes: int
+    most_tried_order: int
+    refunded_order: int | None
 
 
 class Books:
@@ -63,6 +65,7 @@ class Books:
         calls, calls_absorbed = self.shop("SELECT count(*), count(*) FILTER (WHERE repeated) FROM calls")[0]
         workers = set(self.ledger("SELECT DISTINCT worker FROM requests"))
         workers |= set(self.shop("SELECT DISTINCT worker FROM calls"))
+        tried = "SELECT order_id FROM requests GROUP BY order_id ORDER BY count(*) DESC, order_id LIMIT 1"
         return Figures(
             payment_requests=requests,
             payment_retries=self.retries(),
@@ -72,6 +75,8 @@ class Books:
             shop_calls=calls,
             shop_absorbed=calls_absorbed,
             processes=len(workers),
+            most_tried_order=self.ledger(tried)[0][0],
+            refunded_order=self.ledger("SELECT min(order_id) FROM payments WHERE kind = 'refund'")[0][0],
         )
 
 

@@ -1,5 +1,6 @@
 """What the demo says at the end, on stdout."""
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -84,9 +85,14 @@ def _recoveries(report: Report, with_standby: bool) -> str:
 
 def _commands(report: Report, database: str) -> list[str]:
     beside_python = Path(sys.executable).with_name("perdure")
-    perdure = "perdure" if shutil.which("perdure") or not beside_python.exists() else str(beside_python)
-    return [
-        f"{perdure} list --db {database} --limit 10",
-        f"{perdure} show order-1 --db {database}",
-        f"{perdure} show order-1 --db {database} --events",
+    perdure = "perdure" if shutil.which("perdure") or not beside_python.exists() else os.path.relpath(beside_python)
+    figures = report.figures
+    commands = [
+        (f"list --db {database} --limit 10", "the last orders"),
+        (f"show order-{figures.most_tried_order} --db {database}", "the order with the most payment requests"),
+        (f"show order-{figures.most_tried_order} --events --db {database}", "all that was recorded of it"),
     ]
+    if figures.refunded_order is not None:
+        commands.append((f"show order-{figures.refunded_order} --db {database}", "an order that was refunded"))
+    width = max(len(command) for command, _ in commands)
+    return [f"{perdure} {command:<{width}}   # {what}" for command, what in commands]
