@@ -65,7 +65,7 @@ class Books:
         calls, calls_absorbed = self.shop("SELECT count(*), count(*) FILTER (WHERE repeated) FROM calls")[0]
         workers = set(self.ledger("SELECT DISTINCT worker FROM requests"))
         workers |= set(self.shop("SELECT DISTINCT worker FROM calls"))
-        tried = "SELECT order_id FROM requests GROUP BY order_id ORDER BY count(*) DESC, order_id LIMIT 1"
+        tried = "SELECT order_id FROM requests WHERE kind = 'charge' GROUP BY order_id ORDER BY count(*) DESC, order_id LIMIT 1"
         return Figures(
             payment_requests=requests,
             payment_retries=self.retries(),

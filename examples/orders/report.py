@@ -89,7 +89,7 @@ def _commands(report: Report, database: str) -> list[str]:
     figures = report.figures
     commands = [
         (f"list --db {database} --limit 10", "the last orders"),
-        (f"show order-{figures.most_tried_order} --db {database}", "the order with the most payment requests"),
+        (f"show order-{figures.most_tried_order} --db {database}", "the order that took the most tries to charge"),
         (f"show order-{figures.most_tried_order} --events --db {database}", "all that was recorded of it"),
     ]
     if figures.refunded_order is not None:
