@@ -1,0 +1,225 @@
+"""The laws of the kernel under any sequence of messages and commands."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perdure.kernel import commands as cmd
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.kernel.decide import Refused, must_wait
+from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST
+from perdure.kernel.policy import RetryPolicy
+from perdure.kernel.run import LOST, Status
+from tests.unit.kernel.actor import BOOM, BUG, INPUT, RESULT, SECOND, Actor, facts
+
+ids = st.integers(0, 5).map(lambda n: f"0:{n}")
+members = st.integers(0, 3)
+builds = st.sampled_from(["", "build-1", "build-2"])
+failures = st.sampled_from(
+    [
+        BOOM,
+        BUG,
+        ev.Failure("Final", "", non_retryable=True),
+        ev.Failure("Later", "", retry_after_ns=5),
+        ev.Failure("Lost", "", code=LOST),
+    ]
+)
+retries = st.none() | st.builds(
+    RetryPolicy,
+    initial_ns=st.integers(0, 3 * SECOND),
+    max_attempts=st.integers(0, 4),
+    jitter=st.sampled_from([0.0, 0.5]),
+    non_retryable=st.sampled_from([(), ("ValueError",)]),
+    bugs=st.sampled_from(["hold", "retry", "fail"]),
+)
+logs = st.none() | st.just(ev.Logs((ev.LogRecord(1, 20, "shop", "hello"),)))
+ends = st.builds(
+    msg.AttemptEnded,
+    ids,
+    st.integers(0, 4),
+    members,
+    st.integers(0, 9),
+    failure=failures,
+    logs=logs,
+    timed_out=st.booleans(),
+    build=builds,
+) | st.builds(msg.AttemptEnded, ids, st.integers(0, 4), members, st.integers(0, 9), result=st.just(RESULT), logs=logs)
+blocks = st.builds(
+    ev.Block,
+    kind=st.sampled_from(["bug", "divergence", "quarantined"]),
+    build=builds,
+    message=st.just("stuck"),
+    open_tail=st.booleans(),
+)
+messages = (
+    ends
+    | st.builds(msg.Start, st.just("process_order"), st.just(INPUT), st.just(b"id"), builds)
+    | st.builds(msg.Cancel)
+    | st.builds(msg.Retry)
+    | st.just(msg.Wake())
+    | st.builds(msg.GrantSlot, ids, st.integers(1, 3))
+    | st.builds(msg.Takeover, st.integers(1, 3))
+    | st.builds(msg.BlockRun, blocks)
+    | st.builds(msg.NewBuild, builds)
+)
+rare = st.builds(msg.Terminate) | st.builds(msg.Strike, builds)
+commands = (
+    st.builds(cmd.ScheduleActivity, ids, st.just("charge"), st.just(INPUT), st.none(), retries)
+    | st.builds(cmd.StartTimer, ids.map(lambda id: f"1{id}"), st.integers(0, 5 * SECOND))
+    | st.builds(cmd.CancelActivity, ids)
+    | st.builds(cmd.CancelTimer, ids.map(lambda id: f"1{id}"))
+    | st.builds(cmd.RecordSideEffect, st.just("2:1"), st.just(RESULT))
+    | st.builds(cmd.MarkPatch, st.just("2:2"), st.just("v2"))
+)
+ending = st.builds(cmd.CompleteRun, st.just(RESULT)) | st.builds(cmd.FailRun, failures) | st.builds(cmd.EndCancelled)
+
+
+class Fit:
+    """The result that the attempt in flight at `id` would give: random ones hardly ever fit."""
+
+    def __init__(self, id: str, end: msg.AttemptEnded) -> None:
+        self.id = id
+        self.end = end
+
+    def __repr__(self) -> str:
+        return f"Fit({self.id!r}, {self.end!r})"
+
+
+steps = st.lists(
+    st.one_of(
+        messages,
+        commands,
+        st.builds(Fit, ids, ends),
+        st.builds(Fit, ids, ends),
+        st.tuples(st.just("pass"), st.integers(0, 4 * SECOND)),
+        st.just("commit"),
+        st.integers(0, 19).flatmap(lambda n: rare | ending if n == 0 else messages),
+    ),
+    min_size=5,
+    max_size=60,
+)
+
+
+def play(script) -> Actor:
+    """Live a life as a runtime would: what must wait waits, a closed run has no program, ids are used once."""
+    actor = Actor()
+    actor.tell(msg.Start("process_order", INPUT, b"id", "build-1"))
+    used: set[str] = set()
+    for step in script:
+        _play(actor, step, used)
+        check(actor)
+    return actor
+
+
+def _play(actor: Actor, step, used: set[str]) -> None:
+    run = actor.run
+    match step:
+        case "commit":
+            actor.commit()
+            assert facts(actor.stored()) == facts(run)
+        case ("pass", ns):
+            actor.now += ns
+        case Fit():
+            flying = run.pending.get(step.id)
+            if flying is not None and flying.member and run.block is None:
+                end = step.end
+                actor.tell(
+                    msg.AttemptEnded(
+                        flying.id,
+                        flying.attempt,
+                        flying.member,
+                        end.started_at,
+                        end.result,
+                        end.failure,
+                        end.logs,
+                        end.timed_out,
+                        end.build,
+                    )
+                )
+        case cmd.ScheduleActivity() | cmd.StartTimer():
+            if run.is_open and run.block is None and step.id not in used:
+                used.add(step.id)
+                actor.do(step, claimed_by=len(used) % 3)
+        case _ if type(step).__module__.endswith("commands"):
+            if run.is_open and run.block is None:
+                actor.do(step)
+        case _:
+            if must_wait(run, step):
+                return
+            try:
+                actor.tell(step)
+            except Refused:
+                assert not run.is_open
+    if run.open_tail and run.block is None:
+        actor.fold(ev.RunReacted(actor.now))
+
+
+def check(actor: Actor) -> None:
+    run = actor.run
+    pending = list(run.pending.values())
+    assert run.held == sum(step.held is not None for step in pending)
+    assert run.retrying == sum(step.retry_at is not None for step in pending)
+    assert run.flying == len(pending) - run.held - run.retrying
+    assert run.seq == len(actor.history)
+    for step in pending:
+        assert (step.member != 0) + (step.retry_at is not None) + (step.held is not None) + step.wants_slot == 1
+        assert step.attempt >= step.counted
+    deadlines = [*run.timers.values(), *[step.retry_at for step in pending if step.retry_at is not None]]
+    expected = min(deadlines, default=None) if run.is_open and run.block is None else None
+    assert run.wake_at() == expected
+    if not run.is_open:
+        assert not pending
+        assert not run.timers
+        assert type(actor.history[-1]) in ev.TERMINAL
+    assert sum(type(event) in ev.TERMINAL for event in actor.history) <= 1
+
+
+@settings(max_examples=400, deadline=None)
+@given(steps)
+def test_counters_deadlines_and_history_hold_under_any_life(script):
+    play(script)
+
+
+@settings(max_examples=400, deadline=None)
+@given(steps)
+def test_a_run_stands_again_as_it_stood_after_every_commit(script):
+    play([part for step in script for part in (step, "commit")])
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_attempt_rows_are_bounded_and_complete(script):
+    actor = play([*script, "commit"])
+
+    for id in actor.run.pending:
+        rows = actor.attempts(id)
+        assert len(rows) <= ATTEMPTS_FIRST + ATTEMPTS_LAST
+        assert len({row.attempt for row in rows}) == len(rows)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_every_open_run_has_a_reason_to_wake_or_waits_for_a_person(script):
+    run = play(script).run
+
+    if run.status is Status.RUNNING:
+        assert any(step.member or step.wants_slot for step in run.pending.values())
+    elif run.status is Status.RETRYING:
+        assert run.wake_at() is not None
+    elif run.status.needs_mending:
+        assert run.block is not None or run.held
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps, st.data())
+def test_the_split_into_commits_does_not_matter(script, data):
+    script = [step for step in script if step != "commit"]
+    cuts = data.draw(st.sets(st.integers(0, len(script))))
+    pieces: list[object] = []
+    for index, step in enumerate(script):
+        pieces += ["commit", step] if index in cuts else [step]
+
+    whole, cut = play([*script, "commit"]), play([*pieces, "commit"])
+
+    assert facts(whole.stored()) == facts(cut.stored())
+    assert whole.history == cut.history
