@@ -1,0 +1,129 @@
+"""A call: what a workflow or activity, called with its arguments, gives back before anything happens."""
+
+import asyncio
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Definition(Protocol):
+    """What a call needs of the definition it came from."""
+
+    kind: str
+    name: str
+    source: str
+
+    def direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        """Run the function here and now, without an engine."""
+        ...
+
+    def options(self, **wishes: Any) -> Any:
+        """Check the wishes of `with_options` and make them a value."""
+        ...
+
+
+class Scheduler:
+    """A loop that schedules calls instead of running them: that of a workflow."""
+
+    __slots__ = ()
+
+    def schedule(self, call: "Call[Any]") -> "asyncio.Future[Any]":
+        raise NotImplementedError
+
+    def serial(self) -> int:
+        """The next number of a series that replays: hashes made of it give sets the same order each time."""
+        raise NotImplementedError
+
+
+class Call(Coroutine[Any, Any, R_co], Generic[R_co]):
+    """A workflow or an activity with its arguments; nothing has happened yet.
+
+    Awaited in a workflow it becomes a recorded step; awaited elsewhere it runs the function. It can be awaited once,
+    passed to everything in asyncio that takes a coroutine, or handed to `engine.run` and `engine.start`.
+    """
+
+    __slots__ = ("_hash", "_iterator", "_taken", "args", "definition", "kwargs", "options")
+
+    def __init__(
+        self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any = None
+    ) -> None:
+        self.definition = definition
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options
+        self._taken = False
+        self._iterator: Generator[Any, Any, R_co] | None = None
+
+    def with_options(self, *, timeout: Any = ..., retry: Any = ...) -> "Call[R_co]":
+        """The same call under other options than its definition has.
+
+        Args:
+            timeout: of an activity, start to close; seconds, a timedelta or a text like "5m"; None for no limit.
+            retry: a `Retry`, a number of attempts, or None for the default policy.
+        """
+        wishes = {name: wish for name, wish in (("timeout", timeout), ("retry", retry)) if wish is not ...}
+        options = self.definition.options(base=self.options, **wishes)
+        self.take()
+        return Call(self.definition, self.args, self.kwargs, options)
+
+    def take(self) -> "Call[R_co]":
+        """Mark the call as used, by somebody who schedules it otherwise than by awaiting it."""
+        if self._taken:
+            raise RuntimeError(f"{self!r} has been used already; call {self.definition.name} again for another step")
+        self._taken = True
+        return self
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        self.take()
+        loop = asyncio._get_running_loop()
+        if isinstance(loop, Scheduler):
+            return loop.schedule(self).__await__()
+        return self.definition.direct(self.args, self.kwargs).__await__()  # type: ignore[return-value]
+
+    def send(self, value: Any, /) -> Any:
+        if self._iterator is None:
+            self._iterator = self.__await__()
+        return self._iterator.send(value)
+
+    def throw(self, typ: Any, val: BaseException | object = None, tb: TracebackType | None = None, /) -> Any:
+        if self._iterator is None:
+            self._taken = True
+            raise typ if val is None else val  # type: ignore[misc]
+        return self._iterator.throw(typ) if val is None else self._iterator.throw(typ, val, tb)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self._taken = True
+        if self._iterator is not None:
+            close: Callable[[], None] | None = getattr(self._iterator, "close", None)
+            if close is not None:
+                close()
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            loop = asyncio._get_running_loop()
+            self._hash: int = loop.serial() if isinstance(loop, Scheduler) else object.__hash__(self)
+            return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        arguments = [repr(value) for value in self.args]
+        arguments += [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"{self.definition.name}({', '.join(arguments)})"
+
+    def __del__(self) -> None:
+        if not self._taken:
+            warnings.warn(
+                f"call of {self.definition.kind} {self.definition.name!r} was never awaited, so nothing happened; "
+                f"write: await {self.definition.name}(...)",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )

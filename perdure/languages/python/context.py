@@ -1,0 +1,142 @@
+"""What workflow code may ask of the run it is in. Outside a workflow the real world answers."""
+
+import asyncio
+import random as _random
+import uuid
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta, timezone
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+
+from perdure.durations import duration_ns
+from perdure.errors import DefinitionError
+from perdure.kernel.commands import MarkPatch, RecordSideEffect
+from perdure.kernel.program import ProgramBlocked
+from perdure.languages.python import guard
+from perdure.languages.python.loop import WorkflowLoop
+from perdure.languages.python.places import waits_at
+from perdure.languages.python.tasks import Sealed
+from perdure.payload import ValueType, seal, unseal
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_chance = _random.Random()
+
+
+class WorkflowInfo(msgspec.Struct, frozen=True):
+    """What a workflow may know of its run. `id` is the one its starter chose, `run_id` a unique one in hex digits."""
+
+    id: str
+    run_id: str
+    workflow: str
+    started_at: datetime
+
+
+def current_loop() -> WorkflowLoop | None:
+    """The loop of the workflow whose code calls this, if one does."""
+    loop = asyncio._get_running_loop()
+    return loop if type(loop) is WorkflowLoop else None
+
+
+def now() -> datetime:
+    """The time of the event being delivered, in UTC. It never goes back, and is the same on replay."""
+    loop = current_loop()
+    return datetime.now(timezone.utc) if loop is None else loop.now_utc()  # noqa: UP017
+
+
+def random() -> _random.Random:
+    """Random numbers that are the same on replay: one generator per run, seeded by its run_id."""
+    loop = current_loop()
+    return _chance if loop is None else loop.random
+
+
+def uuid4() -> uuid.UUID:
+    """A random UUID that is the same on replay."""
+    return uuid.UUID(int=random().getrandbits(128), version=4)
+
+
+def info() -> WorkflowInfo:
+    """The run this code belongs to.
+
+    Raises:
+        DefinitionError: it runs in none.
+    """
+    loop = current_loop()
+    if loop is None:
+        raise DefinitionError("workflow.info() is known only in a workflow that an engine runs")
+    run = loop.info
+    started_at = datetime.fromtimestamp(0, timezone.utc) + timedelta(microseconds=run.started_at // 1000)  # noqa: UP017
+    return WorkflowInfo(run.id, run.run_id.hex(), run.workflow, started_at)
+
+
+def side_effect(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a quick function whose answer differs each time, once: it is recorded, and replay gives it again.
+
+    The function may do what a workflow may not (read a file, ask the clock), but must not take long.
+    """
+    loop = current_loop()
+    if loop is None:
+        return fn(*args, **kwargs)
+    if loop.sealed:
+        raise Sealed
+    id = loop.next_id()
+    kind = ValueType.result_of(fn, owner=f"side effect {getattr(fn, '__name__', fn)} [{id}]")
+    value = loop.recorded.side_effects.get(id)
+    if value is None:
+        if loop.replaying:
+            raise _not_recorded(loop, id)
+        guard.leave()
+        asyncio._set_running_loop(None)
+        try:
+            answer = fn(*args, **kwargs)
+        finally:
+            asyncio._set_running_loop(loop)
+            guard.enter(loop)
+        value = seal(kind.encode(answer), loop.put, loop.max_bytes, f"the value of side effect [{id}]")
+    loop.commands[id] = RecordSideEffect(id, value)
+    return kind.decode(unseal(value, loop.get))
+
+
+def _not_recorded(loop: WorkflowLoop, id: str) -> BaseException:
+    place = waits_at(loop.current.coro) if loop.current is not None else ""
+    loop.block(
+        ProgramBlocked(
+            "divergence",
+            f"the code asks for the side effect [{id}], which the history does not have",
+            'keep the old steps for old runs: if patched("...")',
+            source=place,
+        )
+    )
+    return Sealed(f"side effect [{id}] is not recorded")
+
+
+def patched(id: str) -> bool:
+    """Whether the new code after a change holds for this run: true for new runs, false for those that passed here before.
+
+    Args:
+        id: names the change; unique among those of the workflow.
+    """
+    loop = current_loop()
+    if loop is None:
+        return True
+    memory = loop.patches
+    if memory is None:
+        memory = loop.patches = {}
+    answer = memory.get(id)
+    if answer is None:
+        answer = memory[id] = id in loop.recorded.patches or not loop.replaying
+        if answer:
+            # The id is no step's: the steps after the change keep theirs, whether it is there or not.
+            loop.commands[f"patch:{id}"] = MarkPatch(f"patch:{id}", id)
+    return answer
+
+
+def sleep(duration: "float | str | timedelta") -> Coroutine[Any, Any, None]:
+    """Wait. In a workflow it is a durable timer: the process may die meanwhile, for months.
+
+    Args:
+        duration: seconds, a timedelta or a text like "3 days".
+    """
+    return asyncio.sleep(duration_ns(duration) / 1e9)

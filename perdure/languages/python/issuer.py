@@ -1,0 +1,184 @@
+"""What a run's program has issued and what it waits for.
+
+A command has the path of whoever issued it as its id; what it waits for is resolved by an event of the same id.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from perdure.calls import Call, Scheduler
+from perdure.errors import DefinitionError, UnknownActivity
+from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity
+from perdure.kernel.program import Blobs, ProgramBlocked, Recorded, RunInfo
+from perdure.languages.python.logs import emit
+from perdure.languages.python.tasks import Sealed, StepFuture, Task
+from perdure.payload import seal
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
+
+
+class Issuer(Scheduler):
+    """The half of a workflow's loop that asyncio knows nothing of: one run's commands, time and chance.
+
+    `waiting` holds, by command id, the futures and timers that an event will resolve; `commands` what was issued in
+    this turn; `tasks` the tasks that are not done, by path; `stopped` ends the turn's drain early.
+    """
+
+    __slots__ = (
+        "_random",
+        "_serial",
+        "activities",
+        "asyncgens",
+        "blobs",
+        "blocked",
+        "callbacks",
+        "commands",
+        "current",
+        "info",
+        "issued",
+        "logs",
+        "main",
+        "max_bytes",
+        "now",
+        "patches",
+        "ready",
+        "recorded",
+        "replaying",
+        "sealed",
+        "stopped",
+        "tasks",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        info: RunInfo,
+        recorded: Recorded,
+        blobs: Blobs,
+        activities: Mapping[str, Any],
+        max_bytes: int,
+    ) -> None:
+        self.info = info
+        self.recorded = recorded
+        self.blobs = blobs
+        self.activities = activities
+        self.max_bytes = max_bytes
+        self.now = info.started_at
+        self.replaying = False
+        self.sealed = False
+        self.stopped = False
+        self.blocked: ProgramBlocked | None = None
+        self.current: Task | None = None
+        self.main: Task | None = None
+        self.issued = 0
+        self.callbacks = 0
+        self._serial = 0
+        self._random: random.Random | None = None
+        self.ready: list[Any] = []
+        self.waiting: dict[str, Any] = {}
+        self.commands: dict[str, Command] = {}
+        self.tasks: dict[str, Task] = {}
+        self.patches: dict[str, bool] | None = None
+        self.asyncgens: list[Any] | None = None
+        self.logs: list[logging.LogRecord] | None = None
+
+    def serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def next_id(self) -> str:
+        """The id of the next command: the path of who issues it, and how many it has issued."""
+        task = self.current
+        if task is None:
+            self.issued += 1
+            return f"c:{self.issued}"
+        task.issued += 1
+        return f"{task.path}:{task.issued}"
+
+    def schedule(self, call: Call[Any]) -> StepFuture:
+        if self.sealed:
+            raise Sealed
+        definition: Any = call.definition
+        name = definition.name
+        if name not in self.activities:
+            raise self._unknown(definition)
+        data = definition.parameters.encode(call.args, call.kwargs)
+        input = seal(data, self.put, self.max_bytes, f"the arguments of activity {name}")
+        options = call.options or definition.default
+        id = self.next_id()
+        self.commands[id] = ScheduleActivity(id, name, input, options.timeout_ns, options.policy)
+        future = StepFuture(loop=self)
+        future.id = id
+        future.definition = definition
+        self.waiting[id] = future
+        return future
+
+    def _unknown(self, definition: Any) -> Exception:
+        if definition.kind != "activity":
+            return DefinitionError(
+                f"{definition.kind} {definition.name!r} was awaited in a workflow, but child workflows come later; "
+                f"until then call its steps here, or start it with the client from an activity"
+            )
+        message = f"activity {definition.name!r} is not among those the engine was given"
+        hint = f"add it: Engine(..., [..., {definition.fn.__name__}])"
+        self.block(ProgramBlocked("unknown-activity", message, hint, source=definition.source))
+        return UnknownActivity(f"{message}; {hint}")
+
+    def block(self, reason: ProgramBlocked) -> None:
+        """The turn is void, whatever the workflow does about the exception it sees."""
+        self.blocked = self.blocked or reason
+        self.stopped = True
+
+    def put(self, digest: bytes, data: bytes) -> None:
+        if not self.replaying:
+            self.blobs.put(self.info.run_id, digest, data)
+
+    def get(self, digest: bytes) -> bytes:
+        return self.blobs.get(self.info.run_id, digest)
+
+    def withdraw_activity(self, id: str) -> None:
+        self._withdraw(id, CancelActivity)
+
+    def withdraw_timer(self, id: str) -> None:
+        self._withdraw(id, CancelTimer)
+
+    def _withdraw(self, id: str, command: Callable[[str], Command]) -> None:
+        """Nothing has happened yet of what was issued in the same turn, so that it need not be cancelled."""
+        if self.waiting.pop(id, None) is None or self.sealed:
+            return
+        if self.commands.pop(id, None) is None:
+            self.commands[id] = command(id)
+
+    def now_ns(self) -> int:
+        return self.now
+
+    @property
+    def random(self) -> random.Random:
+        if self._random is None:
+            self._random = random.Random(int.from_bytes(self.info.run_id, "big"))
+        return self._random
+
+    def now_utc(self) -> datetime:
+        return _EPOCH + timedelta(microseconds=self.now // 1000)
+
+    def keep_asyncgen(self, generator: Any) -> None:
+        """Hold an async generator to the end: collected earlier it would run at a time that does not replay."""
+        if self.asyncgens is None:
+            self.asyncgens = []
+        elif len(self.asyncgens) >= 64:
+            self.asyncgens = [kept for kept in self.asyncgens if kept.ag_frame is not None]
+        self.asyncgens.append(generator)
+
+    def keep_log(self, record: logging.LogRecord) -> None:
+        if self.logs is None:
+            self.logs = []
+        self.logs.append(record)
+
+    def emit_logs(self) -> None:
+        records, self.logs = self.logs, None
+        for record in records or ():
+            emit(record)

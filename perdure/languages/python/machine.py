@@ -1,0 +1,243 @@
+"""Python as a language: a coroutine that decides for a run."""
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from perdure.errors import DefinitionError, PerdureError, is_bug
+from perdure.failures import activity_error, failure_of
+from perdure.kernel import events as ev
+from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun
+from perdure.kernel.limits import PAYLOAD_MAX_BYTES
+from perdure.kernel.program import Blobs, Program, ProgramBlocked, Recorded, RunInfo
+from perdure.languages.python import guard
+from perdure.languages.python.loop import WorkflowLoop
+from perdure.languages.python.places import raised_at, waits_at
+from perdure.languages.python.tasks import StepFuture
+from perdure.languages.python.tracing import Tracer
+from perdure.languages.python.unwind import unwind
+from perdure.payload import seal, unseal
+
+if TYPE_CHECKING:
+    from perdure.activities import ActivityDefinition
+    from perdure.workflows import WorkflowDefinition
+
+SUPPORTED = ((3, 11), (3, 12), (3, 13))
+"""Pythons on which the same code is known to give the same commands."""
+
+
+class PythonLanguage:
+    """Makes programs of one workflow.
+
+    Args:
+        definition: the workflow.
+        activities: those it may call, by name.
+        payload_max_bytes: above it an argument or a result is refused.
+
+    Raises:
+        DefinitionError: this Python is not known to replay what others recorded.
+    """
+
+    def __init__(
+        self,
+        definition: "WorkflowDefinition[Any, Any]",
+        activities: "Mapping[str, ActivityDefinition[Any, Any]]",
+        payload_max_bytes: int = PAYLOAD_MAX_BYTES,
+    ) -> None:
+        refuse_untested(sys.version_info[:2])
+        self.definition = definition
+        self.activities = activities
+        self.payload_max_bytes = payload_max_bytes
+
+    def load(self, info: RunInfo, recorded: Recorded, blobs: Blobs, traced: bool = False) -> Program:
+        loop = WorkflowLoop(info, recorded, blobs, self.activities, self.payload_max_bytes)
+        return PythonProgram(self.definition, loop, Tracer() if traced else None)
+
+
+def refuse_untested(version: tuple[int, ...]) -> None:
+    """Raise DefinitionError for a Python that was not tested to give the same commands as the others."""
+    if version not in SUPPORTED:
+        known = ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED)
+        raise DefinitionError(
+            f"Python {version[0]}.{version[1]} is not tested to replay workflows that other Pythons recorded; "
+            f"run this engine on one of {known}"
+        )
+
+
+class PythonProgram:
+    """One run's coroutine on its loop."""
+
+    __slots__ = ("cancel_reason", "definition", "loop", "tracer")
+
+    def __init__(self, definition: "WorkflowDefinition[Any, Any]", loop: WorkflowLoop, tracer: Tracer | None) -> None:
+        self.definition = definition
+        self.loop = loop
+        self.tracer = tracer
+        self.cancel_reason: str | None = None
+
+    def advance(self, event: ev.HistoryEvent, replaying: bool) -> Sequence[Command]:
+        loop = self.loop
+        loop.replaying = replaying
+        if event.at > loop.now:
+            loop.now = event.at
+        _DELIVER[type(event)](self, event)
+        tracer = self.tracer
+        previous = asyncio._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        asyncio._set_running_loop(loop)
+        sys.set_asyncgen_hooks(loop.keep_asyncgen, None)
+        try:
+            if tracer is not None:
+                tracer.begin()
+            guard.enter(loop)
+            try:
+                loop.drain()
+            finally:
+                guard.leave()
+                if tracer is not None:
+                    tracer.end()
+        except guard.WorkflowInterrupted as interrupted:
+            raise self._stuck(interrupted) from None
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio._set_running_loop(previous)
+            if loop.logs is not None:
+                loop.emit_logs()
+        return self._answer()
+
+    def close(self) -> None:
+        unwind(self.loop)
+
+    def _answer(self) -> Sequence[Command]:
+        loop = self.loop
+        if loop.blocked is not None:
+            raise loop.blocked
+        commands = list(loop.commands.values())
+        loop.commands.clear()
+        main = loop.main
+        assert main is not None
+        if main.done():
+            commands.append(self._end(commands))
+        elif not loop.waiting:
+            raise self._deadlock()
+        return commands
+
+    def _end(self, commands: Sequence[Command]) -> Command:
+        """The last command, once the main task is done."""
+        main = self.loop.main
+        assert main is not None
+        if main.cancelled():
+            if self.cancel_reason is not None:
+                return EndCancelled(self.cancel_reason)
+            return FailRun(failure_of(asyncio.CancelledError("the workflow cancelled itself; nobody asked for it")))
+        error = main.exception()
+        if error is None:
+            try:
+                return CompleteRun(self._sealed_result(main.result()))
+            except PerdureError as refused:
+                error = refused
+        if is_bug(error):
+            raise self._bug(error, commands)
+        return FailRun(failure_of(error))
+
+    def _sealed_result(self, value: Any) -> ev.Payload:
+        loop = self.loop
+        data = self.definition.result.encode(value)
+        return seal(data, loop.put, loop.max_bytes, f"the result of workflow {self.definition.name}")
+
+    def _bug(self, error: BaseException, commands: Sequence[Command]) -> ProgramBlocked:
+        failure = failure_of(error)
+        source = raised_at(error) or self.definition.source
+        return ProgramBlocked(
+            "bug",
+            f"{failure.type.rpartition('.')[2]}: {failure.message}",
+            "mend the code and start it again: the run goes on before this step",
+            failure=failure,
+            source=source,
+            raised_earlier=self.tracer is not None and self.tracer.saw_earlier(error),
+            commands=commands,
+        )
+
+    def _deadlock(self) -> ProgramBlocked:
+        main = self.loop.main
+        assert main is not None
+        place = waits_at(main.coro) or self.definition.source
+        return ProgramBlocked(
+            "bug",
+            f"the workflow waits at {place} for something that can never happen: "
+            "no activity and no timer is under way that could wake it",
+            "set the event, put into the queue or finish the task it waits for, from the workflow itself",
+            source=place,
+        )
+
+    def _stuck(self, interrupted: BaseException) -> ProgramBlocked:
+        main = self.loop.main
+        place = raised_at(interrupted) or (main and waits_at(main.coro)) or self.definition.source
+        return ProgramBlocked(
+            "stuck",
+            f"the workflow did not come to an await in time and was interrupted at {place}",
+            "move long computing into an activity, and await something in loops that wait",
+            source=place,
+        )
+
+    # delivery
+
+    def _started(self, event: ev.RunStarted) -> None:
+        loop, definition = self.loop, self.definition
+        what = f"the input of workflow {definition.name}"
+        try:
+            args, kwargs = definition.parameters.decode(unseal(event.input, loop.get))
+        except PerdureError as error:
+            raise _undecodable(what, error, definition.source) from error
+        loop.main = loop.start(definition.direct(args, kwargs), "0", contextvars.Context())
+
+    def _completed(self, event: ev.ActivityCompleted) -> None:
+        loop = self.loop
+        future: StepFuture | None = loop.waiting.pop(event.id, None)
+        if future is None:
+            return
+        definition = future.definition
+        try:
+            value = definition.result.decode(unseal(event.result, loop.get))
+        except PerdureError as error:
+            what = f"the result of activity {definition.name} [{event.id}]"
+            raise _undecodable(what, error, definition.source) from error
+        future.set_result(value)
+
+    def _failed(self, event: ev.ActivityFailed) -> None:
+        future: StepFuture | None = self.loop.waiting.pop(event.id, None)
+        if future is not None:
+            name = future.definition.name
+            future.set_exception(activity_error(name, event.attempt, event.failure, event.reason == "timeout"))
+
+    def _fired(self, event: ev.TimerFired) -> None:
+        handle = self.loop.waiting.pop(event.id, None)
+        if handle is not None:
+            self.loop.ready.append(handle)
+
+    def _cancel_requested(self, event: ev.CancelRequested) -> None:
+        self.cancel_reason = event.reason
+        main = self.loop.main
+        assert main is not None
+        main.cancel(event.reason or None)
+
+
+def _undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked:
+    return ProgramBlocked(
+        "undecodable",
+        f"{what} can no longer be read: {error}",
+        "mend the type hint, or let the type read what older code wrote",
+        failure=failure_of(error),
+        source=source,
+    )
+
+
+_DELIVER: dict[type, Any] = {
+    ev.RunStarted: PythonProgram._started,
+    ev.ActivityCompleted: PythonProgram._completed,
+    ev.ActivityFailed: PythonProgram._failed,
+    ev.TimerFired: PythonProgram._fired,
+    ev.CancelRequested: PythonProgram._cancel_requested,
+}

@@ -1,0 +1,77 @@
+"""Lets go of a program: its coroutines are closed here and now, and nothing they do on the way out counts.
+
+Left to the garbage collector their `finally` blocks would run in the middle of another run's turn.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+from perdure.languages.python import guard
+from perdure.languages.python.loop import WorkflowLoop
+from perdure.languages.python.tasks import Sealed
+
+TRIES = 20
+"""How often a coroutine may answer its end with another await."""
+
+_abandoned: list[Any] = []
+"""Coroutines that would not end. Kept, because the collector would run them."""
+
+
+def unwind(loop: WorkflowLoop) -> None:
+    """Close all tasks and generators of a loop, the youngest first. Never raises."""
+    if loop.sealed:
+        return
+    loop.sealed = True
+    previous = asyncio._get_running_loop()
+    hooks = sys.get_asyncgen_hooks()
+    asyncio._set_running_loop(loop)
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        for task in reversed(loop.tasks.values()):
+            loop.current = task
+            task.context.run(_close, loop, task.coro)
+        loop.current = None
+        for generator in reversed(loop.asyncgens or ()):
+            _close_generator(loop, generator)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+        asyncio._set_running_loop(previous)
+    for values in (loop.tasks, loop.waiting, loop.commands, loop.ready):
+        values.clear()
+    loop.asyncgens = loop.logs = None
+
+
+def _close(loop: WorkflowLoop, coro: Any) -> None:
+    for _ in range(TRIES):
+        try:
+            _guarded(loop, coro.close)
+        except guard.WorkflowInterrupted:
+            break
+        except BaseException:  # noqa: BLE001  whatever it says, it is on the way out
+            pass
+        if getattr(coro, "cr_frame", None) is None:
+            return
+    _abandoned.append(coro)
+
+
+def _close_generator(loop: WorkflowLoop, generator: Any) -> None:
+    closer = generator.aclose()
+    for _ in range(TRIES):
+        try:
+            _guarded(
+                loop, closer.throw if generator.ag_running else closer.send, Sealed() if generator.ag_running else None
+            )
+        except guard.WorkflowInterrupted:
+            break
+        except BaseException:  # noqa: BLE001
+            return
+    _abandoned.append((generator, closer))
+
+
+def _guarded(loop: WorkflowLoop, act: Any, *args: Any) -> None:
+    guard.enter(loop)
+    try:
+        act(*args)
+    finally:
+        guard.leave()

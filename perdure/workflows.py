@@ -1,0 +1,206 @@
+"""What a workflow author imports: the decorator, and what a workflow may ask of its run."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from types import ModuleType
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from perdure.activities import ActivityDefinition, checked_name, source_of
+from perdure.calls import Call
+from perdure.errors import DefinitionError
+from perdure.languages.python import context
+from perdure.languages.python.context import WorkflowInfo, patched, sleep
+from perdure.languages.python.logs import WorkflowLogger, logger
+from perdure.payload import Parameters, ValueType
+
+__all__ = ["RunMethod", "WorkflowDefinition", "WorkflowInfo", "definitions_of", "patched", "sleep", "workflow"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+_MARK = "__perdure_workflow__"
+
+
+class WorkflowDefinition(Generic[P, R]):
+    """A durable program: an `async def` function, or a class with one method marked `@workflow.run`.
+
+    `fn` is the original function; `cls` the class, or None.
+    """
+
+    kind: ClassVar[str] = "workflow"
+    __slots__ = ("__wrapped__", "cls", "fn", "name", "parameters", "result", "source")
+
+    def __init__(self, fn: Callable[..., Any], *, cls: type | None = None, name: str | None = None) -> None:
+        self.source = source_of(fn, "workflow")
+        self.name = cls.__name__ if cls is not None and name is None else checked_name(name, fn, "workflow")
+        self.fn = fn
+        self.__wrapped__ = fn
+        self.cls = cls
+        owner = f"workflow {self.name} ({self.source})"
+        if not inspect.iscoroutinefunction(fn):
+            raise DefinitionError(f"{owner} must be written with `async def`, and without yield")
+        self.parameters = Parameters.of(fn, owner=owner, skip_first=cls is not None)
+        self.result = ValueType.result_of(fn, owner=owner)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        return Call(self, args, kwargs)
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    @property
+    def __doc__(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.fn.__doc__
+
+    def options(self, base: Any = None, **wishes: Any) -> Any:
+        if wishes:
+            raise DefinitionError(f"a call of workflow {self.name} takes no option {', '.join(wishes)} yet")
+        return base
+
+    def direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        """The coroutine of the function; of a class, of a new instance's method, made when it is first awaited."""
+        return self.fn(*args, **kwargs) if self.cls is None else self._on_instance(self.cls, args, kwargs)
+
+    async def _on_instance(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return await self.fn(cls(), *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name} at {self.source}>"
+
+
+class RunMethod(Generic[P, R]):
+    """The method marked `@workflow.run`: on the class it is the definition, on an instance the method itself."""
+
+    __slots__ = ("fn",)
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> WorkflowDefinition[P, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is not None:
+            return self.fn.__get__(instance, owner)
+        definition = owner.__dict__.get(_MARK)
+        if definition is None:
+            raise DefinitionError(
+                f"class {owner.__name__} has @workflow.run on a method; put @workflow on the class too"
+            )
+        return definition
+
+
+def _of_class(cls: type, name: str | None) -> WorkflowDefinition[Any, Any]:
+    runs: dict[str, RunMethod[Any, Any]] = {}
+    for base in reversed(cls.__mro__):
+        for key, value in vars(base).items():
+            if isinstance(value, RunMethod):
+                runs[key] = value
+            else:
+                runs.pop(key, None)
+    if len(runs) != 1:
+        found = f"has {len(runs)}: {', '.join(runs)}" if runs else "has none"
+        raise DefinitionError(f"workflow class {cls.__name__} needs one method marked @workflow.run, but {found}")
+    (method,) = runs.values()
+    return WorkflowDefinition(method.fn, cls=cls, name=name)
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, target: C, /) -> C: ...
+    @overload
+    def __call__(self, target: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
+
+
+class _Workflow:
+    """`@workflow` makes a function or class a durable program; `workflow.now()` and the rest serve inside it."""
+
+    logger: ClassVar[WorkflowLogger] = logger
+    now = staticmethod(context.now)
+    random = staticmethod(context.random)
+    uuid4 = staticmethod(context.uuid4)
+    info = staticmethod(context.info)
+    side_effect = staticmethod(context.side_effect)
+    patched = staticmethod(context.patched)
+    sleep = staticmethod(context.sleep)
+    __slots__ = ()
+
+    @overload
+    def __call__(self, target: C, /) -> C: ...
+    @overload
+    def __call__(self, target: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
+    @overload
+    def __call__(self, *, name: str | None = None) -> _Decorator: ...
+    def __call__(self, target: Any = None, /, *, name: str | None = None) -> Any:
+        """Make a workflow of an `async def` function, or of a class with one method marked `@workflow.run`.
+
+        Args:
+            name: under which its runs are recorded; default is the function's or class's own.
+        """
+        if target is None:
+            return lambda target: self._define(target, name)
+        return self._define(target, name)
+
+    def _define(self, target: Any, name: str | None) -> Any:
+        if not isinstance(target, type):
+            return WorkflowDefinition(target, name=name)
+        setattr(target, _MARK, _of_class(target, name))
+        return target
+
+    def run(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> RunMethod[P, R]:
+        """Mark the method of a workflow class that is the workflow; `Class.run(...)` then is a call."""
+        return RunMethod(fn)
+
+    def __repr__(self) -> str:
+        return "<perdure.workflow>"
+
+
+workflow = _Workflow()
+
+Workflows = dict[str, WorkflowDefinition[Any, Any]]
+Activities = dict[str, ActivityDefinition[Any, Any]]
+
+
+def definitions_of(things: Iterable[Any]) -> tuple[Workflows, Activities]:
+    """The workflows and activities among modules, definitions and workflow classes, by name.
+
+    A module contributes every definition in its namespace, imported ones too.
+
+    Raises:
+        DefinitionError: two different definitions have one name, or a thing is none of these.
+    """
+    workflows: Workflows = {}
+    activities: Activities = {}
+    for thing in things:
+        for definition in _found_in(thing):
+            names: dict[str, Any] = workflows if isinstance(definition, WorkflowDefinition) else activities
+            known = names.setdefault(definition.name, definition)
+            if known is not definition:
+                raise DefinitionError(
+                    f"two {'workflows' if names is workflows else 'activities'} are called {definition.name!r}: "
+                    f"at {known.source} and at {definition.source}; rename one, "
+                    f'or give it another name: @{definition.kind}(name="...")'
+                )
+    return workflows, activities
+
+
+def _found_in(thing: Any) -> "list[WorkflowDefinition[Any, Any] | ActivityDefinition[Any, Any]]":
+    if isinstance(thing, ModuleType):
+        found = [_definition(value) for value in vars(thing).values()]
+        return [definition for definition in found if definition is not None]
+    definition = _definition(thing)
+    if definition is None:
+        raise DefinitionError(
+            f"an engine takes workflows, activities and modules that contain them, not {thing!r}; "
+            "is @workflow or @activity missing?"
+        )
+    return [definition]
+
+
+def _definition(value: Any) -> "WorkflowDefinition[Any, Any] | ActivityDefinition[Any, Any] | None":
+    if isinstance(value, WorkflowDefinition | ActivityDefinition):
+        return value
+    return vars(value).get(_MARK) if isinstance(value, type) else None
