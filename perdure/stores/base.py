@@ -1,15 +1,16 @@
-"""The contract every store keeps, in four small protocols: journal, work, views, admin.
+"""The contract every store keeps: a `Store` is five small parts, each with one reason to be asked.
 
 The *journal* is written by the owner alone, a `Batch` at a time, all or nothing. *Work* is what an owner asks for to
-find runs that need it. *Views* are read by anybody, from any thread, and are as new as the last commit. *Admin* opens,
-checks and owns. What a client in another process may write (a start, mail) is in `Post`.
+find runs that need it. *Post* is what any process may write: a start, mail. *Views* are read by anybody, from any
+thread, and are as new as the last commit. *Admin* owns, publishes, checks and closes.
 
-Ordering inside a batch: runs, history, attempts, blobs, mail out, mail in, replies. Keys of runs are integers that
-grow with their start; the owner hands out even ones, clients that start runs through the database odd ones.
+Keys of runs are integers that grow with their start; the owner hands out even ones, clients that start runs through
+the database odd ones. Parts that a user's call reaches (post, views, admin) raise the family `errors.StoreError`;
+`journal.commit` raises the exceptions below, which tell the owner what to do with the batch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -26,7 +27,10 @@ class BlobRow(msgspec.Struct):
 
 
 class MailRow(msgspec.Struct):
-    """A message that sleeps until the owner reads it. `reply_to` names the row the answer is left in, if any."""
+    """A message that sleeps until the owner reads it. `reply_to` names the row the answer is left in, if any.
+
+    The store assigns `id` when it writes the row, growing and never reused; what a writer puts there is ignored.
+    """
 
     id: int
     run: int
@@ -68,19 +72,29 @@ class DefinitionRow(msgspec.Struct):
 
 
 class Batch(msgspec.Struct):
-    """What is committed together."""
+    """What is committed together, applied in the order of these fields."""
 
+    withdrawn: list[int] = []
+    """Keys of queued runs whose start was refused: the row and all it has go (replies stay)."""
     created: list[RunRow] = []
+    """New runs; a key or an id that exists refuses the batch."""
     updated: list[RunRow] = []
+    """The new summaries of runs that exist, at most one per run; a key that does not exist refuses the batch."""
     history: list[HistoryRow] = []
+    """Appended; a (run, seq) that exists refuses the batch."""
     attempts: list[AttemptRow] = []
+    """In order; each replaces the row of the same (run, step, attempt). With `member` KEEP only `state` is set and
+    `retry_at` cleared, and a row that is not there stays away."""
     attempts_dropped: list[tuple[int, str, int]] = []
     blobs: list[BlobRow] = []
+    """A blob the run has already is left alone."""
     mail_read: list[int] = []
     mail_kept: list[MailRow] = []
+    """New mail written by the owner, after `mail_read` has gone."""
     replies: list[ReplyRow] = []
-    withdrawn: list[int] = []
-    """Keys of queued runs whose start was refused: the row and all it has go."""
+    """Each replaces an earlier answer to the same request."""
+    at: int = 0
+    """When the batch was decided, in nanoseconds: a batch with replies also deletes those that have expired by then."""
 
 
 class Stored(msgspec.Struct):
@@ -92,8 +106,18 @@ class Stored(msgspec.Struct):
     mail: list[MailRow]
 
 
+class Poll(msgspec.Struct):
+    """What an idle owner learns by its one call a second: runs that are due and mail that nobody has read."""
+
+    due: list[int]
+    mail: list[MailRow]
+
+
 class RunFilter(msgspec.Struct, frozen=True):
-    """Which runs to list: all conditions hold. Newest first; `before_key` continues after a page."""
+    """Which runs to list: all conditions hold. Newest first; `before_key` continues after a page.
+
+    `before_key` and `limit` are about the page, not about the runs: counts ignore them.
+    """
 
     statuses: tuple[int, ...] = ()
     workflow: str | None = None
@@ -120,7 +144,19 @@ class StoreFull(Exception):
 
 
 class OwnershipLost(Exception):
-    """Another process owns the store now. Nothing was written. The owner stops."""
+    """This store does not own (any more). Nothing was written. The owner stops."""
+
+
+Moment: TypeAlias = Literal["before", "inside"]
+Fault: TypeAlias = Literal["refused", "in-doubt-applied", "in-doubt-lost", "full", "unavailable"]
+Faults: TypeAlias = Callable[[Moment, Batch], Fault | None]
+"""A commit's weak points, for tests: every store takes `faults=...` and asks it at each commit.
+
+Asked "before" anything is written, it may name the fault that the commit shall have: "refused" CommitRefused,
+"in-doubt-applied" and "in-doubt-lost" CommitInDoubt with the batch written or not, "full" StoreFull, "unavailable"
+StoreUnavailable. Asked again "inside", when all is written but nothing is durable, its answer is ignored: a place to
+kill the process.
+"""
 
 
 class Journal(Protocol):
@@ -146,7 +182,7 @@ class Work(Protocol):
         ...
 
     def load(self, keys: Sequence[int]) -> dict[int, Stored]:
-        """Runs with their history, attempts and unread mail; missing keys are left out."""
+        """Runs with their history, attempts (by step and number) and all their unread mail; missing keys are left out."""
         ...
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
@@ -154,11 +190,11 @@ class Work(Protocol):
         ...
 
     def awake(self) -> list[int]:
-        """Keys of runs that are queued or running: an owner that died left them, or a client queued them."""
+        """Keys of runs that are queued or running, oldest first: a dead owner left them, or a client queued them."""
         ...
 
     def mending(self) -> list[int]:
-        """Keys of runs that are held, blocked or quarantined."""
+        """Keys of runs that are held, blocked or quarantined, oldest first."""
         ...
 
     def due(self, now: int, limit: int) -> list[int]:
@@ -166,11 +202,18 @@ class Work(Protocol):
         ...
 
     def next_due(self) -> int | None:
-        """The earliest `wake_at` of all runs."""
+        """The earliest `wake_at` of all open runs."""
         ...
 
     def mail(self, limit: int) -> list[MailRow]:
-        """Unread mail of runs that are not blocked or quarantined, and Retry and Terminate of those that are, oldest first."""
+        """Unread mail, oldest first; of runs that are blocked or quarantined only Retry and Terminate.
+
+        Mail of closed runs, and of runs that do not exist, is there too: the owner answers it and it goes.
+        """
+        ...
+
+    def poll(self, now: int, limit: int) -> Poll:
+        """`due` and `mail` (at most `limit` of each) in one call that costs one statement."""
         ...
 
 
@@ -180,7 +223,7 @@ class Post(Protocol):
     def submit(self, row: RunRow, mail: MailRow) -> RunRow:
         """Queue a run with its Start, unless the id exists: then nothing is written and that run's row is returned.
 
-        `row.key` is assigned here.
+        `row.key` and `mail.run` are assigned here: the next odd key above all others.
         """
         ...
 
@@ -223,17 +266,18 @@ class Views(Protocol):
     def definitions(self) -> list[DefinitionRow]: ...
 
     def owner(self) -> MemberRow | None:
-        """The living owner; None if nobody holds the store."""
+        """The living owner; None if nobody holds the store. Asking never keeps an owner out."""
         ...
 
 
 class Admin(Protocol):
-    """Opening, owning, checking."""
-
-    address: str
+    """Owning, publishing, checking, closing."""
 
     def try_own(self, host: str, pid: int, build: str, now: int) -> int | None:
-        """Become the owner if nobody is: the new member's id, else None. Never waits."""
+        """Become the owner if nobody is: the new member's id, else None. Waits for nobody.
+
+        The owner stays it until `close` or until its process is gone, however it dies.
+        """
         ...
 
     def publish(self, definitions: Sequence[DefinitionRow]) -> None:
@@ -269,5 +313,23 @@ class TurnMarker(Protocol):
         ...
 
 
-class Store(Journal, Work, Post, Views, Admin, Protocol):
-    """All of it."""
+class Store(Protocol):
+    """All of it. `address` is what `open_store` was given; opening it again elsewhere means the same store."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def work(self) -> Work: ...
+
+    @property
+    def post(self) -> Post: ...
+
+    @property
+    def views(self) -> Views: ...
+
+    @property
+    def admin(self) -> Admin: ...

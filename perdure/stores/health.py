@@ -1,0 +1,31 @@
+"""What a deep check looks at, whichever store it is: promise 4 (gapless histories) and promise 6, run by run."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from perdure.kernel import wire
+from perdure.kernel.project import HistoryRow, RunRow
+from perdure.kernel.run import Status
+
+PROBLEM_LINES = 100
+"""Most problems named by one check; a store with more is beyond reading lists."""
+
+
+def problems_of(row: RunRow, history: Sequence[HistoryRow]) -> list[str]:
+    """One line for each way in which a run's summary and its history contradict each other."""
+    found: list[str] = []
+    seq = 0
+    for part in history:
+        if part.seq != seq + 1:
+            found.append(f"run {row.id!r}: events {seq + 1} to {part.seq - 1} of its history are missing")
+        try:
+            seq = part.seq - 1 + len(wire.decode_events(part.events))
+        except msgspec.MsgspecError as error:
+            found.append(f"run {row.id!r}: its history cannot be read from event {part.seq} on ({error})")
+            return found
+    if seq != row.seq:
+        found.append(f"run {row.id!r}: its summary counts {row.seq} events, its history has {seq}")
+    if row.status >= Status.COMPLETED and row.wake_at is not None:
+        found.append(f"run {row.id!r}: has ended, yet would be woken again")
+    return found

@@ -1,0 +1,401 @@
+"""A store that forgets when the process ends: the oracle that SQLite is held against, and what most tests run on.
+
+Nothing here is clever, so that what a store means can be read off. Several `MemoryStore` handles on one `Shelf`
+behave like several processes on one database: one of them can own it, and closing a handle stands for its death.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from perdure.kernel.messages import Retry, Terminate
+from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
+from perdure.kernel.run import Status
+from perdure.stores import base
+from perdure.stores.faults import doubt_by, refuse_by
+from perdure.stores.health import PROBLEM_LINES, problems_of
+
+_Row = TypeVar("_Row")
+_copy = copy.copy
+
+
+class Shelf:
+    """What one database holds. Every access is under `lock`; rows are copied on their way in and out."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.runs: dict[int, RunRow] = {}
+        self.keys: dict[str, int] = {}
+        self.history: dict[int, dict[int, HistoryRow]] = {}
+        self.attempts: dict[tuple[int, str, int], AttemptRow] = {}
+        self.blobs: dict[tuple[int, bytes], bytes] = {}
+        self.mail: dict[int, base.MailRow] = {}
+        self.mail_ids = 0
+        self.replies: dict[str, base.ReplyRow] = {}
+        self.members: dict[int, base.MemberRow] = {}
+        self.definitions: list[base.DefinitionRow] = []
+        self.owner = 0
+        self.turn = 0
+        self.on_nudge: Callable[[], None] | None = None
+
+    def open_runs(self) -> list[RunRow]:
+        return [row for row in self.runs.values() if row.status < Status.COMPLETED]
+
+    def parts(self, key: int) -> list[HistoryRow]:
+        return [part for _, part in sorted(self.history.get(key, {}).items())]
+
+    def put_mail(self, mail: base.MailRow) -> None:
+        self.mail_ids += 1
+        self.mail[self.mail_ids] = base.MailRow(self.mail_ids, mail.run, mail.message, mail.reply_to)
+
+    def stored(self, key: int) -> base.Stored | None:
+        row = self.runs.get(key)
+        if row is None:
+            return None
+        return base.Stored(
+            _copy(row),
+            [part.events for part in self.parts(key)],
+            [_copy(self.attempts[at]) for at in sorted(self.attempts) if at[0] == key],
+            [_copy(mail) for mail in self.mail.values() if mail.run == key],
+        )
+
+    def remove(self, key: int) -> None:
+        row = self.runs.pop(key, None)
+        if row is not None:
+            del self.keys[row.id]
+        self.history.pop(key, None)
+        self.attempts = _without(self.attempts, lambda at, _: at[0] == key)
+        self.blobs = _without(self.blobs, lambda at, _: at[0] == key)
+        self.mail = _without(self.mail, lambda _, mail: mail.run == key)
+
+
+_Key = TypeVar("_Key")
+
+
+def _without(rows: dict[_Key, _Row], goes: Callable[[_Key, _Row], bool]) -> dict[_Key, _Row]:
+    return {key: row for key, row in rows.items() if not goes(key, row)}
+
+
+class MemoryStore:
+    """A handle on a shelf; without `shelf` on one of its own."""
+
+    def __init__(
+        self, address: str = "memory://", shelf: Shelf | None = None, faults: base.Faults | None = None
+    ) -> None:
+        self.address = address
+        self.shelf = shelf or Shelf()
+        self.admin = MemoryAdmin(self.shelf)
+        self.journal = MemoryJournal(self.shelf, self.admin, faults)
+        self.work = MemoryWork(self.shelf)
+        self.post = MemoryPost(self.shelf)
+        self.views = MemoryViews(self.shelf)
+
+
+class MemoryAdmin:
+    """The handle's seat: `member` is its id while it owns, else 0."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self.member = 0
+
+    @property
+    def owns(self) -> bool:
+        return self.member != 0 and self._shelf.owner == self.member
+
+    def try_own(self, host: str, pid: int, build: str, now: int) -> int | None:
+        shelf = self._shelf
+        with shelf.lock:
+            if shelf.owner:
+                return None
+            self.member = shelf.owner = len(shelf.members) + 1
+            shelf.members[self.member] = base.MemberRow(self.member, host, pid, build, now)
+            return self.member
+
+    def publish(self, definitions: Sequence[base.DefinitionRow]) -> None:
+        with self._shelf.lock:
+            self._shelf.definitions = sorted(map(_copy, definitions), key=lambda row: (row.kind, row.name))
+
+    def listen(self, on_nudge: Callable[[], None]) -> None:
+        self._shelf.on_nudge = on_nudge
+
+    def strikes(self) -> base.TurnMarker:
+        return MemoryMarker(self._shelf)
+
+    def check(self) -> list[str]:
+        shelf = self._shelf
+        with shelf.lock:
+            lines = [line for row in shelf.runs.values() for line in problems_of(row, shelf.parts(row.key))]
+        return lines[:PROBLEM_LINES]
+
+    def close(self) -> None:
+        with self._shelf.lock:
+            if self.owns:
+                self._shelf.owner = 0
+                self._shelf.on_nudge = None
+            self.member = 0
+
+
+class MemoryMarker:
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._left, shelf.turn = shelf.turn, 0
+
+    def enter(self, key: int) -> None:
+        self._shelf.turn = key
+
+    def leave(self) -> None:
+        self._shelf.turn = 0
+
+    def left_by_the_dead(self) -> int:
+        left, self._left = self._left, 0
+        return left
+
+
+class MemoryJournal:
+    def __init__(self, shelf: Shelf, admin: MemoryAdmin, faults: base.Faults | None) -> None:
+        self._shelf = shelf
+        self._admin = admin
+        self._faults = faults
+
+    def commit(self, batch: base.Batch) -> None:
+        with self._shelf.lock:
+            if not self._admin.owns:
+                raise base.OwnershipLost("this handle does not own the store")
+            fault = self._faults("before", batch) if self._faults is not None else None
+            refuse_by(fault)
+            why = _refusal(self._shelf, batch)
+            if why is not None:
+                raise base.CommitRefused(why)
+            if self._faults is not None:
+                self._faults("inside", batch)
+            if fault != "in-doubt-lost":
+                _apply(self._shelf, batch)
+            doubt_by(fault)
+
+    def settle(self, batch: base.Batch) -> bool:
+        shelf = self._shelf
+        with shelf.lock:
+            return (
+                all(key not in shelf.runs for key in batch.withdrawn)
+                and all(row.key in shelf.runs for row in batch.created)
+                and all(shelf.runs.get(row.key) == row for row in batch.updated)
+                and all(_has_history(shelf, row) for row in batch.history)
+                and all(id not in shelf.mail for id in batch.mail_read)
+                and all(shelf.replies.get(row.request) == row for row in batch.replies)
+                and all(_has_mail(shelf, row) for row in batch.mail_kept)
+                and (bool(batch.history or batch.updated) or all(_has_attempt(shelf, row) for row in batch.attempts))
+            )
+
+
+def _refusal(shelf: Shelf, batch: base.Batch) -> str | None:
+    gone = set(batch.withdrawn)
+    keys: set[int] = set()
+    ids: set[str] = set()
+    for row in batch.created:
+        there = shelf.keys.get(row.id)
+        if row.id in ids or (there is not None and there not in gone) or row.key in keys:
+            return f"run {row.id!r} exists"
+        if row.key in shelf.runs and row.key not in gone:
+            return f"run {row.key} exists"
+        keys.add(row.key)
+        ids.add(row.id)
+    for row in batch.updated:
+        if row.key not in keys and (row.key not in shelf.runs or row.key in gone):
+            return f"run {row.id!r} does not exist"
+    parts: set[tuple[int, int]] = set()
+    for part in batch.history:
+        if (part.run, part.seq) in parts or (part.run not in gone and _has_history(shelf, part)):
+            return f"event {part.seq} of run {part.run} exists"
+        parts.add((part.run, part.seq))
+    return None
+
+
+def _apply(shelf: Shelf, batch: base.Batch) -> None:
+    for key in batch.withdrawn:
+        shelf.remove(key)
+    for row in batch.created:
+        shelf.runs[row.key] = _copy(row)
+        shelf.keys[row.id] = row.key
+    for row in batch.updated:
+        shelf.runs[row.key] = _copy(row)
+    for part in batch.history:
+        shelf.history.setdefault(part.run, {})[part.seq] = _copy(part)
+    for attempt in batch.attempts:
+        _put_attempt(shelf, attempt)
+    for at in batch.attempts_dropped:
+        shelf.attempts.pop(at, None)
+    for blob in batch.blobs:
+        shelf.blobs.setdefault((blob.run, blob.digest), blob.data)
+    for id in batch.mail_read:
+        shelf.mail.pop(id, None)
+    for mail in batch.mail_kept:
+        shelf.put_mail(mail)
+    if batch.replies:
+        shelf.replies = _without(shelf.replies, lambda _, reply: reply.expires_at <= batch.at)
+        shelf.replies |= {reply.request: _copy(reply) for reply in batch.replies}
+
+
+def _put_attempt(shelf: Shelf, attempt: AttemptRow) -> None:
+    at = (attempt.run, attempt.step, attempt.attempt)
+    if attempt.member != KEEP:
+        shelf.attempts[at] = _copy(attempt)
+    elif at in shelf.attempts:
+        shelf.attempts[at].state = attempt.state
+        shelf.attempts[at].retry_at = None
+
+
+def _has_history(shelf: Shelf, row: HistoryRow) -> bool:
+    return row.seq in shelf.history.get(row.run, {})
+
+
+def _has_mail(shelf: Shelf, row: base.MailRow) -> bool:
+    wanted = (row.run, row.message, row.reply_to)
+    return any((mail.run, mail.message, mail.reply_to) == wanted for mail in shelf.mail.values())
+
+
+def _has_attempt(shelf: Shelf, row: AttemptRow) -> bool:
+    found = shelf.attempts.get((row.run, row.step, row.attempt))
+    return found is not None and found.state == row.state
+
+
+class MemoryWork:
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def last_key(self) -> int:
+        with self._shelf.lock:
+            return max(self._shelf.runs, default=0)
+
+    def load(self, keys: Sequence[int]) -> dict[int, base.Stored]:
+        with self._shelf.lock:
+            found = {key: self._shelf.stored(key) for key in keys}
+        return {key: stored for key, stored in found.items() if stored is not None}
+
+    def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
+        shelf = self._shelf
+        with shelf.lock:
+            return {id: _copy(shelf.runs[shelf.keys[id]]) for id in ids if id in shelf.keys}
+
+    def awake(self) -> list[int]:
+        return self._with_status(Status.QUEUED, Status.RUNNING)
+
+    def mending(self) -> list[int]:
+        return self._with_status(Status.HELD, Status.BLOCKED, Status.QUARANTINED)
+
+    def _with_status(self, *statuses: Status) -> list[int]:
+        with self._shelf.lock:
+            return sorted(row.key for row in self._shelf.runs.values() if row.status in statuses)
+
+    def due(self, now: int, limit: int) -> list[int]:
+        return self.poll(now, limit).due
+
+    def next_due(self) -> int | None:
+        with self._shelf.lock:
+            return min((row.wake_at for row in self._shelf.open_runs() if row.wake_at is not None), default=None)
+
+    def mail(self, limit: int) -> list[base.MailRow]:
+        return self.poll(0, limit).mail
+
+    def poll(self, now: int, limit: int) -> base.Poll:
+        with self._shelf.lock:
+            due = sorted(
+                (row.wake_at, row.key)
+                for row in self._shelf.open_runs()
+                if row.wake_at is not None and row.wake_at <= now
+            )
+            mail = [_copy(mail) for mail in self._shelf.mail.values() if not self._asleep(mail)]
+        return base.Poll([key for _, key in due[:limit]], mail[:limit])
+
+    def _asleep(self, mail: base.MailRow) -> bool:
+        row = self._shelf.runs.get(mail.run)
+        blocked = row is not None and row.status in (Status.BLOCKED, Status.QUARANTINED)
+        return blocked and not isinstance(mail.message, Retry | Terminate)
+
+
+class MemoryPost:
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def submit(self, row: RunRow, mail: base.MailRow) -> RunRow:
+        shelf = self._shelf
+        with shelf.lock:
+            if row.id in shelf.keys:
+                return _copy(shelf.runs[shelf.keys[row.id]])
+            row.key = mail.run = (max(shelf.runs, default=0) + 1) | 1
+            shelf.runs[row.key] = _copy(row)
+            shelf.keys[row.id] = row.key
+            shelf.put_mail(mail)
+            return row
+
+    def send(self, mail: base.MailRow) -> None:
+        with self._shelf.lock:
+            self._shelf.put_mail(mail)
+
+    def take_reply(self, request: str) -> base.ReplyRow | None:
+        with self._shelf.lock:
+            reply = self._shelf.replies.get(request)
+            return None if reply is None else _copy(reply)
+
+    def nudge(self) -> None:
+        on_nudge = self._shelf.on_nudge
+        if on_nudge is not None:
+            on_nudge()
+
+
+class MemoryViews:
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def row(self, id: str) -> RunRow | None:
+        shelf = self._shelf
+        with shelf.lock:
+            return _copy(shelf.runs[shelf.keys[id]]) if id in shelf.keys else None
+
+    def rows_by_key(self, keys: Sequence[int]) -> dict[int, RunRow]:
+        with self._shelf.lock:
+            return {key: _copy(self._shelf.runs[key]) for key in keys if key in self._shelf.runs}
+
+    def search(self, wanted: base.RunFilter) -> list[RunRow]:
+        rows = self._matching(wanted)
+        if wanted.before_key is not None:
+            rows = [row for row in rows if row.key < wanted.before_key]
+        return rows[: wanted.limit]
+
+    def count(self, wanted: base.RunFilter, limit: int = 10_001) -> int:
+        return min(len(self._matching(wanted)), limit)
+
+    def prefixed(self, id_prefix: str, limit: int = 10) -> list[str]:
+        return [row.id for row in self._matching(base.RunFilter(id_prefix=id_prefix))][:limit]
+
+    def _matching(self, wanted: base.RunFilter) -> list[RunRow]:
+        with self._shelf.lock:
+            return [_copy(row) for _, row in sorted(self._shelf.runs.items(), reverse=True) if _fits(row, wanted)]
+
+    def stored(self, key: int) -> base.Stored | None:
+        with self._shelf.lock:
+            return self._shelf.stored(key)
+
+    def blob(self, run: int, digest: bytes) -> bytes | None:
+        return self._shelf.blobs.get((run, digest))
+
+    def members(self) -> dict[int, base.MemberRow]:
+        with self._shelf.lock:
+            return {id: _copy(row) for id, row in self._shelf.members.items()}
+
+    def definitions(self) -> list[base.DefinitionRow]:
+        with self._shelf.lock:
+            return list(map(_copy, self._shelf.definitions))
+
+    def owner(self) -> base.MemberRow | None:
+        with self._shelf.lock:
+            return _copy(self._shelf.members[self._shelf.owner]) if self._shelf.owner else None
+
+
+def _fits(row: RunRow, wanted: base.RunFilter) -> bool:
+    return (
+        (not wanted.statuses or row.status in wanted.statuses)
+        and (wanted.workflow is None or row.workflow == wanted.workflow)
+        and (wanted.id_prefix is None or row.id.startswith(wanted.id_prefix))
+        and (wanted.started_since is None or row.started_at >= wanted.started_since)
+    )

@@ -1,0 +1,49 @@
+"""From an address to a store."""
+
+import threading
+
+from perdure import errors
+from perdure.stores.base import Faults, Store
+from perdure.stores.memory import MemoryStore, Shelf
+
+_shelves: dict[str, Shelf] = {}
+_shelves_lock = threading.Lock()
+
+
+def open_store(address: str, faults: Faults | None = None) -> Store:
+    """The store behind an address; nothing is owned yet.
+
+    - "sqlite:///orders.db" is a file relative to the working folder, "sqlite:////var/lib/orders.db" an absolute one.
+    - "memory://" is new and private; "memory://name" is the same store wherever this process opens that name.
+
+    Raises:
+        errors.StoreError: the address names no store, or the store cannot be opened.
+    """
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme == "memory":
+        return MemoryStore(address, _shelf(rest), faults)
+    if separator and scheme == "sqlite" and rest.startswith("/") and rest != "/":
+        from perdure.stores.sqlite.store import SqliteStore  # a store in memory needs no sqlite3
+
+        return SqliteStore(rest[1:], faults)
+    raise errors.StoreUnreachable(_advice(address, scheme if separator else ""))
+
+
+def _shelf(name: str) -> Shelf:
+    if not name:
+        return Shelf()
+    with _shelves_lock:
+        return _shelves.setdefault(name, Shelf())
+
+
+def _advice(address: str, scheme: str) -> str:
+    if scheme in ("postgresql", "postgres"):
+        return f"{address!r}: PostgreSQL is not in this version; use a file, for example sqlite:///perdure.db"
+    if scheme == "sqlite":
+        return (
+            f"{address!r} names no file; write sqlite:///orders.db (three slashes, relative to the working folder) "
+            "or sqlite:////var/lib/orders.db (four slashes, absolute)"
+        )
+    if not scheme:
+        return f"{address!r} is not an address of a store; for a SQLite file write sqlite:///{address.lstrip('/')}"
+    return f"{address!r}: there is no store named {scheme!r}; expected sqlite:///file.db or memory://"
