@@ -36,14 +36,14 @@ logs = st.none() | st.just(ev.Logs((ev.LogRecord(1, 20, "shop", "hello"),)))
 ends = st.builds(
     msg.AttemptEnded,
     ids,
-    st.integers(0, 4),
+    st.integers(0, 2),
     members,
     st.integers(0, 9),
     failure=failures,
     logs=logs,
     timed_out=st.booleans(),
     build=builds,
-) | st.builds(msg.AttemptEnded, ids, st.integers(0, 4), members, st.integers(0, 9), result=st.just(RESULT), logs=logs)
+) | st.builds(msg.AttemptEnded, ids, st.integers(0, 2), members, st.integers(0, 9), result=st.just(RESULT), logs=logs)
 blocks = st.builds(
     ev.Block,
     kind=st.sampled_from(["bug", "divergence", "quarantined"]),
@@ -85,17 +85,24 @@ class Fit:
         return f"Fit({self.id!r}, {self.end!r})"
 
 
+def weighted(**kinds: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
+    """One of several strategies, each as often as its weight says."""
+    bag = [strategy for weight, strategy in kinds.values() for _ in range(weight)]
+    return st.integers(0, len(bag) - 1).flatmap(bag.__getitem__)
+
+
 steps = st.lists(
-    st.one_of(
-        messages,
-        commands,
-        st.builds(Fit, ids, ends),
-        st.builds(Fit, ids, ends),
-        st.tuples(st.just("pass"), st.integers(0, 4 * SECOND)),
-        st.just("commit"),
-        st.integers(0, 19).flatmap(lambda n: rare | ending if n == 0 else messages),
+    weighted(
+        command=(5, commands),
+        fit=(6, st.builds(Fit, ids, ends)),
+        tick=(5, st.tuples(st.just("tick"), st.integers(0, 6 * SECOND))),
+        grant=(4, st.builds(msg.GrantSlot, ids, st.integers(1, 3))),
+        message=(4, messages),
+        commit=(2, st.just("commit")),
+        heal=(2, st.just(msg.Retry())),
+        rare=(1, st.integers(0, 4).flatmap(lambda n: rare | ending if n == 0 else rare | messages)),
     ),
-    min_size=5,
+    min_size=10,
     max_size=60,
 )
 
@@ -117,8 +124,10 @@ def _play(actor: Actor, step, used: set[str]) -> None:
         case "commit":
             actor.commit()
             assert facts(actor.stored()) == facts(run)
-        case ("pass", ns):
+        case ("tick", ns):
             actor.now += ns
+            if not must_wait(run, msg.Wake()):
+                actor.tell(msg.Wake())
         case Fit():
             flying = run.pending.get(step.id)
             if flying is not None and flying.member and run.block is None:
