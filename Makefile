@@ -1,0 +1,81 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format bench clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+VERSIONS := 3.11 3.12 3.13
+WORKERS ?= 2
+
+help:  ## show what can be done
+	@echo "usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready  ## process 500 orders while the engine is killed again and again, then prove that nothing was lost
+	@$(PY) -m examples.orders.demo
+
+test: $(VENV)/.dev  ## run all tests (ARGS="-k word" narrows them down, WORKERS=8 spreads them)
+	$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+test-all:  ## run all tests on each supported Python that is installed
+	@set -e; for version in $(VERSIONS); do \
+		if command -v python$$version >/dev/null && python$$version -c '' 2>/dev/null; then \
+			$(MAKE) --no-print-directory test VENV=.venvs/$$version PYTHON=python$$version; \
+		else \
+			echo "python$$version is not installed: skipped"; \
+		fi; \
+	done
+
+check: $(VENV)/.dev  ## format, lint, types, and the rules of the house
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m pyright
+	$(PY) -m pytest tests/tidy
+
+format: $(VENV)/.dev  ## format, and mend what the linter can mend
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: $(VENV)/.ready  ## measure speed, beside bare commits of the same bytes
+	@$(PY) -m bench
+
+clean:  ## remove what the targets above have made
+	rm -rf $(VENV) .venvs .demo .pytest_cache .ruff_cache .hypothesis
+
+# An environment of our own. Tools are installed only for the targets that need them; stamps make the next run quick.
+
+$(VENV)/.ready: pyproject.toml
+	@$(find_python); $(make_venv); $(install) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.ready
+	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
+		> $(VENV)/dev.txt
+	@$(find_python); $(install) -r $(VENV)/dev.txt
+	@touch $@
+
+# The first interpreter that is new enough and can make environments; PYTHON=... overrules the search.
+define find_python
+usable() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { command -v uv >/dev/null || "$$1" -c 'import ensurepip, venv' 2>/dev/null; }; }; \
+python=; for each in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	if usable $$each; then python=$$each; break; fi; \
+done; \
+if [ -z "$$python" ]; then \
+	echo "Python 3.11 or newer (with its venv module) is needed and was not found; install one, or: make PYTHON=/path/to/python" >&2; \
+	exit 1; \
+fi
+endef
+
+define make_venv
+if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	echo "making $(VENV) with $$($$python --version)"; rm -rf $(VENV); \
+	if command -v uv >/dev/null; then uv venv --quiet --python "$$python" $(VENV); else $$python -m venv $(VENV); fi; \
+fi
+endef
+
+# uv makes environments without pip, pip environments without uv: install with whatever is there.
+define install
+set -e; if command -v uv >/dev/null; then set -- uv pip install --quiet --python $(PY); \
+else set -- $(PY) -m pip install --quiet --disable-pip-version-check --no-warn-script-location; fi; \
+echo "installing into $(VENV)"; "$$@"
+endef
