@@ -1,0 +1,142 @@
+"""Which database a command works on, and opening it. Reading commands never create one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from perdure.cli.options import Settings
+from perdure.cli.problems import NOT_FOUND, UNREACHABLE, USAGE, Problem
+
+DEFAULT = "sqlite:///perdure.db"
+
+
+class Database(NamedTuple):
+    """`path` is None unless it is a file. `chosen_by` says where the address came from."""
+
+    address: str
+    path: Path | None
+    chosen_by: str
+
+
+def find(settings: Settings) -> Database:
+    """By --db, then PERDURE_DB, then perdure.toml or pyproject.toml here or above, then the default."""
+    if settings.db:
+        return _database(settings.db, Path.cwd(), "--db")
+    if os.environ.get("PERDURE_DB"):
+        return _database(os.environ["PERDURE_DB"], Path.cwd(), "PERDURE_DB")
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        for name in ("perdure.toml", "pyproject.toml"):
+            address = _configured(folder / name)
+            if address:
+                return _database(address, folder, str(folder / name))
+    return _database(DEFAULT, Path.cwd(), "the default")
+
+
+def _configured(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    import tomllib
+
+    try:
+        content = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        if file.name == "pyproject.toml":
+            return None
+        raise Problem(f"{file} cannot be read", USAGE, [str(error)]) from error
+    table = content.get("tool", {}).get("perdure", {}) if file.name == "pyproject.toml" else content
+    address = table.get("db") if isinstance(table, dict) else None
+    if address is not None and not isinstance(address, str):
+        raise Problem(f"db in {file} is no text", USAGE, [], 'write  db = "sqlite:///orders.db"')
+    return address
+
+
+def _database(address: str, folder: Path, chosen_by: str) -> Database:
+    if "://" not in address:
+        address = f"sqlite:///{address}"
+    scheme, _, rest = address.partition("://")
+    if scheme != "sqlite":
+        raise Problem(
+            f"{scheme}:// is no database this version can open",
+            USAGE,
+            [f"chosen by {chosen_by}"],
+            "use  sqlite:///file.db  (relative)  or  sqlite:////absolute/file.db",
+        )
+    name = rest.removeprefix("/")
+    if not name or ":memory:" in name:
+        raise Problem(f"{address} names no file", USAGE, [f"chosen by {chosen_by}"], "write it as  sqlite:///orders.db")
+    path = Path(os.path.expanduser(name))
+    if not path.is_absolute():
+        path = folder / path
+    relative = os.path.relpath(path)
+    short = relative if not relative.startswith("..") else str(path)
+    return Database(f"sqlite:///{short}", path, chosen_by)
+
+
+@contextmanager
+def opened(settings: Settings, create: bool = False) -> Iterator[Any]:
+    """A client on the database.
+
+    Raises:
+        Problem: there is no such database and `create` is false.
+    """
+    database = find(settings)
+    if not create:
+        demand(database)
+    if settings.verbose:
+        settings.narrate([(f"database {database.address}  (by {database.chosen_by})", "dim")])
+    client = connect(database.address)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def demand(database: Database) -> None:
+    """Refuse a database that does not exist.
+
+    Raises:
+        Problem: there is no such file.
+    """
+    path = database.path
+    if path is None or path.is_file():
+        return
+    what = "is a directory" if path.is_dir() else "does not exist"
+    raise Problem(
+        f"database {database.address} {what}",
+        UNREACHABLE,
+        [f"looked for {path}", f"chosen by {database.chosen_by}"],
+        "name it with  --db sqlite:///file.db  or PERDURE_DB;  perdure run MODULE:WORKFLOW  creates one",
+    )
+
+
+def connect(address: str) -> Any:
+    """A client; the import is the costly part and comes last."""
+    from perdure import Client
+
+    return Client(address)
+
+
+def stored_run(client: Any, id: str) -> Any:
+    """A run as it lies in the store.
+
+    Raises:
+        Problem: it is gone.
+    """
+    views = client.store.views
+    row = views.row(id)
+    stored = None if row is None else views.stored(row.key)
+    if stored is None:
+        raise Problem(f"run {id!r} is gone", NOT_FOUND)
+    return stored
+
+
+def description(client: Any, stored: Any) -> Any:
+    """A stored run as it is told to people."""
+    import time
+
+    from perdure.client.description import describe
+
+    views = client.store.views
+    return describe(stored, views.members(), lambda digest: views.blob(stored.run.key, digest), time.time_ns())

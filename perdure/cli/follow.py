@@ -1,0 +1,186 @@
+"""Watching a run until it ends: redrawn on a terminal, line by line into a pipe."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from perdure.cli.options import Settings
+from perdure.cli.problems import INTERRUPTED, NOT_COMPLETED, OK
+from perdure.cli.show import POLL_S, ended, picture
+from perdure.cli.tokens import CLOSED, Line
+
+STUCK = ("blocked", "quarantined")
+"""States that end a wait though the run is open: only a person can go on from here."""
+
+KEYS = "keys: r retry now · c cancel · t tree · e events · l logs · q quit"
+
+
+def status_of(row: Any) -> str:
+    from perdure.kernel.run import Status
+
+    return Status(row.status).name.lower()
+
+
+def lines(settings: Settings, client: Any, id: str, form: str) -> int:
+    """Write each event (or log record) as a line of JSON as soon as it is there. Returns the exit code."""
+    from perdure.cli import output
+    from perdure.cli.database import description, stored_run
+    from perdure.cli.records import log_records
+    from perdure.client.description import history_entries
+
+    written = 0
+    seen: tuple[Any, ...] = ()
+    try:
+        while True:
+            row = client.store.views.row(id)
+            if row is not None and (row.seq, row.status, row.note) != seen:
+                seen = (row.seq, row.status, row.note)
+                stored = stored_run(client, id)
+                if form == "logs":
+                    entries = log_records(description(client, stored))
+                else:
+                    key = stored.run.key
+                    entries = history_entries(stored, lambda digest, key=key: client.store.views.blob(key, digest))
+                chosen = output.fields(settings.json, sorted({f for entry in entries for f in entry} | _EVENT_FIELDS))
+                output.write_ndjson(output.selected(entry, chosen) for entry in entries[written:])
+                written = len(entries)
+            if row is None or status_of(row) in CLOSED or status_of(row) in STUCK:
+                return _told(settings, id, "gone" if row is None else status_of(row))
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        return left_running(settings, id)
+
+
+_EVENT_FIELDS = {"seq", "at", "type", "id", "name", "input", "result", "failure"}
+
+
+def _told(settings: Settings, id: str, status: str) -> int:
+    if status in STUCK:
+        settings.narrate([(f"{id} is {status}; it waits for mended code:  perdure show {id}", "held")])
+    return ended(status)
+
+
+def left_running(settings: Settings, id: str) -> int:
+    """What Ctrl-C means to somebody who only watched."""
+    settings.narrate(f"{id} goes on running; watch it again:  perdure show {id} --follow")
+    return INTERRUPTED
+
+
+class Watch:
+    """A run on the screen: what is shown, and what was last said at the bottom line."""
+
+    def __init__(self, settings: Settings, client: Any, id: str, form: str, details: bool) -> None:
+        self.settings = settings
+        self.client = client
+        self.id = id
+        self.form = form
+        self.details = details
+        self.said = ""
+        self.asking = False
+        self.status = ""
+
+    def lines(self, height: int) -> list[Line]:
+        """What fits on the screen, newest at the bottom for events and logs."""
+        from perdure.cli.database import stored_run
+
+        stored = stored_run(self.client, self.id)
+        self.status = status_of(stored.run)
+        drawn = picture(self.settings, self.client, stored, self.form, self.details, height=height - 2)
+        if len(drawn) > height - 2:
+            drawn = [drawn[0], *drawn[len(drawn) - (height - 3) :]]
+        bottom = "cancel this run? y/n" if self.asking else self.said or KEYS
+        return [*drawn, [], [(bottom, "hint" if self.asking or self.said else "dim")]]
+
+    def press(self, key: str) -> bool:
+        """React to a key; false to leave."""
+        if self.asking:
+            self.asking = False
+            self.said = self._do("cancel") if key == "y" else ""
+        elif key in ("q", "\x04"):
+            return False
+        elif key == "c":
+            self.asking = True
+        elif key == "r":
+            self.said = self._do("retry")
+        elif key in "tel":
+            self.form = {"t": "tree", "e": "events", "l": "logs"}[key]
+            self.said = ""
+        return True
+
+    def _do(self, verb: str) -> str:
+        from perdure.cli.steer import steer_one
+
+        return steer_one(self.client, self.id, verb, "").text
+
+
+def live(settings: Settings, client: Any, id: str, form: str, details: bool) -> int:
+    """Redraw the run at most four times a second on the alternate screen, and react to keys."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from perdure.cli.lines import painted
+
+    watch = Watch(settings, client, id, form, details)
+    color, ascii = settings.colored(sys.stdout), settings.plain_signs(sys.stdout)
+    console = Console(file=sys.stdout, force_terminal=True, no_color=not color, highlight=False)
+
+    def frame() -> Text:
+        drawn = watch.lines(console.size.height)
+        return Text.from_ansi("\n".join(painted(line, color, ascii) for line in drawn), no_wrap=True, overflow="crop")
+
+    interrupted = False
+    try:
+        with keyboard() as key, Live(frame(), console=console, screen=True, auto_refresh=False) as screen:
+            while watch.status not in CLOSED:
+                pressed = key(POLL_S)
+                if pressed and not watch.press(pressed):
+                    break
+                screen.update(frame(), refresh=True)
+    except KeyboardInterrupt:
+        interrupted = True
+    from perdure.cli.database import stored_run
+
+    for line in picture(settings, client, stored_run(client, id), "tree", details):
+        settings.write(line)
+    if interrupted:
+        return left_running(settings, id)
+    if watch.status not in CLOSED:
+        settings.narrate([(f"{id} goes on", "dim")])
+        return OK
+    return OK if watch.status == "completed" else NOT_COMPLETED
+
+
+@contextmanager
+def keyboard() -> Iterator[Any]:
+    """A function that waits some seconds for one key; "" if none came, or if there is no keyboard."""
+    if not sys.stdin.isatty():
+        yield _no_key
+        return
+    import select
+    import termios
+    import tty
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+
+    def key(seconds: float) -> str:
+        ready, _, _ = select.select([descriptor], [], [], seconds)
+        if not ready:
+            return ""
+        import os
+
+        return os.read(descriptor, 1).decode("utf-8", "replace")
+
+    try:
+        tty.setcbreak(descriptor)
+        yield key
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _no_key(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""

@@ -1,0 +1,293 @@
+"""`perdure list`: runs, newest first."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from perdure.cli.options import Command, Settings, options
+from perdure.cli.problems import NOT_FOUND, USAGE, Problem, guess
+from perdure.cli.times import left, rfc3339, shown, since, took
+from perdure.cli.tokens import CLOSED, OPEN, STATES, Line, token
+
+FIELDS = (
+    "id",
+    "run_id",
+    "workflow",
+    "status",
+    "note",
+    "build",
+    "started_at",
+    "closed_at",
+    "duration",
+    "wake_at",
+    "events",
+)
+DETAILS = ("input", "result", "error", "block", "cancel_requested", "reason", "steps")
+"""Fields of a description: selected by name, they cost a look at the whole run."""
+
+COUNTED = 10_000
+
+
+@click.command(cls=Command, name="list")
+@click.option("--state", multiple=True, metavar="STATE[,...]", help=f"{', '.join(STATES)}; open, closed.")
+@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--since", "since_", metavar="AGE|TIME", help="Started in the last 24h, 7d, ... or since 2026-11-22.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
+@click.option("--after", metavar="CURSOR", help="Go on after a page.")
+@options(json=True, quiet=True, times=True)
+@click.argument("prefix", required=False)
+@click.pass_obj
+def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workflow: str | None, since_: str | None,
+          limit: int, after: str | None) -> int:  # fmt: skip
+    """List runs, newest first. PREFIX keeps those whose id begins so.
+
+    Example: perdure list --state retrying,waiting,failed --since 24h
+    """
+    from perdure.cli import output
+    from perdure.cli.database import opened
+
+    chosen = output.fields(settings.json, FIELDS + DETAILS) if settings.json else None
+    now = datetime.now(UTC)
+    wanted = _filter(states(state), workflow, prefix, since_, limit, after, now)
+    with opened(settings) as client:
+        rows = client.store.views.search(wanted)
+        if workflow and not rows:
+            _demand_workflow(client, workflow)
+        if settings.quiet:
+            for row in rows:
+                click.echo(row.id)
+        elif settings.json:
+            output.write_json([output.selected(_record(client, row, chosen, now), chosen) for row in rows])
+        else:
+            _table(settings, client, rows, now)
+        _footnote(settings, client, rows, wanted)
+    return 0
+
+
+def states(given: tuple[str, ...]) -> tuple[str, ...]:
+    """The states meant by `--state a,b --state c`, each once.
+
+    Raises:
+        Problem: there is no such state.
+    """
+    meant: list[str] = []
+    for word in ",".join(given).replace(" ", "").split(","):
+        if word in ("open", "closed"):
+            meant += OPEN if word == "open" else CLOSED
+        elif word in STATES:
+            meant.append(word)
+        elif word:
+            near = guess(word, (*STATES, "open", "closed"))
+            raise Problem(
+                f"there is no state {word!r}",
+                USAGE,
+                [f"states: {', '.join(STATES)}; open and closed stand for several"],
+                f"did you mean  --state {near}" if near else "",
+            )
+    return tuple(dict.fromkeys(meant))
+
+
+def _filter(states: tuple[str, ...], workflow: str | None, prefix: str | None, since_: str | None, limit: int,
+            after: str | None, now: datetime) -> Any:  # fmt: skip
+    from perdure.kernel.run import Status
+    from perdure.stores.base import RunFilter
+
+    started = None
+    if since_ is not None:
+        started = since(since_, now)
+        if started is None:
+            raise Problem(
+                f"--since {since_!r} is no age and no time", USAGE, [], "write 90s, 24h, 7d or 2026-11-22T14:00"
+            )
+    if after is not None and not after.isdecimal():
+        raise Problem(f"--after {after!r} is no cursor", USAGE, [], "take it from the last line of the page before")
+    return RunFilter(
+        statuses=tuple(int(Status[state.upper()]) for state in states),
+        workflow=workflow,
+        id_prefix=prefix,
+        started_since=None if started is None else int(started.timestamp() * 1e6) * 1000,
+        before_key=None if after is None else int(after),
+        limit=limit,
+    )
+
+
+def _demand_workflow(client: Any, name: str) -> None:
+    """A workflow nobody ever heard of is a slip of the pen; one without runs is not."""
+    from perdure.stores.base import RunFilter
+
+    known = {row.name for row in client.store.views.definitions() if row.kind == "workflow"}
+    known |= {row.workflow for row in client.store.views.search(RunFilter(limit=500))}
+    if name not in known:
+        near = guess(name, known)
+        raise Problem(
+            f"no run of a workflow {name!r}",
+            NOT_FOUND,
+            [f"workflows here: {', '.join(sorted(known)[:20])}"] if known else [],
+            f"did you mean  --workflow {near}" if near else "",
+        )
+
+
+def summary(row: Any, now: datetime) -> dict[str, Any]:
+    """A row of the list as JSON; the names are those of a description."""
+    from perdure.client.description import rfc3339 as exact
+    from perdure.kernel.run import Status
+
+    end = row.closed_at if row.closed_at is not None else int(now.timestamp() * 1e9)
+    return {
+        "id": row.id,
+        "run_id": row.run_id.hex(),
+        "workflow": row.workflow,
+        "status": Status(row.status).name.lower(),
+        "note": row.note,
+        "build": row.build,
+        "started_at": exact(row.started_at) if row.started_at else None,
+        "closed_at": None if row.closed_at is None else exact(row.closed_at),
+        "duration": max(end - row.started_at, 0) / 1e9 if row.started_at else 0.0,
+        "wake_at": None if row.wake_at is None else exact(row.wake_at),
+        "events": row.seq,
+    }
+
+
+def _record(client: Any, row: Any, chosen: list[str] | None, now: datetime) -> dict[str, Any]:
+    record = summary(row, now)
+    if chosen and any(path.partition(".")[0] in DETAILS for path in chosen):
+        import msgspec
+
+        from perdure.cli.database import description, stored_run
+
+        record.update(msgspec.to_builtins(description(client, stored_run(client, row.id))))
+    return record
+
+
+def _table(settings: Settings, client: Any, rows: list[Any], now: datetime) -> None:
+    import sys
+
+    from perdure.kernel.run import Status
+
+    owned = client.store.views.owner() is not None
+    entries = [(Status(row.status).name.lower(), row) for row in rows]
+    if not sys.stdout.isatty():
+        click.echo("STATE\tRUN\tWORKFLOW\tDOING NOW\tSTARTED\tAGE")
+        for state, row in entries:
+            cells = (
+                state,
+                row.id,
+                row.workflow,
+                _doing(row, state, now, owned),
+                _at(row, now, settings, True),
+                _age(row, now),
+            )
+            click.echo("\t".join(_flat(cell) for cell in cells))
+        return
+    table = [(state, row, _doing(row, state, now, owned), _at(row, now, settings, False)) for state, row in entries]
+    for line in layout(settings, table, now):
+        settings.write(line)
+
+
+def _flat(text: str) -> str:
+    from perdure.cli.lines import clean
+
+    return clean(text)
+
+
+def layout(settings: Settings, table: list[tuple[str, Any, str, str]], now: datetime) -> list[Line]:
+    """The rows in columns as wide as they need; what a run does takes the room that is left."""
+    from perdure.cli.lines import clean, clip, pad, width
+
+    if not table:
+        return []
+    ids = min(max(max(width(clean(row.id)) for _, row, *_ in table), 3), max(settings.width // 3, 12))
+    workflows = min(max(max(width(clean(row.workflow)) for _, row, *_ in table), 8), max(settings.width // 4, 10))
+    words = max(max(len(state) for state, *_ in table) + 2, 5)
+    ats = max(max(len(at) for *_, at in table), 7)
+    ages = max(max(len(_age(row, now)) for _, row, *_ in table), 3)
+    room = settings.width - (words + ids + workflows + ats + ages + 10)
+    doings = max(min(max(max(width(doing) for *_, doing, _ in table), 9), room), 9)
+    heads = (
+        ("STATE", words),
+        ("RUN", ids),
+        ("WORKFLOW", workflows),
+        ("DOING NOW", doings),
+        ("STARTED", ats),
+        ("AGE", 0),
+    )
+    lines: list[Line] = [[("  ".join(pad(text, cells) for text, cells in heads), "dim")]]
+    for state, row, doing, at in table:
+        icon, style = token(state)
+        lines.append(
+            [
+                (pad(f"{icon} {state}", words), style),
+                ("  " + pad(clip(clean(row.id), ids), ids), ""),
+                ("  " + pad(clip(clean(row.workflow), workflows), workflows), ""),
+                ("  " + pad(clip(doing, doings), doings), _doing_style(state)),
+                ("  " + pad(at, ats), ""),
+                ("  " + _age(row, now), ""),
+            ]
+        )
+    return lines
+
+
+def _doing_style(state: str) -> str:
+    return {"failed": "failed", "blocked": "held", "quarantined": "held", "held": "held"}.get(state, "")
+
+
+def _doing(row: Any, state: str, now: datetime, owned: bool) -> str:
+    from perdure.cli.lines import clean
+
+    note = clean(row.note)
+    if state == "queued":
+        return "waits for its turn" if owned else "no engine holds this database"
+    if row.wake_at is None:
+        return note
+    wait = row.wake_at / 1e9 - now.timestamp()
+    if wait <= 0:
+        return f"{note} due" if owned else f"{note} due, no engine"
+    return f"{note} in {left(wait)}" if state == "retrying" else f"{note} {left(wait)} left"
+
+
+def _at(row: Any, now: datetime, settings: Settings, machine: bool) -> str:
+    if not row.started_at:
+        return ""
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row.started_at // 1000)
+    if machine and not settings.time:
+        return rfc3339(at)
+    return shown(at, now, settings.time or "clock", settings.utc)
+
+
+def _age(row: Any, now: datetime) -> str:
+    end = row.closed_at / 1e9 if row.closed_at is not None else now.timestamp()
+    return took(max(end - row.started_at / 1e9, 0)) if row.started_at else ""
+
+
+def _footnote(settings: Settings, client: Any, rows: list[Any], wanted: Any) -> None:
+    """On stderr: how many there are, and how to get the next page."""
+    import msgspec
+
+    if settings.quiet or settings.json:
+        if len(rows) == wanted.limit:
+            settings.narrate([(f"next page: --after {rows[-1].key}", "dim")])
+        return
+    unpaged = msgspec.structs.replace(wanted, before_key=None)
+    total = client.store.views.count(unpaged, COUNTED + 1)
+    shown = f"{COUNTED:,}+" if total > COUNTED else f"{total:,}"
+    if not rows:
+        _nothing(settings, client, wanted)
+    elif len(rows) == wanted.limit and total > len(rows):
+        settings.narrate([(f"{len(rows):,} of {shown} · next page: --after {rows[-1].key}", "dim")])
+    else:
+        settings.narrate([(f"{len(rows):,} of {shown}", "dim")])
+
+
+def _nothing(settings: Settings, client: Any, wanted: Any) -> None:
+    from perdure.stores.base import RunFilter
+
+    everything = client.store.views.count(RunFilter(), COUNTED + 1)
+    if not everything:
+        settings.narrate("no runs yet; start one:  perdure run MODULE:WORKFLOW --arg name=value")
+    elif wanted.before_key is not None:
+        settings.narrate([("no more runs", "dim")])
+    else:
+        settings.narrate(
+            f"no run fits; without the filter there {'is 1' if everything == 1 else f'are {everything:,}'}"
+        )

@@ -1,0 +1,174 @@
+"""The entry: finds the command, runs it, and turns whatever goes wrong into one line, facts, a hint and an exit code.
+
+Each command lives in a file of its own that is imported when it is called; `perdure --help` imports none.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from perdure.cli.options import Settings
+from perdure.cli.problems import ERROR, INTERRUPTED, OK, USAGE, Problem, guess, of_error
+
+
+class Entry(NamedTuple):
+    """Where a command is found, what it does, and a line to try."""
+
+    module: str
+    summary: str
+    example: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "run": Entry(
+        "run", "Run a workflow to its end in this process", "perdure run shop.py:process_order --arg amount=10"
+    ),
+    "start": Entry(
+        "start", "Start a run; an engine takes it", "perdure start process_order --id order-1 --input @in.json"
+    ),
+    "list": Entry("listing", "List runs, newest first", "perdure list --state failed,blocked --since 24h"),
+    "show": Entry("show", "One run: steps, times, errors", "perdure show order-1 --follow"),
+    "result": Entry("result", "Wait for a run and print its result", "perdure result order-1 --timeout 30s"),
+    "cancel": Entry("steer", "Ask runs to stop, with their cleanup", 'perdure cancel order-1 --reason "test data"'),
+    "retry": Entry("steer", "Go on at once with what is blocked, held or waiting to retry", "perdure retry order-1"),
+    "doctor": Entry("doctor", "Check the database and what stands still", "perdure doctor"),
+    "terminate": Entry("steer", "End runs at once, without cleanup", "perdure terminate order-1"),
+    "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
+    "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),
+}
+EVERYDAY = 8
+"""The first so many are shown with an example each."""
+
+
+class Root(click.Group):
+    """`perdure`: loads commands when they are called and speaks of problems in one way."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        return getattr(import_module(f"perdure.cli.{entry.module}"), "list_" if cmd_name == "list" else cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            meant = guess(args[0], COMMANDS)
+            raise Problem(
+                f"there is no command {args[0]!r}",
+                USAGE,
+                [] if meant else [f"commands: {', '.join(COMMANDS)}"],
+                f"did you mean  perdure {' '.join([meant, *args[1:]])}" if meant else "perdure --help",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        everyday, further = list(COMMANDS.items())[:EVERYDAY], list(COMMANDS.items())[EVERYDAY:]
+        with formatter.section("Everyday"):
+            for name, entry in everyday:
+                formatter.write(f"  {name:<9} {entry.summary}\n  {'':<9}   $ {entry.example}\n")
+        with formatter.section("Further"):
+            for name, entry in further:
+                formatter.write(f"  {name:<11} {entry.summary}\n")
+        formatter.write(
+            "\nExit codes: 0 ok, 1 error, 2 usage, 3 the run did not complete, 4 not found, 5 no database,\n"
+            "7 needs --yes, 124 --timeout, 130 Ctrl-C.   perdure COMMAND --help tells more.\n"
+        )
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+        """Run a command and leave the process with its exit code."""
+        settings = Settings()
+        extra.pop("standalone_mode", None)
+        extra["obj"] = settings
+        arguments = list(sys.argv[1:] if args is None else args)
+        settings.debug = "--debug" in arguments
+        try:
+            code = super().main(arguments, prog_name="perdure", standalone_mode=False, **extra)
+        except BaseException as error:  # noqa: BLE001 - this is the edge: whatever it was, a person reads one line
+            code = _told(settings, error)
+        _flush()
+        sys.exit(code if isinstance(code, int) else OK)
+
+
+def _told(settings: Settings, error: BaseException) -> int:
+    """Say what went wrong, and the exit code that says it to a script."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else ERROR
+    if settings.debug and not isinstance(error, Problem | click.ClickException | click.Abort | KeyboardInterrupt):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):
+        _silence()
+        return OK
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        settings.narrate("")
+        return INTERRUPTED
+    problem = _problem(error)
+    settings.narrate([("error", "failed.bold"), (f": {problem.message}", "")])
+    for fact in problem.facts:
+        settings.narrate([(f"  {fact}", "dim")])
+    if problem.hint:
+        settings.narrate([("  hint", "hint"), (f": {problem.hint}", "")])
+    return problem.exit
+
+
+def _problem(error: BaseException) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, click.NoSuchOption):
+        meant = guess(error.option_name, list(error.possibilities or ()))
+        return Problem(
+            f"there is no option {error.option_name}", USAGE, [], f"did you mean  {meant}" if meant else _help(error)
+        )
+    if isinstance(error, click.ClickException):
+        text = error.format_message()
+        return Problem(text[:1].lower() + text[1:].rstrip("."), USAGE, [], _help(error))
+    return of_error(error)
+
+
+def _help(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context is not None else 'perdure'} --help"
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence()
+
+
+def _silence() -> None:
+    """Nobody reads what is still to be written; do not complain about it when the process ends."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"perdure {version('perdure')}")
+        ctx.exit()
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="The version.")
+def cli() -> None:
+    """Durable workflows: list, watch and steer runs, directly on their database."""
+
+
+def main() -> None:
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What every command can be told: the database, colours, times, the form of its output."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import click
+
+from perdure.cli.lines import painted
+from perdure.cli.tokens import Line
+
+ALL = "*"
+
+
+class Settings:
+    """The answers to the common options, and the two streams: stdout for data, stderr for narration."""
+
+    def __init__(self) -> None:
+        self.db: str | None = None
+        self.color = "auto"
+        self.ascii = False
+        self.utc = False
+        self.time = ""
+        self.debug = False
+        self.verbose = False
+        self.quiet = False
+        self.json: str | None = None
+
+    def colored(self, stream: TextIO) -> bool:
+        """Whether to write colour codes to a stream."""
+        import os
+
+        if self.color != "auto":
+            return self.color == "always"
+        if os.environ.get("NO_COLOR"):
+            return False
+        if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+            return True
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    def plain_signs(self, stream: TextIO) -> bool:
+        """Whether only ASCII may be written: asked for, or all the stream can take."""
+        encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")
+        return self.ascii or not encoding.startswith("utf")
+
+    def write(self, line: Line) -> None:
+        """A line of data."""
+        _write(sys.stdout, painted(line, self.colored(sys.stdout), self.plain_signs(sys.stdout)))
+
+    def narrate(self, line: Line | str) -> None:
+        """A line for the person who watches."""
+        pieces = [(line, "")] if isinstance(line, str) else line
+        _write(sys.stderr, painted(pieces, self.colored(sys.stderr), self.plain_signs(sys.stderr)))
+
+    @property
+    def width(self) -> int:
+        """Cells of the terminal; 100 if there is none."""
+        import shutil
+
+        return shutil.get_terminal_size((100, 24)).columns
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()
+
+
+class Command(click.Command):
+    """A command in which `--json` may stand without a value anywhere."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        spelled = [f"--json={ALL}" if arg == "--json" else arg for arg in args[:end]]
+        return super().parse_args(ctx, spelled + args[end:])
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_usage(ctx, formatter)
+
+
+def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value is not None and value is not False:
+        setattr(ctx.find_object(Settings), str(param.name), value)
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
+    return click.option(*names, expose_value=False, callback=_store, **attributes)
+
+
+_COMMON = (
+    _option("--db", metavar="URL", help="Database, like sqlite:///orders.db (or PERDURE_DB, or pyproject.toml)."),
+    _option("--color", type=click.Choice(["auto", "always", "never"]), help="Colours; NO_COLOR and FORCE_COLOR count."),
+    _option("--ascii", is_flag=True, help="No signs beyond ASCII."),
+    _option("-v", "--verbose", is_flag=True, help="Say which database is used."),
+    _option("--debug", is_flag=True, help="Show tracebacks of errors."),
+)
+_TIMES = (
+    _option("--utc", is_flag=True, help="Times in UTC."),
+    _option("--time", type=click.Choice(["rel", "iso", "raw"]), help="Form of times."),
+)
+_JSON = _option("--json", metavar="[=FIELDS]", help="JSON; --json=id,state selects fields.")
+_QUIET = _option("-q", "--quiet", is_flag=True, help="Ids only.")
+
+
+def options(json: bool = False, quiet: bool = False, times: bool = False) -> Callable[[Any], Any]:
+    """The options every command has, and the kinds asked for."""
+
+    def decorate(function: Any) -> Any:
+        wanted = [*([_JSON] if json else []), *([_QUIET] if quiet else []), *(_TIMES if times else ()), *_COMMON]
+        for option in reversed(wanted):
+            function = option(function)
+        return function
+
+    return decorate

@@ -1,0 +1,392 @@
+"""A run drawn for a terminal: headline, steps on one time axis, and why it does not go on. Pure: lines out.
+
+More than 8 steps of the same name that overlap become one row with their number and an area of concurrency; more
+than 20 one after the other become one row of blocks (design of the dashboard, section 3).
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from perdure.cli import timeline
+from perdure.cli.lines import clean, clip, clip_line, line, line_width, pad, width
+from perdure.cli.times import left, took
+from perdure.cli.tokens import CLOSED, Line, Style, token
+from perdure.client.description import ErrorView, RunDescription, StepView
+
+SIBLINGS = 8
+SEQUENCE = 20
+ROWS = 60
+"""Rows shown before completed ones in the middle are left out."""
+
+ERRORS = 3
+TOOK_CELLS = 7
+
+
+class Row(NamedTuple):
+    """One line of the timeline before it is laid out."""
+
+    steps: list[StepView]
+    form: str
+    """"step", "area" or "blocks"."""
+
+    @property
+    def first(self) -> StepView:
+        return self.steps[0]
+
+
+class View(NamedTuple):
+    """How to draw. `owned`: whether an engine holds the database; `details` shows side effects and patches."""
+
+    width: int
+    now: datetime
+    owned: bool = True
+    details: bool = False
+    all: bool = False
+    height: int | None = None
+
+
+def portrait(run: RunDescription, view: View) -> list[Line]:
+    """The whole picture of a run."""
+    steps = [step for step in run.steps if view.details or step.kind in ("activity", "timer")]
+    rows = grouped(steps)
+    footer = [clip_line(entry, max(view.width, 20)) for entry in _footer(run, view)]
+    most = ROWS
+    if view.height is not None:
+        most = max(view.height - len(footer) - 4, 5)
+    kept, hidden = (rows, 0) if view.all else _kept(rows, most)
+    lines = [clip_line(headline(run, view), view.width)]
+    if run.input not in (None, [], {}):
+        lines.append(line(("input ", "dim"), (clip(compact(run.input), max(view.width - 7, 20)), "dim")))
+    lines += _drawn(run, kept, view)
+    if hidden:
+        lines.append(line((f"  … {hidden:,} more completed rows: --all shows them", "dim")))
+    return [*lines, *footer]
+
+
+def headline(run: RunDescription, view: View) -> Line:
+    """State, workflow, id; then age, build and what else is worth a word."""
+    icon, style = token(run.status)
+    facts = [took(run.duration)] if run.started_at else []
+    if run.build:
+        facts.append(f"build {run.build[:12]}")
+    facts.append(f"{run.events:,} events" if run.events != 1 else "1 event")
+    if run.cancel_requested and run.status not in CLOSED:
+        facts.append("cancellation requested")
+    return line(
+        (f"{icon} {_state_words(run)}", style), "  ", (clean(run.workflow), "bold"), "  ", clean(run.id),
+        ("   " + " · ".join(facts), "dim"),
+    )  # fmt: skip
+
+
+def _state_words(run: RunDescription) -> str:
+    if run.status == "running" and any(step.state == "retrying" for step in run.steps):
+        return "running, retrying"
+    return run.status
+
+
+def grouped(steps: Sequence[StepView]) -> list[Row]:
+    """Rows in order of their first step; crowds of one name in one row."""
+    by_name: dict[tuple[str, str], list[StepView]] = {}
+    for step in steps:
+        by_name.setdefault((step.kind, step.name), []).append(step)
+    member: dict[str, Row] = {}
+    for crowd in by_name.values():
+        if len(crowd) > SIBLINGS:
+            for row in _crowds(crowd):
+                member.update(dict.fromkeys((step.id for step in row.steps), row))
+    rows: list[Row] = []
+    done: set[int] = set()
+    for step in steps:
+        row = member.get(step.id)
+        if row is None:
+            rows.append(Row([step], "step"))
+        elif id(row) not in done:
+            done.add(id(row))
+            rows.append(row)
+    return rows
+
+
+def _crowds(crowd: list[StepView]) -> list[Row]:
+    """Clusters of overlapping steps, and what is left if it is a long sequence."""
+    rows: list[Row] = []
+    rest: list[StepView] = []
+    for cluster in _clusters(sorted(crowd, key=_scheduled)):
+        if len(cluster) > SIBLINGS:
+            rows.append(Row(cluster, "area"))
+        else:
+            rest += cluster
+    if len(rest) > SEQUENCE:
+        rows.append(Row(rest, "blocks"))
+    return rows
+
+
+def _scheduled(step: StepView) -> datetime:
+    return step.scheduled_at
+
+
+def _clusters(crowd: list[StepView]) -> list[list[StepView]]:
+    clusters: list[list[StepView]] = []
+    reached: datetime | None = None
+    is_open = False
+    for step in crowd:
+        if clusters and (is_open or (reached is not None and step.scheduled_at < reached)):
+            clusters[-1].append(step)
+        else:
+            clusters.append([step])
+            reached, is_open = None, False
+        if step.ended_at is None:
+            is_open = True
+        elif reached is None or step.ended_at > reached:
+            reached = step.ended_at
+    return clusters
+
+
+def _kept(rows: list[Row], most: int) -> tuple[list[Row], int]:
+    """At most so many rows: what is open or went wrong first, then the first and the newest of the rest."""
+    if len(rows) <= most:
+        return rows, 0
+    wanted = [i for i, row in enumerate(rows) if row_state(row) != "completed"][-most:]
+    calm = [i for i, row in enumerate(rows) if row_state(row) == "completed"]
+    room = most - len(wanted)
+    head = room // 3
+    tail = room - head
+    kept = sorted({*wanted, *calm[:head], *(calm[-tail:] if tail else [])})
+    return [rows[i] for i in kept], len(rows) - len(kept)
+
+
+def row_state(row: Row) -> str:
+    """The state that speaks for a row: what is open before what is done, what failed for all before what succeeded."""
+    states = {step.state for step in row.steps}
+    for state in ("held", "retrying", "running", "waiting", "scheduled"):
+        if state in states:
+            return state
+    return "completed" if "completed" in states else row.first.state
+
+
+def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
+    if not rows or run.started_at is None:
+        return []
+    labels = [_label(row, view) for row in rows]
+    notes = [_note(row, view) for row in rows]
+    name_cells = min(max(line_width(label) for label in labels), max(view.width * 2 // 5, 16))
+    open_notes = [width(note) for row, note in zip(rows, notes, strict=True) if note and _is_open(row)]
+    cells = view.width - name_cells - TOOK_CELLS - 4 - (max(open_notes) + 1 if open_notes else 0)
+    if cells < 8:
+        cells = max(view.width - name_cells - TOOK_CELLS - 4, 4)
+    axis = timeline.axis_of(run, cells)
+    clock = timeline.Clockwork(run)
+    lines = [_ruler(axis, name_cells)]
+    for row, label, note in zip(rows, labels, notes, strict=True):
+        bar = _bar(axis, clock, row)
+        name = _padded(label, name_cells)
+        right = [("  ", ""), (pad(_took(row, clock, view), TOOK_CELLS, right=True), "dim"), ("  ", "")]
+        lines.append(clip_line([*name, *right, *_noted(bar, note, _is_open(row))], view.width))
+    return lines
+
+
+def _is_open(row: Row) -> bool:
+    return any(step.ended_at is None for step in row.steps)
+
+
+def _bar(axis: timeline.Axis, clock: timeline.Clockwork, row: Row) -> timeline.Bar:
+    if row.form == "area":
+        return timeline.area_bar(axis, clock, row.steps)
+    if row.form == "blocks":
+        return timeline.blocks_bar(axis, clock, row.steps)
+    return timeline.step_bar(axis, clock, row.first)
+
+
+def _noted(bar: timeline.Bar, note: str, is_open: bool) -> Line:
+    """The bar with its note where there is room: behind its last cell, or outside of the axis."""
+    cells = bar.line()
+    if not note:
+        return cells
+    style: Style = "dim"
+    if is_open or bar.last + 1 + width(note) + 1 > len(cells):
+        return [*cells, (f" {note}", style)]
+    return [*cells[: bar.last + 1], (f" {note}", style), *cells[bar.last + 2 + width(note) :]]
+
+
+def _ruler(axis: timeline.Axis, name_cells: int) -> Line:
+    """What the axis spans, and how long each folded gap is."""
+    cells = [" "] * axis.cells
+    _write(cells, 0, "0s")
+    end = took(axis.end)
+    _write(cells, axis.cells - len(end), end)
+    for a, b in axis.gaps:
+        text = f"⋯{took(b - a)}⋯"
+        middle = round((axis.cell(a) + axis.cell(b)) / 2)
+        start = min(max(middle - len(text) // 2, 3), axis.cells - len(end) - 1 - len(text))
+        if start >= 3 and all(cell == " " for cell in cells[start - 1 : start + len(text) + 1]):
+            _write(cells, start, text)
+    return [(" " * (name_cells + TOOK_CELLS + 4), ""), ("".join(cells), "dim")]
+
+
+def _write(cells: list[str], start: int, text: str) -> None:
+    for offset, char in enumerate(text):
+        if 0 <= start + offset < len(cells):
+            cells[start + offset] = char
+
+
+def _padded(label: Line, cells: int) -> Line:
+    short = clip_line(label, cells)
+    return [*short, (" " * (cells - line_width(short)), "")]
+
+
+def _label(row: Row, view: View) -> Line:
+    step = row.first
+    state = row_state(row)
+    icon, style = token(state)
+    loud = style if state not in ("completed", "cancelled") else ""
+    pieces = line((icon, style), " ", (clean(step.name), loud))
+    if row.form != "step":
+        return pieces + _crowd_chips(row)
+    if step.kind == "timer" and step.due_at is not None:
+        pieces.append((f" {took((step.due_at - step.scheduled_at).total_seconds())}", "dim"))
+    elif step.kind not in ("activity", "timer"):
+        pieces.append((f" ({step.kind})" if step.kind != step.name else "", "dim"))
+    chip = _attempts_chip(step)
+    if chip:
+        pieces.append((f" {chip}", "retrying" if step.state != "failed" else "failed"))
+    return pieces
+
+
+def _attempts_chip(step: StepView) -> str:
+    if step.attempts_total > 1 or step.state == "retrying":
+        if step.ended_at is None and step.max_attempts:
+            return f"{step.attempts_total}/{step.max_attempts}"
+        return f"×{step.attempts_total}"
+    return ""
+
+
+def _crowd_chips(row: Row) -> Line:
+    chips = line((f" ×{len(row.steps):,}" + (" in sequence" if row.form == "blocks" else ""), "dim"))
+    failed = sum(step.state in ("failed", "timed out") for step in row.steps)
+    live = sum(step.ended_at is None for step in row.steps)
+    if live:
+        chips.append((f" · {live:,} open", "dim"))
+    if failed:
+        chips += [(" · ", "dim"), (f"{failed:,} failed", "failed")]
+    return chips
+
+
+def _took(row: Row, clock: timeline.Clockwork, view: View) -> str:
+    step = row.first
+    if row.form == "step" and step.kind == "timer" and step.ended_at is None and step.due_at is not None:
+        return left(max((step.due_at - view.now).total_seconds(), 0))
+    if step.kind not in ("activity", "timer"):
+        return ""
+    spans = [clock.step(step) for step in row.steps]
+    return took(max(end for _, end in spans) - min(start for start, _ in spans))
+
+
+def _note(row: Row, view: View) -> str:
+    step = row.first
+    if row.form == "area":
+        ended = sorted(
+            (step.ended_at - step.scheduled_at).total_seconds() for step in row.steps if step.ended_at is not None
+        )
+        return f"p95 {took(ended[min(int(len(ended) * 0.95), len(ended) - 1)])}" if ended else ""
+    if row.form != "step" or step.ended_at is not None:
+        return ""
+    if step.retry_at is not None:
+        wait = (step.retry_at - view.now).total_seconds()
+        return f"next in {left(wait)}" if wait > 0 else "next now"
+    if step.kind == "timer":
+        return "left"
+    return {"held": "held", "scheduled": "no slot yet"}.get(step.state, "")
+
+
+def _footer(run: RunDescription, view: View) -> list[Line]:
+    lines: list[Line] = []
+    if run.error is not None:
+        lines += error_lines(run.error)
+    if run.block is not None:
+        lines += block_lines(run)
+    for step in _troubled(run):
+        lines.append(_trouble(step))
+    if any(step.state == "held" for step in run.steps):
+        lines.append(_remedy("the attempt waits for mended code", f"perdure retry {clean(run.id)}"))
+    if run.reason and run.status in ("cancelled", "terminated"):
+        lines.append(line((f"{run.status}: ", "dim"), clean(run.reason)))
+    if run.status == "completed":
+        lines.append(line(("result ", "dim"), clip(compact(run.result), max(view.width - 8, 20))))
+    if run.status not in CLOSED and not view.owned:
+        lines.append(_remedy("no engine holds this database: the run sleeps until one starts", "start your program"))
+    return lines
+
+
+def _remedy(fact: str, command: str) -> Line:
+    return line((fact, "held"), ("  → ", "dim"), command)
+
+
+def _troubled(run: RunDescription) -> list[StepView]:
+    """Steps whose last error a person should see: those that are stuck now, else those that broke a group."""
+    stuck = [step for step in run.steps if step.error is not None and step.ended_at is None]
+    if run.status in CLOSED:
+        return []
+    return stuck[:ERRORS]
+
+
+def _trouble(step: StepView) -> Line:
+    assert step.error is not None
+    tries = "1 attempt" if step.attempts_total == 1 else f"{step.attempts_total:,} attempts"
+    where = source_of(step.error)
+    facts = " · ".join(fact for fact in (where, f"{clean(step.name)}, {tries}") if fact)
+    return [*_error_line(step.error), (f"  {facts}", "dim")]
+
+
+def _error_line(error: ErrorView) -> Line:
+    name = clean(error.type.rpartition(".")[2])
+    message = clean(error.message.partition("\n")[0])
+    return line((name, "failed"), f": {message}" if message else "")
+
+
+def error_lines(error: ErrorView) -> list[Line]:
+    """A failure and what caused it, one line each, with the source line it was raised at."""
+    lines: list[Line] = []
+    cause: ErrorView | None = error
+    while cause is not None:
+        where = source_of(cause)
+        lead = [("  caused by ", "dim")] if lines else []
+        lines.append([*lead, *_error_line(cause), (f"  {where}" if where else "", "dim")])
+        for leaf in cause.leaves:
+            lines.append([("  | ", "dim"), *_error_line(leaf)])
+        cause = cause.cause
+    return lines
+
+
+def source_of(error: ErrorView) -> str:
+    """File and line of the innermost frame, shortened to two path segments."""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', error.traceback)
+    if not frames:
+        return ""
+    path, number = frames[-1]
+    return f"{'/'.join(clean(path).replace(chr(92), '/').split('/')[-2:])}:{number}"
+
+
+def block_lines(run: RunDescription) -> list[Line]:
+    block = run.block
+    assert block is not None
+    lines = [line((f"{run.status} ({block.kind}): ", "held"), clean(block.message.partition("\n")[0]))]
+    if block.recorded or block.produced:
+        lines.append(
+            line(("  history:  ", "dim"), clean(block.recorded), ("    code:  ", "dim"), clean(block.produced))
+        )
+    if block.source:
+        lines.append(line(("  at ", "dim"), clean(block.source)))
+    if block.failure is not None:
+        lines += [[("  ", ""), *entry] for entry in error_lines(block.failure)]
+    for hint in filter(None, block.hint.splitlines()):
+        lines.append(line(("  → ", "dim"), clean(hint)))
+    if not block.hint:
+        lines.append(line(("  → ", "dim"), f"mend the code and start it, or: perdure retry {clean(run.id)}"))
+    return lines
+
+
+def compact(value: object) -> str:
+    """A JSON value in one line."""
+    return clean(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))

@@ -1,0 +1,115 @@
+"""Events and logs of a run, one line each."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from perdure.cli.lines import clean, clip
+from perdure.cli.options import Settings
+from perdure.cli.portrait import compact
+from perdure.cli.times import shown, took
+from perdure.cli.tokens import Line, Style
+from perdure.client.description import RunDescription, history_entries
+
+_EVENT_STYLES: dict[str, Style] = {
+    "ActivityCompleted": "completed",
+    "RunCompleted": "completed",
+    "ActivityFailed": "failed",
+    "RunFailed": "failed",
+    "TimerStarted": "waiting",
+    "TimerFired": "waiting",
+    "CancelRequested": "cancelled",
+    "ActivityCancelled": "cancelled",
+    "TimerCancelled": "cancelled",
+    "RunCancelled": "cancelled",
+    "RunTerminated": "terminated",
+}
+_LEVEL_STYLES: dict[str, Style] = {"DEBUG": "dim", "WARNING": "retrying", "ERROR": "failed", "CRITICAL": "failed.bold"}
+_NAMED = ("id", "name", "patch", "workflow", "reason")
+_SILENT = ("seq", "at", "type", "run_id", "build", "retry", "timeout_ns", "claimed_by", "member", "started_at")
+
+
+def event_lines(
+    settings: Settings, stored: Any, blob: Callable[[bytes], bytes | None], zero: datetime | None
+) -> list[Line]:
+    """The history: number, moment, what happened, to which step, with which values."""
+    entries = history_entries(stored, blob)
+    digits = len(str(len(entries)))
+    return [event_line(settings, entry, zero, digits) for entry in entries]
+
+
+def event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None, digits: int = 1) -> Line:
+    kind = entry["type"]
+    names = " ".join(clean(str(entry[field])) for field in _NAMED if entry.get(field))
+    head = f"{entry['seq']:>{digits}}  {_moment(settings, entry['at'], zero):>8}  "
+    values = "  ".join(_value(field, value) for field, value in entry.items() if _worth(field, value))
+    room = max(settings.width - len(head) - 20 - len(names) - 4, 20)
+    return [
+        (head, "dim"),
+        (f"{kind:<19}", _EVENT_STYLES.get(kind, "")),
+        (f" {names}", ""),
+        (f"  {clip(values, room)}", "dim"),
+    ]
+
+
+def _worth(field: str, value: Any) -> bool:
+    if field == "attempt":
+        return bool(value != 1)
+    return field not in _SILENT and field not in _NAMED and value is not None
+
+
+def _value(field: str, value: Any) -> str:
+    if field == "failure":
+        return clean(f"{value['type'].rpartition('.')[2]}: {value['message']}")
+    return f"{field}={value if field == 'due_at' else compact(value)}"
+
+
+def _moment(settings: Settings, at: str, zero: datetime | None) -> str:
+    moment = datetime.fromisoformat(at)
+    if settings.time or zero is None:
+        return shown(moment, moment, settings.time or "iso", settings.utc)
+    return "+" + took(max((moment - zero).total_seconds(), 0))
+
+
+def log_records(run: RunDescription) -> list[dict[str, Any]]:
+    """Everything the attempts logged, in order of time, as JSON."""
+    records = [
+        {
+            "at": record.at.isoformat().replace("+00:00", "Z"),
+            "level": record.level,
+            "step": step.name,
+            "step_id": step.id,
+            "attempt": attempt.number,
+            "logger": record.logger,
+            "text": record.text,
+        }
+        for step in run.steps
+        for attempt in step.attempts
+        for record in attempt.logs
+    ]
+    return sorted(records, key=lambda record: str(record["at"]))
+
+
+def log_lines(settings: Settings, run: RunDescription) -> list[Line]:
+    """Everything the attempts logged, one line per record and more for those that have more."""
+    lines: list[Line] = []
+    for record in log_records(run):
+        lines += log_line(settings, record, run.started_at)
+    dropped = sum(attempt.logs_dropped for step in run.steps for attempt in step.attempts)
+    if dropped:
+        lines.append([(f"{dropped:,} more records were not kept: the bound of an attempt is reached", "dim")])
+    if not lines:
+        lines.append([("nothing was logged in the attempts that are kept", "dim")])
+    return lines
+
+
+def log_line(settings: Settings, record: dict[str, Any], zero: datetime | None) -> list[Line]:
+    first, *more = str(record["text"]).splitlines() or [""]
+    level = str(record["level"])
+    head = f"{_moment(settings, str(record['at']), zero):>8}  "
+    where = f"  {clean(str(record['step']))}" + (f" ×{record['attempt']}" if record["attempt"] != 1 else "")
+    lines: list[Line] = [
+        [(head, "dim"), (f"{level:<8}", _LEVEL_STYLES.get(level, "")), (where, "bold"), (f"  {clean(first)}", "")]
+    ]
+    lines += [[(" " * (len(head) + 10) + clean(text), "")] for text in more]
+    return lines

@@ -1,0 +1,109 @@
+"""`perdure show`: one run as a picture, as events, as logs, as JSON; once or followed."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from perdure.cli.options import ALL, Command, Settings, options
+from perdure.cli.problems import NOT_COMPLETED, OK
+from perdure.cli.tokens import CLOSED, Line
+
+POLL_S = 0.25
+
+
+@click.command(cls=Command)
+@click.argument("run")
+@click.option("--events", "form", flag_value="events", help="The history, event by event.")
+@click.option("--logs", "form", flag_value="logs", help="What the attempts logged.")
+@click.option("--details", is_flag=True, help="Side effects and patches too.")
+@click.option("--all", "all_", is_flag=True, help="Every row, however many.")
+@click.option("-w", "--follow", is_flag=True, help="Stay until the run ends; NDJSON if not on a terminal.")
+@options(json=True, times=True)
+@click.pass_obj
+def show(settings: Settings, run: str, form: str | None, details: bool, all_: bool, follow: bool) -> int:
+    """Show one run: its steps on one time axis, the last error, and why it does not go on.
+
+    RUN is an id, the beginning of one that is unique, or @last.
+
+    Example: perdure show order-1 --follow
+    """
+    import sys
+
+    from perdure.cli import database, selection
+
+    with database.opened(settings) as client:
+        id = selection.one(client, settings, run)
+        if follow:
+            from perdure.cli import follow as following
+
+            if sys.stdout.isatty() and not settings.json:
+                return following.live(settings, client, id, form or "tree", details)
+            return following.lines(settings, client, id, form or "events")
+        stored = database.stored_run(client, id)
+        if settings.json:
+            _json(settings, client, stored, form)
+            return OK
+        for line in picture(settings, client, stored, form or "tree", details, all_):
+            settings.write(line)
+    return OK
+
+
+def picture(settings: Settings, client: Any, stored: Any, form: str, details: bool = False, all: bool = False,
+            height: int | None = None) -> list[Line]:  # fmt: skip
+    """The run in one of its forms, as lines for the terminal."""
+    from perdure.cli import portrait
+    from perdure.cli.database import description
+
+    now = datetime.now(UTC)
+    run = description(client, stored)
+    owned = run.status in CLOSED or client.store.views.owner() is not None
+    view = portrait.View(settings.width, now, owned, details, all, height)
+    if form == "events":
+        from perdure.cli.records import event_lines
+
+        blob = _blobs(client, stored)
+        return [portrait.headline(run, view), *event_lines(settings, stored, blob, run.started_at)]
+    if form == "logs":
+        from perdure.cli.records import log_lines
+
+        return [portrait.headline(run, view), *log_lines(settings, run)]
+    return portrait.portrait(run, view)
+
+
+def _blobs(client: Any, stored: Any) -> Any:
+    return lambda digest: client.store.views.blob(stored.run.key, digest)
+
+
+def _json(settings: Settings, client: Any, stored: Any, form: str | None) -> None:
+    import msgspec
+
+    from perdure.cli import output
+    from perdure.cli.database import description
+    from perdure.cli.records import log_records
+    from perdure.client.description import RunDescription, history_entries
+
+    if form == "events":
+        entries = history_entries(stored, _blobs(client, stored))
+        output.write_json([output.selected(entry, _paths(settings, entries)) for entry in entries])
+        return
+    run = description(client, stored)
+    if form == "logs":
+        records = log_records(run)
+        output.write_json([output.selected(record, _paths(settings, records)) for record in records])
+        return
+    chosen = output.fields(settings.json, RunDescription.__struct_fields__)
+    output.write_json(output.selected(msgspec.to_builtins(run), chosen))
+
+
+def _paths(settings: Settings, records: list[dict[str, Any]]) -> list[str] | None:
+    from perdure.cli import output
+
+    if settings.json in (None, ALL) or not records:
+        return None
+    return output.fields(settings.json, sorted({field for record in records for field in record}))
+
+
+def ended(status: str) -> int:
+    """The exit code of a command that waited for a run."""
+    return OK if status == "completed" else NOT_COMPLETED

@@ -1,0 +1,149 @@
+"""`perdure cancel`, `terminate` and `retry`: what an operator may do to runs."""
+
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+from perdure.cli.options import Command, Settings, options
+from perdure.cli.problems import ERROR, OK, REFUSED, Problem, of_error
+from perdure.cli.tokens import CLOSED, Line
+
+SAMPLE = 3
+
+DONE = {"cancel": "cancellation requested", "terminate": "terminated", "retry": "released"}
+
+
+class Outcome(NamedTuple):
+    """What became of one run. `kind`: done, already or failed."""
+
+    id: str
+    kind: str
+    text: str
+
+    @property
+    def line(self) -> Line:
+        icon, style = {"done": ("✓", "completed"), "already": ("·", "dim"), "failed": ("✗", "failed")}[self.kind]
+        return [(f"{icon} ", style), (self.id, ""), (f"  {self.text}", "dim" if self.kind == "already" else "")]
+
+
+def _verb(name: str, help: str, reason: bool) -> click.Command:
+    def callback(settings: Settings, runs: tuple[str, ...], yes: bool, dry_run: bool, reason: str = "") -> int:
+        return _steer(settings, name, runs, reason, yes, dry_run)
+
+    function: Any = click.pass_obj(callback)
+    function = options(json=True, quiet=True)(function)
+    function = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(function)
+    function = click.option("-y", "--yes", is_flag=True, help="Do not ask, however many runs it is.")(function)
+    if reason:
+        function = click.option("--reason", default="", metavar="TEXT", help="Kept in the history.")(function)
+    function = click.argument("runs", nargs=-1, required=True, metavar="RUN...")(function)
+    return click.command(name, cls=Command, help=help)(function)
+
+
+cancel = _verb(
+    "cancel",
+    "Ask runs to stop: the workflow sees a cancellation and may clean up.\n\n"
+    "RUN is an id, the unique beginning of one, @last, or - to read ids from standard input.\n\n"
+    'Example: perdure list -q --workflow process_order | perdure cancel - --reason "test data" --yes',
+    reason=True,
+)
+terminate = _verb(
+    "terminate",
+    "End runs at once, without their cleanup.\n\nExample: perdure terminate order-1 --reason stuck",
+    reason=True,
+)
+retry = _verb(
+    "retry",
+    "Release blocked and quarantined runs, and start held and waiting attempts now.\n\n"
+    "Example: perdure list -q --state blocked | perdure retry -",
+    reason=False,
+)
+
+
+def _steer(settings: Settings, verb: str, given: tuple[str, ...], reason: str, yes: bool, dry_run: bool) -> int:
+    from perdure.cli import database, output, selection
+
+    with database.opened(settings) as client:
+        ids = selection.many(client, settings, given)
+        if not ids:
+            settings.narrate("no runs given, nothing done")
+            return OK
+        if dry_run:
+            settings.narrate(f"would {verb} {_sample(ids)}")
+            for id in ids if settings.quiet else ():
+                click.echo(id)
+            return OK
+        if len(ids) > 1 and not yes:
+            _ask(settings, verb, ids, "-" in given)
+        outcomes = [_reported(settings, steer_one(client, id, verb, reason)) for id in ids]
+    if settings.json:
+        chosen = output.fields(settings.json, Outcome._fields)
+        output.write_json([output.selected(outcome._asdict(), chosen) for outcome in outcomes])
+    if len(ids) > 1:
+        kinds = [outcome.kind for outcome in outcomes]
+        done, already, failed = (kinds.count(kind) for kind in ("done", "already", "failed"))
+        settings.narrate([(f"{verb}: {done} done, {already} already so, {failed} failed", "dim")])
+    return ERROR if any(outcome.kind == "failed" for outcome in outcomes) else OK
+
+
+def _reported(settings: Settings, outcome: Outcome) -> Outcome:
+    if settings.quiet:
+        if outcome.kind == "done":
+            click.echo(outcome.id)
+    elif settings.json:
+        pass
+    elif sys.stdout.isatty():
+        settings.write(outcome.line)
+    else:
+        click.echo("\t".join(outcome))
+    return outcome
+
+
+def _sample(ids: list[str]) -> str:
+    if len(ids) == 1:
+        return ids[0]
+    more = f" … and {len(ids) - SAMPLE:,} more" if len(ids) > SAMPLE else ""
+    return f"{len(ids):,} runs: {' '.join(ids[:SAMPLE])}{more}"
+
+
+def _ask(settings: Settings, verb: str, ids: list[str], stdin_used: bool) -> None:
+    """Let a person decide; without one, refuse."""
+    settings.narrate(f"  {_sample(ids)}")
+    if stdin_used or not sys.stdin.isatty():
+        raise Problem(f"{len(ids):,} runs, and nobody to ask", REFUSED, [], "add --yes, or look first with --dry-run")
+    sys.stderr.write(f"{verb.capitalize()} {len(ids):,} runs? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Problem("nothing done", REFUSED)
+
+
+def steer_one(client: Any, id: str, verb: str, reason: str) -> Outcome:
+    """Do one thing to one run; asking for what is so already is no error."""
+    from perdure import errors
+    from perdure.cli.follow import status_of
+
+    row = client.store.views.row(id)
+    state = status_of(row)
+    if state in CLOSED:
+        return _closed(id, verb, state)
+    handle = client.handle(id)
+    try:
+        if verb == "retry":
+            handle.retry().wait()
+        else:
+            getattr(handle, verb)(reason=reason).wait()
+    except errors.RunClosed:
+        return _closed(id, verb, status_of(client.store.views.row(id)))
+    except errors.PerdureError as error:
+        problem = of_error(error)
+        return Outcome(id, "failed", " ".join([problem.message, *problem.facts]))
+    if client.store.views.owner() is None:
+        return Outcome(id, "done", f"{DONE[verb]}; takes effect when an engine starts")
+    return Outcome(id, "done", DONE[verb])
+
+
+def _closed(id: str, verb: str, state: str) -> Outcome:
+    if verb == "retry" and state != "completed":
+        return Outcome(id, "failed", f"is {state}, which is final; start it afresh under another id")
+    return Outcome(id, "already", f"is {state} already")
