@@ -18,10 +18,13 @@ test: $(VENV)/.dev  ## run all tests (ARGS="-k word" narrows them down, WORKERS=
 
 test-all:  ## run all tests on each supported Python that is installed
 	@set -e; for version in $(VERSIONS); do \
-		if command -v python$$version >/dev/null && python$$version -c '' 2>/dev/null; then \
-			$(MAKE) --no-print-directory test VENV=.venvs/$$version PYTHON=python$$version; \
+		found=; for each in python$$version $(HOME)/.pyenv/versions/$$version.*/bin/python; do \
+			if [ -z "$$found" ] && "$$each" -c '' 2>/dev/null; then found=$$each; fi; \
+		done; \
+		if [ -n "$$found" ]; then \
+			echo "Python $$version"; $(MAKE) --no-print-directory test VENV=.venvs/$$version PYTHON=$$found; \
 		else \
-			echo "python$$version is not installed: skipped"; \
+			echo "Python $$version is not installed: skipped"; \
 		fi; \
 	done
 
@@ -53,21 +56,21 @@ $(VENV)/.dev: $(VENV)/.ready
 	@$(find_python); $(install) -r $(VENV)/dev.txt
 	@touch $@
 
-# The first interpreter that is new enough and can make environments; PYTHON=... overrules the search.
+# The first interpreter that is supported and can make environments; PYTHON=... names it.
 define find_python
-usable() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+usable() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& { command -v uv >/dev/null || "$$1" -c 'import ensurepip, venv' 2>/dev/null; }; }; \
-python=; for each in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+python=; for each in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 	if usable $$each; then python=$$each; break; fi; \
 done; \
 if [ -z "$$python" ]; then \
-	echo "Python 3.11 or newer (with its venv module) is needed and was not found; install one, or: make PYTHON=/path/to/python" >&2; \
+	echo "Python 3.11, 3.12 or 3.13 with its venv module is needed and was not found; install one, or: make PYTHON=/path/to/python" >&2; \
 	exit 1; \
 fi
 endef
 
 define make_venv
-if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+if ! $(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
 	echo "making $(VENV) with $$($$python --version)"; rm -rf $(VENV); \
 	if command -v uv >/dev/null; then uv venv --quiet --python "$$python" $(VENV); else $$python -m venv $(VENV); fi; \
 fi
