@@ -1,0 +1,101 @@
+"""Owning, publishing, checking, closing."""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+
+from perdure import errors
+from perdure.kernel.project import HistoryRow
+from perdure.stores.base import DefinitionRow
+from perdure.stores.health import PROBLEM_LINES, problems_of
+from perdure.stores.sqlite import rows
+from perdure.stores.sqlite.hints import Listener
+from perdure.stores.sqlite.lines import Line, Readers
+from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.marker import FileMarker
+from perdure.stores.sqlite.post import SqlitePost
+from perdure.stores.sqlite.rows import RUN_COLUMNS
+from perdure.stores.sqlite.trouble import told_to_people
+
+_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at) VALUES (?, ?, ?, ?)"
+
+
+class SqliteAdmin:
+    """Holds all that has to be closed; `writer` is the owner's line."""
+
+    def __init__(self, path: str, lock: OwnerLock, writer: Line, post: SqlitePost, readers: Readers) -> None:
+        self._path = path
+        self._lock = lock
+        self._writer = writer
+        self._post = post
+        self._readers = readers
+        self._listener: Listener | None = None
+        self._marker: FileMarker | None = None
+
+    def try_own(self, host: str, pid: int, build: str, now: int) -> int | None:
+        try:
+            if not self._lock.try_take():
+                return None
+        except OSError as error:
+            raise errors.StoreReadOnly(
+                f"{self._lock.path}: the file that says who owns the database cannot be written ({error.strerror}); "
+                "make it writable for this user"
+            ) from error
+        try:
+            with told_to_people(self._path), self._writer.use() as connection:
+                return connection.execute(_INSERT_MEMBER, (host, pid, build, now)).lastrowid
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def publish(self, definitions: Sequence[DefinitionRow]) -> None:
+        columns = [(row.kind, row.name, row.parameters) for row in definitions]
+        with told_to_people(self._path), self._writer.use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM definitions")
+            for row in columns:
+                connection.execute("INSERT INTO definitions VALUES (?, ?, ?)", row)
+            connection.execute("COMMIT")
+
+    def listen(self, on_nudge: Callable[[], None]) -> None:
+        self._listener = Listener(self._path, on_nudge)
+
+    def strikes(self) -> FileMarker:
+        if self._marker is None:
+            self._marker = FileMarker(f"{self._path}-turn")
+        return self._marker
+
+    def check(self) -> list[str]:
+        with told_to_people(self._path), self._readers.snapshot() as connection:
+            lines = [f"SQLite: {line}" for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+            for line in _contradictions(connection):
+                if len(lines) >= PROBLEM_LINES:
+                    break
+                lines.append(line)
+        return lines
+
+    def close(self) -> None:
+        """The lock goes last: whoever takes it finds nothing of this owner's in motion."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        for part in (self._readers, self._post, self._writer):
+            with contextlib.suppress(sqlite3.Error):
+                part.close()
+        marker, self._marker = self._marker, None
+        if marker is not None:
+            marker.close()
+        self._lock.release()
+
+
+def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
+    for columns in connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY key"):
+        row = rows.run_row(columns)
+        history = connection.execute("SELECT run, seq, events FROM history WHERE run = ? ORDER BY seq", (row.key,))
+        yield from problems_of(row, [HistoryRow(*part) for part in history])
+    for table in ("history", "attempts", "blobs", "mail"):
+        for (run,) in connection.execute(f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT key FROM runs)"):
+            yield f"{table}: rows of a run that does not exist (key {run})"
+    for id, run, body in connection.execute("SELECT id, run, body FROM mail"):
+        if rows.readable(body) is None:
+            yield f"mail {id} for the run with key {run} cannot be read; it was written by a newer version or damaged"

@@ -1,0 +1,185 @@
+"""The owner's commits."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from perdure import errors
+from perdure.kernel.project import KEEP, AttemptRow
+from perdure.stores.base import Batch, CommitRefused, Faults, OwnershipLost
+from perdure.stores.faults import doubt_by, refuse_by
+from perdure.stores.sqlite import rows
+from perdure.stores.sqlite.lines import Line, roll_back
+from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.rows import ATTEMPT_COLUMNS, ATTEMPT_FIELDS, HISTORY_FIELDS, RUN_COLUMNS, RUN_FIELDS, VALUES
+from perdure.stores.sqlite.trouble import UNFIT_VALUES, for_owner, told_to_people
+
+_Rows: TypeAlias = Sequence[tuple[Any, ...]]
+_tuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
+
+_INSERT = "INSERT INTO {table} ({columns}) SELECT * FROM ({values}) WHERE column1 IS NOT NULL"
+_INSERT_RUNS = _INSERT.format(table="runs", columns=RUN_COLUMNS, values=VALUES)
+_INSERT_HISTORY = _INSERT.format(table="history", columns=", ".join(HISTORY_FIELDS), values=VALUES)
+_INSERT_MAIL = _INSERT.format(table="mail", columns="run, kind, body, reply_to", values=VALUES)
+_INSERT_BLOBS = _INSERT.format(table="blobs", columns="run, digest, data", values=VALUES) + " ON CONFLICT DO NOTHING"
+_REPLACE_ATTEMPTS = "REPLACE" + _INSERT.format(table="attempts", columns=ATTEMPT_COLUMNS, values=VALUES)[6:]
+_REPLACE_REPLIES = (
+    "REPLACE" + _INSERT.format(table="replies", columns="request, code, error, expires_at", values=VALUES)[6:]
+)
+_CHANGED = ", ".join(
+    f"{field} = rows.column{number}" for number, field in enumerate(RUN_FIELDS, 1) if field not in ("key", "id")
+)
+_UPDATE_RUNS = f"UPDATE runs SET {_CHANGED} FROM ({VALUES}) AS rows WHERE runs.key = rows.column1"
+_KEEP_ATTEMPTS = (
+    f"UPDATE attempts SET state = rows.column4, retry_at = NULL FROM ({VALUES}) AS rows "
+    "WHERE run = rows.column1 AND step = rows.column2 AND attempt = rows.column3"
+)
+_DROP_ATTEMPTS = f"DELETE FROM attempts WHERE (run, step, attempt) IN ({VALUES})"
+_DROP_MAIL = f"DELETE FROM mail WHERE id IN ({VALUES})"
+_DROP_EXPIRED = f"DELETE FROM replies WHERE expires_at <= ({VALUES})"
+_WITHDRAW = tuple(
+    f"DELETE FROM {table} WHERE {column} IN ({VALUES})"
+    for table, column in (
+        ("runs", "key"),
+        ("history", "run"),
+        ("attempts", "run"),
+        ("blobs", "run"),
+        ("mail", "run"),
+    )
+)
+
+
+class Write:
+    """One statement over many rows. With `exact` each of them must change a row of the database."""
+
+    __slots__ = ("exact", "rows", "sql")
+
+    def __init__(self, sql: str, rows: _Rows, exact: bool = False) -> None:
+        self.sql = sql
+        self.rows = rows
+        self.exact = exact
+
+
+def writes_of(batch: Batch) -> list[Write]:
+    """A batch as statements, in the order of the contract; all that is not SQL happens here, before BEGIN."""
+    writes: list[Write] = []
+    if batch.withdrawn:
+        writes += [Write(sql, [(key,) for key in batch.withdrawn]) for sql in _WITHDRAW]
+    if batch.created:
+        writes.append(Write(_INSERT_RUNS, list(map(_tuple, batch.created))))
+    if batch.updated:
+        writes.append(Write(_UPDATE_RUNS, list(map(_tuple, batch.updated)), exact=True))
+    if batch.history:
+        writes.append(Write(_INSERT_HISTORY, list(map(_tuple, batch.history))))
+    if batch.attempts:
+        writes += _attempt_writes(batch.attempts)
+    if batch.attempts_dropped:
+        writes.append(Write(_DROP_ATTEMPTS, batch.attempts_dropped))
+    if batch.blobs:
+        writes.append(Write(_INSERT_BLOBS, list(map(_tuple, batch.blobs))))
+    if batch.mail_read:
+        writes.append(Write(_DROP_MAIL, [(id,) for id in batch.mail_read]))
+    if batch.mail_kept:
+        writes.append(Write(_INSERT_MAIL, list(map(rows.mail_columns, batch.mail_kept))))
+    if batch.replies:
+        writes.append(Write(_DROP_EXPIRED, [(batch.at,)]))
+        writes.append(Write(_REPLACE_REPLIES, list(map(_tuple, batch.replies))))
+    return writes
+
+
+def _attempt_writes(attempts: Sequence[AttemptRow]) -> list[Write]:
+    """Rows in order, folded: what is left replaces a row, or (KEEP) changes the state of one that is stored."""
+    whole: dict[tuple[int, str, int], tuple[Any, ...]] = {}
+    kept: dict[tuple[int, str, int], tuple[Any, ...]] = {}
+    for row in attempts:
+        at = (row.run, row.step, row.attempt)
+        if row.member != KEEP:
+            whole[at] = _tuple(row)
+        elif at in whole:
+            whole[at] = _with_state(whole[at], row.state)
+        else:
+            kept[at] = (*at, row.state)
+    writes = [Write(_KEEP_ATTEMPTS, list(kept.values()))] if kept else []
+    return [*writes, Write(_REPLACE_ATTEMPTS, list(whole.values()))] if whole else writes
+
+
+def _with_state(columns: tuple[Any, ...], state: int) -> tuple[Any, ...]:
+    row = AttemptRow(*columns)
+    row.state, row.retry_at = state, None
+    return _tuple(row)
+
+
+class SqliteJournal:
+    def __init__(self, path: str, line: Line, lock: OwnerLock, faults: Faults | None) -> None:
+        self._path = path
+        self._line = line
+        self._lock = lock
+        self._faults = faults
+
+    def commit(self, batch: Batch) -> None:
+        if not self._lock.held:
+            raise OwnershipLost(f"{self._path}: this store does not own the database")
+        fault = self._faults("before", batch) if self._faults is not None else None
+        refuse_by(fault)
+        writes = writes_of(batch)
+        try:
+            with self._line.use() as connection:
+                self._write(connection, batch, writes)
+                if fault == "in-doubt-lost":
+                    roll_back(connection)
+                else:
+                    self._make_durable(connection)
+        except errors.StoreUnreachable as error:  # closed by another thread just now
+            raise OwnershipLost(str(error)) from error
+        doubt_by(fault)
+
+    def _write(self, connection: sqlite3.Connection, batch: Batch, writes: list[Write]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for one in writes:
+                changed = rows.write(connection, one.sql, one.rows)
+                if one.exact and changed != len(one.rows):
+                    raise CommitRefused(f"{len(one.rows) - changed} of {len(one.rows)} updated runs do not exist")
+        except (sqlite3.Error, *UNFIT_VALUES) as error:
+            raise for_owner(error, self._path, committing=False) from error
+        if self._faults is not None:
+            self._faults("inside", batch)
+
+    def _make_durable(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise for_owner(error, self._path, committing=True) from error
+
+    def settle(self, batch: Batch) -> bool:
+        with told_to_people(self._path), self._line.use() as connection:
+            return all(
+                expected == bool(connection.execute(sql, row).fetchone()) for expected, sql, row in _signs(batch)
+            )
+
+
+def _signs(batch: Batch) -> list[tuple[bool, str, tuple[Any, ...]]]:
+    """What must be found, or must not, if the batch is durable: as it is all or nothing, any sign that tells it."""
+    signs: list[tuple[bool, str, tuple[Any, ...]]] = []
+    signs += [(False, "SELECT 1 FROM runs WHERE key = ?", (key,)) for key in batch.withdrawn]
+    signs += [(True, "SELECT 1 FROM runs WHERE key = ?", (row.key,)) for row in batch.created]
+    signs += [(True, _same("runs", RUN_FIELDS), _tuple(row)) for row in batch.updated]
+    signs += [(True, "SELECT 1 FROM history WHERE run = ? AND seq = ?", (row.run, row.seq)) for row in batch.history]
+    signs += [(False, "SELECT 1 FROM mail WHERE id = ?", (id,)) for id in batch.mail_read]
+    signs += [(True, _MAIL_THERE, rows.mail_columns(row)) for row in batch.mail_kept]
+    signs += [
+        (True, _same("replies", ("request", "code", "error", "expires_at")), _tuple(row)) for row in batch.replies
+    ]
+    if not batch.history and not batch.updated:
+        signs += [(True, _ATTEMPT_THERE, (row.run, row.step, row.attempt, row.state)) for row in batch.attempts]
+    return signs
+
+
+_MAIL_THERE = "SELECT 1 FROM mail WHERE run = ? AND kind = ? AND body = ? AND reply_to = ?"
+_ATTEMPT_THERE = f"SELECT 1 FROM attempts WHERE {' AND '.join(f'{field} = ?' for field in ATTEMPT_FIELDS[:4])}"
+
+
+def _same(table: str, fields: Sequence[str]) -> str:
+    return f"SELECT 1 FROM {table} WHERE {' AND '.join(f'{field} IS ?' for field in fields)}"

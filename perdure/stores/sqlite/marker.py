@@ -1,0 +1,34 @@
+"""The run that is in its turn, named in eight bytes of a mapped file: no system call, and a dead process leaves it."""
+
+import mmap
+import os
+import struct
+
+_KEY = struct.Struct("=q")
+
+
+class FileMarker:
+    """Opened by the owner only. The pages belong to the file, so a killed process loses nothing of them."""
+
+    def __init__(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            os.ftruncate(descriptor, _KEY.size)
+            self._map = mmap.mmap(descriptor, _KEY.size)
+        finally:
+            os.close(descriptor)
+        (self._left,) = _KEY.unpack_from(self._map, 0)
+        self.leave()
+
+    def enter(self, key: int) -> None:
+        _KEY.pack_into(self._map, 0, key)
+
+    def leave(self) -> None:
+        _KEY.pack_into(self._map, 0, 0)
+
+    def left_by_the_dead(self) -> int:
+        left, self._left = self._left, 0
+        return left
+
+    def close(self) -> None:
+        self._map.close()

@@ -1,0 +1,97 @@
+"""Rows as SQLite sees them: columns in the order of the structs' fields, and statements that write many at once.
+
+Python's sqlite3 gives the interpreter lock away at every step of a statement, and beside another busy thread it can
+take milliseconds to come back. So a batch is written in as few steps as can be: up to `CHUNK` rows in one statement.
+Statements are cached by their text; rows are padded to a power of two with NULLs, which the statements pass over, so
+that there are few different texts and nothing is left over for small statements.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from perdure.kernel import wire
+from perdure.kernel.messages import AttemptEnded, Cancel, Mail, Retry, Start, Terminate
+from perdure.kernel.project import AttemptRow, HistoryRow, RunRow
+from perdure.stores.base import MailRow
+
+CHUNK = 1_024
+VALUES = "{values}"
+"""Where a statement's rows go; the columns of the rows are then column1, column2, ..."""
+
+RUN_FIELDS = RunRow.__struct_fields__
+ATTEMPT_FIELDS = AttemptRow.__struct_fields__
+HISTORY_FIELDS = HistoryRow.__struct_fields__
+RUN_COLUMNS = ", ".join(RUN_FIELDS)
+ATTEMPT_COLUMNS = ", ".join(ATTEMPT_FIELDS)
+MAIL_COLUMNS = "id, run, body, reply_to"
+
+_MAIL_TYPES = (Start, AttemptEnded, Cancel, Terminate, Retry)
+KINDS: dict[type, Any] = {kind: kind.__struct_config__.tag for kind in _MAIL_TYPES}
+"""The numbers messages have in the column `kind`: those of their tags."""
+
+
+def write(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Run a statement over rows of equal length, in as few steps as can be; how many rows it changed."""
+    changed = 0
+    for first in range(0, len(rows), CHUNK):
+        chunk = rows[first : first + CHUNK]
+        size = 1 << (len(chunk) - 1).bit_length()
+        width = len(chunk[0])
+        parameters = list(chain.from_iterable(chunk))
+        parameters.extend([None] * ((size - len(chunk)) * width))
+        changed += connection.execute(_text(sql, size, width), parameters).rowcount
+    return changed
+
+
+def read(connection: sqlite3.Connection, sql: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Run a query over values, `CHUNK` at a time; its rows, in the order of the chunks."""
+    found: list[tuple[Any, ...]] = []
+    values = list(values)
+    for first in range(0, len(values), CHUNK):
+        chunk = values[first : first + CHUNK]
+        size = 1 << (len(chunk) - 1).bit_length()
+        found += connection.execute(_text(sql, size, 1), chunk + [None] * (size - len(chunk))).fetchall()
+    return found
+
+
+@cache
+def _text(sql: str, rows: int, width: int) -> str:
+    row = "(" + ",".join("?" * width) + ")"
+    return sql.replace(VALUES, "VALUES " + ",".join([row] * rows))
+
+
+def run_row(columns: Sequence[Any]) -> RunRow:
+    row = RunRow(*columns)
+    row.open_tail = bool(row.open_tail)
+    return row
+
+
+def attempt_row(columns: Sequence[Any]) -> AttemptRow:
+    return AttemptRow(*columns)
+
+
+def mail_columns(mail: MailRow) -> tuple[int, int, bytes, str]:
+    """run, kind, body, reply_to: what is written; the id comes from the table."""
+    return (mail.run, KINDS[type(mail.message)], wire.encode(mail.message), mail.reply_to)
+
+
+def mail_rows(found: Iterable[tuple[int, int, bytes, str]]) -> list[MailRow]:
+    """From `MAIL_COLUMNS`. A message that cannot be read is passed over: it hurts nobody else, `check` names it."""
+    rows: list[MailRow] = []
+    for id, run, body, reply_to in found:
+        message = readable(body)
+        if message is not None:
+            rows.append(MailRow(id, run, message, reply_to))
+    return rows
+
+
+def readable(body: bytes) -> Mail | None:
+    try:
+        return wire.decode_mail(body)
+    except msgspec.MsgspecError:
+        return None

@@ -1,0 +1,34 @@
+"""A store in one file, put together from its parts."""
+
+from perdure.stores.base import Faults
+from perdure.stores.sqlite.admin import SqliteAdmin
+from perdure.stores.sqlite.journal import SqliteJournal
+from perdure.stores.sqlite.lines import Line, Readers
+from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.opening import Place
+from perdure.stores.sqlite.post import SqlitePost
+from perdure.stores.sqlite.views import SqliteViews
+from perdure.stores.sqlite.work import SqliteWork
+
+
+class SqliteStore:
+    """Opened, its schema brought up to date, and owned by nobody new.
+
+    Beside `x.db` and SQLite's own `x.db-wal` and `x.db-shm` there are `x.db-owner`, which the owner locks, and
+    `x.db-turn`, which names the run in its turn. Both may be deleted while no engine runs.
+    `max_pages` bounds the file's size, in pages of 4,096 bytes.
+
+    Raises:
+        errors.StoreError: the file, its folder or its schema is not fit; nothing was changed.
+    """
+
+    def __init__(self, path: str, faults: Faults | None = None, max_pages: int | None = None) -> None:
+        place = Place(path, max_pages)
+        self.address = f"sqlite:///{place.path}"
+        lock = OwnerLock(f"{place.path}-owner")
+        writer, post_line, readers = Line(place), Line(place), Readers(place)
+        self.journal = SqliteJournal(place.path, writer, lock, faults)
+        self.work = SqliteWork(place.path, writer)
+        self.post = SqlitePost(place.path, post_line, readers)
+        self.views = SqliteViews(place.path, readers, lock)
+        self.admin = SqliteAdmin(place.path, lock, writer, self.post, readers)

@@ -1,0 +1,129 @@
+"""What anybody may see, from any thread."""
+
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from perdure.kernel.project import RunRow
+from perdure.stores.base import DefinitionRow, MemberRow, RunFilter, Stored
+from perdure.stores.sqlite import rows
+from perdure.stores.sqlite.lines import Readers
+from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.rows import RUN_COLUMNS, VALUES
+from perdure.stores.sqlite.trouble import told_to_people
+from perdure.stores.sqlite.work import load
+
+_COMPLETED = 7
+
+
+class SqliteViews:
+    def __init__(self, path: str, readers: Readers, lock: OwnerLock) -> None:
+        self._path = path
+        self._readers = readers
+        self._lock = lock
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with told_to_people(self._path), self._readers.use() as connection:
+            yield connection
+
+    def row(self, id: str) -> RunRow | None:
+        with self._reading() as connection:
+            found = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", (id,)).fetchone()
+        return None if found is None else rows.run_row(found)
+
+    def rows_by_key(self, keys: Sequence[int]) -> dict[int, RunRow]:
+        with self._reading() as connection:
+            found = rows.read(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE key IN ({VALUES})", keys)
+        return {row.key: row for row in map(rows.run_row, found)}
+
+    def search(self, wanted: RunFilter) -> list[RunRow]:
+        where, values = _conditions(wanted)
+        if wanted.before_key is not None:
+            where += " AND key < ?"
+            values.append(wanted.before_key)
+        with self._reading() as connection:
+            found = connection.execute(
+                f"SELECT {RUN_COLUMNS} FROM runs WHERE {where} ORDER BY key DESC LIMIT ?", (*values, wanted.limit)
+            ).fetchall()
+        return list(map(rows.run_row, found))
+
+    def count(self, wanted: RunFilter, limit: int = 10_001) -> int:
+        where, values = _conditions(wanted)
+        with self._reading() as connection:
+            return connection.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM runs WHERE {where} LIMIT ?)", (*values, limit)
+            ).fetchone()[0]
+
+    def prefixed(self, id_prefix: str, limit: int = 10) -> list[str]:
+        where, values = _conditions(RunFilter(id_prefix=id_prefix))
+        with self._reading() as connection:
+            found = connection.execute(
+                f"SELECT id FROM runs WHERE {where} ORDER BY key DESC LIMIT ?", (*values, limit)
+            ).fetchall()
+        return [id for (id,) in found]
+
+    def stored(self, key: int) -> Stored | None:
+        with told_to_people(self._path), self._readers.snapshot() as connection:
+            return load(connection, [key]).get(key)
+
+    def blob(self, run: int, digest: bytes) -> bytes | None:
+        with self._reading() as connection:
+            found = connection.execute("SELECT data FROM blobs WHERE run = ? AND digest = ?", (run, digest)).fetchone()
+        return None if found is None else found[0]
+
+    def members(self) -> dict[int, MemberRow]:
+        with self._reading() as connection:
+            found = connection.execute("SELECT * FROM members ORDER BY id").fetchall()
+        return {columns[0]: MemberRow(*columns) for columns in found}
+
+    def definitions(self) -> list[DefinitionRow]:
+        with self._reading() as connection:
+            found = connection.execute("SELECT * FROM definitions ORDER BY kind, name").fetchall()
+        return [DefinitionRow(*columns) for columns in found]
+
+    def owner(self) -> MemberRow | None:
+        """The newest member, if the lock is held: who takes it becomes a member at once."""
+        if not self._lock.is_taken():
+            return None
+        with self._reading() as connection:
+            found = connection.execute("SELECT * FROM members ORDER BY id DESC LIMIT 1").fetchone()
+        return None if found is None else MemberRow(*found)
+
+
+def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
+    """The WHERE of a filter, and its parameters."""
+    parts: list[str] = ["1"]
+    values: list[Any] = []
+    if wanted.statuses:
+        parts.append(f"status IN ({', '.join('?' * len(wanted.statuses))})")
+        values += wanted.statuses
+        if _COMPLETED not in wanted.statuses:
+            parts.append("status <> 7")  # follows, and lets the partial index be used
+    if wanted.workflow is not None:
+        parts.append("workflow = ?")
+        values.append(wanted.workflow)
+    if wanted.id_prefix:
+        parts.append("id >= ?")
+        values.append(wanted.id_prefix)
+        beyond = _after_all_with(wanted.id_prefix)
+        if beyond is not None:
+            parts.append("id < ?")
+            values.append(beyond)
+    if wanted.started_since is not None:
+        parts.append("started_at >= ?")
+        values.append(wanted.started_since)
+    return " AND ".join(parts), values
+
+
+def _after_all_with(prefix: str) -> str | None:
+    """The first text that sorts after everything that begins with the prefix; None if there is no such text."""
+    stem = prefix.rstrip(chr(sys.maxunicode))
+    if not stem:
+        return None
+    last = ord(stem[-1]) + 1
+    if 0xD800 <= last <= 0xDFFF:  # surrogates are no characters
+        last = 0xE000
+    return stem[:-1] + chr(last)

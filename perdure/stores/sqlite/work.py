@@ -1,0 +1,93 @@
+"""What the owner asks, on the connection it writes with."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from perdure.kernel.project import RunRow
+from perdure.stores.base import MailRow, Poll, Stored
+from perdure.stores.sqlite import rows
+from perdure.stores.sqlite.lines import Line
+from perdure.stores.sqlite.rows import ATTEMPT_COLUMNS, MAIL_COLUMNS, RUN_COLUMNS, VALUES
+from perdure.stores.sqlite.trouble import told_to_people
+
+# "status <> 7" and "wake_at IS NOT NULL" are said where they follow from the rest: the partial indexes ask for them.
+_WITH_STATUS = "SELECT key FROM runs WHERE status IN ({statuses}) AND status <> 7 ORDER BY key"
+_OPEN_AND_SET = "wake_at IS NOT NULL AND status < 7"
+_DUE = f"SELECT wake_at, key, NULL, NULL FROM runs WHERE wake_at <= ? AND {_OPEN_AND_SET} ORDER BY wake_at, key LIMIT ?"
+# Of blocked (5) and quarantined (6) runs only Terminate (4) and Retry (5); mail of no run at all is the owner's as well.
+_MAIL = (
+    "SELECT mail.id, mail.run, mail.body, mail.reply_to FROM mail LEFT JOIN runs ON runs.key = mail.run "
+    "WHERE runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5) ORDER BY mail.id LIMIT ?"
+)
+_POLL = f"SELECT 0, * FROM ({_DUE}) UNION ALL SELECT 1, * FROM ({_MAIL})"
+
+
+class SqliteWork:
+    def __init__(self, path: str, line: Line) -> None:
+        self._path = path
+        self._line = line
+
+    @contextmanager
+    def _asking(self) -> Iterator[sqlite3.Connection]:
+        with told_to_people(self._path), self._line.use() as connection:
+            yield connection
+
+    def last_key(self) -> int:
+        with self._asking() as connection:
+            return connection.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()[0]
+
+    def load(self, keys: Sequence[int]) -> dict[int, Stored]:
+        with self._asking() as connection:
+            return load(connection, keys)
+
+    def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
+        with self._asking() as connection:
+            found = rows.read(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({VALUES})", ids)
+        return {row.id: row for row in map(rows.run_row, found)}
+
+    def awake(self) -> list[int]:
+        return self._with_status("0, 1")
+
+    def mending(self) -> list[int]:
+        return self._with_status("4, 5, 6")
+
+    def _with_status(self, statuses: str) -> list[int]:
+        with self._asking() as connection:
+            return [key for (key,) in connection.execute(_WITH_STATUS.format(statuses=statuses)).fetchall()]
+
+    def due(self, now: int, limit: int) -> list[int]:
+        with self._asking() as connection:
+            return [key for _, key, _, _ in connection.execute(_DUE, (now, limit)).fetchall()]
+
+    def next_due(self) -> int | None:
+        with self._asking() as connection:
+            return connection.execute(f"SELECT min(wake_at) FROM runs WHERE {_OPEN_AND_SET}").fetchone()[0]
+
+    def mail(self, limit: int) -> list[MailRow]:
+        with self._asking() as connection:
+            return rows.mail_rows(connection.execute(_MAIL, (limit,)).fetchall())
+
+    def poll(self, now: int, limit: int) -> Poll:
+        with self._asking() as connection:
+            found = connection.execute(_POLL, (now, limit, limit)).fetchall()
+        return Poll([row[2] for row in found if row[0] == 0], rows.mail_rows(row[1:] for row in found if row[0] == 1))
+
+
+def load(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Stored]:
+    """Runs as they lie in the store; the caller sees to it that they do not change meanwhile."""
+    found = rows.read(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE key IN ({VALUES})", keys)
+    stored = {row.key: Stored(row, [], [], []) for row in map(rows.run_row, found)}
+    for run, events in rows.read(connection, _HISTORY, stored):
+        stored[run].history.append(events)
+    for columns in rows.read(connection, _ATTEMPTS, stored):
+        stored[columns[0]].attempts.append(rows.attempt_row(columns))
+    mail = rows.read(connection, _MAIL_OF, stored)
+    for row in rows.mail_rows(mail):  # type: ignore[arg-type]
+        stored[row.run].mail.append(row)
+    return stored
+
+
+_HISTORY = f"SELECT run, events FROM history WHERE run IN ({VALUES}) ORDER BY run, seq"
+_ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE run IN ({VALUES}) ORDER BY run, step, attempt"
+_MAIL_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) ORDER BY id"
