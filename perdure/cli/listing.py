@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from perdure.cli.completion import run_ids, workflows
+from perdure.cli.completion import states as state_words
 from perdure.cli.options import Command, Settings, options
 from perdure.cli.problems import NOT_FOUND, USAGE, Problem, guess
 from perdure.cli.times import left, rfc3339, shown, since, took
@@ -30,13 +32,19 @@ COUNTED = 10_000
 
 
 @click.command(cls=Command, name="list")
-@click.option("--state", multiple=True, metavar="STATE[,...]", help=f"{', '.join(STATES)}; open, closed.")
-@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option(
+    "--state",
+    multiple=True,
+    shell_complete=state_words,
+    metavar="STATE[,...]",
+    help=f"{', '.join(STATES)}; open, closed.",
+)
+@click.option("--workflow", shell_complete=workflows, metavar="NAME", help="Only runs of this workflow.")
 @click.option("--since", "since_", metavar="AGE|TIME", help="Started in the last 24h, 7d, ... or since 2026-11-22.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on after a page.")
 @options(json=True, quiet=True, times=True)
-@click.argument("prefix", required=False)
+@click.argument("prefix", required=False, shell_complete=run_ids)
 @click.pass_obj
 def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workflow: str | None, since_: str | None,
           limit: int, after: str | None) -> int:  # fmt: skip

@@ -123,7 +123,7 @@ def _problem(error: BaseException) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, click.NoSuchOption):
-        meant = guess(error.option_name, list(error.possibilities or ()))
+        meant = guess(error.option_name, error.possibilities or (), 0.7)
         return Problem(
             f"there is no option {error.option_name}", USAGE, [], f"did you mean  {meant}" if meant else _help(error)
         )
@@ -154,16 +154,19 @@ def _silence() -> None:
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
+        from perdure.cli.version import perdure_version
 
-        click.echo(f"perdure {version('perdure')}")
+        click.echo(f"perdure {perdure_version()}")
         ctx.exit()
 
 
-@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="The version.")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Durable workflows: list, watch and steer runs, directly on their database."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main() -> None:

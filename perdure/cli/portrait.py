@@ -296,7 +296,7 @@ def _note(row: Row, view: View) -> str:
         wait = (step.retry_at - view.now).total_seconds()
         return f"next in {left(wait)}" if wait > 0 else "next now"
     if step.kind == "timer":
-        return "left"
+        return "left" if step.due_at is None or step.due_at > view.now else "due"
     return {"held": "held", "scheduled": "no slot yet"}.get(step.state, "")
 
 

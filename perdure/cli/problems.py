@@ -25,12 +25,12 @@ class Problem(Exception):
         self.hint = hint
 
 
-def guess(word: str, known: Iterable[str]) -> str | None:
+def guess(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """The known word somebody probably meant."""
     by_fold = {name.casefold(): name for name in known}
     if word.casefold() in by_fold:
         return by_fold[word.casefold()]
-    close = difflib.get_close_matches(word.casefold(), by_fold, 1, 0.6)
+    close = difflib.get_close_matches(word.casefold(), by_fold, 1, likeness)
     return by_fold[close[0]] if close else None
 
 

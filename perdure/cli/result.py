@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from perdure.cli.completion import run_ids
 from perdure.cli.options import Command, Settings, options
 from perdure.cli.problems import NOT_COMPLETED, OK, TIMED_OUT, USAGE, Problem
 from perdure.cli.times import seconds, took
@@ -14,7 +15,7 @@ POLL_MOST_S = 0.5
 
 
 @click.command(cls=Command)
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option("--timeout", metavar="DURATION", help="Give up after 30s, 5m, ... with exit code 124; 0 does not wait.")
 @options()
 @click.pass_obj

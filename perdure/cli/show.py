@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from perdure.cli.completion import run_ids
 from perdure.cli.options import ALL, Command, Settings, options
 from perdure.cli.problems import NOT_COMPLETED, OK
 from perdure.cli.tokens import CLOSED, Line
@@ -13,7 +14,7 @@ POLL_S = 0.25
 
 
 @click.command(cls=Command)
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option("--events", "form", flag_value="events", help="The history, event by event.")
 @click.option("--logs", "form", flag_value="logs", help="What the attempts logged.")
 @click.option("--details", is_flag=True, help="Side effects and patches too.")

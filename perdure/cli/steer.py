@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from perdure.cli.completion import run_ids
 from perdure.cli.options import Command, Settings, options
 from perdure.cli.problems import ERROR, OK, REFUSED, Problem, of_error
 from perdure.cli.tokens import CLOSED, Line
@@ -37,7 +38,7 @@ def _verb(name: str, help: str, reason: bool) -> click.Command:
     function = click.option("-y", "--yes", is_flag=True, help="Do not ask, however many runs it is.")(function)
     if reason:
         function = click.option("--reason", default="", metavar="TEXT", help="Kept in the history.")(function)
-    function = click.argument("runs", nargs=-1, required=True, metavar="RUN...")(function)
+    function = click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=run_ids)(function)
     return click.command(name, cls=Command, help=help)(function)
 
 

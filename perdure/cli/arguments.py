@@ -1,0 +1,85 @@
+"""What a workflow is given: `--input JSON | @file | -` and `--arg name=value`, as arguments of a call."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perdure.cli.problems import USAGE, Problem, guess
+
+
+def parse(input: str | None, args: Sequence[str], names: Sequence[str] | None, texts: frozenset[str] = frozenset()) -> (
+    tuple[tuple[Any, ...], dict[str, Any]]
+):  # fmt: skip
+    """Positional and named arguments.
+
+    An object is named arguments, an array positional ones, anything else the one argument; an object for a workflow
+    with a single parameter of another name is that parameter. `names` are the parameters, None if unknown; `texts`
+    those whose values stay text though they look like JSON.
+
+    Raises:
+        Problem: the input is not JSON, or an --arg is not name=value.
+    """
+    positional: tuple[Any, ...] = ()
+    named: dict[str, Any] = {}
+    if input is not None:
+        value = _json(*_read(input))
+        if isinstance(value, dict) and not (names is not None and len(names) == 1 and names[0] not in value and value):
+            named.update(value)
+        elif isinstance(value, list):
+            positional = tuple(value)
+        else:
+            positional = (value,)
+    for arg in args:
+        name, equals, text = arg.partition("=")
+        if not equals or not name.strip():
+            raise Problem(f"--arg {arg!r} is not name=value", USAGE, [], "write  --arg amount=10")
+        named[name.strip()] = text if name.strip() in texts else _value(text)
+    if names is not None:
+        _demand_names(named, names)
+    return positional, named
+
+
+def _read(input: str) -> tuple[str, str]:
+    """The text of an input, and where it came from."""
+    try:
+        if input == "-":
+            return sys.stdin.read(), "standard input"
+        if input.startswith("@"):
+            return Path(input[1:]).read_text("utf-8"), input[1:]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"--input {input} cannot be read", USAGE, [str(error)]) from error
+    return input, "--input"
+
+
+def _json(text: str, source: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Problem(
+            f"{source} is not JSON: {error}",
+            USAGE,
+            [text.strip().splitlines()[0][:120]] if text.strip() else ["it is empty"],
+            """--input '{"amount": 10}'  or  --arg amount=10""",
+        ) from error
+
+
+def _value(text: str) -> Any:
+    """JSON if it is JSON, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _demand_names(named: dict[str, Any], names: Sequence[str]) -> None:
+    for name in named:
+        if name not in names:
+            meant = guess(name, names)
+            raise Problem(
+                f"there is no argument {name!r}",
+                USAGE,
+                [f"it takes: {', '.join(names)}" if names else "it takes no arguments"],
+                f"did you mean  --arg {meant}=..." if meant else "",
+            )

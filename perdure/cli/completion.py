@@ -1,0 +1,75 @@
+"""`perdure completion`: the shell's side, and what it is offered: run ids and workflows from the store."""
+
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from perdure.cli.options import Command, Settings, options
+from perdure.cli.problems import Problem
+
+OFFERED = 50
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@options()
+@click.pass_obj
+def completion(settings: Settings, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    bash and zsh:  eval "$(perdure completion bash)"    fish:  perdure completion fish | source
+    """
+    from click.shell_completion import get_completion_class
+
+    from perdure.cli.main import cli
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise Problem(f"no completion for {shell}")
+    script = kind(cli, {}, "perdure", "_PERDURE_COMPLETE")
+    click.echo(script.source_template % script.source_vars())
+
+
+def run_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids that begin as typed, newest first, with what each is doing."""
+    from perdure.cli.follow import status_of
+
+    def offered(client: Any) -> list[CompletionItem]:
+        views = client.store.views
+        rows = [views.row(id) for id in views.prefixed(incomplete, OFFERED)]
+        items = [CompletionItem(row.id, help=f"{status_of(row)} {row.workflow}") for row in rows if row is not None]
+        return items + [CompletionItem("@last", help="the newest run")] * "@last".startswith(incomplete or "-")
+
+    return _from_store(ctx, offered)
+
+
+def workflows(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Workflows the engine of the database knows."""
+
+    def offered(client: Any) -> list[CompletionItem]:
+        rows = client.store.views.definitions()
+        return [CompletionItem(r.name) for r in rows if r.kind == "workflow" and r.name.startswith(incomplete)]
+
+    return _from_store(ctx, offered)
+
+
+def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from perdure.cli.tokens import STATES
+
+    done, comma, word = incomplete.rpartition(",")
+    return [CompletionItem(done + comma + state) for state in (*STATES, "open", "closed") if state.startswith(word)]
+
+
+def _from_store(ctx: click.Context, offered: Any) -> list[CompletionItem]:
+    """What a question to the store gives; nothing at all if it cannot be asked: this runs at a press of Tab."""
+    from perdure.cli.database import opened
+
+    settings = ctx.find_object(Settings) or Settings()
+    settings.db = settings.db or ctx.params.get("db")
+    settings.verbose = False
+    try:
+        with opened(settings) as client:
+            return list(offered(client))
+    except Exception:  # noqa: BLE001 - a message here would land in the middle of the line being typed
+        return []

@@ -1,0 +1,211 @@
+"""`perdure doctor`: is the database sound, is the disk honest, does anybody work, does anything stand still."""
+
+import os
+import platform
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from perdure.cli.options import Command, Settings, options
+from perdure.cli.problems import ERROR, OK
+from perdure.cli.times import took
+from perdure.cli.tokens import Line
+
+FSYNCS = 20
+SLOW_FSYNC_S = 0.03
+IMPOSSIBLE_FSYNC_S = 0.00002
+OLDEST_SQLITE = (3, 35, 0)
+
+
+class Finding(NamedTuple):
+    """One line of the report. `level`: ok, warning or broken; `remedy` is the next command."""
+
+    check: str
+    level: str
+    text: str
+    remedy: str = ""
+
+    @property
+    def line(self) -> Line:
+        icon, style = {"ok": ("✓", "completed"), "warning": ("!", "retrying"), "broken": ("✗", "failed")}[self.level]
+        remedy: Line = [(f"   → {self.remedy}", "hint")] if self.remedy else []
+        return [(f"{icon} ", style), (self.text, ""), *remedy]
+
+
+@click.command(cls=Command)
+@options(json=True)
+@click.pass_obj
+def doctor(settings: Settings) -> int:
+    """Check versions, the database, the disk, the engine and what stands still. Exit code 1 if something is broken.
+
+    Example: perdure doctor --db sqlite:///orders.db
+    """
+    from perdure.cli import database, output
+
+    findings: list[Finding] = []
+    where = database.find(settings)
+    for finding in _findings(settings, where):
+        findings.append(finding)
+        if not settings.json:
+            settings.write(finding.line)
+    if settings.json:
+        chosen = output.fields(settings.json, Finding._fields)
+        output.write_json([output.selected(finding._asdict(), chosen) for finding in findings])
+    broken = sum(finding.level == "broken" for finding in findings)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    if broken or warnings:
+        settings.narrate([(f"{broken} broken, {warnings} to look at", "dim")])
+    return ERROR if broken else OK
+
+
+def _findings(settings: Settings, where: Any) -> Iterator[Finding]:
+    from perdure.cli import database
+
+    yield _versions()
+    if where.path is None or not where.path.is_file():
+        yield Finding("database", "broken", f"database {where.address} does not exist (chosen by {where.chosen_by})",
+                      "name it with --db, or perdure run MODULE:WORKFLOW creates it")  # fmt: skip
+        return
+    yield _disk(where.path)
+    yield from _file(where.path)
+    try:
+        with database.opened(settings) as client:
+            yield from _store(client, where)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        yield Finding(
+            "open", "broken", f"cannot be opened: {first[0]}", "restore a backup, or ask with perdure --debug"
+        )
+
+
+def _versions() -> Finding:
+    from perdure.cli.version import perdure_version
+
+    text = f"python {platform.python_version()}, perdure {perdure_version()}, sqlite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        return Finding("versions", "broken", text, f"SQLite {oldest} or newer is needed: use another Python build")
+    return Finding("versions", "ok", text)
+
+
+def _disk(path: Path) -> Finding:
+    """How long a write takes to be on the disk, measured beside the database."""
+    times = []
+    probe = path.with_name(f".{path.name}.fsync-{os.getpid()}")
+    try:
+        with open(probe, "xb", buffering=0) as file:
+            for _ in range(FSYNCS):
+                file.write(b"\0" * 4096)
+                begin = time.perf_counter()
+                os.fsync(file.fileno())
+                times.append(time.perf_counter() - begin)
+    except OSError as error:
+        return Finding("disk", "broken", f"nothing can be written beside the database: {error.strerror}",
+                       f"check the permissions of {path.parent}")  # fmt: skip
+    finally:
+        probe.unlink(missing_ok=True)
+    times.sort()
+    text = f"fsync p50 {_fine(times[len(times) // 2])}, slowest of {FSYNCS} {_fine(times[-1])}"
+    if times[len(times) // 2] > SLOW_FSYNC_S:
+        return Finding("disk", "warning", text, "each step waits for the disk: a faster disk makes faster runs")
+    if times[len(times) // 2] < IMPOSSIBLE_FSYNC_S:
+        return Finding("disk", "warning", f"{text}: no disk is that fast", "a memory file system forgets at power loss")
+    return Finding("disk", "ok", text)
+
+
+def _fine(seconds: float) -> str:
+    return f"{seconds * 1000:.2f}ms" if seconds < 0.1 else took(seconds)
+
+
+def _file(path: Path) -> Iterator[Finding]:
+    """What SQLite says of the file, on a connection that cannot write."""
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1)
+        try:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+            size = connection.execute("PRAGMA page_size").fetchone()[0]
+            free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        yield Finding("file", "broken", f"{path} is no sound SQLite file: {error}", "restore it from a backup")
+        return
+    level = "ok" if mode == "wal" else "broken"
+    remedy = "" if mode == "wal" else "open it once with an engine: it switches to WAL"
+    yield Finding("journal", level, f"journal {mode}; the engine commits with synchronous=FULL", remedy)
+    yield Finding("file", "ok", f"{path}: {_bytes(pages * size)}, {_bytes(free * size)} of it free")
+
+
+def _bytes(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return ""
+
+
+def _store(client: Any, where: Any) -> Iterator[Finding]:
+    store = client.store
+    begin = time.perf_counter()
+    problems = store.admin.check()
+    if problems:
+        for problem in problems:
+            yield Finding("check", "broken", problem, "restore a backup; keep this file for a report")
+    else:
+        yield Finding("check", "ok", f"deep check found nothing wrong ({took(time.perf_counter() - begin)})")
+    yield from _owner(store)
+    yield from _standing(store)
+    yield _clock(store)
+
+
+def _owner(store: Any) -> Iterator[Finding]:
+    from perdure.cli.tokens import OPEN
+
+    owner = store.views.owner()
+    if owner is not None:
+        age = took(time.time() - owner.started_at / 1e9)
+        yield Finding("engine", "ok", f"engine {owner.host}:{owner.pid} holds it, for {age}, build {owner.build[:12]}")
+        return
+    count = _count(store, *OPEN)
+    if count:
+        yield Finding("engine", "warning", f"no engine holds it, and {count:,} runs are open", "start your program")
+    else:
+        yield Finding("engine", "ok", "no engine holds it; no run is open")
+
+
+def _count(store: Any, *states: str) -> int:
+    from perdure.kernel.run import Status
+    from perdure.stores.base import RunFilter
+
+    return int(store.views.count(RunFilter(statuses=tuple(int(Status[state.upper()]) for state in states))))
+
+
+def _standing(store: Any) -> Iterator[Finding]:
+    """Runs that wait for a person."""
+    still = False
+    for state, level in (("blocked", "warning"), ("quarantined", "broken"), ("held", "warning")):
+        count = _count(store, state)
+        if count:
+            still = True
+            runs = "1 run is" if count == 1 else f"{count:,} runs are"
+            yield Finding(state, level, f"{runs} {state}", f"perdure list --state {state}")
+    if not still:
+        yield Finding("runs", "ok", "no run is blocked, held or quarantined")
+
+
+def _clock(store: Any) -> Finding:
+    """Whether the clock went back behind what is recorded."""
+    from perdure.stores.base import RunFilter
+
+    newest = store.views.search(RunFilter(limit=1))
+    ahead = newest[0].started_at / 1e9 - time.time() if newest else 0.0
+    if ahead > 1:
+        return Finding("clock", "broken", f"the newest run started {took(ahead)} in the future: the clock went back",
+                       "check NTP; timers fire late until the clock has caught up")  # fmt: skip
+    return Finding("clock", "ok", f"clock {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}")

@@ -1,0 +1,116 @@
+"""From MODULE:WORKFLOW, or path/to/file.py:workflow, to a module and a definition in it."""
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from perdure.cli.problems import ERROR, NOT_FOUND, USAGE, Problem, guess
+
+
+def load(target: str) -> tuple[ModuleType, Any]:
+    """Import the module and find the workflow; without a name, the only one there is.
+
+    Raises:
+        Problem: there is no such module or workflow, or the import fails.
+    """
+    place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+    if not place:
+        raise Problem(f"{target!r} names no module", USAGE, [], "write  perdure run shop.workflows:process_order")
+    module = _module(place)
+    return module, _workflow(module, place, name)
+
+
+def _module(place: str) -> ModuleType:
+    file = Path(place)
+    if place.endswith(".py") or "/" in place:
+        if not file.is_file():
+            raise Problem(f"there is no file {place}", NOT_FOUND, [f"looked for {file.absolute()}"])
+        place, root = _dotted(file.resolve())
+    else:
+        root = Path.cwd()
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (place == error.name or place.startswith(error.name + ".")):
+            raise Problem(
+                f"there is no module {place!r}", NOT_FOUND, [f"searched from {root}"], _nearby(place, root)
+            ) from error
+        raise _broken(place, error) from error
+    except Exception as error:
+        raise _broken(place, error) from error
+
+
+def _dotted(file: Path) -> tuple[str, Path]:
+    """The module name of a file, and the folder it is imported from: the first one above that is no package."""
+    parts = [file.stem] if file.stem != "__init__" else []
+    root = file.parent
+    while (root / "__init__.py").is_file():
+        parts.insert(0, root.name)
+        root = root.parent
+    return ".".join(parts), root
+
+
+def _nearby(place: str, root: Path) -> str:
+    meant = guess(place, [path.stem for path in root.glob("*.py")])
+    return (
+        f"did you mean  perdure run {meant}:WORKFLOW" if meant else "a file works too: perdure run path/to/file.py:NAME"
+    )
+
+
+def _broken(place: str, error: BaseException) -> Problem:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    facts = []
+    if isinstance(error, SyntaxError):
+        facts.append(f"at {error.filename}:{error.lineno}")
+    elif frames and frames[-1].filename != __file__:
+        facts.append(f"at {frames[-1].filename}:{frames[-1].lineno}")
+        facts += [str(frames[-1].line)] if frames[-1].line else []
+    first = (str(error).splitlines() or [""])[0]
+    return Problem(
+        f"importing {place} failed: {type(error).__name__}: {first}", ERROR, facts, "--debug shows all of it"
+    )
+
+
+def _workflow(module: ModuleType, place: str, name: str) -> Any:
+    from perdure.workflows import definitions_of
+
+    workflows, _ = definitions_of([module])
+    if not workflows:
+        raise Problem(f"{place} has no workflow", NOT_FOUND, [], "put @workflow on an async def function")
+    if not name:
+        if len(workflows) == 1:
+            return next(iter(workflows.values()))
+        names = ", ".join(sorted(workflows))
+        raise Problem(
+            f"{place} has {len(workflows)} workflows", USAGE, [names], f"perdure run {place}:{min(workflows)}"
+        )
+    if name in workflows:
+        return workflows[name]
+    for found in definitions_of([vars(module)[name]])[0].values() if _defines(module, name) else ():
+        return found
+    meant = guess(name, workflows)
+    raise Problem(
+        f"{place} has no workflow {name!r}",
+        NOT_FOUND,
+        [f"workflows there: {', '.join(sorted(workflows))}"],
+        f"did you mean  perdure run {place}:{meant}" if meant else "",
+    )
+
+
+def _defines(module: ModuleType, name: str) -> bool:
+    """Whether a variable of that name holds a workflow that is recorded under another name."""
+    from perdure.errors import DefinitionError
+    from perdure.workflows import definitions_of
+
+    if name not in vars(module):
+        return False
+    try:
+        return bool(definitions_of([vars(module)[name]])[0])
+    except DefinitionError:
+        return False

@@ -1,0 +1,76 @@
+"""`perdure start`: start a run through the database; the engine that holds it takes it."""
+
+import json
+from typing import Any
+
+import click
+
+from perdure.cli.completion import workflows
+from perdure.cli.options import Command, Settings, options
+from perdure.cli.problems import NOT_FOUND, OK, Problem, guess
+
+
+@click.command(cls=Command)
+@click.argument("workflow", shell_complete=workflows)
+@click.option("--id", "id_", metavar="ID", help="Id of the run; an existing one of the same input is attached to.")
+@click.option("--input", "input_", metavar="JSON|@FILE|-", help="Arguments: an object by name, an array by position.")
+@click.option("--arg", "args", multiple=True, metavar="NAME=VALUE", help="One argument; may be repeated.")
+@click.option("--wait", is_flag=True, help="Wait for the result, like  perdure result.")
+@click.option("--timeout", metavar="DURATION", help="With --wait: give up after 30s, 5m, ...")
+@options(json=True, quiet=True)
+@click.pass_obj
+def start(settings: Settings, workflow: str, id_: str | None, input_: str | None, args: tuple[str, ...], wait: bool,
+          timeout: str | None) -> int:  # fmt: skip
+    """Start a run of WORKFLOW and print its id. An engine on the same database runs it.
+
+    Example: perdure start process_order --id order-1 --arg amount=10 --arg account=acct-7
+    """
+    from perdure.cli import arguments, database, output
+    from perdure.cli.result import await_result, timeout_seconds
+
+    limit = timeout_seconds(timeout)
+    with database.opened(settings) as client:
+        names, texts = parameters(client, workflow)
+        positional, named = arguments.parse(input_, args, names, texts)
+        handle = client.start(workflow, positional, named, id=id_).wait()
+        if wait:
+            settings.narrate(handle.id)
+            return await_result(settings, client, handle.id, limit)
+        if settings.json:
+            chosen = output.fields(settings.json, ("id", "workflow"))
+            output.write_json(output.selected({"id": handle.id, "workflow": workflow}, chosen))
+        else:
+            click.echo(handle.id)
+        if client.store.views.owner() is None and not settings.quiet:
+            settings.narrate([("no engine holds this database; the run waits until one starts", "held")])
+    return OK
+
+
+def parameters(client: Any, workflow: str) -> tuple[list[str] | None, frozenset[str]]:
+    """The names of a workflow's parameters and those that take text, as its engine published them.
+
+    Raises:
+        Problem: engines published workflows, but none of this name.
+    """
+    known = {row.name: row.parameters for row in client.store.views.definitions() if row.kind == "workflow"}
+    if not known:
+        return None, frozenset()
+    if workflow not in known:
+        meant = guess(workflow, known)
+        raise Problem(
+            f"there is no workflow {workflow!r}",
+            NOT_FOUND,
+            [f"the engine of this database knows: {', '.join(sorted(known)[:20])}"],
+            f"did you mean  perdure start {meant}" if meant else "",
+        )
+    published = json.loads(known[workflow] or b"{}")
+    names = published.get("names")
+    return names, text_names(published.get("schema"))
+
+
+def text_names(schema: Any) -> frozenset[str]:
+    """Parameters whose JSON schema is plain text."""
+    properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
+    return frozenset(
+        name for name, kind in properties.items() if isinstance(kind, dict) and kind.get("type") == "string"
+    )
