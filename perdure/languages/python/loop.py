@@ -9,11 +9,17 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
-from perdure.errors import NotDeterministic
+from perdure.errors import NotDeterministic, is_bug
+from perdure.failures import failure_of
 from perdure.kernel.commands import StartTimer
+from perdure.kernel.program import ProgramBlocked
+from perdure.languages.python.guard import WorkflowInterrupted
 from perdure.languages.python.issuer import Issuer
 from perdure.languages.python.logs import logger
+from perdure.languages.python.places import raised_at
 from perdure.languages.python.tasks import Future, Sealed, Task
+
+MEND = "mend the code and start it again: the run goes on before this step"
 
 
 class Handle:
@@ -116,7 +122,9 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Handle:
-        if delay <= 0 or self.sealed:
+        if self.sealed:
+            raise Sealed
+        if delay <= 0:
             return self.call_soon(callback, *args, context=context)
         id = self.next_id()
         context = contextvars.copy_context() if context is None else context
@@ -151,10 +159,25 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
         while self.ready and not self.stopped:
             batch, self.ready = self.ready, []
             for handle in batch:
-                if not handle.dead:
+                if handle.dead:
+                    continue
+                try:
                     handle.context.run(handle.callback, *handle.args)
-                    if self.stopped:
-                        return
+                except (WorkflowInterrupted, Sealed):
+                    raise
+                except BaseException as error:  # noqa: BLE001  it is reported
+                    self._callback_failed(error)
+                if self.stopped:
+                    return
+
+    def _callback_failed(self, error: BaseException) -> None:
+        """A callback has nobody to raise to: its bugs block the run, all else is told to the log, as asyncio does."""
+        if is_bug(error):
+            failure = failure_of(error)
+            message = f"{failure.type.rpartition('.')[2]} in a callback: {failure.message}"
+            self.block(ProgramBlocked("bug", message, MEND, failure, raised_at(error)))
+        else:
+            self.call_exception_handler({"message": "a callback failed", "exception": error})
 
 
 def _refuse(name: str) -> Callable[..., Any]:

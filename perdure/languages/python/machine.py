@@ -13,7 +13,8 @@ from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.program import Blobs, Program, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python import guard
-from perdure.languages.python.loop import WorkflowLoop
+from perdure.languages.python.alike import install
+from perdure.languages.python.loop import MEND, WorkflowLoop
 from perdure.languages.python.places import raised_at, waits_at
 from perdure.languages.python.tasks import StepFuture
 from perdure.languages.python.tracing import Tracer
@@ -47,6 +48,7 @@ class PythonLanguage:
         payload_max_bytes: int = PAYLOAD_MAX_BYTES,
     ) -> None:
         refuse_untested(sys.version_info[:2])
+        install()
         self.definition = definition
         self.activities = activities
         self.payload_max_bytes = payload_max_bytes
@@ -82,8 +84,20 @@ class PythonProgram:
         loop.replaying = replaying
         if event.at > loop.now:
             loop.now = event.at
-        _DELIVER[type(event)](self, event)
-        tracer = self.tracer
+        try:
+            _DELIVER[type(event)](self, event)
+            self._drain()
+            return self._answer()
+        except ProgramBlocked:
+            unwind(loop)
+            raise
+
+    def close(self) -> None:
+        unwind(self.loop)
+
+    def _drain(self) -> None:
+        """Run the user's code, with everything around it that it must not see or must not reach."""
+        loop, tracer = self.loop, self.tracer
         previous = asyncio._get_running_loop()
         hooks = sys.get_asyncgen_hooks()
         asyncio._set_running_loop(loop)
@@ -105,10 +119,6 @@ class PythonProgram:
             asyncio._set_running_loop(previous)
             if loop.logs is not None:
                 loop.emit_logs()
-        return self._answer()
-
-    def close(self) -> None:
-        unwind(self.loop)
 
     def _answer(self) -> Sequence[Command]:
         loop = self.loop
@@ -120,6 +130,7 @@ class PythonProgram:
         assert main is not None
         if main.done():
             commands.append(self._end(commands))
+            unwind(loop)
         elif not loop.waiting:
             raise self._deadlock()
         return commands
@@ -153,7 +164,7 @@ class PythonProgram:
         return ProgramBlocked(
             "bug",
             f"{failure.type.rpartition('.')[2]}: {failure.message}",
-            "mend the code and start it again: the run goes on before this step",
+            MEND,
             failure=failure,
             source=source,
             raised_earlier=self.tracer is not None and self.tracer.saw_earlier(error),

@@ -5,6 +5,7 @@ Left to the garbage collector their `finally` blocks would run in the middle of 
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from perdure.languages.python import guard
@@ -44,34 +45,34 @@ def unwind(loop: WorkflowLoop) -> None:
 
 def _close(loop: WorkflowLoop, coro: Any) -> None:
     for _ in range(TRIES):
-        try:
-            _guarded(loop, coro.close)
-        except guard.WorkflowInterrupted:
-            break
-        except BaseException:  # noqa: BLE001  whatever it says, it is on the way out
-            pass
+        stuck = _attempt(loop, coro.close)
         if getattr(coro, "cr_frame", None) is None:
             return
+        if stuck:
+            break
     _abandoned.append(coro)
 
 
 def _close_generator(loop: WorkflowLoop, generator: Any) -> None:
     closer = generator.aclose()
+    stuck = _attempt(loop, closer.send, None)
     for _ in range(TRIES):
-        try:
-            _guarded(
-                loop, closer.throw if generator.ag_running else closer.send, Sealed() if generator.ag_running else None
-            )
-        except guard.WorkflowInterrupted:
-            break
-        except BaseException:  # noqa: BLE001
+        if generator.ag_frame is None:
             return
+        if stuck:
+            break
+        stuck = _attempt(loop, closer.throw, Sealed())
     _abandoned.append((generator, closer))
 
 
-def _guarded(loop: WorkflowLoop, act: Any, *args: Any) -> None:
-    guard.enter(loop)
+def _attempt(loop: WorkflowLoop, act: Callable[..., object], *args: Any) -> bool:
+    """Let user code run on its way out; true if it had to be interrupted. Whatever else it raises means nothing."""
     try:
-        act(*args)
-    finally:
-        guard.leave()
+        guard.enter(loop)
+        try:
+            act(*args)
+        finally:
+            guard.leave()
+    except BaseException as error:  # noqa: BLE001
+        return isinstance(error, guard.WorkflowInterrupted)
+    return False

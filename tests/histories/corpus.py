@@ -1,0 +1,482 @@
+"""Workflows whose recorded histories must replay for ever: each uses one corner of asyncio.
+
+Never change one of them: add another. After adding: `python tests/histories/record.py` on every supported Python.
+"""
+
+import asyncio
+import collections
+
+from perdure.activities import activity
+from perdure.workflows import patched, sleep, workflow
+
+
+@activity
+async def step(n: int) -> int:
+    return n
+
+
+@activity
+async def boom(n: int) -> int:
+    raise ValueError(f"boom {n}")
+
+
+@workflow
+async def sequence() -> int:
+    return sum([await step(n) for n in range(5)])
+
+
+@workflow
+async def timers() -> str:
+    await sleep("3 days")
+    await asyncio.sleep(0.25)
+    await asyncio.sleep(0)
+    await asyncio.sleep(1 / 3)
+    return workflow.now().isoformat()
+
+
+async def pair(n: int) -> list[int]:
+    return await asyncio.gather(step(n), step(n + 1))
+
+
+@workflow
+async def nested_gather() -> list[list[int]]:
+    return await asyncio.gather(*(pair(10 * n) for n in range(4)))
+
+
+@workflow
+async def gather_first_error() -> int:
+    try:
+        await asyncio.gather(step(1), boom(2), pair(3))
+    except Exception:
+        return await step(9)
+    return 0
+
+
+@workflow
+async def gather_exceptions() -> list[str]:
+    found = await asyncio.gather(step(1), boom(2), pair(3), return_exceptions=True)
+    return [type(value).__name__ for value in found]
+
+
+@workflow
+async def gather_done_futures() -> list[int]:
+    first = asyncio.create_task(step(1))
+    await first
+    log: list[int] = []
+
+    async def follow(n: int) -> None:
+        await asyncio.gather(first, first)
+        log.append(n)
+        await step(100 + len(log))
+
+    async def hop(n: int) -> None:
+        await asyncio.sleep(0)
+        log.append(n)
+        await step(200 + len(log))
+
+    await asyncio.gather(follow(1), hop(2), follow(3))
+    return log
+
+
+@workflow
+async def gather_cancelled() -> str:
+    gathered = asyncio.gather(step(1), pair(2))
+    await step(0)
+    gathered.cancel()
+    try:
+        await gathered
+    except asyncio.CancelledError:
+        await step(9)
+        return "cancelled"
+    return "done"
+
+
+async def cleaning(n: int, log: list[int]) -> None:
+    try:
+        await step(n)
+        await asyncio.sleep(1_000)
+    except asyncio.CancelledError:
+        log.append(n)
+        await step(50 + n)
+        raise
+
+
+@workflow
+async def group_abort() -> list[int]:
+    log: list[int] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            for n in range(8):
+                group.create_task(cleaning(n, log))
+            group.create_task(boom(99))
+    except* Exception:
+        log.append(-1)
+    await step(len(log))
+    return log
+
+
+@workflow
+async def group_nested() -> int:
+    async def inner(n: int) -> int:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(step(10 * n + i)) for i in range(3)]
+        return sum(task.result() for task in tasks)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(inner(n)) for n in range(3)]
+    return sum(task.result() for task in tasks)
+
+
+@workflow
+async def group_cancelled_from_outside() -> str:
+    log: list[str] = []
+
+    async def child() -> None:
+        try:
+            await asyncio.sleep(1_000)
+        finally:
+            await step(7)
+            raise ValueError("while it was cancelled")
+
+    async def grouping() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+        except* ValueError:
+            log.append("group failed")
+        try:
+            await step(8)
+            log.append("not cancelled any more")
+        except asyncio.CancelledError:
+            log.append("still cancelled")
+            await step(9)
+
+    task = asyncio.create_task(grouping())
+    await step(1)
+    task.cancel()
+    await asyncio.wait([task])
+    return ", ".join(log)
+
+
+@workflow
+async def completed_order() -> list[int]:
+    found = []
+    for next_one in asyncio.as_completed([step(n) for n in range(6)]):
+        found.append(await next_one)
+        await step(100 + len(found))
+    return found
+
+
+@workflow
+async def completed_timeout() -> list[int]:
+    found: list[int] = []
+    try:
+        for next_one in asyncio.as_completed([step(n) for n in range(6)], timeout=0.002):
+            found.append(await next_one)
+    except TimeoutError:
+        await step(77)
+    return found
+
+
+@workflow
+async def wait_for_call() -> list[str]:
+    found = []
+    for n in range(4):
+        try:
+            found.append(str(await asyncio.wait_for(step(n), 0.001)))
+        except TimeoutError:
+            found.append("late")
+            await step(10 + n)
+    return found
+
+
+@workflow
+async def wait_for_coroutine() -> str:
+    try:
+        await asyncio.wait_for(pair(1), 0)
+    except TimeoutError:
+        await step(2)
+    try:
+        return str(await asyncio.wait_for(pair(3), 1))
+    except TimeoutError:
+        return str(await asyncio.wait_for(pair(5), None))
+
+
+@workflow
+async def timeouts() -> list[str]:
+    log = []
+    for n in range(3):
+        try:
+            async with asyncio.timeout(0.003) as outer:
+                async with asyncio.timeout(0.002 + n / 1_000):
+                    await pair(n)
+                    outer.reschedule(asyncio.get_running_loop().time() + 1)
+                    await step(30 + n)
+                log.append("in time")
+        except TimeoutError:
+            log.append("late")
+            await step(60 + n)
+    return log
+
+
+@workflow
+async def cancelling() -> list[int]:
+    log: list[int] = []
+    tasks = [asyncio.create_task(cleaning(n, log)) for n in range(5)]
+    await step(70)
+    for task in {*tasks[1:4]}:
+        task.cancel("enough")
+    await asyncio.wait(tasks[1:4])
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return log
+
+
+@workflow
+async def shielded() -> list[int]:
+    log: list[int] = []
+
+    async def precious() -> int:
+        log.append(await step(1))
+        log.append(await step(2))
+        return 3
+
+    task = asyncio.create_task(precious())
+    try:
+        async with asyncio.timeout(0.0005):
+            await asyncio.shield(task)
+    except TimeoutError:
+        log.append(-1)
+    log.append(await task)
+    log.append(await asyncio.shield(step(4)))
+    return log
+
+
+@workflow
+async def waiting() -> list[int]:
+    tasks = [asyncio.create_task(step(n)) for n in range(6)]
+    counts = []
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED, timeout=0.001)
+        counts.append(len(done))
+        for task in done:
+            await step(20 + task.result())
+    return counts
+
+
+@workflow
+async def queued() -> list[int]:
+    queue: asyncio.Queue[int] = asyncio.Queue(2)
+    found: list[int] = []
+
+    async def produce(n: int) -> None:
+        for i in range(3):
+            await queue.put(await step(10 * n + i))
+
+    async def consume() -> None:
+        while True:
+            found.append(await queue.get())
+            await step(100 + len(found))
+            queue.task_done()
+
+    consumers = [asyncio.create_task(consume()) for _ in range(2)]
+    await asyncio.gather(*(produce(n) for n in range(3)))
+    await queue.join()
+    for consumer in consumers:
+        consumer.cancel()
+    return found
+
+
+@workflow
+async def locked() -> list[int]:
+    lock = asyncio.Lock()
+    log: list[int] = []
+
+    async def worker(n: int) -> None:
+        await step(n)
+        async with lock:
+            log.append(n)
+            await step(10 + n)
+
+    await asyncio.gather(*(worker(n) for n in range(4)))
+    return log
+
+
+@workflow
+async def semaphore() -> list[int]:
+    gate = asyncio.Semaphore(2)
+    log: list[int] = []
+
+    async def worker(n: int) -> None:
+        async with gate:
+            log.append(n)
+            await step(n)
+
+    tasks = [asyncio.create_task(worker(n)) for n in range(7)]
+    await step(50)
+    tasks[3].cancel()
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await worker(9)
+    return log
+
+
+@workflow
+async def condition() -> list[int]:
+    news = asyncio.Condition()
+    items: collections.deque[int] = collections.deque()
+    log: list[int] = []
+
+    async def reader(n: int) -> None:
+        async with news:
+            await news.wait_for(lambda: bool(items))
+            log.append(10 * n + items.popleft())
+        await step(log[-1])
+
+    readers = [asyncio.create_task(reader(n)) for n in range(4)]
+    for n in range(4):
+        items.append(await step(n))
+        async with news:
+            news.notify()
+        if n == 1:
+            readers[0].cancel()
+    items.append(9)
+    async with news:
+        news.notify_all()
+    await asyncio.gather(*readers, return_exceptions=True)
+    return log
+
+
+@workflow
+async def events() -> list[int]:
+    ready = asyncio.Event()
+    log: list[int] = []
+
+    async def waiter(n: int) -> None:
+        await ready.wait()
+        log.append(await step(n))
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(4):
+            group.create_task(waiter(n))
+        await step(40)
+        ready.set()
+    return log
+
+
+@workflow
+async def callbacks() -> int:
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    tasks = []
+
+    def later() -> None:
+        tasks.append(loop.create_task(step(3)))
+        loop.call_later(1, future.set_result, 4)
+
+    loop.call_later(2, later)
+    loop.call_soon(later)
+    await step(1)
+    try:
+        await future
+    except asyncio.InvalidStateError:
+        await step(2)
+    return sum(await asyncio.gather(*tasks)) + future.result()
+
+
+@workflow
+async def asking_the_run() -> list[str]:
+    found = [str(workflow.uuid4()), str(workflow.random().randrange(1_000))]
+    await step(1)
+    found.append(str(workflow.side_effect(lambda: 17)))
+    if patched("new-way"):
+        await step(2)
+    async with asyncio.timeout(None):
+        await step(workflow.random().choice([5, 6, 7]))
+    return found
+
+
+@workflow
+async def undone_cancellation() -> list[str]:
+    log: list[str] = []
+    me = asyncio.current_task()
+    assert me is not None
+    me.cancel()
+    me.uncancel()
+    log.append(str(await step(1)))
+    me.cancel()
+    try:
+        await step(2)
+    except asyncio.CancelledError:
+        log.append(f"cancelled {me.cancelling()}")
+        me.uncancel()
+    log.append(str(await step(3)))
+    return log
+
+
+@workflow
+class Account:
+    """A workflow that is a class."""
+
+    def __init__(self) -> None:
+        self.balance = 0
+
+    async def pay(self, amount: int) -> None:
+        self.balance += await step(amount)
+
+    @workflow.run
+    async def run(self) -> int:
+        await asyncio.gather(*(self.pay(n) for n in range(3)))
+        return self.balance
+
+
+@workflow
+async def generators() -> list[int]:
+    async def numbers(n: int):
+        try:
+            for i in range(n):
+                yield await step(i)
+        finally:
+            await step(90)
+
+    found = [n async for n in numbers(2)]
+    async for n in numbers(5):
+        if n == 1:
+            break
+    found.append(await step(50))
+    return found
+
+
+ACTIVITIES = [step, boom]
+WORKFLOWS = [
+    sequence,
+    timers,
+    nested_gather,
+    gather_first_error,
+    gather_exceptions,
+    gather_done_futures,
+    gather_cancelled,
+    group_abort,
+    group_nested,
+    group_cancelled_from_outside,
+    completed_order,
+    completed_timeout,
+    wait_for_call,
+    wait_for_coroutine,
+    timeouts,
+    cancelling,
+    shielded,
+    waiting,
+    queued,
+    locked,
+    semaphore,
+    condition,
+    events,
+    callbacks,
+    asking_the_run,
+    undone_cancellation,
+    Account.run,
+    generators,
+]

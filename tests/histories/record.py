@@ -1,0 +1,36 @@
+"""Records the histories of the corpus with the Python that runs this: `python tests/histories/record.py`.
+
+Only workflows without a recording get one: what is recorded stays.
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "unit" / "languages" / "python")]
+
+import msgspec  # noqa: E402
+from corpus import ACTIVITIES, WORKFLOWS  # noqa: E402
+from workflow_driver import Driver  # noqa: E402
+
+SEEDS = 3
+
+
+def main() -> None:
+    path = HERE / f"python-{sys.version_info[0]}.{sys.version_info[1]}.json"
+    recorded = json.loads(path.read_text()) if path.exists() else {}
+    for definition in WORKFLOWS:
+        for seed in range(SEEDS):
+            key = f"{definition.name}/{seed}"
+            if key not in recorded:
+                driver = Driver(definition, ACTIVITIES).start().finish(random.Random(key))
+                recorded[key] = msgspec.to_builtins(driver.history)
+    lines = [f"{json.dumps(key)}: {json.dumps(history)}" for key, history in recorded.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    print(f"{path.name}: {len(recorded)} histories, {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

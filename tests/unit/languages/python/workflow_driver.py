@@ -1,0 +1,151 @@
+"""Runs a program as the runtime does, with the kernel's decide and evolve and nothing else: no store, no clock."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from perdure.failures import failure_of
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.kernel.commands import Command
+from perdure.kernel.decide import REPEATED, decide, decide_command
+from perdure.kernel.program import Lookup, Program, RunInfo, replay
+from perdure.kernel.run import Run, evolve
+from perdure.languages.python.machine import PythonLanguage
+
+START = 1_700_000_000_000_000_000
+RUN_ID = bytes(range(16))
+
+
+class Shelf:
+    """Blobs in a dict."""
+
+    def __init__(self) -> None:
+        self.data: dict[bytes, bytes] = {}
+        self.puts = 0
+
+    def get(self, run_id: bytes, digest: bytes) -> bytes:
+        return self.data[digest]
+
+    def put(self, run_id: bytes, digest: bytes, data: bytes) -> None:
+        self.puts += 1
+        self.data[digest] = data
+
+
+class Driver:
+    """One run. `history` is what a store would hold; `answers` the commands after each delivered event."""
+
+    def __init__(self, definition: Any, activities: Sequence[Any] = (), args: Sequence[Any] = (), traced=False) -> None:
+        self.definition = definition
+        self.language = PythonLanguage(definition, {a.name: a for a in activities})
+        self.activities: Mapping[str, Any] = {a.name: a for a in activities}
+        self.args = args
+        self.traced = traced
+        self.run = Run(1, "run-1")
+        self.shelf = Shelf()
+        self.history: list[ev.HistoryEvent] = []
+        self.answers: list[Sequence[Command]] = []
+        self.now = START
+        self.program = self.load()
+
+    def load(self) -> Program:
+        info = RunInfo("run-1", RUN_ID, self.definition.name, START)
+        return self.language.load(info, Lookup(self.history), self.shelf, self.traced)
+
+    def start(self) -> "Driver":
+        input = ev.Payload(self.definition.parameters.encode(tuple(self.args), {}))
+        self.tell(msg.Start(self.definition.name, input, RUN_ID))
+        return self
+
+    def tell(self, message: msg.Message) -> None:
+        while events := decide(self.run, message, self.now):
+            for event in events:
+                evolve(self.run, event)
+                if type(event) in ev.STATUS:
+                    continue
+                self.history.append(event)
+                if type(event) in ev.DELIVERED:
+                    self.record(self.program.advance(event, False))
+            if type(message) not in REPEATED or not self.run.is_open:
+                return
+
+    def record(self, commands: Sequence[Command]) -> None:
+        self.answers.append(commands)
+        for command in commands:
+            event = decide_command(self.run, command, self.now, claimed_by=1)
+            evolve(self.run, event)
+            self.history.append(event)
+
+    def complete(self, id: str, value: Any = None) -> None:
+        step = self.run.pending[id]
+        result = ev.Payload(self.activities[step.name].result.encode(value))
+        self.tell(msg.AttemptEnded(id, step.attempt, 1, self.now, result=result))
+
+    def fail(self, id: str, error: BaseException) -> None:
+        step = self.run.pending[id]
+        failure = msgspec.structs.replace(failure_of(error), non_retryable=True, is_bug=False, traceback="")
+        self.tell(msg.AttemptEnded(id, step.attempt, 1, self.now, failure=failure))
+
+    def wake(self) -> None:
+        """Let the clock run to the next timer, and fire it."""
+        due = self.run.wake_at()
+        assert due is not None, "no timer is under way"
+        self.now = max(self.now, due)
+        event = decide(self.run, msg.Wake(), self.now)[0]
+        evolve(self.run, event)
+        self.history.append(event)
+        self.record(self.program.advance(event, False))
+
+    def cancel(self, reason: str = "") -> None:
+        self.tell(msg.Cancel(reason))
+
+    def evict(self) -> None:
+        """Throw the program away and make a fresh one from the history."""
+        self.program.close()
+        self.program = self.load()
+        replay(self.program, self.history)
+
+    def answer(self, id: str) -> None:
+        """End an activity as its name says: `boom` fails, the others give their first argument back."""
+        step = self.run.pending[id]
+        arguments = msgspec.json.decode(step.input.data)
+        if step.name == "boom":
+            self.fail(id, ValueError(f"boom {arguments}"))
+        else:
+            values = list(arguments.values()) if isinstance(arguments, dict) else arguments
+            while isinstance(values, list):
+                values = values[0] if values else None
+            self.complete(id, values)
+
+    def finish(self, order: random.Random, evictions: float = 0.0, steps: int = 2_000) -> "Driver":
+        """Deliver what is under way in a random order until the run is closed."""
+        for _ in range(steps):
+            if not self.run.is_open:
+                self.program.close()
+                return self
+            choices = sorted(self.run.pending) + (["timer"] if self.run.timers else [])
+            assert choices, "an open run waits for nothing"
+            choice = order.choice(choices)
+            self.now += order.randrange(1, 2_000_000)
+            if choice == "timer":
+                self.wake()
+            else:
+                self.answer(choice)
+            if self.run.is_open and order.random() < evictions:
+                self.evict()
+        raise AssertionError("the run does not end")
+
+    @property
+    def outcome(self) -> Any:
+        return self.run.outcome
+
+    @property
+    def result(self) -> Any:
+        assert isinstance(self.outcome, ev.RunCompleted), self.outcome
+        return self.definition.result.decode(self.outcome.result.data)
+
+    def ids(self) -> list[list[str]]:
+        """The commands after each delivered event: kind and id."""
+        return [[f"{type(c).__name__} {getattr(c, 'id', '')}".strip() for c in commands] for commands in self.answers]
