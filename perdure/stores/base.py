@@ -71,6 +71,10 @@ class DefinitionRow(msgspec.Struct):
     parameters: bytes
 
 
+IDENTITY = frozenset({"key", "id", "run_id", "workflow", "build", "started_at"})
+"""Fields of a RunRow that never change once the history has begun (key and id not even before)."""
+
+
 class Batch(msgspec.Struct):
     """What is committed together, applied in the order of these fields."""
 
@@ -79,7 +83,10 @@ class Batch(msgspec.Struct):
     created: list[RunRow] = []
     """New runs; a key or an id that exists refuses the batch."""
     updated: list[RunRow] = []
-    """The new summaries of runs that exist, at most one per run; a key that does not exist refuses the batch."""
+    """The new summaries of runs that exist, at most one per run; a key that does not exist refuses the batch.
+
+    What `IDENTITY` names is fixed when a run begins: it is written only in the batch with the run's first event.
+    """
     history: list[HistoryRow] = []
     """Appended; a (run, seq) that exists refuses the batch."""
     attempts: list[AttemptRow] = []

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from perdure.kernel.messages import Retry, Terminate
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
 from perdure.kernel.run import Status
@@ -179,7 +181,7 @@ class MemoryJournal:
             return (
                 all(key not in shelf.runs for key in batch.withdrawn)
                 and all(row.key in shelf.runs for row in batch.created)
-                and all(shelf.runs.get(row.key) == row for row in batch.updated)
+                and all(_has_state(shelf, row) for row in batch.updated)
                 and all(_has_history(shelf, row) for row in batch.history)
                 and all(id not in shelf.mail for id in batch.mail_read)
                 and all(shelf.replies.get(row.request) == row for row in batch.replies)
@@ -217,8 +219,9 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
     for row in batch.created:
         shelf.runs[row.key] = _copy(row)
         shelf.keys[row.id] = row.key
+    begun = {part.run for part in batch.history if part.seq == 1}
     for row in batch.updated:
-        shelf.runs[row.key] = _copy(row)
+        shelf.runs[row.key] = _updated(shelf.runs[row.key], row, row.key in begun)
     for part in batch.history:
         shelf.history.setdefault(part.run, {})[part.seq] = _copy(part)
     for attempt in batch.attempts:
@@ -236,6 +239,11 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
         shelf.replies |= {reply.request: _copy(reply) for reply in batch.replies}
 
 
+def _updated(before: RunRow, row: RunRow, begins: bool) -> RunRow:
+    kept = ("key", "id") if begins else base.IDENTITY
+    return msgspec.structs.replace(row, **{field: getattr(before, field) for field in kept})
+
+
 def _put_attempt(shelf: Shelf, attempt: AttemptRow) -> None:
     at = (attempt.run, attempt.step, attempt.attempt)
     if attempt.member != KEEP:
@@ -243,6 +251,11 @@ def _put_attempt(shelf: Shelf, attempt: AttemptRow) -> None:
     elif at in shelf.attempts:
         shelf.attempts[at].state = attempt.state
         shelf.attempts[at].retry_at = None
+
+
+def _has_state(shelf: Shelf, row: RunRow) -> bool:
+    found = shelf.runs.get(row.key)
+    return found is not None and _updated(found, row, begins=False) == found
 
 
 def _has_history(shelf: Shelf, row: HistoryRow) -> bool:

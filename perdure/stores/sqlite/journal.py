@@ -1,5 +1,6 @@
 """The owner's commits."""
 
+import operator
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -8,7 +9,7 @@ import msgspec
 
 from perdure import errors
 from perdure.kernel.project import KEEP, AttemptRow
-from perdure.stores.base import Batch, CommitRefused, Faults, OwnershipLost
+from perdure.stores.base import IDENTITY, Batch, CommitRefused, Faults, OwnershipLost
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line, roll_back
@@ -28,10 +29,23 @@ _REPLACE_ATTEMPTS = "REPLACE" + _INSERT.format(table="attempts", columns=ATTEMPT
 _REPLACE_REPLIES = (
     "REPLACE" + _INSERT.format(table="replies", columns="request, code, error, expires_at", values=VALUES)[6:]
 )
-_CHANGED = ", ".join(
-    f"{field} = rows.column{number}" for number, field in enumerate(RUN_FIELDS, 1) if field not in ("key", "id")
+_UPDATE = "UPDATE runs SET {changes} FROM ({values}) AS rows WHERE runs.key = rows.column1"
+_UPDATE_ALL = _UPDATE.format(
+    changes=", ".join(
+        f"{field} = rows.column{n}" for n, field in enumerate(RUN_FIELDS, 1) if field not in ("key", "id")
+    ),
+    values=VALUES,
 )
-_UPDATE_RUNS = f"UPDATE runs SET {_CHANGED} FROM ({VALUES}) AS rows WHERE runs.key = rows.column1"
+# Nearly every update: of a run that is not blocked, in a batch without its first event. Half as dear as all columns.
+_UPDATE_USUAL = _UPDATE.format(
+    changes="status = rows.column2, note = rows.column3, closed_at = rows.column4, wake_at = rows.column5, "
+    "seq = rows.column6, block = NULL, open_tail = 0, strikes = 0",
+    values=VALUES,
+)
+_UPDATE_STATE = _UPDATE.format(
+    changes=", ".join(f"{field} = rows.column{n}" for n, field in enumerate(RUN_FIELDS, 1) if field not in IDENTITY),
+    values=VALUES,
+)
 _KEEP_ATTEMPTS = (
     f"UPDATE attempts SET state = rows.column4, retry_at = NULL FROM ({VALUES}) AS rows "
     "WHERE run = rows.column1 AND step = rows.column2 AND attempt = rows.column3"
@@ -70,7 +84,7 @@ def writes_of(batch: Batch) -> list[Write]:
     if batch.created:
         writes.append(Write(_INSERT_RUNS, list(map(_tuple, batch.created))))
     if batch.updated:
-        writes.append(Write(_UPDATE_RUNS, list(map(_tuple, batch.updated)), exact=True))
+        writes += _run_writes(batch)
     if batch.history:
         writes.append(Write(_INSERT_HISTORY, list(map(_tuple, batch.history))))
     if batch.attempts:
@@ -87,6 +101,23 @@ def writes_of(batch: Batch) -> list[Write]:
         writes.append(Write(_DROP_EXPIRED, [(batch.at,)]))
         writes.append(Write(_REPLACE_REPLIES, list(map(_tuple, batch.replies))))
     return writes
+
+
+def _run_writes(batch: Batch) -> list[Write]:
+    """Updates by how many columns they change."""
+    begun = {part.run for part in batch.history if part.seq == 1}
+    usual: list[tuple[Any, ...]] = []
+    state: list[tuple[Any, ...]] = []
+    whole: list[tuple[Any, ...]] = []
+    for row in batch.updated:
+        if row.key in begun:
+            whole.append(_tuple(row))
+        elif row.block is None and not row.open_tail and not row.strikes:
+            usual.append((row.key, row.status, row.note, row.closed_at, row.wake_at, row.seq))
+        else:
+            state.append(_tuple(row))
+    parts = ((_UPDATE_USUAL, usual), (_UPDATE_STATE, state), (_UPDATE_ALL, whole))
+    return [Write(sql, found, exact=True) for sql, found in parts if found]
 
 
 def _attempt_writes(attempts: Sequence[AttemptRow]) -> list[Write]:
@@ -165,7 +196,7 @@ def _signs(batch: Batch) -> list[tuple[bool, str, tuple[Any, ...]]]:
     signs: list[tuple[bool, str, tuple[Any, ...]]] = []
     signs += [(False, "SELECT 1 FROM runs WHERE key = ?", (key,)) for key in batch.withdrawn]
     signs += [(True, "SELECT 1 FROM runs WHERE key = ?", (row.key,)) for row in batch.created]
-    signs += [(True, _same("runs", RUN_FIELDS), _tuple(row)) for row in batch.updated]
+    signs += [(True, _same("runs", _STATE_FIELDS), _state(row)) for row in batch.updated]
     signs += [(True, "SELECT 1 FROM history WHERE run = ? AND seq = ?", (row.run, row.seq)) for row in batch.history]
     signs += [(False, "SELECT 1 FROM mail WHERE id = ?", (id,)) for id in batch.mail_read]
     signs += [(True, _MAIL_THERE, rows.mail_columns(row)) for row in batch.mail_kept]
@@ -177,6 +208,8 @@ def _signs(batch: Batch) -> list[tuple[bool, str, tuple[Any, ...]]]:
     return signs
 
 
+_STATE_FIELDS = ("key", *(field for field in RUN_FIELDS if field not in IDENTITY))
+_state = operator.attrgetter(*_STATE_FIELDS)
 _MAIL_THERE = "SELECT 1 FROM mail WHERE run = ? AND kind = ? AND body = ? AND reply_to = ?"
 _ATTEMPT_THERE = f"SELECT 1 FROM attempts WHERE {' AND '.join(f'{field} = ?' for field in ATTEMPT_FIELDS[:4])}"
 

@@ -29,14 +29,14 @@ CREATE INDEX runs_by_status ON runs (status) WHERE status <> 7;
 -- Only what has an alarm set costs an entry.
 CREATE INDEX runs_by_wake_at ON runs (wake_at) WHERE wake_at IS NOT NULL;
 
--- The events of one run in one commit; seq is the number of the first. Clustered by run, so that a run is read
--- from neighbouring pages and no second index is needed.
+-- The events of one run in one commit; seq is the number of the first. Rows lie in the order they were written, with
+-- the key in an index of its own: clustered by run, a commit over thousands of runs would touch a page for each.
 CREATE TABLE history (
     run    INTEGER NOT NULL,
     seq    INTEGER NOT NULL,
     events BLOB    NOT NULL,
     PRIMARY KEY (run, seq)
-) WITHOUT ROWID;
+);
 
 -- Attempts that failed, were retried or have logs. Columns in the order of the kernel's AttemptRow.
 CREATE TABLE attempts (
