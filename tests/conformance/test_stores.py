@@ -1,0 +1,698 @@
+"""The contract of `perdure.stores.base`, verb by verb, against every store."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from perdure import errors
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.messages import AttemptEnded, Cancel, Mail, Retry, Start, Terminate
+from perdure.kernel.project import KEEP, AttemptRow, AttemptState, HistoryRow, RunRow
+from perdure.kernel.run import Status
+from perdure.stores import base
+from perdure.stores.memory import MemoryStore, Shelf
+from perdure.stores.open import open_store
+from perdure.stores.sqlite.store import SqliteStore
+
+Opener = Callable[..., base.Store]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same store again and again, as several processes would."""
+    shelf = Shelf()
+    stores: list[base.Store] = []
+
+    def open_again(faults: base.Faults | None = None) -> base.Store:
+        if request.param == "memory":
+            stores.append(MemoryStore(shelf=shelf, faults=faults))
+        else:
+            stores.append(SqliteStore(str(tmp_path / "runs.db"), faults))
+        return stores[-1]
+
+    yield open_again
+    for store in stores:
+        store.admin.close()
+
+
+@pytest.fixture
+def store(opened: Opener) -> base.Store:
+    """A store that is owned by its only handle."""
+    store = opened()
+    assert store.admin.try_own("here", 1, "build-1", 1) is not None
+    return store
+
+
+def run(key: int, id: str = "", status: int = Status.RUNNING, **fields: Any) -> RunRow:
+    row = RunRow(key, id or f"run-{key}", b"r" * 16, "order", status, "", "build-1", 100 + key, None, None, 1)
+    return msgspec.structs.replace(row, **fields)
+
+
+def mail(run: int, message: Mail | None = None, reply_to: str = "") -> base.MailRow:
+    return base.MailRow(0, run, message or Cancel("enough"), reply_to)
+
+
+def start() -> Start:
+    return Start("order", ev.Payload(b"[1]"), b"r" * 16)
+
+
+def messages(rows: list[base.MailRow]) -> list[Mail]:
+    return [row.message for row in rows]
+
+
+def test_a_batch_is_read_back_whole(store: base.Store) -> None:
+    attempt = AttemptRow(2, "0:1", 1, AttemptState.WAITING, 1, 5, 6, 7, 1, b"detail")
+
+    store.journal.commit(
+        base.Batch(
+            created=[run(2, block=b"why", open_tail=True, strikes=2, wake_at=50, closed_at=60)],
+            history=[HistoryRow(2, 1, b"first"), HistoryRow(2, 3, b"second")],
+            attempts=[attempt],
+            mail_kept=[mail(2, reply_to="request-1")],
+        )
+    )
+
+    stored = store.work.load([2])[2]
+    assert stored.run == run(2, block=b"why", open_tail=True, strikes=2, wake_at=50, closed_at=60)
+    assert stored.history == [b"first", b"second"]
+    assert stored.attempts == [attempt]
+    assert [(row.run, row.message, row.reply_to) for row in stored.mail] == [(2, Cancel("enough"), "request-1")]
+    assert store.views.stored(2) == stored
+
+
+def test_an_update_replaces_the_summary_but_not_what_is_fixed_at_the_start(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2)]))
+
+    store.journal.commit(
+        base.Batch(
+            updated=[run(2, status=Status.COMPLETED, note="done", closed_at=9, seq=4, workflow="other", build="b")]
+        )
+    )
+
+    assert store.views.row("run-2") == run(2, status=Status.COMPLETED, note="done", closed_at=9, seq=4)
+
+
+def test_the_first_event_fixes_a_queued_runs_identity(store: base.Store) -> None:
+    queued = store.post.submit(run(0, "queued", Status.QUEUED, build="", seq=0), mail(0, start()))
+
+    begun = msgspec.structs.replace(queued, status=Status.RUNNING, build="build-2", started_at=7, seq=1)
+    store.journal.commit(base.Batch(updated=[begun], history=[HistoryRow(queued.key, 1, b"started")]))
+
+    assert store.views.row("queued") == begun
+
+
+def test_an_update_can_set_and_clear_a_block(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2)]))
+    blocked = run(2, status=Status.BLOCKED, block=b"why", open_tail=True, strikes=1)
+
+    store.journal.commit(base.Batch(updated=[blocked]))
+    assert store.views.row("run-2") == blocked
+    store.journal.commit(base.Batch(updated=[run(2)]))
+
+    assert store.views.row("run-2") == run(2)
+
+
+def test_a_run_may_be_created_and_updated_in_one_batch(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2)], updated=[run(2, seq=5)]))
+
+    assert store.views.row("run-2") == run(2, seq=5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 1023, 1024, 1025, 2500])
+def test_batches_of_any_size_are_written_whole(store: base.Store, count: int) -> None:
+    keys = range(2, 2 * count + 2, 2)
+    store.journal.commit(
+        base.Batch(created=[run(key) for key in keys], history=[HistoryRow(key, 1, b"%d" % key) for key in keys])
+    )
+    store.journal.commit(base.Batch(updated=[run(key, status=Status.COMPLETED, note=str(key)) for key in keys]))
+
+    assert store.views.count(base.RunFilter(statuses=(Status.COMPLETED,)), 10_000) == count
+    assert {key: stored.history for key, stored in store.work.load(keys).items()} == {
+        key: [b"%d" % key] for key in keys
+    }
+    assert all(row.note == str(key) for key, row in store.views.rows_by_key(keys).items())
+
+
+REFUSED = {
+    "a key that exists": base.Batch(created=[run(2, "other")]),
+    "an id that exists": base.Batch(created=[run(6, "run-2")]),
+    "an id twice": base.Batch(created=[run(6, "new"), run(8, "new")]),
+    "an update of nothing": base.Batch(updated=[run(6)]),
+    "an event that exists": base.Batch(history=[HistoryRow(2, 1, b"again")]),
+    "an event twice": base.Batch(history=[HistoryRow(2, 9, b"a"), HistoryRow(2, 9, b"b")]),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_refused_batch_leaves_nothing_and_the_store_goes_on(store: base.Store, why: str) -> None:
+    store.journal.commit(base.Batch(created=[run(2)], history=[HistoryRow(2, 1, b"first")]))
+    before = store.views.stored(2)
+    refused = msgspec.structs.replace(REFUSED[why])
+    refused.created = [run(4), *refused.created]
+    refused.updated = [run(2, note="changed"), *refused.updated]
+    refused.mail_kept = [mail(2)]
+    refused.blobs = [base.BlobRow(2, b"digest", b"bytes")]
+
+    with pytest.raises(base.CommitRefused):
+        store.journal.commit(refused)
+
+    assert store.views.stored(2) == before
+    assert store.work.last_key() == 2
+    assert store.views.blob(2, b"digest") is None
+    store.journal.commit(base.Batch(created=[run(4)]))
+    assert store.work.last_key() == 4
+
+
+def test_attempts_replace_each_other_in_order(store: base.Store) -> None:
+    first = AttemptRow(2, "0:1", 1, AttemptState.WAITING, 1, 5, 6, 70, 1, b"failure")
+    store.journal.commit(base.Batch(created=[run(2)], attempts=[first]))
+
+    store.journal.commit(
+        base.Batch(
+            attempts=[
+                AttemptRow(2, "0:1", 1, AttemptState.RELEASED, KEEP, 99),
+                AttemptRow(2, "0:1", 2, AttemptState.STARTED, 1, 80),
+                AttemptRow(2, "0:1", 2, AttemptState.HELD, 1, 80, 90, 95, 1, b"bug"),
+                AttemptRow(2, "0:1", 2, AttemptState.RELEASED, KEEP, 99),
+                AttemptRow(2, "0:2", 1, AttemptState.RELEASED, KEEP, 99),
+            ]
+        )
+    )
+
+    assert store.work.load([2])[2].attempts == [
+        AttemptRow(2, "0:1", 1, AttemptState.RELEASED, 1, 5, 6, None, 1, b"failure"),
+        AttemptRow(2, "0:1", 2, AttemptState.RELEASED, 1, 80, 90, None, 1, b"bug"),
+    ]
+
+
+def test_attempts_come_back_by_step_and_number(store: base.Store) -> None:
+    names = [("0:2", 1), ("0:10", 2), ("0:10", 11), ("0:10", 9)]
+    store.journal.commit(
+        base.Batch(created=[run(2)], attempts=[AttemptRow(2, step, n, AttemptState.STARTED, 1, 5) for step, n in names])
+    )
+
+    found = [(row.step, row.attempt) for row in store.work.load([2])[2].attempts]
+    assert found == [("0:10", 2), ("0:10", 9), ("0:10", 11), ("0:2", 1)]
+
+
+def test_dropped_attempts_go_and_others_stay(store: base.Store) -> None:
+    attempts = [AttemptRow(2, "0:1", n, AttemptState.FAILED, 1, 5) for n in (1, 2, 3)]
+    store.journal.commit(base.Batch(created=[run(2)], attempts=attempts, attempts_dropped=[(2, "0:1", 1)]))
+
+    store.journal.commit(base.Batch(attempts_dropped=[(2, "0:1", 2), (2, "0:9", 9)]))
+
+    assert [row.attempt for row in store.work.load([2])[2].attempts] == [3]
+
+
+def test_a_blob_is_kept_once_for_each_run(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2), run(4)], blobs=[base.BlobRow(2, b"d", b"bytes")]))
+
+    store.journal.commit(base.Batch(blobs=[base.BlobRow(2, b"d", b"ignored"), base.BlobRow(4, b"d", b"other")]))
+
+    assert store.views.blob(2, b"d") == b"bytes"
+    assert store.views.blob(4, b"d") == b"other"
+    assert store.views.blob(2, b"e") is None
+
+
+def test_a_withdrawn_run_goes_with_all_it_has(store: base.Store) -> None:
+    queued = store.post.submit(run(0, "refused", Status.QUEUED), mail(0, start()))
+    store.journal.commit(
+        base.Batch(
+            history=[HistoryRow(queued.key, 1, b"x")],
+            attempts=[AttemptRow(queued.key, "0:1", 1, AttemptState.STARTED, 1, 5)],
+            blobs=[base.BlobRow(queued.key, b"d", b"bytes")],
+        )
+    )
+
+    store.journal.commit(
+        base.Batch(
+            withdrawn=[queued.key],
+            created=[run(queued.key + 1, "refused")],
+            replies=[base.ReplyRow("request", "unknown-workflow", "no such workflow", 10)],
+        )
+    )
+
+    assert store.views.stored(queued.key) is None
+    assert store.views.blob(queued.key, b"d") is None
+    assert store.work.mail(10) == []
+    assert store.post.take_reply("request") == base.ReplyRow("request", "unknown-workflow", "no such workflow", 10)
+    assert store.views.row("refused") == run(queued.key + 1, "refused")
+
+
+def test_replies_are_replaced_stay_readable_and_expire(store: base.Store) -> None:
+    store.journal.commit(base.Batch(replies=[base.ReplyRow("a", "", "", 100), base.ReplyRow("b", "", "", 200)], at=10))
+    store.journal.commit(base.Batch(replies=[base.ReplyRow("b", "run-closed", "it has ended", 300)], at=99))
+    assert store.post.take_reply("a") == base.ReplyRow("a", "", "", 100)
+    assert (
+        store.post.take_reply("b")
+        == store.post.take_reply("b")
+        == base.ReplyRow("b", "run-closed", "it has ended", 300)
+    )
+
+    store.journal.commit(base.Batch(replies=[base.ReplyRow("c", "", "", 400)], at=100))
+
+    assert store.post.take_reply("a") is None
+    assert store.post.take_reply("b") is not None
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "written"),
+    [
+        ("refused", base.CommitRefused, False),
+        ("full", base.StoreFull, False),
+        ("unavailable", base.StoreUnavailable, False),
+        ("in-doubt-lost", base.CommitInDoubt, False),
+        ("in-doubt-applied", base.CommitInDoubt, True),
+    ],
+)
+def test_a_fault_on_request_is_what_it_says_and_settle_tells(
+    opened: Opener, fault: base.Fault, error: type[Exception], written: bool
+) -> None:
+    faults: list[base.Fault | None] = [None, fault, None]
+    store = opened(lambda moment, batch: faults.pop(0) if moment == "before" else None)
+    store.admin.try_own("here", 1, "b", 1)
+    store.journal.commit(base.Batch(created=[run(2), run(4)], mail_kept=[mail(4)]))
+    letter = store.work.mail(1)[0].id
+
+    batches = base.Batch(
+        created=[run(6)],
+        updated=[run(2, seq=2)],
+        history=[HistoryRow(2, 2, b"second")],
+        attempts=[AttemptRow(2, "0:1", 1, AttemptState.STARTED, 1, 5)],
+        mail_read=[letter],
+        mail_kept=[mail(2)],
+        replies=[base.ReplyRow("r", "", "", 10)],
+    )
+    with pytest.raises(error):
+        store.journal.commit(batches)
+
+    assert store.journal.settle(batches) is written
+    assert (store.views.row("run-6") is not None) is written
+    store.journal.commit(base.Batch(created=[run(8)]))
+    assert store.views.row("run-8") is not None
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        base.Batch(withdrawn=[2]),
+        base.Batch(created=[run(4)]),
+        base.Batch(updated=[run(2, status=Status.BLOCKED, block=b"why")]),
+        base.Batch(history=[HistoryRow(2, 1, b"x")]),
+        base.Batch(attempts=[AttemptRow(2, "0:1", 1, AttemptState.STARTED, 1, 5)]),
+        base.Batch(mail_read=[1]),
+        base.Batch(mail_kept=[mail(2, Retry(), "r")]),
+        base.Batch(replies=[base.ReplyRow("r", "", "", 10)]),
+    ],
+    ids=lambda batch: next(name for name in batch.__struct_fields__ if getattr(batch, name)),
+)
+def test_settle_finds_each_kind_of_row(opened: Opener, batch: base.Batch) -> None:
+    store = opened()
+    store.admin.try_own("here", 1, "b", 1)
+    store.journal.commit(base.Batch(created=[run(2)], mail_kept=[mail(2)]))
+
+    before = store.journal.settle(batch)
+    store.journal.commit(batch)
+
+    assert (before, store.journal.settle(batch)) == (False, True)
+
+
+def test_a_fault_is_asked_inside_the_transaction_while_nothing_is_visible(opened: Opener) -> None:
+    reader = opened()
+    seen: list[tuple[base.Moment, bool]] = []
+    store = opened(lambda moment, batch: seen.append((moment, reader.views.row("run-2") is not None)))
+    store.admin.try_own("here", 1, "b", 1)
+
+    store.journal.commit(base.Batch(created=[run(2)]))
+
+    assert seen == [("before", False), ("inside", False)]
+    assert reader.views.row("run-2") is not None
+
+
+def test_last_key_of_an_empty_store_is_zero(store: base.Store) -> None:
+    assert store.work.last_key() == 0
+
+
+def test_load_leaves_out_what_is_missing(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2), run(4)]))
+
+    assert store.work.load([4, 6, 2]).keys() == {2, 4}
+    assert store.work.load([]) == {}
+
+
+def test_find_knows_runs_by_id(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, "a"), run(4, "b")]))
+
+    assert store.work.find(["b", "c", "a"]) == {"a": run(2, "a"), "b": run(4, "b")}
+
+
+def test_awake_and_mending_are_told_by_status(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2 * (12 - status), status=status) for status in Status]))
+
+    assert store.work.awake() == [2 * (12 - Status.RUNNING), 2 * (12 - Status.QUEUED)]
+    assert store.work.mending() == [2 * (12 - s) for s in (Status.QUARANTINED, Status.BLOCKED, Status.HELD)]
+
+
+def test_due_runs_come_earliest_first(store: base.Store) -> None:
+    store.journal.commit(
+        base.Batch(
+            created=[
+                run(2, wake_at=30, status=Status.WAITING),
+                run(4, wake_at=10, status=Status.RETRYING),
+                run(6, wake_at=41),
+                run(8),
+                run(10, wake_at=40),
+                run(12, wake_at=10),
+                run(14, wake_at=5, status=Status.FAILED),
+            ]
+        )
+    )
+
+    assert store.work.due(40, 10) == [4, 12, 2, 10]
+    assert store.work.due(40, 2) == [4, 12]
+    assert store.work.due(9, 10) == []
+    assert store.work.next_due() == 10
+    store.journal.commit(base.Batch(updated=[run(4), run(12), run(2), run(10)]))
+    assert store.work.next_due() == 41
+
+
+def test_nothing_is_due_without_alarms(store: base.Store) -> None:
+    assert store.work.next_due() is None
+    assert store.work.poll(2**62, 10) == base.Poll([], [])
+
+
+def test_mail_comes_oldest_first_and_goes_when_read(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2), run(4)]))
+    for target, reason in ((4, "a"), (2, "b"), (4, "c")):
+        store.post.send(mail(target, Cancel(reason), f"reply-{reason}"))
+
+    first, second, third = store.work.mail(10)
+    assert [first.message, second.message, third.message] == [Cancel("a"), Cancel("b"), Cancel("c")]
+    assert (first.run, first.reply_to) == (4, "reply-a")
+    assert first.id < second.id < third.id
+    assert store.work.mail(2) == [first, second]
+    assert store.work.load([4])[4].mail == [first, third]
+
+    store.journal.commit(base.Batch(mail_read=[first.id, third.id]))
+    assert store.work.mail(10) == [second]
+    store.post.send(mail(2))
+    assert store.work.mail(10)[1].id > third.id
+
+
+def test_an_id_of_mail_never_comes_twice(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2)], mail_kept=[mail(2)]))
+    (old,) = store.work.mail(1)
+    store.journal.commit(base.Batch(mail_read=[old.id]))
+
+    store.post.send(mail(2))
+
+    assert store.work.mail(1)[0].id > old.id
+
+
+@pytest.mark.parametrize("status", [Status.BLOCKED, Status.QUARANTINED])
+def test_a_blocked_run_hears_only_its_operator(store: base.Store, status: Status) -> None:
+    ended = AttemptEnded("0:1", 1, 1, 5, ev.Payload(b"1"))
+    all_mail: list[Mail] = [start(), ended, Cancel("c"), Terminate("t"), Retry()]
+    store.journal.commit(base.Batch(created=[run(2, status=status)], mail_kept=[mail(2, each) for each in all_mail]))
+
+    assert messages(store.work.mail(10)) == [Terminate("t"), Retry()]
+    assert messages(store.work.load([2])[2].mail) == all_mail
+    store.journal.commit(base.Batch(updated=[run(2)]))
+    assert messages(store.work.mail(10)) == all_mail
+
+
+def test_mail_of_closed_and_missing_runs_is_not_forgotten(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, status=Status.COMPLETED)]))
+    store.post.send(mail(2))
+    store.post.send(mail(99))
+
+    assert [row.run for row in store.work.mail(10)] == [2, 99]
+
+
+def test_poll_is_due_and_mail_at_once(store: base.Store) -> None:
+    store.journal.commit(
+        base.Batch(
+            created=[run(2, wake_at=10), run(4, wake_at=5), run(6, wake_at=7)], mail_kept=[mail(2), mail(4), mail(6)]
+        )
+    )
+
+    assert store.work.poll(9, 2) == base.Poll(store.work.due(9, 2), store.work.mail(2))
+    assert store.work.poll(9, 2).due == [4, 6]
+    assert [row.run for row in store.work.poll(9, 2).mail] == [2, 4]
+
+
+def test_submitted_runs_get_odd_keys_above_all_others(store: base.Store) -> None:
+    assert store.post.submit(run(0, "a", Status.QUEUED), mail(0, start())).key == 1
+    store.journal.commit(base.Batch(created=[run(8)]))
+
+    row = store.post.submit(run(0, "b", Status.QUEUED), mail(0, start(), "request"))
+
+    assert row.key == 9
+    assert store.views.row("b") == row == run(9, "b", Status.QUEUED, started_at=100)
+    stored = store.work.load([9])[9]
+    assert [(letter.run, letter.message, letter.reply_to) for letter in stored.mail] == [(9, start(), "request")]
+    assert store.post.submit(run(0, "c", Status.QUEUED), mail(0, start())).key == 11
+
+
+def test_submitting_an_id_that_exists_returns_its_run_and_writes_nothing(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, "a", workflow="mine")]))
+
+    row = store.post.submit(run(0, "a", Status.QUEUED, workflow="theirs"), mail(0, start()))
+
+    assert row == run(2, "a", workflow="mine")
+    assert store.work.mail(10) == []
+    assert store.work.last_key() == 2
+
+
+def test_a_client_needs_no_owner(opened: Opener) -> None:
+    client = opened()
+
+    row = client.post.submit(run(0, "a", Status.QUEUED), mail(0, start()))
+    client.post.send(mail(row.key))
+    client.post.nudge()
+
+    assert client.views.row("a") == row
+    assert client.post.take_reply("nothing") is None
+
+
+@pytest.fixture
+def listed(store: base.Store) -> base.Views:
+    statuses = [Status.COMPLETED, Status.RUNNING, Status.FAILED]
+    store.journal.commit(
+        base.Batch(
+            created=[
+                run(2 * n, f"{'order' if n % 2 else 'Order'}-{n:02}", statuses[n % 3], workflow=f"flow-{n % 4}")
+                for n in range(1, 13)
+            ]
+        )
+    )
+    return store.views
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (base.RunFilter(), [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (base.RunFilter(limit=2), [12, 11]),
+        (base.RunFilter(limit=2, before_key=22), [10, 9]),
+        (base.RunFilter(statuses=(Status.COMPLETED,)), [12, 9, 6, 3]),
+        (base.RunFilter(statuses=(Status.RUNNING, Status.FAILED), limit=3), [11, 10, 8]),
+        (base.RunFilter(statuses=(Status.COMPLETED, Status.FAILED)), [12, 11, 9, 8, 6, 5, 3, 2]),
+        (base.RunFilter(workflow="flow-1"), [9, 5, 1]),
+        (base.RunFilter(workflow="flow"), []),
+        (base.RunFilter(id_prefix="order-0"), [9, 7, 5, 3, 1]),
+        (base.RunFilter(id_prefix=""), [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (base.RunFilter(started_since=120), [12, 11, 10]),
+        (base.RunFilter(statuses=(Status.COMPLETED,), workflow="flow-1", id_prefix="order", started_since=110), [9]),
+    ],
+)
+def test_search_and_count(listed: base.Views, wanted: base.RunFilter, found: list[int]) -> None:
+    assert [row.key // 2 for row in listed.search(wanted)] == found
+
+    everything = listed.search(msgspec.structs.replace(wanted, before_key=None, limit=100))
+    assert listed.count(wanted) == len(everything)
+    assert listed.count(wanted, 2) == min(len(everything), 2)
+
+
+def test_prefixes_complete_to_ids_newest_first(listed: base.Views) -> None:
+    assert listed.prefixed("order-0") == ["order-09", "order-07", "order-05", "order-03", "order-01"]
+    assert listed.prefixed("Order-1", 1) == ["Order-12"]
+    assert listed.prefixed("%") == []
+
+
+@pytest.mark.parametrize("prefix", ["ä", "a\U0010ffff", "\U0010ffff", "\ud7ff", "*", "a_"])
+def test_prefixes_of_any_character_mean_themselves(store: base.Store, prefix: str) -> None:
+    ids = [prefix, prefix + "\U0010ffff", prefix + "x", "ax", "b", "\ue000"]
+    store.journal.commit(base.Batch(created=[run(2 * n, id) for n, id in enumerate(ids, 1)]))
+
+    assert sorted(store.views.prefixed(prefix)) == sorted(ids[:3])
+
+
+def test_rows_by_key_leave_out_what_is_missing(listed: base.Views) -> None:
+    assert {key: row.key for key, row in listed.rows_by_key([2, 4, 999]).items()} == {2: 2, 4: 4}
+
+
+def test_what_is_not_there_is_none(store: base.Store) -> None:
+    assert store.views.row("nobody") is None
+    assert store.views.stored(7) is None
+    assert store.views.members().keys() == {1}
+    assert store.views.definitions() == []
+
+
+def test_rows_handed_out_are_the_readers_own(store: base.Store) -> None:
+    row = run(2)
+    store.journal.commit(base.Batch(created=[row]))
+    row.note = "changed by its writer"
+
+    found = store.views.row("run-2")
+    assert found is not None
+    found.note = "changed by a reader"
+
+    assert store.views.row("run-2") == run(2)
+
+
+def test_one_owner_at_a_time(opened: Opener) -> None:
+    first, second = opened(), opened()
+    assert first.views.owner() is None
+
+    assert first.admin.try_own("host-a", 11, "build-a", 5) == 1
+    assert second.admin.try_own("host-b", 22, "build-b", 6) is None
+    assert first.admin.try_own("host-a", 11, "build-a", 7) is None
+    assert first.views.owner() == second.views.owner() == base.MemberRow(1, "host-a", 11, "build-a", 5)
+
+    first.admin.close()
+    assert second.views.owner() is None
+    assert second.admin.try_own("host-b", 22, "build-b", 8) == 2
+    assert second.views.members() == {
+        1: base.MemberRow(1, "host-a", 11, "build-a", 5),
+        2: base.MemberRow(2, "host-b", 22, "build-b", 8),
+    }
+    first.admin.close()
+    assert second.views.owner() is not None
+
+
+def test_only_the_owner_commits(opened: Opener) -> None:
+    owner, other = opened(), opened()
+    owner.admin.try_own("here", 1, "b", 1)
+
+    with pytest.raises(base.OwnershipLost):
+        other.journal.commit(base.Batch(created=[run(2)]))
+    owner.admin.close()
+    with pytest.raises(base.OwnershipLost):
+        owner.journal.commit(base.Batch(created=[run(2)]))
+
+    assert other.work.last_key() == 0
+
+
+def test_a_new_owner_finds_everything(opened: Opener) -> None:
+    first = opened()
+    first.admin.try_own("here", 1, "b", 1)
+    first.journal.commit(base.Batch(created=[run(2, wake_at=5)], history=[HistoryRow(2, 1, b"x")], mail_kept=[mail(2)]))
+    before = first.work.load([2])
+    first.admin.close()
+
+    second = opened()
+    second.admin.try_own("here", 2, "b", 2)
+
+    assert second.work.load([2]) == before
+    assert second.work.awake() == second.work.due(5, 1) == [2]
+
+
+def test_definitions_are_replaced(store: base.Store) -> None:
+    store.admin.publish([base.DefinitionRow("workflow", "old", b"{}")])
+
+    rows = [base.DefinitionRow("activity", "b", b'{"names":[]}'), base.DefinitionRow("workflow", "a", b"{}")]
+    store.admin.publish(rows[::-1])
+
+    assert store.views.definitions() == rows
+
+
+def test_the_turn_marker_outlives_its_owner(opened: Opener) -> None:
+    first = opened()
+    first.admin.try_own("here", 1, "b", 1)
+    marker = first.admin.strikes()
+    assert marker.left_by_the_dead() == 0
+    marker.enter(2)
+    marker.leave()
+    marker.enter(2**40 + 4)
+    first.admin.close()
+
+    second = opened()
+    second.admin.try_own("here", 2, "b", 2)
+
+    heir = second.admin.strikes()
+    assert (heir.left_by_the_dead(), heir.left_by_the_dead()) == (2**40 + 4, 0)
+    second.admin.close()
+    third = opened()
+    third.admin.try_own("here", 3, "b", 3)
+    assert third.admin.strikes().left_by_the_dead() == 0
+
+
+def test_a_check_finds_holes_and_damage_in_histories(store: base.Store) -> None:
+    started = wire.encode([ev.RunStarted(1, "order", ev.Payload(b"[]"), b"r", "b")])
+    fired = wire.encode([ev.TimerFired(2, "0:1"), ev.TimerFired(3, "0:2")])
+    store.journal.commit(
+        base.Batch(
+            created=[run(2, seq=3), run(4, seq=4), run(6, seq=2), run(8, seq=1), run(10, seq=0, wake_at=1, status=8)],
+            history=[
+                *[HistoryRow(2, 1, started), HistoryRow(2, 2, fired)],
+                *[HistoryRow(4, 1, started), HistoryRow(4, 3, fired)],
+                HistoryRow(6, 1, started),
+                HistoryRow(8, 1, b"rubbish"),
+            ],
+        )
+    )
+
+    lines = store.admin.check()
+
+    assert len(lines) == 4
+    assert lines[0] == "run 'run-4': events 2 to 2 of its history are missing"
+    assert lines[1] == "run 'run-6': its summary counts 2 events, its history has 1"
+    assert lines[2].startswith("run 'run-8': its history cannot be read from event 1 on")
+    assert lines[3] == "run 'run-10': has ended, yet would be woken again"
+
+
+def test_a_sound_store_has_no_problems(store: base.Store) -> None:
+    assert store.admin.check() == []
+
+
+def test_closing_twice_is_fine(store: base.Store) -> None:
+    store.admin.close()
+    store.admin.close()
+
+
+def test_memory_is_private_unless_named() -> None:
+    for address, shared in (("memory://", False), ("memory://conformance", True)):
+        first, second = open_store(address), open_store(address)
+        first.post.submit(run(0, "a", Status.QUEUED), mail(0, start()))
+        assert (second.views.row("a") is not None) is shared
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("postgresql://localhost/x", "PostgreSQL is not in this version"),
+        ("sqlite://orders.db", "three slashes"),
+        ("sqlite:///", "three slashes"),
+        ("orders.db", "write sqlite:///orders.db"),
+        ("mysql://x", "there is no store named 'mysql'"),
+        ("", "not an address of a store"),
+    ],
+)
+def test_other_addresses_are_refused_with_advice(address: str, advice: str) -> None:
+    with pytest.raises(errors.StoreUnreachable, match=advice):
+        open_store(address)
+
+
+def test_sqlite_addresses_are_relative_or_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    relative = open_store("sqlite:///here.db")
+    absolute = open_store(f"sqlite:///{tmp_path}/here.db")
+
+    assert relative.address == absolute.address == f"sqlite:///{tmp_path}/here.db"
+    assert open_store(relative.address).address == relative.address
