@@ -1,0 +1,214 @@
+"""Whatever is done to both, SQLite and the oracle in memory answer the same."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from perdure.kernel.events import Payload
+from perdure.kernel.messages import Cancel, Retry, Start, Terminate
+from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
+from perdure.stores import base
+from perdure.stores.memory import MemoryStore
+from perdure.stores.sqlite.store import SqliteStore
+
+KEYS = range(1, 6)
+IDS = ["a", "ab", "b", "ä", ""]
+
+keys = st.sampled_from(KEYS)
+ids = st.sampled_from(IDS)
+times = st.integers(0, 30)
+small = st.binary(max_size=3)
+messages = st.one_of(
+    st.builds(Cancel, st.sampled_from(["", "x"])),
+    st.just(Terminate("t")),
+    st.just(Retry()),
+    st.just(Start("w", Payload(b"1"), b"r")),
+)
+runs = st.builds(
+    RunRow,
+    key=keys,
+    id=ids,
+    run_id=small,
+    workflow=st.sampled_from(["w", "v"]),
+    status=st.integers(0, 10),
+    note=st.text(max_size=3),
+    build=st.sampled_from(["", "b"]),
+    started_at=times,
+    closed_at=st.none() | times,
+    wake_at=st.none() | times,
+    seq=st.integers(0, 3),
+    block=st.none() | small,
+    open_tail=st.booleans(),
+    strikes=st.integers(0, 2),
+)
+steps = st.sampled_from(["0:1", "0:2"])
+attempts = st.builds(
+    AttemptRow,
+    run=keys,
+    step=steps,
+    attempt=st.just(1) | st.just(2),
+    state=st.integers(0, 5),
+    member=st.sampled_from([KEEP, 1, 2]),
+    started_at=times,
+    ended_at=st.none() | times,
+    retry_at=st.none() | times,
+    counted=st.integers(0, 2),
+    detail=st.none() | small,
+)
+mail = st.builds(base.MailRow, st.just(0), keys, messages, st.sampled_from(["", "q"]))
+
+
+def few(rows: st.SearchStrategy[Any], **options: Any) -> st.SearchStrategy[list[Any]]:
+    return st.lists(rows, max_size=4, **options)
+
+
+batches = st.builds(
+    base.Batch,
+    withdrawn=st.just([]) | st.lists(keys, max_size=1),
+    created=few(runs, unique_by=lambda row: row.id),
+    updated=few(runs, unique_by=lambda row: row.key),
+    history=few(st.builds(HistoryRow, keys, st.integers(1, 3), small)),
+    attempts=few(attempts),
+    attempts_dropped=few(st.tuples(keys, steps, st.integers(1, 2))),
+    blobs=few(st.builds(base.BlobRow, keys, st.sampled_from([b"d", b"e"]), small)),
+    mail_read=few(st.integers(1, 20)),
+    mail_kept=few(mail),
+    replies=few(st.builds(base.ReplyRow, st.sampled_from("pqr"), st.just(""), st.text(max_size=1), times)),
+    at=times,
+)
+filters = st.builds(
+    base.RunFilter,
+    statuses=st.lists(st.integers(0, 10), max_size=3).map(tuple),
+    workflow=st.none() | st.just("w"),
+    id_prefix=st.none() | ids,
+    started_since=st.none() | times,
+    before_key=st.none() | keys,
+    limit=st.integers(0, 5),
+)
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What a call returns, or the kind of refusal it ends in."""
+    try:
+        return call()
+    except (base.CommitRefused, base.CommitInDoubt, base.StoreUnavailable, base.StoreFull, base.OwnershipLost) as error:
+        return type(error)
+
+
+def fitting(batch: base.Batch, store: MemoryStore) -> base.Batch:
+    """The batch without what would have it refused."""
+    there, known = store.work.load(list(KEYS)), store.work.find(IDS)
+    gone = set(batch.withdrawn)
+    created = [row for row in batch.created if row.key not in there and row.id not in known]
+    created = list({row.key: row for row in created}.values())
+    living = {row.key for row in created} | (there.keys() - gone)
+    parts = {(run, part.seq) for run in KEYS if run not in gone for part in store.shelf.parts(run)}
+    return msgspec.structs.replace(
+        batch,
+        created=created,
+        updated=[row for row in batch.updated if row.key in living],
+        history=list({(p.run, p.seq): p for p in batch.history if (p.run, p.seq) not in parts}.values()),
+    )
+
+
+class TwoStores(RuleBasedStateMachine):
+    @initialize()
+    def open(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="perdure-differential-")
+        self.fault: base.Fault | None = None
+        self.memory = MemoryStore(faults=self.ask)
+        self.sqlite = SqliteStore(f"{self.folder}/runs.db", self.ask)
+        self.own(0)
+        row = RunRow(2, "a", b"r", "w", 1, "", "b", 1, None, None, 1)
+        there = [row, msgspec.structs.replace(row, key=3, id="ab"), msgspec.structs.replace(row, key=4, id="b")]
+        self.same(lambda store: store.journal.commit(base.Batch(created=there)))
+
+    def ask(self, moment: base.Moment, batch: base.Batch) -> base.Fault | None:
+        return self.fault if moment == "before" else None
+
+    def same(self, ask: Callable[[base.Store], Any]) -> Any:
+        expected, found = outcome(lambda: ask(self.memory)), outcome(lambda: ask(self.sqlite))
+        assert found == expected
+        return found
+
+    @rule(now=times)
+    def own(self, now: int) -> None:
+        self.same(lambda store: store.admin.try_own("host", 1, "b", now))
+
+    @rule(created=runs)
+    def create_one(self, created: RunRow) -> None:
+        self.same(lambda store: store.journal.commit(base.Batch(created=[created])))
+
+    @rule(batch=batches)
+    def commit_what_fits(self, batch: base.Batch) -> None:
+        batch = fitting(batch, self.memory)
+        found = self.same(lambda store: store.journal.commit(batch))
+        assert found is None
+
+    @rule(batch=batches)
+    def commit_anything(self, batch: base.Batch) -> None:
+        self.same(lambda store: store.journal.commit(batch))
+
+    @rule(batch=batches, fault=st.sampled_from(["in-doubt-applied", "in-doubt-lost", "unavailable", "full", "refused"]))
+    def commit_with_a_fault(self, batch: base.Batch, fault: base.Fault) -> None:
+        self.fault = fault
+        batch = fitting(batch, self.memory)
+        self.same(lambda store: store.journal.commit(batch))
+        self.fault = None
+
+    @rule(batch=batches)
+    def settle(self, batch: base.Batch) -> None:
+        self.same(lambda store: store.journal.settle(batch))
+
+    @rule(row=runs, message=messages)
+    def submit(self, row: RunRow, message: Start) -> None:
+        self.same(lambda store: store.post.submit(row, base.MailRow(0, 0, message)))
+
+    @rule(letter=mail)
+    def send(self, letter: base.MailRow) -> None:
+        self.same(lambda store: store.post.send(letter))
+
+    @rule(wanted=filters, limit=st.integers(0, 5))
+    def search(self, wanted: base.RunFilter, limit: int) -> None:
+        self.same(lambda store: store.views.search(wanted))
+        self.same(lambda store: store.views.count(wanted, limit))
+
+    @rule(now=times, limit=st.integers(1, 5))
+    def poll(self, now: int, limit: int) -> None:
+        self.same(lambda store: store.work.poll(now, limit))
+        self.same(lambda store: (store.work.due(now, limit), store.work.mail(limit)))
+
+    @rule()
+    def reopen(self) -> None:
+        self.memory.admin.close()
+        self.sqlite.admin.close()
+        self.memory = MemoryStore(shelf=self.memory.shelf, faults=self.ask)
+        self.sqlite = SqliteStore(f"{self.folder}/runs.db", self.ask)
+        self.own(1)
+
+    @invariant()
+    def hold_the_same(self) -> None:
+        self.same(lambda store: store.work.load(list(KEYS)))
+        self.same(lambda store: store.work.find(IDS))
+        self.same(
+            lambda store: (store.work.awake(), store.work.mending(), store.work.next_due(), store.work.last_key())
+        )
+        self.same(lambda store: [store.post.take_reply(request) for request in "pqr"])
+        self.same(lambda store: [store.views.blob(key, digest) for key in KEYS for digest in (b"d", b"e")])
+        self.same(lambda store: (store.views.members(), store.views.owner()))
+
+    def teardown(self) -> None:
+        self.sqlite.admin.close()
+        shutil.rmtree(self.folder)
+
+
+TestTwoStores = TwoStores.TestCase
+TestTwoStores.settings = settings(
+    max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
