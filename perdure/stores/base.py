@@ -5,8 +5,8 @@ find runs that need it. *Post* is what any process may write: a start, mail. *Vi
 thread, and are as new as the last commit. *Admin* owns, publishes, checks and closes.
 
 Keys of runs are integers that grow with their start; the owner hands out even ones, clients that start runs through
-the database odd ones. Parts that a user's call reaches (post, views, admin) raise the family `errors.StoreError`;
-`journal.commit` raises the exceptions below, which tell the owner what to do with the batch.
+the database odd ones. `journal.commit` raises the exceptions below, which tell the owner what to do with the batch;
+every other call raises the family `errors.StoreError`, whose messages are for people.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -172,7 +172,8 @@ class Journal(Protocol):
     def commit(self, batch: Batch) -> None:
         """Write the batch durably, all or nothing.
 
-        Raises: CommitRefused, CommitInDoubt, StoreUnavailable, StoreFull, OwnershipLost.
+        Raises: CommitRefused, CommitInDoubt, StoreUnavailable, StoreFull, OwnershipLost; errors.StoreCorrupt if the
+            database is found damaged, which stops the owner too.
         """
         ...
 

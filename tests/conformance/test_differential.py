@@ -22,7 +22,7 @@ IDS = ["a", "ab", "b", "ä", ""]
 
 keys = st.sampled_from(KEYS)
 ids = st.sampled_from(IDS)
-times = st.integers(0, 30)
+times = st.integers(0, 6)
 small = st.binary(max_size=3)
 messages = st.one_of(
     st.builds(Cancel, st.sampled_from(["", "x"])),
@@ -202,6 +202,8 @@ class TwoStores(RuleBasedStateMachine):
         self.same(lambda store: [store.post.take_reply(request) for request in "pqr"])
         self.same(lambda store: [store.views.blob(key, digest) for key in KEYS for digest in (b"d", b"e")])
         self.same(lambda store: (store.views.members(), store.views.owner()))
+        for now in range(7):
+            self.same(lambda store, now=now: store.work.poll(now, 9))
 
     def teardown(self) -> None:
         self.sqlite.admin.close()

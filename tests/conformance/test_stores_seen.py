@@ -1,0 +1,215 @@
+"""What any process sees of a store: lists, owners, checks, addresses; against every store."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from perdure import errors
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.project import HistoryRow
+from perdure.kernel.run import Status
+from perdure.stores import base
+from perdure.stores.open import open_store
+from tests.conformance.rows import Opener, mail, run, start
+
+
+@pytest.fixture
+def listed(store: base.Store) -> base.Views:
+    statuses = [Status.COMPLETED, Status.RUNNING, Status.FAILED]
+    store.journal.commit(
+        base.Batch(
+            created=[
+                run(2 * n, f"{'order' if n % 2 else 'Order'}-{n:02}", statuses[n % 3], workflow=f"flow-{n % 4}")
+                for n in range(1, 13)
+            ]
+        )
+    )
+    return store.views
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (base.RunFilter(), [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (base.RunFilter(limit=2), [12, 11]),
+        (base.RunFilter(limit=2, before_key=22), [10, 9]),
+        (base.RunFilter(statuses=(Status.COMPLETED,)), [12, 9, 6, 3]),
+        (base.RunFilter(statuses=(Status.RUNNING, Status.FAILED), limit=3), [11, 10, 8]),
+        (base.RunFilter(statuses=(Status.COMPLETED, Status.FAILED)), [12, 11, 9, 8, 6, 5, 3, 2]),
+        (base.RunFilter(workflow="flow-1"), [9, 5, 1]),
+        (base.RunFilter(workflow="flow"), []),
+        (base.RunFilter(id_prefix="order-0"), [9, 7, 5, 3, 1]),
+        (base.RunFilter(id_prefix=""), [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (base.RunFilter(started_since=120), [12, 11, 10]),
+        (base.RunFilter(statuses=(Status.COMPLETED,), workflow="flow-1", id_prefix="order", started_since=110), [9]),
+    ],
+)
+def test_search_and_count(listed: base.Views, wanted: base.RunFilter, found: list[int]) -> None:
+    assert [row.key // 2 for row in listed.search(wanted)] == found
+
+    everything = listed.search(msgspec.structs.replace(wanted, before_key=None, limit=100))
+    assert listed.count(wanted) == len(everything)
+    assert listed.count(wanted, 2) == min(len(everything), 2)
+
+
+def test_prefixes_complete_to_ids_newest_first(listed: base.Views) -> None:
+    assert listed.prefixed("order-0") == ["order-09", "order-07", "order-05", "order-03", "order-01"]
+    assert listed.prefixed("Order-1", 1) == ["Order-12"]
+    assert listed.prefixed("%") == []
+
+
+@pytest.mark.parametrize("prefix", ["ä", "a\U0010ffff", "\U0010ffff", "\ud7ff", "*", "a_"])
+def test_prefixes_of_any_character_mean_themselves(store: base.Store, prefix: str) -> None:
+    ids = [prefix, prefix + "\U0010ffff", prefix + "x", "ax", "b", "\ue000"]
+    store.journal.commit(base.Batch(created=[run(2 * n, id) for n, id in enumerate(ids, 1)]))
+
+    assert sorted(store.views.prefixed(prefix)) == sorted(ids[:3])
+
+
+def test_rows_by_key_leave_out_what_is_missing(listed: base.Views) -> None:
+    assert {key: row.key for key, row in listed.rows_by_key([2, 4, 999]).items()} == {2: 2, 4: 4}
+
+
+def test_one_owner_at_a_time(opened: Opener) -> None:
+    first, second = opened(), opened()
+    assert first.views.owner() is None
+
+    assert first.admin.try_own("host-a", 11, "build-a", 5) == 1
+    assert second.admin.try_own("host-b", 22, "build-b", 6) is None
+    assert first.admin.try_own("host-a", 11, "build-a", 7) is None
+    assert first.views.owner() == second.views.owner() == base.MemberRow(1, "host-a", 11, "build-a", 5)
+
+    first.admin.close()
+    assert second.views.owner() is None
+    assert second.admin.try_own("host-b", 22, "build-b", 8) == 2
+    assert second.views.members() == {
+        1: base.MemberRow(1, "host-a", 11, "build-a", 5),
+        2: base.MemberRow(2, "host-b", 22, "build-b", 8),
+    }
+    first.admin.close()
+    assert second.views.owner() is not None
+
+
+def test_only_the_owner_commits(opened: Opener) -> None:
+    owner, other = opened(), opened()
+    owner.admin.try_own("here", 1, "b", 1)
+
+    with pytest.raises(base.OwnershipLost):
+        other.journal.commit(base.Batch(created=[run(2)]))
+    owner.admin.close()
+    with pytest.raises(base.OwnershipLost):
+        owner.journal.commit(base.Batch(created=[run(2)]))
+
+    assert other.work.last_key() == 0
+
+
+def test_a_new_owner_finds_everything(opened: Opener) -> None:
+    first = opened()
+    first.admin.try_own("here", 1, "b", 1)
+    first.journal.commit(base.Batch(created=[run(2, wake_at=5)], history=[HistoryRow(2, 1, b"x")], mail_kept=[mail(2)]))
+    before = first.work.load([2])
+    first.admin.close()
+
+    second = opened()
+    second.admin.try_own("here", 2, "b", 2)
+
+    assert second.work.load([2]) == before
+    assert second.work.awake() == second.work.due(5, 1) == [2]
+
+
+def test_definitions_are_replaced(store: base.Store) -> None:
+    store.admin.publish([base.DefinitionRow("workflow", "old", b"{}")])
+
+    rows = [base.DefinitionRow("activity", "b", b'{"names":[]}'), base.DefinitionRow("workflow", "a", b"{}")]
+    store.admin.publish(rows[::-1])
+
+    assert store.views.definitions() == rows
+
+
+def test_the_turn_marker_outlives_its_owner(opened: Opener) -> None:
+    first = opened()
+    first.admin.try_own("here", 1, "b", 1)
+    marker = first.admin.strikes()
+    assert marker.left_by_the_dead() == 0
+    marker.enter(2)
+    marker.leave()
+    marker.enter(2**40 + 4)
+    first.admin.close()
+
+    second = opened()
+    second.admin.try_own("here", 2, "b", 2)
+
+    heir = second.admin.strikes()
+    assert (heir.left_by_the_dead(), heir.left_by_the_dead()) == (2**40 + 4, 0)
+    second.admin.close()
+    third = opened()
+    third.admin.try_own("here", 3, "b", 3)
+    assert third.admin.strikes().left_by_the_dead() == 0
+
+
+def test_a_check_finds_holes_and_damage_in_histories(store: base.Store) -> None:
+    started = wire.encode([ev.RunStarted(1, "order", ev.Payload(b"[]"), b"r", "b")])
+    fired = wire.encode([ev.TimerFired(2, "0:1"), ev.TimerFired(3, "0:2")])
+    store.journal.commit(
+        base.Batch(
+            created=[run(2, seq=3), run(4, seq=4), run(6, seq=2), run(8, seq=1), run(10, seq=0, wake_at=1, status=8)],
+            history=[
+                *[HistoryRow(2, 1, started), HistoryRow(2, 2, fired)],
+                *[HistoryRow(4, 1, started), HistoryRow(4, 3, fired)],
+                HistoryRow(6, 1, started),
+                HistoryRow(8, 1, b"rubbish"),
+            ],
+        )
+    )
+
+    lines = store.admin.check()
+
+    assert len(lines) == 4
+    assert lines[0] == "run 'run-4': events 2 to 2 of its history are missing"
+    assert lines[1] == "run 'run-6': its summary counts 2 events, its history has 1"
+    assert lines[2].startswith("run 'run-8': its history cannot be read from event 1 on")
+    assert lines[3] == "run 'run-10': has ended, yet would be woken again"
+
+
+def test_a_sound_store_has_no_problems(store: base.Store) -> None:
+    assert store.admin.check() == []
+
+
+def test_closing_twice_is_fine(store: base.Store) -> None:
+    store.admin.close()
+    store.admin.close()
+
+
+def test_memory_is_private_unless_named() -> None:
+    for address, shared in (("memory://", False), ("memory://conformance", True)):
+        first, second = open_store(address), open_store(address)
+        first.post.submit(run(0, "a", Status.QUEUED), mail(0, start()))
+        assert (second.views.row("a") is not None) is shared
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("postgresql://localhost/x", "PostgreSQL is not in this version"),
+        ("sqlite://orders.db", "three slashes"),
+        ("sqlite:///", "three slashes"),
+        ("orders.db", "write sqlite:///orders.db"),
+        ("mysql://x", "there is no store named 'mysql'"),
+        ("", "not an address of a store"),
+    ],
+)
+def test_other_addresses_are_refused_with_advice(address: str, advice: str) -> None:
+    with pytest.raises(errors.StoreUnreachable, match=advice):
+        open_store(address)
+
+
+def test_sqlite_addresses_are_relative_or_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    relative = open_store("sqlite:///here.db")
+    absolute = open_store(f"sqlite:///{tmp_path}/here.db")
+
+    assert relative.address == absolute.address == f"sqlite:///{tmp_path}/here.db"
+    assert open_store(relative.address).address == relative.address
