@@ -20,7 +20,8 @@ ID_CHARS = 200
 FAILURE_MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 16_000
 FAILURE_CAUSES = 10
-"""Of an exception: its message, its formatted traceback, and how many causes are kept."""
+FAILURE_LEAVES = 20
+"""Of an exception: its message, its formatted traceback, and how many causes, and leaves of a group, are kept."""
 
 NOTE_CHARS = 200
 """The one line a list shows for a run: what it does now, or how it ended."""

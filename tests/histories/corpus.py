@@ -47,7 +47,7 @@ async def nested_gather() -> list[list[int]]:
 async def gather_first_error() -> int:
     try:
         await asyncio.gather(step(1), boom(2), pair(3))
-    except Exception:
+    except Exception:  # noqa: BLE001
         return await step(9)
     return 0
 
@@ -109,7 +109,7 @@ async def group_abort() -> list[int]:
             for n in range(8):
                 group.create_task(cleaning(n, log))
             group.create_task(boom(99))
-    except* Exception:
+    except* Exception:  # noqa: BLE001
         log.append(-1)
     await step(len(log))
     return log

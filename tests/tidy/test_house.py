@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernel": set(),
     "errors": set(),
     "durations": {"errors"},
-    "failures": {"kernel", "errors"},
+    "failures": {"kernel", "errors", "durations"},
     "payload": {"kernel", "errors", "durations", "failures"},
     "calls": FLOOR_0,
     "activities": FLOOR_0 | {"calls"},

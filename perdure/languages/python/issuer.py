@@ -3,7 +3,6 @@
 A command has the path of whoever issued it as its id; what it waits for is resolved by an event of the same id.
 """
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
