@@ -1,0 +1,118 @@
+"""Exceptions as data, and data as exceptions: what is written when code fails, and what is raised where it is read.
+
+Never a pickle. What crosses a process is the class's name, the message, the formatted traceback and the chain of causes.
+"""
+
+import traceback
+from collections.abc import Iterator
+
+from perdure.durations import duration_ns
+from perdure.errors import ActivityFailed, ActivityTimedOut, NonRetryable, PerdureError, RemoteError, RetryAfter, is_bug
+from perdure.kernel.events import Failure
+from perdure.kernel.limits import FAILURE_CAUSES, FAILURE_LEAVES, FAILURE_MESSAGE_CHARS, TRACEBACK_CHARS
+
+_OURS = __file__.rpartition("failures.py")[0]
+_CUT = "\n... {} characters ...\n"
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The exception as data, with its causes; texts are cut at their limits."""
+    return _failure(error, FAILURE_CAUSES)
+
+
+def activity_error(name: str, attempts: int, failure: Failure, timed_out: bool) -> ActivityFailed:
+    """What a workflow sees where it awaits an activity that has failed for good."""
+    kind = ActivityTimedOut if timed_out else ActivityFailed
+    error = kind(name, attempts, failure.type, failure.message)
+    error.__cause__ = remote_error(failure)
+    return error
+
+
+def remote_error(failure: Failure) -> RemoteError:
+    """A failure as an exception, with its causes; Python prints the traceback it had where it was raised."""
+    error = RemoteError(failure.type, failure.message, failure.traceback)
+    if failure.traceback:
+        error.add_note(f"Raised elsewhere:\n{failure.traceback.rstrip()}")
+    for leaf in failure.leaves:
+        error.add_note(f"One of the group: {leaf.type.rpartition('.')[2]}: {leaf.message}")
+    if failure.cause is not None:
+        error.__cause__ = remote_error(failure.cause)
+    return error
+
+
+def type_name(kind: type[BaseException]) -> str:
+    """`module.qualname`, and without the module for builtins."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _failure(error: BaseException, depth: int) -> Failure:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if isinstance(error, RemoteError):
+        type, message, trace = error.type, error.message, error.remote_traceback
+    else:
+        type, message, trace = type_name(error.__class__), _text(error), _traceback(error)
+    retry_after_ns, bad_delay = _retry_after(error)
+    return Failure(
+        type=type,
+        message=_cut(bad_delay or message, FAILURE_MESSAGE_CHARS),
+        traceback=_cut(trace, TRACEBACK_CHARS),
+        cause=None if cause is None or depth <= 1 or cause is error else _failure(cause, depth - 1),
+        non_retryable=isinstance(error, NonRetryable),
+        is_bug=is_bug(error) or bad_delay is not None,
+        retry_after_ns=retry_after_ns,
+        code=error.code if isinstance(error, PerdureError) else "",
+        leaves=tuple(_failure(leaf, 3) for leaf in _leaves(error)) if depth > 1 else (),
+    )
+
+
+def _retry_after(error: BaseException) -> tuple[int | None, str | None]:
+    """The delay that was asked for; or why it is none, which is a bug of whoever asked."""
+    if not isinstance(error, RetryAfter):
+        return None, None
+    try:
+        return duration_ns(error.delay), None
+    except PerdureError as wrong:
+        return None, f"RetryAfter: {wrong}"
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    return [leaf for leaf, _ in zip(_flat(error), range(FAILURE_LEAVES), strict=False)]
+
+
+def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for inner in group.exceptions:
+        if isinstance(inner, BaseExceptionGroup):
+            yield from _flat(inner)
+        else:
+            yield inner
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001  the user's __str__ may raise anything
+        return f"(its text cannot be made: {type_name(broken.__class__)})"
+
+
+def _traceback(error: BaseException) -> str:
+    """Formatted, without the frames of the engine unless there are no others."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(_OURS)]
+    stack = "".join(traceback.StackSummary.from_list(theirs or frames).format())
+    try:
+        last = "".join(traceback.format_exception_only(error))
+    except Exception:  # noqa: BLE001  the same: its text may be anything
+        last = f"{type_name(error.__class__)}\n"
+    return f"Traceback (most recent call last):\n{stack}{last}" if stack else last
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text if it is short enough, else its beginning and its end. Lone surrogates, which no file takes, are shown."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(text) <= limit:
+        return text
+    mark = _CUT.format(f"{len(text) - limit:,}")
+    tail = (limit - len(mark)) // 2
+    return text[: limit - len(mark) - tail] + mark + text[-tail:]
