@@ -1,0 +1,54 @@
+"""How it is said that a value and a type do not agree."""
+
+import re
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+WORKS = (
+    "None, bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID, Enum, Literal, list, tuple, "
+    "set, frozenset, dict, dataclasses, NamedTuple, TypedDict, msgspec.Struct, attrs and pydantic classes, and Any"
+)
+_SHOWN_CHARS = 80
+_QUOTED_OR_PREFIX = re.compile(r"""('[^']*'|"[^"]*")|(?:(?:\w+|<locals>)\.)+(?=[\w])""")
+
+
+class Misfit(Exception):
+    """Why a value or a type is refused, and where in it (".lines[2].qty").
+
+    `unencodable` means that no type would take the value, `alien` that its class is none that has a JSON form.
+    """
+
+    def __init__(self, path: str, problem: str, *, unencodable: bool = False, alien: bool = False) -> None:
+        super().__init__(problem)
+        self.path = path
+        self.problem = problem
+        self.unencodable = unencodable or alien
+        self.alien = alien
+
+
+def type_text(hint: Any) -> str:
+    """A type as one writes it, without the modules it comes from: `list[Order] | None`."""
+    if hint is None or hint is types.NoneType:
+        return "None"
+    text = hint.__qualname__ if isinstance(hint, type) and not typing.get_args(hint) else repr(hint)
+    return _QUOTED_OR_PREFIX.sub(lambda match: match[1] or "", text)
+
+
+def shown(value: Any) -> str:
+    """A value and its type, briefly: `'ten' (str)`."""
+    if value is None:
+        return "None"
+    try:
+        text = repr(value)
+    except Exception as broken:  # noqa: BLE001  the user's __repr__ may raise anything
+        text = f"(its repr raises {type(broken).__name__})"
+    return f"{text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + '...'} ({type_text(type(value))})"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, list(names), 1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,200 @@
+"""The parts of a value: which it has, in which order, and whether all of them come back."""
+
+import copy
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from operator import is_
+from typing import Any, NamedTuple
+
+import msgspec
+import msgspec.inspect as nodes
+
+from perdure.payload.encoder import ENCODER, is_pydantic
+from perdure.payload.misfit import Misfit, shown, type_text
+from perdure.payload.shape import Shape
+
+ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+_UNKNOWN: Any = object()
+"""Stands for what came back where it cannot be told which part that is: an element of a set."""
+
+
+class Field(NamedTuple):
+    """Of a class: its name in Python and in JSON, and whether its type has a place for anything."""
+
+    name: str
+    durable: str
+    open: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def fields(kind: type) -> tuple[Field, ...]:
+    """The declared fields of a class; none if it is not such a class."""
+    if issubclass(kind, msgspec.Struct):
+        names = list(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    elif dataclasses.is_dataclass(kind):
+        names = [(field.name, field.name) for field in dataclasses.fields(kind)]
+    else:
+        names = [(field.name, field.name) for field in getattr(kind, "__attrs_attrs__", ())]
+    closed = _closed_fields(kind) if names else set()
+    return tuple(Field(name, durable, name not in closed) for name, durable in names)
+
+
+def _closed_fields(kind: type) -> set[str]:
+    try:
+        node = nodes.type_info(kind)
+        assert isinstance(node, nodes.StructType | nodes.DataclassType)
+        return {field.name for field in node.fields if not Shape(field.type).open}
+    except Exception:  # noqa: BLE001  given for Any, its hints may be anything, even unresolvable
+        return set()
+
+
+def children(value: Any) -> Iterator[tuple[str, Any]]:
+    """The parts of a value, each with the step that leads to it."""
+    if isinstance(value, Mapping):
+        yield from ((f"[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
+    else:
+        yield from ((f".{field.name}", getattr(value, field.name, None)) for field in fields(type(value)))
+
+
+def ordered(value: Any) -> Any:
+    """The same value with sorted lists in place of its sets; the value itself if it has none."""
+    if type(value) in ATOMS:
+        return value
+    if isinstance(value, set | frozenset):
+        elements = [ordered(element) for element in value]
+        kinds = set(map(type, elements))
+        return sorted(elements, key=None if kinds in ({int}, {str}) else ENCODER.encode)
+    if isinstance(value, dict):
+        changed = {key: new for key, item in value.items() if (new := ordered(item)) is not item}
+        return {**value, **changed} if changed else value
+    if isinstance(value, list | tuple):
+        items = [ordered(item) for item in value]
+        return value if all(map(is_, items, value)) else items
+    parts = {field.name: getattr(value, field.name, None) for field in fields(type(value))}
+    changed = {name: new for name, item in parts.items() if (new := ordered(item)) is not item}
+    return _with(value, changed) if changed else value
+
+
+def _with(value: Any, changed: dict[str, Any]) -> Any:
+    """A copy with other fields, whatever the class would say to them."""
+    twin = copy.copy(value)
+    set_field = msgspec.structs.force_setattr if isinstance(value, msgspec.Struct) else object.__setattr__
+    for name, item in changed.items():
+        set_field(twin, name, item)
+    return twin
+
+
+def same(back: Any, value: Any) -> bool:
+    try:
+        return bool(back == value)
+    except Exception:  # noqa: BLE001  the user's __eq__ may raise anything; then the parts are compared
+        return False
+
+
+def compare(value: Any, back: Any, path: str, open: bool) -> None:
+    """Compare a value with what came back, part by part; `open` if the place they are in may hold anything.
+
+    Raises:
+        Misfit: a part is lost or changed, other than by the rules of this package.
+    """
+    match value:
+        case float() if not math.isfinite(value):
+            demand_finite(value, path)
+        case dict():
+            for key, item in value.items():
+                compare(item, _under_key(back, key, path), f"{path}[{key!r}]", open)
+        case list() | tuple():
+            _compare_items(value, back, path, open)
+        case set() | frozenset():
+            _compare_set(value, back, path, open)
+        case _ if fields(type(value)):
+            _compare_fields(value, back, path, open)
+        case _ if back is not _UNKNOWN and not same(back, value):
+            _compare_leaf(value, back, path, open)
+
+
+def demand_finite(value: float, path: str) -> None:
+    """Refuse what msgspec would write as null."""
+    if not math.isfinite(value):
+        problem = f"{shown(value)} has no JSON form; leave it out, or pass None or a text"
+        raise Misfit(path, problem, unencodable=True)
+
+
+def _under_key(back: Any, key: Any, path: str) -> Any:
+    """What came back for the item of a dict."""
+    if back is _UNKNOWN:
+        return _UNKNOWN
+    if isinstance(back, dict):
+        if key in back:
+            return back[key]
+        if not isinstance(key, str):
+            hint = f"dict[{type_text(type(key))}, ...]"
+            problem = f"the key {shown(key)} would come back as a text; say so with a hint such as {hint}, or use texts"
+            raise Misfit(path, problem, unencodable=True)
+        if any(not isinstance(other, str) for other in back):
+            return _UNKNOWN  # the JSON form of a key
+    for field in fields(type(back)):
+        if field.durable == key:
+            return getattr(back, field.name, _UNKNOWN)
+    if isinstance(back, msgspec.Struct) and key == back.__struct_config__.tag_field:
+        return _UNKNOWN
+    raise Misfit(path, f"{key!r} is not known here and would be lost")
+
+
+def _compare_items(value: Any, back: Any, path: str, open: bool) -> None:
+    if isinstance(back, set | frozenset) or back is _UNKNOWN:
+        parts = [_UNKNOWN] * (len(value) if back is _UNKNOWN else len(back))
+    else:
+        parts = [part for _, part in children(back)]
+    if len(parts) != len(value):
+        raise Misfit(path, f"{len(value)} elements would come back as {len(parts)}")
+    for index, (item, part) in enumerate(zip(value, parts, strict=True)):
+        compare(item, part, f"{path}[{index}]", open)
+
+
+def _compare_set(value: Any, back: Any, path: str, open: bool) -> None:
+    if isinstance(back, set | frozenset):
+        if not same(back, value):
+            raise _changed(value, back, path)
+    elif not open and back is not _UNKNOWN:
+        raise Misfit(path, f"expected {type_text(type(back))}, found {shown(value)}")
+    for item in value:
+        compare(item, _UNKNOWN, path, open)
+
+
+def _compare_fields(value: Any, back: Any, path: str, open: bool) -> None:
+    kind = type(value)
+    if type(back) is not kind and back is not _UNKNOWN and (not open or fields(type(back))):
+        raise Misfit(path, f"expected {type_text(type(back))}, found {shown(value)}")
+    for field in fields(kind):
+        item = getattr(value, field.name, msgspec.UNSET)
+        if item is msgspec.UNSET:
+            continue
+        part = getattr(back, field.name, _UNKNOWN) if type(back) is kind else _UNKNOWN
+        if isinstance(back, dict):
+            part = back.get(field.durable, _UNKNOWN)  # a Struct may leave out defaults
+        compare(item, part, f"{path}.{field.name}", field.open or type(back) is not kind)
+
+
+def _compare_leaf(value: Any, back: Any, path: str, open: bool) -> None:
+    """Of two things that are not equal."""
+    if is_pydantic(type(value)) and type(back) is type(value):
+        return  # has been compared when it was dumped
+    if type(value) is type(back):
+        if same(value, value):
+            raise _changed(value, back, path)
+    elif value is None or isinstance(value, bool | int | float | str):
+        if isinstance(value, int | float) and isinstance(back, int | float):
+            raise _changed(value, back, path)
+        if isinstance(back, bytes | bytearray):
+            raise Misfit(path, f"expected {type_text(type(back))}, found {shown(value)}; encode it")
+    elif not open:
+        raise Misfit(path, f"expected {type_text(type(back))}, found {shown(value)}")
+
+
+def _changed(value: Any, back: Any, path: str) -> Misfit:
+    return Misfit(path, f"{shown(value)} would come back as {shown(back)}", unencodable=True)
