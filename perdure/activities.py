@@ -18,7 +18,7 @@ from perdure.payload import Parameters, ValueType
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Duration: TypeAlias = "float | str | timedelta"
+Duration: TypeAlias = float | str | timedelta
 
 
 class Retry:
@@ -232,6 +232,34 @@ attempt_context: contextvars.ContextVar[ActivityInfo] = contextvars.ContextVar("
 """The attempt that runs in this context; set by the worker."""
 
 
+class LogKeeper(Protocol):
+    """Keeps what an attempt logs."""
+
+    def keep(self, record: logging.LogRecord) -> None: ...
+
+
+attempt_log: contextvars.ContextVar[LogKeeper] = contextvars.ContextVar("perdure.attempt_log")
+"""Where the records of the attempt in this context are kept; set by the worker."""
+
+_real_logger = logging.getLogger("perdure.activity")
+
+
+class _AttemptLogger(logging.Logger):
+    """Keeps records from INFO on with the attempt, whatever levels and handlers the application has set up."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        kept = level >= logging.INFO and attempt_log.get(None) is not None
+        return kept or _real_logger.isEnabledFor(level)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        if _real_logger.isEnabledFor(record.levelno):
+            _real_logger.handle(record)
+            return
+        log = attempt_log.get(None)
+        if log is not None:
+            log.keep(record)
+
+
 class _Decorator(Protocol):
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> ActivityDefinition[P, R]: ...
@@ -244,7 +272,7 @@ class _Activity:
 
     NonRetryable = NonRetryable
     RetryAfter = RetryAfter
-    logger: ClassVar[logging.Logger] = logging.getLogger("perdure.activity")
+    logger: ClassVar[logging.Logger] = _AttemptLogger("perdure.activity")
     __slots__ = ()
 
     @overload

@@ -1,10 +1,10 @@
-"""A call: what a workflow or activity, called with its arguments, gives back before anything happens."""
+"""What happens only when it is awaited: a workflow or activity, called with its arguments; a verb of a client."""
 
 import asyncio
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -39,50 +39,37 @@ class Scheduler:
         raise NotImplementedError
 
 
-class Call(Coroutine[Any, Any, R_co], Generic[R_co]):
-    """A workflow or an activity with its arguments; nothing has happened yet.
+class Lazy(Coroutine[Any, Any, R_co], Generic[R_co]):
+    """Something that happens when it is awaited, once: a coroutine to everything in asyncio, and nothing before that."""
 
-    Awaited in a workflow it becomes a recorded step; awaited elsewhere it runs the function. It can be awaited once,
-    passed to everything in asyncio that takes a coroutine, or handed to `engine.run` and `engine.start`.
-    """
+    __slots__ = ("_hash", "_iterator", "_taken")
 
-    __slots__ = ("_hash", "_iterator", "_taken", "args", "definition", "kwargs", "options")
-
-    def __init__(
-        self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any = None
-    ) -> None:
-        self.definition = definition
-        self.args = args
-        self.kwargs = kwargs
-        self.options = options
+    def __init__(self) -> None:
         self._taken = False
         self._iterator: Generator[Any, Any, R_co] | None = None
 
-    def with_options(self, *, timeout: Any = ..., retry: Any = ...) -> "Call[R_co]":
-        """The same call under other options than its definition has.
+    def _begin(self) -> Generator[Any, Any, R_co]:
+        """What awaiting it runs."""
+        raise NotImplementedError
 
-        Args:
-            timeout: of an activity, start to close; seconds, a timedelta or a text like "5m"; None for no limit.
-            retry: a `Retry`, a number of attempts, or None for the default policy.
-        """
-        wishes = {name: wish for name, wish in (("timeout", timeout), ("retry", retry)) if wish is not ...}
-        options = self.definition.options(base=self.options, **wishes)
-        self.take()
-        return Call(self.definition, self.args, self.kwargs, options)
+    def _again(self) -> str:
+        """What to write to have it happen a second time."""
+        raise NotImplementedError
 
-    def take(self) -> "Call[R_co]":
-        """Mark the call as used, by somebody who schedules it otherwise than by awaiting it."""
+    def _forgotten(self) -> str:
+        """The warning for one that was never awaited."""
+        raise NotImplementedError
+
+    def take(self) -> Self:
+        """Mark it as used, by somebody who uses it otherwise than by awaiting it."""
         if self._taken:
-            raise RuntimeError(f"{self!r} has been used already; call {self.definition.name} again for another step")
+            raise RuntimeError(f"{self!r} has been used already; {self._again()}")
         self._taken = True
         return self
 
     def __await__(self) -> Generator[Any, Any, R_co]:
         self.take()
-        loop = asyncio._get_running_loop()
-        if isinstance(loop, Scheduler):
-            return loop.schedule(self).__await__()
-        return self.definition.direct(self.args, self.kwargs).__await__()  # type: ignore[return-value]
+        return self._begin()
 
     def send(self, value: Any, /) -> Any:
         if self._iterator is None:
@@ -113,17 +100,57 @@ class Call(Coroutine[Any, Any, R_co], Generic[R_co]):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    def __del__(self) -> None:
+        if not getattr(self, "_taken", True):
+            warnings.warn(self._forgotten(), RuntimeWarning, stacklevel=2, source=self)
+
+
+class Call(Lazy[R_co]):
+    """A workflow or an activity with its arguments; nothing has happened yet.
+
+    Awaited in a workflow it becomes a recorded step; awaited elsewhere it runs the function. It can be awaited once,
+    passed to everything in asyncio that takes a coroutine, or handed to `engine.run` and `engine.start`.
+    """
+
+    __slots__ = ("args", "definition", "kwargs", "options")
+
+    def __init__(
+        self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any = None
+    ) -> None:
+        super().__init__()
+        self.definition = definition
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options
+
+    def with_options(self, *, timeout: Any = ..., retry: Any = ...) -> "Call[R_co]":
+        """The same call under other options than its definition has.
+
+        Args:
+            timeout: of an activity, start to close; seconds, a timedelta or a text like "5m"; None for no limit.
+            retry: a `Retry`, a number of attempts, or None for the default policy.
+        """
+        wishes = {name: wish for name, wish in (("timeout", timeout), ("retry", retry)) if wish is not ...}
+        options = self.definition.options(base=self.options, **wishes)
+        self.take()
+        return Call(self.definition, self.args, self.kwargs, options)
+
+    def _begin(self) -> Generator[Any, Any, R_co]:
+        loop = asyncio._get_running_loop()
+        if isinstance(loop, Scheduler):
+            return loop.schedule(self).__await__()
+        return self.definition.direct(self.args, self.kwargs).__await__()  # type: ignore[return-value]
+
+    def _again(self) -> str:
+        return f"call {self.definition.name} again for another step"
+
+    def _forgotten(self) -> str:
+        name = self.definition.name
+        return (
+            f"call of {self.definition.kind} {name!r} was never awaited, so nothing happened; write: await {name}(...)"
+        )
+
     def __repr__(self) -> str:
         arguments = [repr(value) for value in self.args]
         arguments += [f"{name}={value!r}" for name, value in self.kwargs.items()]
         return f"{self.definition.name}({', '.join(arguments)})"
-
-    def __del__(self) -> None:
-        if not self._taken:
-            warnings.warn(
-                f"call of {self.definition.kind} {self.definition.name!r} was never awaited, so nothing happened; "
-                f"write: await {self.definition.name}(...)",
-                RuntimeWarning,
-                stacklevel=2,
-                source=self,
-            )

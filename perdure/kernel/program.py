@@ -53,6 +53,10 @@ class Program(Protocol):
         """
         ...
 
+    def where(self, command_id: str | None) -> str:
+        """`file:line` of the code that waits for a command it issued; None, or one that nobody waits for: the main line."""
+        ...
+
     def close(self) -> None:
         """Let go of the program for ever, without side effects. Never raises."""
         ...

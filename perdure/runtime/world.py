@@ -14,6 +14,10 @@ class World:
         """Seconds on a clock that never goes back; only differences mean anything."""
         return time.monotonic()
 
+    def pause(self, seconds: float) -> None:
+        """Wait, because the store asks for patience."""
+        time.sleep(seconds)
+
     def new_id(self) -> bytes:
         """16 random bytes."""
         return os.urandom(16)

@@ -1,0 +1,145 @@
+"""Durable workflows for Python: write ordinary async code, kill it at will, it goes on where it stood.
+
+A map of the house (docs/architecture.md has the plan):
+
+    author       @workflow, @activity, Retry, sleep, patched      perdure.workflows, perdure.activities
+    run          Engine                                           perdure.engine
+    look, steer  Client, Handle                                   perdure.client
+    errors       a family, drawn as a tree                        perdure.errors
+    inside       kernel (what may happen), languages (ways to write programs), stores (where history sleeps),
+                 runtime (what makes it move), cli (the command `perdure`)
+
+Names are resolved when they are first asked for, so that `import perdure` costs next to nothing.
+"""
+
+from importlib import import_module as _import
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from perdure import errors
+    from perdure.activities import ActivityInfo, Retry, activity
+    from perdure.calls import Call
+    from perdure.client.client import Client
+    from perdure.client.description import RunDescription
+    from perdure.client.handle import Handle
+    from perdure.client.summary import RunSummary
+    from perdure.engine import Engine
+    from perdure.errors import (
+        ActivityFailed,
+        ActivityTimedOut,
+        DefinitionError,
+        EngineNotRunning,
+        InvalidArguments,
+        NonRetryable,
+        NotDeterministic,
+        PayloadError,
+        PerdureError,
+        RemoteError,
+        RetryAfter,
+        RunBlocked,
+        RunCancelled,
+        RunClosed,
+        RunDidNotComplete,
+        RunExists,
+        RunFailed,
+        RunNotFound,
+        RunTerminated,
+        StoreError,
+        UnknownActivity,
+        UnknownWorkflow,
+        WaitedTooLong,
+    )
+    from perdure.workflows import WorkflowInfo, patched, sleep, workflow
+
+_PLACES = {
+    "perdure.activities": ("ActivityInfo", "Retry", "activity"),
+    "perdure.calls": ("Call",),
+    "perdure.client.client": ("Client",),
+    "perdure.client.description": ("RunDescription",),
+    "perdure.client.handle": ("Handle",),
+    "perdure.client.summary": ("RunSummary",),
+    "perdure.engine": ("Engine",),
+    "perdure.errors": (
+        "ActivityFailed",
+        "ActivityTimedOut",
+        "DefinitionError",
+        "EngineNotRunning",
+        "InvalidArguments",
+        "NonRetryable",
+        "NotDeterministic",
+        "PayloadError",
+        "PerdureError",
+        "RemoteError",
+        "RetryAfter",
+        "RunBlocked",
+        "RunCancelled",
+        "RunClosed",
+        "RunDidNotComplete",
+        "RunExists",
+        "RunFailed",
+        "RunNotFound",
+        "RunTerminated",
+        "StoreError",
+        "UnknownActivity",
+        "UnknownWorkflow",
+        "WaitedTooLong",
+    ),
+    "perdure.workflows": ("WorkflowInfo", "patched", "sleep", "workflow"),
+}
+_PLACE = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "ActivityFailed",
+    "ActivityInfo",
+    "ActivityTimedOut",
+    "Call",
+    "Client",
+    "DefinitionError",
+    "Engine",
+    "EngineNotRunning",
+    "Handle",
+    "InvalidArguments",
+    "NonRetryable",
+    "NotDeterministic",
+    "PayloadError",
+    "PerdureError",
+    "RemoteError",
+    "Retry",
+    "RetryAfter",
+    "RunBlocked",
+    "RunCancelled",
+    "RunClosed",
+    "RunDescription",
+    "RunDidNotComplete",
+    "RunExists",
+    "RunFailed",
+    "RunNotFound",
+    "RunSummary",
+    "RunTerminated",
+    "StoreError",
+    "UnknownActivity",
+    "UnknownWorkflow",
+    "WaitedTooLong",
+    "WorkflowInfo",
+    "__version__",
+    "activity",
+    "errors",
+    "patched",
+    "sleep",
+    "workflow",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "errors":
+        return _import("perdure.errors")
+    if name not in _PLACE:
+        raise AttributeError(f"module 'perdure' has no attribute {name!r}")
+    value = globals()[name] = getattr(_import(_PLACE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,148 @@
+"""What each verb gives: one object that can be awaited, and that has `.wait()` for code without an event loop."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+from perdure.calls import Lazy
+from perdure.errors import WaitedTooLong
+from perdure.runtime.outbox import Receiver
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+Ask = Callable[[Receiver], Callable[[], object] | None]
+"""Asks for the answer, which the receiver gets; gives what makes it be forgotten, if somebody stops waiting."""
+
+
+class Answer(Lazy[R_co], Generic[R_co]):
+    """The answer of a verb, asked for when it is awaited or waited for."""
+
+    __slots__ = ("_verb",)
+
+    def __init__(self, verb: str) -> None:
+        super().__init__()
+        self._verb = verb
+
+    def wait(self) -> R_co:
+        """Block until the answer is there, in code without an event loop.
+
+        Raises:
+            RuntimeError: a loop runs on this thread, which would stand still meanwhile.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                f"{self._verb}.wait() would stop the event loop of this thread; write: await {self._verb}"
+            )
+        self.take()
+        return self._waited()
+
+    def _waited(self) -> R_co:
+        raise NotImplementedError
+
+    def _again(self) -> str:
+        return "call the method again"
+
+    def _forgotten(self) -> str:
+        return f"{self._verb} was never awaited, so nothing happened; write: await {self._verb}, or {self._verb}.wait()"
+
+    def __repr__(self) -> str:
+        return f"<answer of {self._verb}>"
+
+
+class Looked(Answer[R_co]):
+    """An answer that a blocking function finds: awaited, it runs beside the loop."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, verb: str, function: Callable[[], R_co]) -> None:
+        super().__init__(verb)
+        self._function = function
+
+    def _begin(self) -> Generator[Any, Any, R_co]:
+        return asyncio.to_thread(self._function).__await__()
+
+    def _waited(self) -> R_co:
+        return self._function()
+
+
+class Asked(Answer[R_co]):
+    """An answer that somebody gives later. `read` makes of what was received what the caller gets; it may block."""
+
+    __slots__ = ("_ask", "_read", "_seconds")
+
+    def __init__(self, verb: str, ask: Ask, read: Callable[[Any], R_co], seconds: float | None = None) -> None:
+        super().__init__(verb)
+        self._ask = ask
+        self._read = read
+        self._seconds = seconds
+
+    def _begin(self) -> Generator[Any, Any, R_co]:
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> R_co:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        forget = self._ask(_InLoop(loop, future))
+        try:
+            if self._seconds is None:
+                value = await future
+            else:
+                async with asyncio.timeout(self._seconds):
+                    value = await future
+        except BaseException as error:
+            if forget is not None:
+                forget()
+            if isinstance(error, TimeoutError) and not future.done():
+                raise self._too_long() from None
+            raise
+        return self._read(value) if value is not None else await asyncio.to_thread(self._read, None)
+
+    def _waited(self) -> R_co:
+        receiver = _InThread()
+        forget = self._ask(receiver)
+        try:
+            if not receiver.arrived.wait(self._seconds):
+                raise self._too_long()
+        except BaseException:
+            if forget is not None:
+                forget()
+            raise
+        if receiver.error is not None:
+            raise receiver.error
+        return self._read(receiver.value)
+
+    def _too_long(self) -> WaitedTooLong:
+        return WaitedTooLong(f"{self._verb}: no answer within {self._seconds:g} s; the run goes on, ask again later")
+
+
+class _InLoop:
+    __slots__ = ("future", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]") -> None:
+        self.loop = loop
+        self.future = future
+
+    def receive(self, value: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(error)
+
+
+class _InThread:
+    __slots__ = ("arrived", "error", "value")
+    loop = None
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def receive(self, value: Any, error: BaseException | None) -> None:
+        self.value = value
+        self.error = error
+        self.arrived.set()

@@ -1,0 +1,44 @@
+"""A client: the runs of a database, from any process, without workflow code."""
+
+from types import TracebackType
+from typing import Self
+
+from perdure.client.door import DatabaseDoor
+from perdure.client.verbs import Verbs
+from perdure.stores.base import Store
+from perdure.stores.open import open_store
+
+
+class Client(Verbs):
+    """Starts, reads and steers runs through their database; an engine, here or elsewhere, moves them.
+
+    Args:
+        store: the address of a database, such as "sqlite:///orders.db", or a store that is open.
+
+    Raises:
+        errors.StoreError: it cannot be opened.
+    """
+
+    def __init__(self, store: str | Store) -> None:
+        self._door = DatabaseDoor(open_store(store) if isinstance(store, str) else store)
+
+    def close(self) -> None:
+        """Let go of the database. May be called twice."""
+        self._door.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<client of {self._door.store.address}>"

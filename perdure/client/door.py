@@ -1,0 +1,238 @@
+"""The way to the runs of a store: through the database, which works from any process, or straight to an owner in this one."""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from perdure import errors
+from perdure.kernel import messages as msg
+from perdure.kernel.events import Payload
+from perdure.kernel.project import RunRow
+from perdure.kernel.run import Status
+from perdure.runtime.attaching import Begun, demand_same, input_of
+from perdure.runtime.letters import Started, StartRequest
+from perdure.runtime.member import Member
+from perdure.runtime.outbox import Outbox, Receiver
+from perdure.runtime.threads import Threads
+from perdure.runtime.waiters import Waiters, rests
+from perdure.stores.base import MailRow, Store
+
+REPLY_SECONDS = 10.0
+"""How long a reply of a living owner is waited for. What was asked is in the mailbox, and will be heard all the same."""
+
+_FIRST_PAUSE_SECONDS = 0.002
+_LONGEST_PAUSE_SECONDS = 0.05
+_WATCH_SECONDS = (0.01, 0.2)
+"""How often a client looks whether the runs it waits for have ended: at first, and after a while."""
+
+
+class Door(Protocol):
+    """What the verbs need."""
+
+    store: Store
+
+    def start(self, request: StartRequest, definition: Any) -> None:
+        """Start or attach; the request's receiver is told."""
+        ...
+
+    def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
+        """Tell the receiver when the run is at rest. Gives what ends the watch."""
+        ...
+
+    def tell(self, row: RunRow, message: msg.Mail) -> None:
+        """Send a message and wait until it was taken, if somebody is there to take it.
+
+        Raises:
+            errors.PerdureError: it was refused.
+        """
+        ...
+
+    def demand_open(self) -> None:
+        """Raises errors.EngineNotRunning if this door is closed."""
+        ...
+
+
+class DatabaseDoor:
+    """Through the database alone: mail in, replies and rows out."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._threads = Threads("perdure-client")
+        self._waiters = Waiters()
+        self._lock = threading.Lock()
+        self._watching = False
+        self._closed = False
+
+    def demand_open(self) -> None:
+        if self._closed:
+            raise errors.EngineNotRunning("this client is closed; make another one")
+
+    def start(self, request: StartRequest, definition: Any) -> None:
+        self._threads.run(lambda: self._start(request, definition))
+
+    def _start(self, request: StartRequest, definition: Any) -> None:
+        try:
+            self._answer(request, start_by_mail(self.store, request, definition))
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
+            _give(request.receiver, None, error)
+
+    def _answer(self, request: StartRequest, started: Started) -> None:
+        if not request.until_end or started.at_rest:
+            _give(request.receiver, started, None)
+        else:
+            self.watch(started.key, request.receiver)
+
+    def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
+        self._waiters.add(key, receiver)
+        with self._lock:
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._look, name="perdure-watch", daemon=True).start()
+        return lambda: self._waiters.remove(key, receiver)
+
+    def _look(self) -> None:
+        outbox = Outbox()
+        pause, longest = _WATCH_SECONDS
+        try:
+            while True:
+                self._waiters.look(self.store.views, outbox)
+                outbox.flush()
+                with self._lock:
+                    if not len(self._waiters) or self._closed:
+                        self._watching = False
+                        return
+                time.sleep(pause)
+                pause = min(pause * 1.2, longest)
+        except errors.StoreError as error:
+            self._waiters.fail(error, outbox)
+            outbox.flush()
+            with self._lock:
+                self._watching = False
+
+    def tell(self, row: RunRow, message: msg.Mail) -> None:
+        tell_by_mail(self.store, row, message)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        outbox = Outbox()
+        self._waiters.fail(errors.EngineNotRunning("the client was closed before the run ended"), outbox)
+        outbox.flush()
+        self._threads.close()
+        self.store.admin.close()
+
+
+class EngineDoor:
+    """Straight to the owner in this process, if this process owns; else, standing by, through the database."""
+
+    def __init__(self, store: Store, member: Member) -> None:
+        self.store = store
+        self._member = member
+        self._threads = Threads("perdure-client")
+
+    def demand_open(self) -> None:
+        stopped = self._member.stopped()
+        if stopped is not None:
+            raise stopped
+
+    def start(self, request: StartRequest, definition: Any) -> None:
+        self.demand_open()
+        if not self._member.ask(request):
+            self._threads.run(lambda: self._start(request, definition))
+
+    def _start(self, request: StartRequest, definition: Any) -> None:
+        try:
+            started = start_by_mail(self.store, request, definition)
+            if not request.until_end or started.at_rest:
+                _give(request.receiver, started, None)
+            else:
+                self.watch(started.key, request.receiver)
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
+            _give(request.receiver, None, error)
+
+    def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
+        self.demand_open()
+        self._member.waiters.add(key, receiver)
+        row = self.store.views.rows_by_key([key]).get(key)
+        if row is None or rests(row):
+            if self._member.waiters.remove(key, receiver):
+                _give(receiver, None, None)
+        elif self._member.stopped() is not None and self._member.waiters.remove(key, receiver):
+            _give(receiver, None, self._member.stopped())
+        return lambda: self._member.waiters.remove(key, receiver)
+
+    def tell(self, row: RunRow, message: msg.Mail) -> None:
+        self.demand_open()
+        tell_by_mail(self.store, row, message)
+
+    def close(self) -> None:
+        self._threads.close()
+
+
+def _give(receiver: Receiver, value: Any, error: BaseException | None) -> None:
+    outbox = Outbox()
+    outbox.answer(receiver, value, error)
+    outbox.flush()
+
+
+def start_by_mail(store: Store, request: StartRequest, definition: Any) -> Started:
+    """Queue a run in the database and wait for its owner's word, if there is one; or attach to the run of that id.
+
+    Raises:
+        errors.PerdureError: the owner refuses it, or the id belongs to something else.
+    """
+    token = secrets.token_hex(8)
+    owned = store.views.owner() is not None
+    input = request.input
+    if input.ref:
+        input = Payload((request.blobs or {})[input.data])
+    run_id = secrets.token_bytes(16)
+    row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", time.time_ns(), None, None, 0)
+    start = msg.Start(request.workflow, input, run_id, "", refuse_by_reply=owned)
+    found = store.post.submit(row, MailRow(0, 0, start, token if owned else ""))
+    if found.run_id != run_id:
+        ours = Begun(request.workflow, request.input, (request.blobs or {}).__getitem__)
+        theirs = Begun(
+            found.workflow, input_of(store, found.key), lambda digest: store.views.blob(found.key, digest) or b""
+        )
+        demand_same(request.id, ours, theirs, definition)
+        return Started(found.key, found.run_id, attached=True, at_rest=rests(found))
+    store.post.nudge()
+    if owned:
+        _await_reply(store, token)
+    return Started(found.key, run_id)
+
+
+def tell_by_mail(store: Store, row: RunRow, message: msg.Mail) -> None:
+    """Send a message through the database. A blocked run takes its cancellation when it is released: that is not
+    waited for, nor is an owner that does not live."""
+    sleeps = row.status in (Status.BLOCKED, Status.QUARANTINED) and isinstance(message, msg.Cancel)
+    waits = not sleeps and store.views.owner() is not None
+    token = secrets.token_hex(8) if waits else ""
+    store.post.send(MailRow(0, row.key, message, token))
+    store.post.nudge()
+    if waits:
+        _await_reply(store, token)
+
+
+def _await_reply(store: Store, token: str) -> None:
+    pause = _FIRST_PAUSE_SECONDS
+    end = time.monotonic() + REPLY_SECONDS
+    while (reply := store.post.take_reply(token)) is None:
+        if time.monotonic() > end or (pause >= _LONGEST_PAUSE_SECONDS and store.views.owner() is None):
+            return
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+    if reply.code:
+        raise _ERRORS.get(reply.code, errors.PerdureError)(reply.error)
+
+
+_ERRORS: dict[str, type[errors.PerdureError]] = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.PerdureError) and not issubclass(kind, errors.ActivityFailed)
+}

@@ -1,0 +1,130 @@
+"""A run, seen from outside: ask how it is, wait for its result, steer it."""
+
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from perdure import errors
+from perdure.client.answer import Answer, Asked, Looked
+from perdure.client.description import RunDescription, describe, history_entries
+from perdure.client.door import Door
+from perdure.client.outcome import outcome_of
+from perdure.durations import duration_ns
+from perdure.kernel import messages as msg
+from perdure.kernel.project import RunRow
+from perdure.runtime.outbox import Receiver
+from perdure.stores.base import Stored
+
+if TYPE_CHECKING:
+    from perdure.activities import Duration
+    from perdure.workflows import WorkflowDefinition
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Handle(Generic[R_co]):
+    """The run of an id. Making one asks nothing; its methods do, and raise `RunNotFound` if there is no such run."""
+
+    __slots__ = ("_attached", "_definition", "_door", "_key", "id")
+
+    def __init__(
+        self,
+        door: Door,
+        id: str,
+        definition: "WorkflowDefinition[Any, R_co] | None" = None,
+        key: int | None = None,
+        attached: bool = True,
+    ) -> None:
+        self.id = id
+        self._door = door
+        self._definition = definition
+        self._key = key
+        self._attached = attached
+
+    def result(self, *, timeout: "Duration | None" = None) -> Answer[R_co]:
+        """Wait for the run to end.
+
+        Args:
+            timeout: how long to wait (a duration); None is without limit. The run goes on all the same.
+
+        Raises:
+            errors.RunFailed, errors.RunCancelled, errors.RunTerminated: it ended so; the cause is the failure.
+            errors.RunBlocked: it cannot go on with the code at hand; raised at once.
+            errors.WaitedTooLong: it has not ended within `timeout`.
+            errors.EngineNotRunning: the engine was closed meanwhile.
+        """
+        seconds = None if timeout is None else duration_ns(timeout) / 1e9
+        return Asked(f"handle.result() of {self.id!r}", self._ask, self._read, seconds)
+
+    def _ask(self, receiver: Receiver) -> Any:
+        if self._key is None:
+            self._key = self._row().key
+        return self._door.watch(self._key, receiver)
+
+    def _read(self, event: Any) -> R_co:
+        assert self._key is not None
+        return outcome_of(self._door.store, self.id, self._key, event, self._definition, self._attached)
+
+    def describe(self) -> Answer[RunDescription]:
+        """Everything about the run: state, steps with their attempts and logs, input, result, error."""
+        return Looked(f"handle.describe() of {self.id!r}", self._describe)
+
+    def _describe(self) -> RunDescription:
+        stored = self._stored()
+        views = self._door.store.views
+        return describe(stored, views.members(), lambda digest: views.blob(stored.run.key, digest), time.time_ns())
+
+    def history(self) -> Answer[list[dict[str, Any]]]:
+        """The run's events, numbered from 1, as dicts that `json.dumps` takes: `seq`, `at`, `type` and their own fields."""
+        return Looked(f"handle.history() of {self.id!r}", self._history)
+
+    def _history(self) -> list[dict[str, Any]]:
+        stored = self._stored()
+        return history_entries(stored, lambda digest: self._door.store.views.blob(stored.run.key, digest))
+
+    def cancel(self, reason: str = "") -> Answer[None]:
+        """Ask the run to stop: its code sees `asyncio.CancelledError`, and may clean up with further activities.
+
+        Raises:
+            errors.RunClosed: it has ended already.
+        """
+        return self._told("cancel", msg.Cancel(_text(reason)))
+
+    def terminate(self, reason: str = "") -> Answer[None]:
+        """End the run at once, without cleanup; works on blocked runs, too.
+
+        Raises:
+            errors.RunClosed: it has ended already.
+        """
+        return self._told("terminate", msg.Terminate(_text(reason)))
+
+    def retry(self) -> Answer[None]:
+        """Go on now with what is blocked, held or waits for its next attempt.
+
+        Raises:
+            errors.RunClosed: it has ended.
+        """
+        return self._told("retry", msg.Retry())
+
+    def _told(self, verb: str, message: msg.Mail) -> Answer[None]:
+        return Looked(f"handle.{verb}() of {self.id!r}", lambda: self._door.tell(self._row(), message))
+
+    def _row(self) -> RunRow:
+        row = self._door.store.views.row(self.id)
+        if row is None:
+            raise errors.RunNotFound(f"there is no run {self.id!r} in {self._door.store.address}")
+        return row
+
+    def _stored(self) -> Stored:
+        stored = self._door.store.views.stored(self._row().key)
+        if stored is None:
+            raise errors.RunNotFound(f"run {self.id!r} is not in {self._door.store.address} any more")
+        return stored
+
+    def __repr__(self) -> str:
+        return f"<handle of run {self.id!r}>"
+
+
+def _text(reason: Any) -> str:
+    if not isinstance(reason, str):
+        raise TypeError(f"reason must be text, not {reason!r}")
+    return reason.encode("utf-8", "backslashreplace").decode("utf-8")

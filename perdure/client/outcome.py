@@ -1,0 +1,102 @@
+"""How a run ended, as what its caller gets: the result, or the exception that says why there is none."""
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from perdure import errors
+from perdure.failures import remote_error
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.project import AttemptState, failure_line
+from perdure.kernel.run import Status
+from perdure.payload import unseal
+from perdure.stores.base import Store, Stored
+
+if TYPE_CHECKING:
+    from perdure.workflows import WorkflowDefinition
+
+
+def outcome_of(
+    store: Store,
+    id: str,
+    key: int,
+    event: Any,
+    definition: "WorkflowDefinition[Any, Any] | None",
+    attached: bool = False,
+) -> Any:
+    """The result of a run at rest. `event` is its last one, None if it has to be looked up.
+
+    Without a definition the result is what its JSON says. `attached`: the caller did not begin this run.
+
+    Raises:
+        errors.RunDidNotComplete: there is no result, and why.
+    """
+    if event is None:
+        stored = store.views.stored(key)
+        if stored is None:
+            raise errors.RunNotFound(f"run {id!r} is not in the database any more")
+        if stored.run.status < Status.COMPLETED:
+            raise _blocked(id, stored)
+        event = wire.decode_events(stored.history[-1])[-1]
+    if isinstance(event, ev.RunCompleted):
+        return _result(store, key, event.result, definition)
+    again = "; to start afresh, choose another id" if attached else ""
+    if isinstance(event, ev.RunFailed):
+        error = errors.RunFailed(f"run {id!r} failed: {failure_line(event.failure)}{again}", id)
+        error.__cause__ = remote_error(event.failure)
+        return _raise(error)
+    reason = f": {event.reason}" if event.reason else ""
+    if isinstance(event, ev.RunCancelled):
+        raise errors.RunCancelled(f"run {id!r} was cancelled{reason}{again}", id)
+    raise errors.RunTerminated(f"run {id!r} was terminated{reason}{again}", id)
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _result(store: Store, key: int, payload: ev.Payload, definition: "WorkflowDefinition[Any, Any] | None") -> Any:
+    def blob(digest: bytes) -> bytes:
+        data = store.views.blob(key, digest)
+        if data is None:
+            raise errors.StoreCorrupt(f"the result (sha256:{digest.hex()}) is not in the database; restore a backup")
+        return data
+
+    data = unseal(payload, blob)
+    return msgspec.json.decode(data) if definition is None else definition.result.decode(data)
+
+
+def _blocked(id: str, stored: Stored) -> errors.RunBlocked:
+    if stored.run.block is None:
+        return _held(id, stored)
+    block = wire.decode_block(stored.run.block)
+    place = f" at {block.source}" if block.source else ""
+    differs = f"\n  recorded: {block.recorded}\n  produced: {block.produced}" if block.recorded else ""
+    error = errors.RunBlocked(
+        f"run {id!r} is {Status(stored.run.status).name.lower()}{place}: {block.message}{differs}\n  hint: {block.hint}",
+        id,
+    )
+    if block.failure is not None:
+        error.__cause__ = remote_error(block.failure)
+    return error
+
+
+def _held(id: str, stored: Stored) -> errors.RunBlocked:
+    """A bug holds an attempt, and nothing else is under way."""
+    held = [row for row in stored.attempts if row.state == AttemptState.HELD]
+    failure = wire.decode_detail(held[-1].detail).failure if held and held[-1].detail is not None else None
+    step = held[-1].step if held else ""
+    name = next(
+        (e.name for e in wire.decode_history(stored.history) if isinstance(e, ev.ActivityScheduled) and e.id == step),
+        "an activity",
+    )
+    what = f": {failure_line(failure)}" if failure is not None else ""
+    error = errors.RunBlocked(
+        f"run {id!r} is held by a bug in activity {name}{what}\n"
+        f"  hint: mend it and start again, or: perdure retry {id}",
+        id,
+    )
+    if failure is not None:
+        error.__cause__ = remote_error(failure)
+    return error

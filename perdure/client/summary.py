@@ -1,0 +1,54 @@
+"""A run in one line, as lists show it."""
+
+from datetime import datetime
+
+import msgspec
+
+from perdure.client.description import moment
+from perdure.errors import DefinitionError
+from perdure.kernel.project import RunRow
+from perdure.kernel.run import Status
+
+
+class RunSummary(msgspec.Struct, frozen=True):
+    """`note`: what the run does now, or how it ended. `status` is one of the states in docs/reference.md."""
+
+    id: str
+    run_id: str
+    workflow: str
+    status: str
+    note: str
+    build: str
+    started_at: datetime
+    closed_at: datetime | None
+    wake_at: datetime | None
+    events: int
+
+
+def summary_of(row: RunRow) -> RunSummary:
+    return RunSummary(
+        id=row.id,
+        run_id=row.run_id.hex(),
+        workflow=row.workflow,
+        status=Status(row.status).name.lower(),
+        note=row.note,
+        build=row.build,
+        started_at=moment(row.started_at),
+        closed_at=None if row.closed_at is None else moment(row.closed_at),
+        wake_at=None if row.wake_at is None else moment(row.wake_at),
+        events=row.seq,
+    )
+
+
+def statuses_of(status: "str | tuple[str, ...] | list[str] | None") -> tuple[int, ...]:
+    """Numbers of the states named.
+
+    Raises:
+        DefinitionError: there is no such state.
+    """
+    names = () if status is None else (status,) if isinstance(status, str) else tuple(status)
+    known = {each.name.lower(): int(each) for each in Status}
+    for name in names:
+        if name not in known:
+            raise DefinitionError(f"there is no state {name!r}; states are: {', '.join(known)}")
+    return tuple(known[name] for name in names)

@@ -1,0 +1,242 @@
+"""What can be done with runs, the same for an engine and for a client that has nothing but the database."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from perdure import errors
+from perdure.calls import Call
+from perdure.client.answer import Answer, Asked, Looked
+from perdure.client.door import Door
+from perdure.client.handle import Handle
+from perdure.client.outcome import outcome_of
+from perdure.client.summary import RunSummary, statuses_of, summary_of
+from perdure.kernel.events import RunCompleted
+from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
+from perdure.payload import encode_untyped, seal
+from perdure.runtime.letters import Started, StartRequest
+from perdure.runtime.outbox import Receiver
+from perdure.stores.base import RunFilter, Store
+from perdure.workflows import WorkflowDefinition
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Verbs:
+    """Start, run, find, list and count runs."""
+
+    _door: Door
+    _payload_max_bytes: int = PAYLOAD_MAX_BYTES
+
+    @property
+    def store(self) -> Store:
+        return self._opened().store
+
+    def _opened(self) -> Door:
+        door: Door | None = getattr(self, "_door", None)
+        if door is None:
+            raise errors.EngineNotRunning(
+                "the engine has not been entered; write: async with Engine(...) as engine, or: with Engine(...) as engine"
+            )
+        return door
+
+    @overload
+    def start(self, workflow: Call[R], /, *, id: str | None = None) -> Answer[Handle[R]]: ...
+    @overload
+    def start(
+        self,
+        workflow: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        id: str | None = None,
+    ) -> Answer[Handle[Any]]: ...
+    def start(
+        self,
+        workflow: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        id: str | None = None,
+    ) -> Answer[Handle[Any]]:
+        """Start a run, or attach to the one that has the id, open or ended. The answer comes when that is durable.
+
+        Args:
+            workflow: a call, `process_order(10, "acct")`; or a name, for a client that does not have the code.
+            args, kwargs: with a name, the arguments.
+            id: of your choice, unique in the database; None makes one.
+
+        Raises:
+            errors.InvalidArguments: the arguments do not fit the workflow.
+            errors.UnknownWorkflow: the engine that owns the database does not know it.
+            errors.RunExists: the id belongs to a run of another workflow, or with other arguments.
+        """
+        wish = self._wish(workflow, args, kwargs or {}, id)
+
+        def read(started: Any) -> Handle[Any]:
+            return Handle(self._door, wish.id, wish.definition, started.key, started.attached)
+
+        return Asked(f"start(...) of {wish.id!r}", lambda receiver: self._ask(wish, receiver, False), read)
+
+    @overload
+    def run(self, workflow: Call[R], /, *, id: str | None = None) -> Answer[R]: ...
+    @overload
+    def run(
+        self,
+        workflow: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        id: str | None = None,
+    ) -> Answer[Any]: ...
+    def run(
+        self,
+        workflow: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        id: str | None = None,
+    ) -> Answer[Any]:
+        """Start a run, or attach to the one that has the id, and wait for its result.
+
+        Takes what `start` takes, and raises what `start` and `Handle.result` raise.
+        """
+        wish = self._wish(workflow, args, kwargs or {}, id)
+
+        def read(end: Any) -> Any:
+            if isinstance(end, Started):  # it was at rest when it was found
+                return outcome_of(self.store, wish.id, end.key, None, wish.definition, end.attached)
+            key = 0 if end is not None and not _refers(end) else self._key(wish.id)
+            return outcome_of(self.store, wish.id, key, end, wish.definition)
+
+        return Asked(f"run(...) of {wish.id!r}", lambda receiver: self._ask(wish, receiver, True), read)
+
+    def handle(self, id: str, workflow: "WorkflowDefinition[P, R] | None" = None) -> "Handle[R]":
+        """A handle on a run by its id. With the workflow its result has the workflow's type, else that of its JSON."""
+        return Handle(self._opened(), _checked_id(id), workflow)
+
+    def list(
+        self,
+        *,
+        status: "str | Sequence[str] | None" = None,
+        workflow: str | None = None,
+        id_prefix: str | None = None,
+        limit: int = 100,
+    ) -> "Answer[Sequence[RunSummary]]":
+        """Runs, newest first: those that meet all conditions, at most `limit`."""
+        wanted = RunFilter(
+            statuses=statuses_of(status if status is None or isinstance(status, str) else tuple(status)),
+            workflow=workflow,
+            id_prefix=id_prefix,
+            limit=limit,
+        )
+        return Looked("list(...)", lambda: [summary_of(row) for row in self.store.views.search(wanted)])
+
+    def count(
+        self,
+        *,
+        status: "str | Sequence[str] | None" = None,
+        workflow: str | None = None,
+        id_prefix: str | None = None,
+    ) -> Answer[int]:
+        """How many runs meet all conditions: exact up to 10,000, then 10,001."""
+        wanted = RunFilter(
+            statuses=statuses_of(status if status is None or isinstance(status, str) else tuple(status)),
+            workflow=workflow,
+            id_prefix=id_prefix,
+        )
+        return Looked("count(...)", lambda: self.store.views.count(wanted))
+
+    def _ask(self, wish: "_Wish", receiver: Receiver, until_end: bool) -> None:
+        request = StartRequest(wish.id, wish.workflow, wish.input, wish.blobs, receiver, until_end)
+        self._door.start(request, wish.definition)
+
+    def _wish(self, workflow: Any, args: Sequence[Any], kwargs: Mapping[str, Any], id: str | None) -> "_Wish":
+        """Check what is asked for and make it bytes, before anything happens."""
+        self._opened().demand_open()
+        if isinstance(workflow, Call):
+            definition = workflow.definition
+            if not isinstance(definition, WorkflowDefinition):
+                raise errors.DefinitionError(
+                    f"{definition.name!r} is an activity; start a workflow that awaits it, or await it directly"
+                )
+            workflow.take()
+            name, data = definition.name, definition.parameters.encode(workflow.args, workflow.kwargs)
+        elif isinstance(workflow, str):
+            definition = self._definition(workflow)
+            name, data = workflow, self._encoded(workflow, definition, tuple(args), dict(kwargs))
+        else:
+            raise errors.DefinitionError(
+                f"a call of a workflow was expected, like process_order(10), or a workflow's name, not {workflow!r}"
+            )
+        return _Wish(name, definition, data, id, self._payload_max_bytes)
+
+    def _key(self, id: str) -> int:
+        row = self.store.views.row(id)
+        if row is None:
+            raise errors.RunNotFound(f"run {id!r} is not in {self.store.address} any more")
+        return row.key
+
+    def _definition(self, name: str) -> "WorkflowDefinition[Any, Any] | None":
+        """The workflow of a name, if its code is here."""
+        return None
+
+    def _encoded(self, name: str, definition: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        owner = f"workflow {name}"
+        if definition is not None:
+            return definition.parameters.encode(
+                *definition.parameters.decode(encode_untyped(None, args, kwargs, owner=owner))
+            )
+        published = next(
+            (row.parameters for row in self.store.views.definitions() if row.kind == "workflow" and row.name == name),
+            None,
+        )
+        return encode_untyped(_json(published), args, kwargs, owner=owner)
+
+
+class _Wish:
+    """A start that was found sound. `blobs` are the bytes of large arguments."""
+
+    __slots__ = ("blobs", "definition", "id", "input", "workflow")
+
+    def __init__(
+        self, workflow: str, definition: "WorkflowDefinition[Any, Any] | None", data: bytes, id: str | None, most: int
+    ) -> None:
+        self.workflow = workflow
+        self.definition = definition
+        self.id = f"{workflow}-{secrets.token_hex(8)}"[-ID_CHARS:] if id is None else _checked_id(id)
+        self.blobs: dict[bytes, bytes] = {}
+        self.input = seal(data, self.blobs.__setitem__, most, f"the arguments of workflow {workflow}")
+
+
+def _refers(event: Any) -> bool:
+    """Whether the result lies apart from the event, and is found by the key of its run."""
+    return isinstance(event, RunCompleted) and event.result.ref
+
+
+def _json(published: bytes | None) -> Any:
+    return None if published is None else msgspec.json.decode(published)
+
+
+def _checked_id(id: Any) -> str:
+    """The id, if it can be one.
+
+    Raises:
+        errors.DefinitionError: it cannot.
+    """
+    if not isinstance(id, str) or not id:
+        raise errors.DefinitionError(f"an id is a text of 1 to {ID_CHARS} characters, not {id!r}")
+    if len(id) > ID_CHARS:
+        raise errors.DefinitionError(
+            f"the id {id[:40] + '…'!r} has {len(id)} characters; at most {ID_CHARS} are allowed"
+        )
+    if not id.isprintable() or id != id.strip():
+        raise errors.DefinitionError(f"the id {id!r} has characters that cannot be printed, or blanks around it")
+    return id

@@ -1,0 +1,195 @@
+"""The composition root: puts an engine together and takes it apart. No logic of its own."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from perdure import errors
+from perdure.activities import Duration
+from perdure.client.door import EngineDoor
+from perdure.client.verbs import Verbs
+from perdure.durations import duration_ns
+from perdure.kernel.limits import PAYLOAD_MAX_BYTES
+from perdure.languages.python.build import fingerprint
+from perdure.languages.python.machine import PythonLanguage
+from perdure.runtime import attempt_logs
+from perdure.runtime.log_queue import LogQueue
+from perdure.runtime.member import Member, Settings
+from perdure.runtime.own_loop import OwnLoop
+from perdure.runtime.watchdog import Watchdog
+from perdure.runtime.worker import Loop
+from perdure.runtime.world import World
+from perdure.stores.base import Store
+from perdure.stores.open import open_store
+from perdure.workflows import WorkflowDefinition, definitions_of
+
+
+class Engine(Verbs):
+    """Runs workflows. `async with Engine(...)` runs activities on the loop that entered it, `with Engine(...)` on one
+    of its own.
+
+    The first engine on a database owns it; a further one stands by, starts and reads runs through the database, and
+    takes over within a second of the owner's death. After the block what is in flight has `drain` to finish; the rest
+    goes on when an engine is started again.
+
+    Args:
+        store: the address of a database, such as "sqlite:///orders.db" or "memory://", or a store that is open.
+        definitions: workflows, activities and modules that contain them.
+        concurrency: attempts of `async def` activities at the same time in this process.
+        threads: the same of plain functions, each in a thread.
+        payload_max_bytes: a larger argument or result is refused.
+        cached_runs: runs that only wait which stay in memory.
+        stuck_after: a workflow that computes for longer than this (a duration) without an await is interrupted.
+        kill_when_hung: end this process if it does not come back to Python for so long (a duration); None never does.
+        drain: how long to wait, when the engine is closed, for what is in flight (a duration).
+        world: clock and chance; a test may bring its own.
+
+    Raises:
+        errors.DefinitionError: definitions or options make no sense.
+        errors.StoreError: (when entered) the database cannot be opened or owned.
+    """
+
+    def __init__(
+        self,
+        store: str | Store,
+        definitions: Iterable[Any],
+        *,
+        concurrency: int = 1_000,
+        threads: int = 64,
+        payload_max_bytes: int = PAYLOAD_MAX_BYTES,
+        cached_runs: int = 1_000,
+        stuck_after: Duration = "2s",
+        kill_when_hung: Duration | None = None,
+        drain: Duration = "5s",
+        world: World | None = None,
+    ) -> None:
+        for name, value in (("concurrency", concurrency), ("threads", threads), ("cached_runs", cached_runs)):
+            _demand(isinstance(value, int) and value >= 1, f"{name} must be a whole number from 1 on, not {value!r}")
+        _demand(
+            isinstance(payload_max_bytes, int) and payload_max_bytes >= 1_024,
+            f"payload_max_bytes must be a whole number from 1,024 on, not {payload_max_bytes!r}",
+        )
+        self._address = store
+        self._payload_max_bytes = payload_max_bytes
+        self._settings = Settings(concurrency, threads, payload_max_bytes, cached_runs)
+        self._stuck_after = duration_ns(stuck_after) / 1e9
+        self._kill_when_hung = None if kill_when_hung is None else duration_ns(kill_when_hung) / 1e9
+        _demand(self._stuck_after > 0, "stuck_after must be longer than nothing")
+        _demand(
+            self._kill_when_hung is None or self._kill_when_hung > self._stuck_after,
+            "kill_when_hung must be longer than stuck_after",
+        )
+        self._drain = duration_ns(drain) / 1e9
+        self._world = world or World()
+        self._workflows, self._activities = definitions_of(_listed(definitions))
+        self._own_loop: OwnLoop | None = None
+        self._entered = False
+
+    def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
+        if self._entered:
+            raise errors.EngineNotRunning("this engine was entered before; make another one")
+        self._entered = True
+        self._own_loop = OwnLoop() if loop is None else None
+        opened = open_store(self._address) if isinstance(self._address, str) else self._address
+        self._log = LogQueue()
+        self._languages = {
+            name: PythonLanguage(definition, self._activities, self._payload_max_bytes, self._log.put)
+            for name, definition in self._workflows.items()
+        }
+        member = Member(
+            opened,
+            self._workflows,
+            self._activities,
+            self._languages,
+            fingerprint(self._workflows.values(), self._activities.values()),
+            self._settings,
+            Loop(self._own_loop.begin() if self._own_loop is not None else _there(loop), contextvars.copy_context()),
+            self._world,
+            self._log.logger,
+        )
+        self._watchdog = Watchdog(self._stuck_after, self._kill_when_hung)
+        try:
+            member.begin()
+        except BaseException:
+            self._log.close()
+            opened.admin.close()
+            if self._own_loop is not None:
+                self._own_loop.end()
+            raise
+        attempt_logs.install()
+        self._watchdog.begin()
+        self._member = member
+        self._door = EngineDoor(opened, member)
+        return self
+
+    def _leave(self, drain: float) -> None:
+        """Close everything; blocks, so a loop that must go on meanwhile calls it from a thread."""
+        self._member.close(drain)
+        self._watchdog.end()
+        attempt_logs.remove()
+        self._log.close()
+        self._door.close()
+
+    def __enter__(self) -> Self:
+        if asyncio._get_running_loop() is not None:
+            raise errors.EngineNotRunning("a loop runs on this thread; write: async with Engine(...) as engine")
+        return self._enter(None)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self._leave(self._drain if kind is None else 0.0)
+        finally:
+            if self._own_loop is not None:
+                self._own_loop.end()
+
+    async def __aenter__(self) -> Self:
+        return self._enter(asyncio.get_running_loop())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        leaving = asyncio.ensure_future(asyncio.to_thread(self._leave, self._drain if kind is None else 0.0))
+        while not leaving.done():
+            try:
+                await asyncio.shield(leaving)
+            except asyncio.CancelledError:
+                self._member.hurry()
+                if leaving.done():
+                    raise
+        leaving.result()
+
+    @property
+    def owns(self) -> bool:
+        """Whether this engine owns the database now; else it stands by."""
+        return self._opened() is not None and self._member.owns
+
+    def _definition(self, name: str) -> WorkflowDefinition[Any, Any] | None:
+        return self._workflows.get(name)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._workflows) or "no workflows"
+        return f"<engine of {self._address!r}: {names}>"
+
+
+def _there(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
+    assert loop is not None
+    return loop
+
+
+def _listed(definitions: Any) -> list[Any]:
+    if isinstance(definitions, str | bytes) or not isinstance(definitions, Iterable):
+        raise errors.DefinitionError(
+            f"an engine takes a list of workflows, activities and modules, not {definitions!r}; write: [{definitions!r}]"
+        )
+    return list(definitions)
+
+
+def _demand(holds: bool, message: str) -> None:
+    if not holds:
+        raise errors.DefinitionError(f"Engine: {message}")
+
+
+logging.getLogger("perdure").addHandler(logging.NullHandler())

@@ -1,0 +1,132 @@
+"""Runs in memory: each an actor with its state, its program while that stands, and what is not committed yet."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from perdure.errors import StoreCorrupt
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.program import Program
+from perdure.kernel.project import restore
+from perdure.kernel.run import Run, evolve
+from perdure.stores.base import BlobRow, Store, Stored
+
+
+class Actor:
+    """One run. `events` have happened since the last commit, when its history held `seq` events.
+
+    `blobs` are bytes to be written with the next commit. `alarm` is the wake-up that is set for it, 0 for none.
+    It is what a program gets as `Blobs`: what a run put is its own, so the run's number need not be asked.
+    """
+
+    __slots__ = ("_store", "alarm", "blobs", "events", "is_new", "program", "run", "seq")
+
+    def __init__(self, run: Run, store: Store, is_new: bool = False) -> None:
+        self.run = run
+        self.seq = run.seq
+        self.is_new = is_new
+        self.program: Program | None = None
+        self.events: list[ev.Event] = []
+        self.blobs: dict[bytes, bytes] | None = None
+        self.alarm = 0
+        self._store = store
+
+    def fold(self, event: ev.Event) -> None:
+        evolve(self.run, event)
+        self.events.append(event)
+
+    def get(self, run_id: bytes, digest: bytes) -> bytes:
+        if self.blobs is not None and digest in self.blobs:
+            return self.blobs[digest]
+        data = self._store.views.blob(self.run.key, digest)
+        if data is None:
+            raise StoreCorrupt(
+                f"run {self.run.id!r}: the payload sha256:{digest.hex()} is not in the database; restore a backup"
+            )
+        return data
+
+    def put(self, run_id: bytes, digest: bytes, data: bytes) -> None:
+        if self.blobs is None:
+            self.blobs = {}
+        self.blobs[digest] = data
+
+    def take_blobs(self) -> list[BlobRow]:
+        blobs, self.blobs = self.blobs, None
+        return [BlobRow(self.run.key, digest, data) for digest, data in (blobs or {}).items()]
+
+    def history(self) -> list[ev.HistoryEvent]:
+        """All of it: what the store holds, then what is not committed yet."""
+        events: list[ev.HistoryEvent] = []
+        if self.seq:
+            stored = self._store.work.load([self.run.key])[self.run.key]
+            events = wire.decode_history(stored.history)
+        return events + [event for event in self.events if type(event) not in ev.STATUS]  # type: ignore[misc]
+
+    def let_go(self) -> None:
+        """Drop the program; it is made again from the history when it is needed."""
+        program, self.program = self.program, None
+        if program is not None:
+            program.close()
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether the run only waits: it may leave memory and nothing is lost."""
+        run = self.run
+        return run.block is not None or not (run.flying or run.open_tail)
+
+
+class Roster:
+    """Who is in memory. Of those that only wait the `cached` latest stay, since they may be needed soon."""
+
+    def __init__(self, store: Store, cached: int) -> None:
+        self._store = store
+        self._cached = cached
+        self._actors: dict[int, Actor] = {}
+        self._parked: OrderedDict[int, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    def get(self, key: int) -> Actor | None:
+        return self._actors.get(key)
+
+    def missing(self, keys: Iterable[int]) -> list[int]:
+        return [key for key in dict.fromkeys(keys) if key not in self._actors]
+
+    def load(self, keys: Sequence[int]) -> list[Actor]:
+        """Bring runs into memory that are not there; the actors that were made for them."""
+        found = self._store.work.load(keys) if keys else {}
+        return [self.add(actor_of(stored, self._store)) for stored in found.values()]
+
+    def add(self, actor: Actor) -> Actor:
+        self._actors[actor.run.key] = actor
+        return actor
+
+    def settle(self, actor: Actor) -> None:
+        """After a commit: a closed or blocked run leaves, one that waits may have to make room."""
+        key = actor.run.key
+        if not actor.run.is_open or actor.run.block is not None:
+            self.evict(key)
+        elif actor.is_parked:
+            self._parked[key] = None
+            self._parked.move_to_end(key)
+            while len(self._parked) > self._cached:
+                self.evict(next(iter(self._parked)))
+        else:
+            self._parked.pop(key, None)
+
+    def evict(self, key: int) -> None:
+        self._parked.pop(key, None)
+        actor = self._actors.pop(key, None)
+        if actor is not None:
+            actor.let_go()
+
+    def evict_all(self) -> None:
+        for key in list(self._actors):
+            self.evict(key)
+
+
+def actor_of(stored: Stored, store: Store) -> Actor:
+    """A run as it lay in the store, with its program not standing yet."""
+    run = restore(stored.run, wire.decode_history(stored.history), stored.attempts)
+    return Actor(run, store)

@@ -1,0 +1,76 @@
+"""Whether a start made again is the same start: then it attaches to the run that exists, else it is refused."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from perdure import errors
+from perdure.kernel import wire
+from perdure.kernel.events import Payload, RunStarted
+from perdure.kernel.messages import Start
+from perdure.payload import unseal
+from perdure.stores.base import Store
+
+if TYPE_CHECKING:
+    from perdure.workflows import WorkflowDefinition
+
+
+class Begun(msgspec.Struct):
+    """A start: what it is of, and where large arguments are found. `input` None: its arguments are not known."""
+
+    workflow: str
+    input: Payload | None
+    blob: Callable[[bytes], bytes]
+
+
+def input_of(store: Store, key: int) -> Payload | None:
+    """The arguments a run was started with, wherever they lie."""
+    stored = store.views.stored(key)
+    if stored is None:
+        return None
+    if stored.history:
+        first = wire.decode_events(stored.history[0])[0]
+        return first.input if isinstance(first, RunStarted) else None
+    return next((mail.message.input for mail in stored.mail if isinstance(mail.message, Start)), None)
+
+
+def demand_same(id: str, ours: Begun, theirs: Begun, definition: "WorkflowDefinition[Any, Any] | None") -> None:
+    """Attaching is for the same start made again; anything else is a mistake about the id.
+
+    Raises:
+        errors.RunExists: it is of another workflow, or has other arguments.
+    """
+    if ours.workflow != theirs.workflow:
+        raise errors.RunExists(
+            f"the id {id!r} belongs to a run of workflow {theirs.workflow}, and this start is of "
+            f"{ours.workflow}; choose another id"
+        )
+    if theirs.input is None or ours.input is None or theirs.input == ours.input:
+        return
+    try:
+        if _canonical(definition, unseal(ours.input, ours.blob)) == _canonical(
+            definition, unseal(theirs.input, theirs.blob)
+        ):
+            return
+    except errors.PerdureError:
+        pass  # what cannot be read any more is not the same
+    raise errors.RunExists(
+        f"the id {id!r} belongs to a run of {theirs.workflow} with other arguments "
+        f"(see them with: perdure show {id}); choose another id"
+    )
+
+
+def _canonical(definition: "WorkflowDefinition[Any, Any] | None", data: bytes) -> Any:
+    """The same arguments as the same value, whoever encoded them and whichever defaults were left out."""
+    if definition is None:
+        return msgspec.json.decode(data)
+    return definition.parameters.encode(*definition.parameters.decode(data))
+
+
+def unknown_workflow(name: str, known: Iterable[str]) -> errors.UnknownWorkflow:
+    names = ", ".join(sorted(known)[:10]) or "none"
+    return errors.UnknownWorkflow(
+        f"the engine that owns this database was not given the workflow {name!r}; it knows: {names}. "
+        f"Add it: Engine(..., [..., {name}])"
+    )

@@ -1,0 +1,386 @@
+"""The cycle: letters -> turns -> one commit -> effects. Plain calls on one thread; a simulator makes them by hand.
+
+A batch whose commit fails is void as a whole: its runs are evicted, its letters are delivered again. A batch the store
+refuses is split until the culprit is alone.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from perdure import errors
+from perdure.failures import failure_of
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.kernel.decide import Refused
+from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.alarms import Alarms
+from perdure.runtime.draft import Draft, is_empty
+from perdure.runtime.letters import Letter, Started, StartRequest
+from perdure.runtime.outbox import Outbox
+from perdure.runtime.slots import Flight, Slots
+from perdure.runtime.starts import Starts
+from perdure.runtime.turn import Turns
+from perdure.runtime.waiters import Waiters, is_at_rest
+from perdure.runtime.world import World
+from perdure.stores import base
+
+Item: TypeAlias = Letter | StartRequest
+
+UNAVAILABLE_TRIES = 60
+"""How often a commit that the store does not take now is tried before the engine stops; pauses grow to 2 s."""
+
+
+GRACE_NS = 10_000_000_000
+"""How long an attempt that was given up keeps its slot if it does not end: a thread cannot be stopped."""
+
+
+class Crew(Protocol):
+    """Runs attempts and tells people."""
+
+    def begin(self, flights: Sequence[tuple[Flight, ev.ActivityScheduled | Any, Actor]]) -> None: ...
+
+    def give_up(self, flight: Flight) -> None: ...
+
+    def loop_is_gone(self, loop: Any) -> None: ...
+
+
+class Cycle:
+    """Everything one batch needs, put together once per owner."""
+
+    def __init__(
+        self,
+        store: base.Store,
+        world: World,
+        build: str,
+        activities: Mapping[str, Any],
+        roster: Roster,
+        slots: Slots,
+        turns: Turns,
+        starts: Starts,
+        waiters: Waiters,
+        outbox: Outbox,
+        crew: Crew,
+        log: logging.Logger,
+    ) -> None:
+        self._store = store
+        self._world = world
+        self._build = build
+        self._activities = activities
+        self._roster = roster
+        self._slots = slots
+        self._turns = turns
+        self._starts = starts
+        self._waiters = waiters
+        self._outbox = outbox
+        self._crew = crew
+        self._log = log
+        self.alarms = Alarms()
+        self._poisoned: dict[int, msg.BlockRun] = {}
+        self.careful: set[int] = set()
+        """Runs that are not to be looked after when they are loaded: the process died in them."""
+        self.released: list[int] = []
+        """Runs that were released in the last batch: to be looked after once their mail is read."""
+
+    def process(self, items: Sequence[Item]) -> None:
+        """Deliver letters and make durable what they cause.
+
+        Raises:
+            base.StoreFull, base.OwnershipLost, errors.StoreError: the owner has to stop; nothing was half done.
+        """
+        parts: list[tuple[Sequence[Item], int]] = [(items, 0)]
+        while parts:
+            part, tries = parts.pop()
+            try:
+                self._deliver_all(part)
+            except base.CommitRefused as refusal:
+                if len(part) > 1:
+                    half = len(part) // 2
+                    parts += [(part[half:], 0), (part[:half], 0)]
+                else:
+                    parts.append((self._culprit(part[0], str(refusal), tries), tries + 1))
+            except _TurnFailed as failed:
+                parts.append((self._without(part, failed), tries))
+            except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable
+                self._wait(error, tries)
+                parts.append((part, tries + 1))
+
+    def _wait(self, error: Exception, tries: int) -> None:
+        if tries >= UNAVAILABLE_TRIES:
+            raise errors.StoreUnreachable(f"{error}; given up after {tries} tries") from error
+        if not tries:
+            self._log.warning("the database does not take a commit now and is asked again: %s", error)
+        self._world.pause(min(0.01 * 2**tries, 2.0))
+
+    def _deliver_all(self, items: Sequence[Item]) -> None:
+        draft = Draft(self._world.now())
+        try:
+            self._load_for(draft, items)
+            for item in items:
+                self._deliver(draft, item)
+            self._grant(draft)
+            batch = draft.batch()
+            if not is_empty(batch):
+                self._commit(batch)
+        except BaseException:
+            self._void(draft)
+            raise
+        self._durable(draft)
+
+    def _commit(self, batch: base.Batch) -> None:
+        self._world.crash_point("before-commit")
+        try:
+            self._store.journal.commit(batch)
+        except base.CommitInDoubt:
+            if not self._store.journal.settle(batch):
+                raise
+        self._world.crash_point("after-commit")
+
+    # delivering
+
+    def _load_for(self, draft: Draft, items: Sequence[Item]) -> None:
+        requests = [item for item in items if type(item) is StartRequest]
+        if requests:
+            self._starts.look_up(requests)
+        keys = self._roster.missing([item.key for item in items if isinstance(item, Letter)])
+        if keys:
+            for stored in self._store.work.load(keys).values():
+                self._loaded(draft, stored)
+
+    def _loaded(self, draft: Draft, stored: base.Stored) -> None:
+        """A run that comes into memory: what it owes is answered, what it waits for is asked for, what is lost is told."""
+        actor = self._roster.add(actor_of(stored, self._store))
+        run = actor.run
+        if not run.is_open or run.block is not None or run.key in self._poisoned or run.key in self.careful:
+            return
+        draft.actors[run.key] = actor
+        if run.open_tail:
+            self._turn(draft, actor, None)
+        ended = {mail.message.id for mail in stored.mail if isinstance(mail.message, msg.AttemptEnded)}
+        flies = self._slots.flies
+        spared = {s.id for s in run.pending.values() if s.id in ended or flies(run.key, s.id, s.attempt)}
+        if any(step.member and step.id not in spared for step in run.pending.values()):
+            self._turn(draft, actor, Letter(run.key, msg.Takeover(0, frozenset(spared))))
+        if run.block is None:
+            for step in run.slot_wanted():
+                self._slots.want(actor, step.name, step.id)
+
+    def _deliver(self, draft: Draft, item: Item) -> None:
+        if isinstance(item, _Refusal):
+            draft.answers.append((item, None, item.error))
+            return
+        if isinstance(item, StartRequest):
+            self._guarded(item, self._starts.deliver, draft, item)
+            return
+        if item.mail_id and item.mail_id in draft.read:
+            return
+        actor = self._roster.get(item.key)
+        if actor is None:
+            draft.consume(item, errors.RunNotFound.code, "there is no such run (any more)")
+            return
+        draft.actors[item.key] = actor
+        if item.key in self._poisoned and actor.run.block is None:
+            self._turns.take(actor, self._poisoned[item.key], draft.now)
+        if type(item.message) is msg.Start and actor.run.block is None:
+            self._guarded(item, self._starts.take_mail, draft, actor, item)
+        else:
+            self._turn(draft, actor, item)
+
+    def _turn(self, draft: Draft, actor: Actor, letter: Letter | None) -> None:
+        """One turn; without a letter the answer that a run owes."""
+        if letter is None:
+            self._guarded(Letter(actor.run.key, msg.Wake()), self._turns.resume, actor, draft.now)
+            return
+        if letter.blobs:
+            actor.blobs = {**(actor.blobs or {}), **letter.blobs}
+        try:
+            taken = self._guarded(letter, self._turns.take, actor, letter.message, draft.now)
+        except Refused as refused:
+            draft.consume(letter, refused.code, str(refused))
+            return
+        if taken:
+            draft.consume(letter)
+        else:
+            draft.keep(letter)
+
+    def _guarded(self, item: Item, act: Any, *args: Any) -> Any:
+        """Whatever goes wrong in one run's turn is that run's: the others of the batch are delivered again without it."""
+        try:
+            return act(*args)
+        except (Refused, base.OwnershipLost, errors.StoreUnreachable, errors.StoreFull, errors.StoreReadOnly):
+            raise
+        except Exception as error:
+            raise _TurnFailed(item, error) from error
+
+    def _without(self, items: Sequence[Item], failed: "_TurnFailed") -> list[Item]:
+        """The same letters again; the run whose turn failed is blocked before it sees another one."""
+        self._log.error("a turn failed: %s", failed.error, exc_info=failed.error)
+        culprit = failed.item
+        if isinstance(culprit, Letter):
+            text = f"{type(failed.error).__name__}: {failed.error}"
+            self._poisoned[culprit.key] = self._block("bug", text, failed.error)
+        return [
+            _Refusal(item, failed.error) if item is culprit and isinstance(item, StartRequest) else item
+            for item in items
+        ]
+
+    def _culprit(self, item: Item, why: str, tries: int) -> list[Item]:
+        """What becomes of the one letter whose batch the store refuses: first it waits, its run blocked; if the store
+        refuses that too it goes, and its attempt counts as lost."""
+        if isinstance(item, StartRequest):
+            if tries == 0:  # somebody else may have taken the id meanwhile
+                return [item]
+            return [_Refusal(item, errors.StoreError(f"the database refuses run {item.id!r}: {why}"))]
+        block = self._poisoned.get(item.key)
+        if block is None:
+            self._poisoned[item.key] = self._block("refused", f"the database refuses what the run does: {why}")
+            return [item]
+        if item.message is block:
+            raise errors.StoreUnreachable(f"the database refuses even to block a run: {why}")
+        return [Letter(item.key, block)]
+
+    def _block(self, kind: str, message: str, error: BaseException | None = None) -> msg.BlockRun:
+        failure = None if error is None else failure_of(error)
+        hint = "mend what it stores, then start again" if kind == "refused" else "report this; then: perdure retry"
+        return msg.BlockRun(ev.Block(kind, self._build, message, hint, failure, at=self._world.now()))
+
+    def _grant(self, draft: Draft) -> None:
+        """Give free slots to the steps that have waited longest."""
+        for key, step, kind in self._slots.grants():
+            actor = self._roster.get(key)
+            pending = None if actor is None else actor.run.pending.get(step)
+            if actor is None or pending is None or not pending.wants_slot or actor.run.block is not None:
+                self._slots.give_back(kind)
+                continue
+            draft.actors[key] = actor
+            if pending.name not in self._activities:
+                self._slots.give_back(kind)
+                self._turns.take(actor, _unknown_activity(pending.name, self._build, draft.now), draft.now)
+                continue
+            self._turns.take(actor, msg.GrantSlot(step, self._slots.member), draft.now)
+            self._slots.take(key, step, pending.attempt, kind)
+
+    # after the commit
+
+    def _void(self, draft: Draft) -> None:
+        """Nothing of the batch happened: programs that are ahead of the store leave memory."""
+        self._slots.void()
+        for key in draft.actors:
+            self._roster.evict(key)
+
+    def _durable(self, draft: Draft) -> None:
+        """The batch is on disk: now, and only now, the world may see it."""
+        self._world.crash_point("before-effects")
+        self.released = []
+        self._poisoned.clear()
+        took_off = self._slots.take_off()
+        for request, started, error in draft.answers:
+            self._answer(request, started, error)
+        for actor in draft.actors.values():
+            if actor.events:
+                self._give_up(actor)
+                self._settle(actor)
+            self.alarms.set(actor, draft.now)
+            self._roster.settle(actor)
+        self._begin(took_off)
+        for key in self.released:
+            self._roster.evict(key)
+
+    def _answer(self, request: StartRequest, started: Started | None, error: BaseException | None) -> None:
+        """Before the runs of the batch are settled: who waits for the end of one that ends now is told then."""
+        if started is None or not request.until_end:
+            self._outbox.answer(request.receiver, started, error)
+        elif started.at_rest:
+            self._outbox.answer(request.receiver, started, None)
+        else:
+            self._waiters.add(started.key, request.receiver)
+
+    def _begin(self, flights: list[Flight]) -> None:
+        departures = []
+        for flight in flights:
+            actor = self._roster.get(flight.key)
+            step = None if actor is None else actor.run.pending.get(flight.step)
+            if actor is None or step is None or step.attempt != flight.attempt or not step.member:
+                self._slots.land(flight.key, flight.step, flight.attempt)
+                continue
+            if step.timeout_ns is not None:
+                self.alarms.limit(flight, self._world.monotonic(), step.timeout_ns)
+            departures.append((flight, step, actor))
+        if departures:
+            self._crew.begin(departures)
+
+    def _give_up(self, actor: Actor) -> None:
+        """Tell the crew about attempts in the air of which nobody wants the result any more."""
+        flights = self._slots.of_run(actor.run.key)
+        if not flights:
+            return
+        pending = actor.run.pending
+        for flight in flights:
+            step = pending.get(flight.step)
+            if not flight.given_up and (step is None or step.attempt != flight.attempt or not step.member):
+                flight.given_up = True
+                self.alarms.limit(flight, self._world.monotonic(), GRACE_NS)
+                self._crew.give_up(flight)
+
+    def _settle(self, actor: Actor) -> None:
+        run = actor.run
+        for event in actor.events:
+            kind = type(event)
+            if kind is ev.RunBlocked:
+                self._tell_blocked(run.id, event.block)
+            elif kind is ev.AttemptFailed and event.held:
+                self._tell_held(run.id, run.pending.get(event.id), event)
+            elif kind is ev.RunReleased:
+                self.released.append(run.key)
+        actor.events.clear()
+        actor.seq = run.seq
+        actor.is_new = False
+        if len(self._waiters) and is_at_rest(run.status, run.wake_at()):
+            self._waiters.tell(run.key, run.outcome, self._outbox)
+
+    def _tell_blocked(self, id: str, block: ev.Block) -> None:
+        where = f" (at {block.source})" if block.source else ""
+        self._log.error("run %s is blocked: %s%s\n  hint: %s", id, block.message, where, block.hint)
+
+    def _tell_held(self, id: str, step: Any, event: ev.AttemptFailed) -> None:
+        name = step.name if step is not None else event.id
+        self._log.error(
+            "run %s: a bug holds activity %s: %s: %s\n%s  hint: mend it and start again, or: perdure retry %s",
+            id,
+            name,
+            event.failure.type.rpartition(".")[2],
+            event.failure.message,
+            event.failure.traceback,
+            id,
+        )
+
+
+class _TurnFailed(Exception):
+    """The turn of one item raised what no turn may raise."""
+
+    def __init__(self, item: Item, error: Exception) -> None:
+        super().__init__(str(error))
+        self.item = item
+        self.error = error
+
+
+class _Refusal(StartRequest):
+    """A start request that is only to be told its error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, request: StartRequest, error: BaseException) -> None:
+        super().__init__(request.id, request.workflow, request.input, None, request.receiver)
+        self.error = error
+
+
+def _unknown_activity(name: str, build: str, now: int) -> msg.BlockRun:
+    return msg.BlockRun(
+        ev.Block(
+            kind="unknown-activity",
+            build=build,
+            message=f"activity {name!r} is not among those the engine was given",
+            hint=f"add it: Engine(..., [..., {name}])",
+            at=now,
+        )
+    )

@@ -1,0 +1,86 @@
+"""One batch in the making: which runs were moved, what was read, what is to be answered once it is durable."""
+
+from typing import Any
+
+from perdure.kernel import messages as msg
+from perdure.kernel.messages import Mail
+from perdure.kernel.project import project
+from perdure.runtime.actors import Actor
+from perdure.runtime.letters import Letter, Started, StartRequest
+from perdure.stores.base import Batch, MailRow, ReplyRow
+
+REPLY_LIVES_NS = 600 * 1_000_000_000
+"""How long an answer waits in the store for a client that does not come for it."""
+
+_KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Cancel, msg.Terminate, msg.Retry})
+
+
+class Draft:
+    """`answers` are given when the batch is durable: (request, what it is told, or the error)."""
+
+    __slots__ = ("actors", "answers", "kept", "now", "read", "replies", "started", "withdrawn")
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.actors: dict[int, Actor] = {}
+        self.read: dict[int, None] = {}
+        self.kept: list[MailRow] = []
+        self.replies: list[ReplyRow] = []
+        self.withdrawn: list[int] = []
+        self.answers: list[tuple[StartRequest, Started | None, BaseException | None]] = []
+        self.started: dict[str, tuple[Actor, Any]] = {}
+        """Runs begun in this batch, by id, with their Start."""
+
+    def consume(self, letter: Letter, code: str = "", error: str = "") -> None:
+        """The letter has been read; whoever waits for it learns how it went."""
+        if letter.mail_id:
+            self.read[letter.mail_id] = None
+        if letter.reply_to:
+            self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS))
+
+    def keep(self, letter: Letter) -> None:
+        """The run cannot take the letter now: it waits in the mailbox, where what came from there lies already."""
+        if not letter.mail_id and type(letter.message) in _KEEPS:
+            message: Mail = letter.message  # type: ignore[assignment]
+            self.kept.append(MailRow(0, letter.key, message, letter.reply_to))
+
+    def withdraw(self, letter: Letter, code: str, error: str) -> None:
+        """Refuse a queued start: the run goes, only the answer stays."""
+        self.withdrawn.append(letter.key)
+        self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS))
+
+    def batch(self) -> Batch:
+        """The rows."""
+        batch = Batch(
+            withdrawn=self.withdrawn,
+            mail_read=list(self.read),
+            mail_kept=self.kept,
+            replies=self.replies,
+            at=self.now,
+        )
+        for actor in self.actors.values():
+            if actor.blobs:
+                batch.blobs += actor.take_blobs()
+            if not actor.events:
+                continue
+            rows = project(actor.run, actor.events, actor.seq)
+            (batch.created if actor.is_new else batch.updated).append(rows.run)
+            if rows.history is not None:
+                batch.history.append(rows.history)
+            if rows.attempts:
+                batch.attempts += rows.attempts
+                batch.attempts_dropped += rows.attempts_dropped
+        return batch
+
+
+def is_empty(batch: Batch) -> bool:
+    """Whether there is nothing to write."""
+    return not (
+        batch.created
+        or batch.updated
+        or batch.mail_read
+        or batch.mail_kept
+        or batch.replies
+        or batch.withdrawn
+        or batch.blobs
+    )

@@ -1,0 +1,70 @@
+"""What reaches an engine's thread from others."""
+
+from perdure.kernel import messages as msg
+from perdure.kernel.events import Payload
+from perdure.runtime.outbox import Receiver
+
+
+class Letter:
+    """A message for a run. `mail_id` names its row in the store, 0 if it has none; `reply_to` the row for the answer.
+
+    `blobs` are bytes that payloads in the message refer to.
+    """
+
+    __slots__ = ("blobs", "key", "mail_id", "message", "reply_to")
+
+    def __init__(
+        self,
+        key: int,
+        message: msg.Message,
+        mail_id: int = 0,
+        reply_to: str = "",
+        blobs: dict[bytes, bytes] | None = None,
+    ) -> None:
+        self.key = key
+        self.message = message
+        self.mail_id = mail_id
+        self.reply_to = reply_to
+        self.blobs = blobs
+
+
+class Started:
+    """What a starter is told: the run that has the id now.
+
+    `attached`: it existed before. `at_rest`: nothing moves it for now, it has ended or is blocked.
+    """
+
+    __slots__ = ("at_rest", "attached", "key", "run_id")
+
+    def __init__(self, key: int, run_id: bytes, attached: bool = False, at_rest: bool = False) -> None:
+        self.key = key
+        self.run_id = run_id
+        self.attached = attached
+        self.at_rest = at_rest
+
+
+class StartRequest:
+    """A wish to start a run, or to attach to the one that has the id, from a thread of this process.
+
+    `receiver` is answered once, when the answer is durable: with a `Started`, or an error. With `until_end` it is
+    answered when the run is at rest instead: with the `Started` if it was so before, else with its last event, or None,
+    which means "look into the store".
+    """
+
+    __slots__ = ("blobs", "id", "input", "receiver", "until_end", "workflow")
+
+    def __init__(
+        self,
+        id: str,
+        workflow: str,
+        input: Payload,
+        blobs: dict[bytes, bytes] | None,
+        receiver: Receiver,
+        until_end: bool = False,
+    ) -> None:
+        self.id = id
+        self.workflow = workflow
+        self.input = input
+        self.blobs = blobs
+        self.receiver = receiver
+        self.until_end = until_end

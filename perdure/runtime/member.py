@@ -1,0 +1,234 @@
+"""A process that takes part: one thread that stands by, owns, and lets go.
+
+begin ──► standing by ──try_own──► owning ──close──► over
+              │                       │
+              └────────close──────────┴── a full disk, a lost lock, a damaged file: over, with `failure`
+"""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from perdure import errors
+from perdure.kernel.program import Language
+from perdure.runtime.inbox import Inbox
+from perdure.runtime.letters import StartRequest
+from perdure.runtime.outbox import Outbox
+from perdure.runtime.owner import Owner
+from perdure.runtime.waiters import Waiters
+from perdure.runtime.worker import Loop, Worker
+from perdure.runtime.world import World
+from perdure.stores import base
+
+if TYPE_CHECKING:
+    from perdure.activities import ActivityDefinition
+    from perdure.workflows import WorkflowDefinition
+
+STANDBY_SECONDS = 0.1
+"""How often one that stands by tries to own, and looks how the runs get on that its callers wait for."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What an engine was asked for."""
+
+    concurrency: int
+    threads: int
+    payload_max_bytes: int
+    cached_runs: int
+
+
+class Member:
+    """Owns the store as soon as nobody else does, and moves its runs then."""
+
+    def __init__(
+        self,
+        store: base.Store,
+        workflows: "Mapping[str, WorkflowDefinition[Any, Any]]",
+        activities: "Mapping[str, ActivityDefinition[Any, Any]]",
+        languages: Mapping[str, Language],
+        build: str,
+        settings: Settings,
+        home: Loop,
+        world: World,
+        log: logging.Logger,
+    ) -> None:
+        self._store = store
+        self._workflows = workflows
+        self._activities = activities
+        self._languages = languages
+        self._build = build
+        self._settings = settings
+        self._home = home
+        self._world = world
+        self._log = log
+        self._inbox = Inbox()
+        self._outbox = Outbox()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._drain_seconds = 0.0
+        self._hurried = threading.Event()
+        self._over = False
+        self._worker: Worker | None = None
+        self._first: int | None = None
+        self._thread = threading.Thread(target=self._main, name="perdure-engine", daemon=True)
+        self.waiters = Waiters()
+        self.owns = False
+        self.failure: BaseException | None = None
+
+    # from any thread
+
+    def begin(self) -> None:
+        """Own if that is possible at once, and start the thread.
+
+        Raises:
+            errors.StoreError: the store cannot be owned by anybody here (it is read-only, say).
+        """
+        member = self._try_own()
+        if member is not None:
+            self.owns = True
+        self._first = member
+        self._thread.start()
+
+    def ask(self, request: StartRequest) -> bool:
+        """Hand a start to the owner in this process; false if it is none, and the store has to carry it."""
+        with self._lock:
+            if not self.owns or self._over:
+                return False
+            self._inbox.put(request)
+            return True
+
+    def nudge(self) -> None:
+        self._inbox.nudge()
+
+    def close(self, drain_seconds: float) -> None:
+        """Finish what is in flight if that takes no longer than so, then let go of the store. Waits for the thread."""
+        self._drain_seconds = drain_seconds
+        self._closing.set()
+        self._inbox.nudge()
+        if self._thread is not threading.current_thread() and self._thread.ident is not None:
+            self._thread.join()
+
+    def hurry(self) -> None:
+        """Somebody who closes cannot wait any longer."""
+        self._hurried.set()
+        self._inbox.nudge()
+
+    def stopped(self) -> errors.EngineNotRunning | None:
+        """Why nothing happens here any more; None while it does."""
+        if self.failure is not None:
+            error = errors.EngineNotRunning(
+                f"the engine has stopped: {self.failure}; nothing is lost. Mend that, then start it again"
+            )
+            error.__cause__ = self.failure
+            return error
+        return errors.EngineNotRunning("the engine is closed") if self._over else None
+
+    # on its own thread
+
+    def _main(self) -> None:
+        try:
+            member = self._stand_by()
+            if member is not None:
+                self._own(member)
+        except (errors.StoreError, base.StoreFull, base.OwnershipLost) as error:
+            self._fail(error)
+        except BaseException as error:  # noqa: BLE001  a bug of ours must not leave callers waiting
+            self._log.critical("the engine has stopped by a bug of its own; please report it", exc_info=error)
+            self._fail(error)
+        finally:
+            self._end()
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, base.StoreFull):
+            error = errors.StoreFull(str(error))
+        self.failure = error
+        if not self._closing.is_set():
+            self._log.error("the engine stops: %s", error)
+
+    def _try_own(self) -> int | None:
+        return self._store.admin.try_own(socket.gethostname(), os.getpid(), self._build, self._world.now())
+
+    def _stand_by(self) -> int | None:
+        """Until it can own, tell callers how their runs get on elsewhere. None if it was closed meanwhile."""
+        member = self._first
+        while member is None and not self._closing.is_set():
+            self.waiters.look(self._store.views, self._outbox)
+            self._outbox.flush()
+            self._closing.wait(STANDBY_SECONDS)
+            member = None if self._closing.is_set() else self._try_own()
+        return member
+
+    def _own(self, member: int) -> None:
+        settings = self._settings
+        self._worker = worker = Worker(
+            self._activities,
+            self._build,
+            member,
+            self._world,
+            self._store.views,
+            settings.payload_max_bytes,
+            self._home,
+            self._outbox,
+            self._inbox.put,
+            self._closing.set,
+        )
+        self._store.admin.listen(self._inbox.nudge)
+        owner = Owner(
+            self._store,
+            member,
+            self._build,
+            self._workflows,
+            self._activities,
+            self._languages,
+            self._inbox,
+            self.waiters,
+            self._outbox,
+            worker,
+            self._log,
+            self._world,
+            (settings.concurrency, settings.threads),
+            settings.cached_runs,
+        )
+        self._publish()
+        owner.take_over()
+        with self._lock:
+            self.owns = True
+        self.waiters.look(self._store.views, self._outbox)  # what ended before this one owned
+        while not self._closing.is_set():
+            owner.round()
+        owner.drain(self._drain_seconds, self._hurried.is_set)
+        owner.let_go()
+
+    def _publish(self) -> None:
+        """Tell clients without code which names there are, and which arguments they take."""
+        known = [("workflow", d.name, d.parameters) for d in self._workflows.values()]
+        known += [("activity", d.name, d.parameters) for d in self._activities.values()]
+        self._store.admin.publish(
+            [base.DefinitionRow(kind, name, msgspec.json.encode(each.published())) for kind, name, each in known]
+        )
+
+    def _end(self) -> None:
+        """Nobody may wait for an answer that cannot come."""
+        with self._lock:
+            self._over = True
+        reason = (
+            self.stopped()
+            if self.failure is not None
+            else errors.EngineNotRunning(
+                "the engine was closed before the run ended; the run goes on when an engine is started again"
+            )
+        )
+        assert reason is not None
+        for item in self._inbox.take(0, 1_000_000):
+            if isinstance(item, StartRequest):
+                self._outbox.answer(item.receiver, None, reason)
+        self.waiters.fail(reason, self._outbox)
+        self._outbox.flush()
+        if self._worker is not None:
+            self._worker.close()
+        self._store.admin.close()

@@ -1,0 +1,193 @@
+"""The owner's rounds: take what has arrived, what is due and what the store has; process it; speak to those who wait."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from perdure.kernel import messages as msg
+from perdure.kernel.events import Failure
+from perdure.kernel.program import Language
+from perdure.runtime.actors import Roster
+from perdure.runtime.cycle import Crew, Cycle, Item
+from perdure.runtime.inbox import Inbox
+from perdure.runtime.letters import Letter
+from perdure.runtime.outbox import Outbox
+from perdure.runtime.slots import Flight, Slots
+from perdure.runtime.starts import Starts
+from perdure.runtime.turn import Turns
+from perdure.runtime.waiters import Waiters
+from perdure.runtime.world import World
+from perdure.stores.base import Store
+
+if TYPE_CHECKING:
+    from perdure.activities import ActivityDefinition
+    from perdure.workflows import WorkflowDefinition
+
+BATCH_ITEMS = 2_000
+"""Letters of one batch: more would only make the first of them wait."""
+
+POLL_SECONDS = 1.0
+POLL_AHEAD_NS = 1_200_000_000
+POLL_ROWS = 1_000
+TAKEOVER_RUNS = 500
+"""Runs of a dead owner that are looked after in one batch."""
+
+
+class Owner:
+    """Moves the runs of a store it owns. All methods belong to one thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        member: int,
+        build: str,
+        workflows: "Mapping[str, WorkflowDefinition[Any, Any]]",
+        activities: "Mapping[str, ActivityDefinition[Any, Any]]",
+        languages: Mapping[str, Language],
+        inbox: Inbox,
+        waiters: Waiters,
+        outbox: Outbox,
+        crew: Crew,
+        log: logging.Logger,
+        world: World,
+        concurrency: tuple[int, int],
+        cached_runs: int,
+    ) -> None:
+        self._store = store
+        self._member = member
+        self._build = build
+        self._inbox = inbox
+        self._outbox = outbox
+        self._crew = crew
+        self._world = world
+        self._marker = store.admin.strikes()
+        self._roster = Roster(store, cached_runs)
+        self.slots = Slots(member, activities, *concurrency)
+        turns = Turns(languages, build, self.slots, self._marker)
+        starts = Starts(store, self._roster, turns, workflows, build, world)
+        self.cycle = Cycle(
+            store, world, build, activities, self._roster, self.slots, turns, starts, waiters, outbox, crew, log
+        )
+        self._poll_at = 0.0
+        self._look_after: list[int] = []
+
+    def take_over(self) -> None:
+        """Look after the runs that an earlier owner left: the one it died in, those in motion, those other code blocked."""
+        left = self._marker.left_by_the_dead()
+        if left:
+            self.cycle.careful.add(left)
+            self.cycle.process([Letter(left, msg.Strike(self._build))])
+            self.cycle.careful.clear()
+            self._roster.evict(left)
+        keys = self._store.work.mending() + self._store.work.awake()
+        for first in range(0, len(keys), TAKEOVER_RUNS):
+            self._process([self._care(key) for key in keys[first : first + TAKEOVER_RUNS]])
+
+    def _care(self, key: int) -> Letter:
+        """A letter that makes its run be loaded and looked after, and released if other code blocked it."""
+        return Letter(key, msg.NewBuild(self._build))
+
+    def round(self, most_seconds: float = POLL_SECONDS) -> None:
+        """Wait until there is something to do, but not for longer than until the next poll, and do it."""
+        items = self._arrived(most_seconds)
+        now, monotonic = self._world.now(), self._world.monotonic()
+        items += self._due(now)
+        items += self._overdue(monotonic)
+        if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
+            items += self._polled(now, monotonic)
+        self._process(items)
+
+    def _process(self, items: list[Item]) -> None:
+        if items or self.slots.can_grant():
+            self.cycle.process(items)
+            self._look_after += self.cycle.released
+        for loop in self._outbox.flush():
+            self._crew.loop_is_gone(loop)
+
+    def _arrived(self, most_seconds: float) -> list[Item]:
+        monotonic = self._world.monotonic()
+        seconds = min(most_seconds, max(self._poll_at - monotonic, 0.0))
+        until = self.cycle.alarms.seconds(self._world.now(), monotonic)
+        if until is not None:
+            seconds = min(seconds, until)
+        if self._look_after or self.slots.can_grant():
+            seconds = 0.0
+        items = self._inbox.take(seconds, BATCH_ITEMS)
+        return [item for item in items if not isinstance(item, Letter) or self._lands(item)]
+
+    def _lands(self, letter: Letter) -> bool:
+        """The end of an attempt frees its slot; whether anybody still wants the result."""
+        message = letter.message
+        if type(message) is not msg.AttemptEnded:
+            return True
+        wanted = self.slots.flies(letter.key, message.id, message.attempt)
+        self.slots.land(letter.key, message.id, message.attempt)
+        return wanted
+
+    def _due(self, now: int) -> list[Item]:
+        keys = self.cycle.alarms.due(now)
+        for key in keys:
+            actor = self._roster.get(key)
+            if actor is not None:
+                actor.alarm = 0
+        return [Letter(key, msg.Wake()) for key in keys]
+
+    def _overdue(self, monotonic: float) -> list[Item]:
+        """Attempts over their time limit fail; those given up long ago lose their slot."""
+        items: list[Item] = []
+        for flight in self.cycle.alarms.overdue(monotonic):
+            if flight.given_up:
+                self.slots.land(flight.key, flight.step, flight.attempt)
+                continue
+            actor = self._roster.get(flight.key)
+            step = None if actor is None else actor.run.pending.get(flight.step)
+            if step is not None and self.slots.flies(flight.key, flight.step, flight.attempt):
+                items.append(Letter(flight.key, _timed_out(flight, self._member, step)))
+        self.cycle.alarms.forget_landed(self.slots)
+        return items
+
+    def _polled(self, now: int, monotonic: float) -> list[Item]:
+        """What the store has: mail, and runs that are due soon. Those in memory get an alarm, the others a letter."""
+        self._inbox.nudged = False
+        poll = self._store.work.poll(now + POLL_AHEAD_NS, POLL_ROWS)
+        items: list[Item] = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
+        loaded = 0
+        for key in poll.due:
+            actor = self._roster.get(key)
+            if actor is None:
+                loaded += 1
+                items.append(Letter(key, msg.Wake()))
+            else:
+                self.cycle.alarms.set(actor, now)
+        items += [self._care(key) for key in self._look_after]
+        self._look_after = []
+        more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
+        self._poll_at = monotonic if more else monotonic + POLL_SECONDS
+        return items
+
+    def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
+        """Start nothing new, and give what is in the air some time to land."""
+        self.slots.closed = True
+        end = self._world.monotonic() + seconds
+        while True:
+            self.round(min(max(end - self._world.monotonic(), 0.0), 0.1))
+            if not self.slots.in_air() or self._world.monotonic() >= end or hurried():
+                return
+
+    def let_go(self) -> None:
+        """Cancel what is still in the air, which the next owner finds to be lost, and unwind all programs."""
+        for flight in self.slots.all():
+            if not flight.given_up:
+                flight.given_up = True
+                self._crew.give_up(flight)
+        self._roster.evict_all()
+        self._outbox.flush()
+
+
+def _timed_out(flight: Flight, member: int, step: Any) -> msg.AttemptEnded:
+    failure = Failure(
+        type="perdure.errors.ActivityTimedOut",
+        message=f"no end after {step.timeout_ns / 1e9:g} s",
+        code="activity-timed-out",
+    )
+    return msg.AttemptEnded(flight.step, flight.attempt, member, step.started_at, failure=failure, timed_out=True)

@@ -1,0 +1,121 @@
+"""The rights to run attempts in this process, and the steps that wait for one, first come, first served."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from perdure.runtime.actors import Actor
+
+ON_LOOP = 0
+IN_THREAD = 1
+
+
+class Flight:
+    """An attempt that holds a slot. `given_up`: whatever it still does, nobody wants its result."""
+
+    __slots__ = ("attempt", "deadline", "given_up", "key", "kind", "step")
+
+    def __init__(self, key: int, step: str, attempt: int, kind: int) -> None:
+        self.key = key
+        self.step = step
+        self.attempt = attempt
+        self.kind = kind
+        self.deadline = 0.0
+        self.given_up = False
+
+
+class Slots:
+    """Grants slots to steps of runs; `member` is who runs them.
+
+    A claim is made while a batch is decided and holds once the batch is durable: until then it is in `claimed`, from
+    where it is either taken into the air or given back.
+    """
+
+    def __init__(self, member: int, activities: Mapping[str, Any], on_loop: int, in_thread: int) -> None:
+        self.member = member
+        self._activities = activities
+        self._free = [on_loop, in_thread]
+        self._waiting: tuple[deque[tuple[int, str]], deque[tuple[int, str]]] = (deque(), deque())
+        self.claimed: list[Flight] = []
+        self._flights: dict[int, dict[tuple[str, int], Flight]] = {}
+        self._count = 0
+        self.closed = False
+
+    def claim(self, actor: Actor, name: str, step: str) -> int:
+        definition = self._activities.get(name)
+        if definition is None:
+            return 0
+        kind = ON_LOOP if definition.is_async else IN_THREAD
+        if self.closed or self._free[kind] <= 0 or self._waiting[kind]:
+            return 0
+        self._free[kind] -= 1
+        self.claimed.append(Flight(actor.run.key, step, 1, kind))
+        return self.member
+
+    def want(self, actor: Actor, name: str, step: str) -> None:
+        definition = self._activities.get(name)
+        kind = ON_LOOP if definition is None or definition.is_async else IN_THREAD
+        self._waiting[kind].append((actor.run.key, step))
+
+    def grants(self) -> Iterator[tuple[int, str, int]]:
+        """Steps (run, step, kind) that can have a slot now; each is held until `take` or `give_back` is called."""
+        for kind, waiting in enumerate(self._waiting):
+            while waiting and self._free[kind] > 0 and not self.closed:
+                self._free[kind] -= 1
+                key, step = waiting.popleft()
+                yield key, step, kind
+
+    def can_grant(self) -> bool:
+        """Whether a step waits for a slot and there is one."""
+        return not self.closed and any(
+            waiting and free > 0 for waiting, free in zip(self._waiting, self._free, strict=True)
+        )
+
+    def take(self, key: int, step: str, attempt: int, kind: int) -> None:
+        self.claimed.append(Flight(key, step, attempt, kind))
+
+    def give_back(self, kind: int) -> None:
+        self._free[kind] += 1
+
+    def take_off(self) -> list[Flight]:
+        """The batch is durable: what was claimed in it is in the air."""
+        claimed, self.claimed = self.claimed, []
+        for flight in claimed:
+            of_run = self._flights.get(flight.key)
+            if of_run is None:
+                of_run = self._flights[flight.key] = {}
+            of_run[flight.step, flight.attempt] = flight
+        self._count += len(claimed)
+        return claimed
+
+    def void(self) -> None:
+        """The batch is void, and so is what was claimed in it."""
+        for flight in self.claimed:
+            self._free[flight.kind] += 1
+        self.claimed.clear()
+
+    def land(self, key: int, step: str, attempt: int) -> None:
+        """The attempt has ended, or its slot is taken from it: others may have it. Twice does no harm."""
+        of_run = self._flights.get(key)
+        flight = None if of_run is None else of_run.pop((step, attempt), None)
+        if flight is None:
+            return
+        self._free[flight.kind] += 1
+        self._count -= 1
+        if not of_run:
+            del self._flights[key]
+
+    def in_air(self) -> int:
+        """How many attempts hold a slot."""
+        return self._count
+
+    def all(self) -> list[Flight]:
+        return [flight for of_run in self._flights.values() for flight in of_run.values()]
+
+    def of_run(self, key: int) -> list[Flight]:
+        return list(self._flights.get(key, {}).values())
+
+    def flies(self, key: int, step: str, attempt: int) -> bool:
+        """Whether the attempt is in the air, and its result wanted."""
+        flight = self._flights.get(key, {}).get((step, attempt))
+        return flight is not None and not flight.given_up

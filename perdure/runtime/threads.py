@@ -1,0 +1,64 @@
+"""Threads for plain functions: as many as are needed at the same time, none that keeps the process from ending.
+
+concurrent.futures joins its threads when the interpreter ends; an activity that hangs would keep a program from ending
+for ever.
+"""
+
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+IDLE_SECONDS = 10.0
+"""How long a thread waits for more work before it ends."""
+
+
+class Threads:
+    """Runs calls at once, each on a thread of its own; how many there may be is up to the caller.
+
+    `_idle` threads wait and are promised to nobody. A waiting thread is as good as any other: whichever takes a call.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._started = 0
+        self._closed = False
+
+    def run(self, call: Callable[[], None]) -> None:
+        """`call` must not raise."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            else:
+                self._started += 1
+                threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
+            self._calls.put(call)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                call = self._calls.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if self._idle:
+                        self._idle -= 1
+                        return
+                continue
+            if call is None:
+                return
+            call()
+            del call
+            with self._lock:
+                if self._closed:
+                    return
+                self._idle += 1
+
+    def close(self) -> None:
+        """Let idle threads end; busy ones end with their call."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, 0
+            for _ in range(idle):
+                self._calls.put(None)

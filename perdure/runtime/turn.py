@@ -1,0 +1,232 @@
+"""The heart: one message moves one run. decide -> events -> program -> commands -> events, all in memory.
+
+Nothing here waits, writes or reaches outside; what it leaves in the actor is committed later, or thrown away as a whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from perdure.kernel import commands as cmd
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.kernel.decide import REPEATED, decide, decide_command, must_wait
+from perdure.kernel.limits import PENDING_COMMANDS
+from perdure.kernel.program import Divergence, Language, Lookup, Program, ProgramBlocked, RunInfo, replay
+from perdure.runtime.actors import Actor
+from perdure.stores.base import TurnMarker
+
+
+class Claims(Protocol):
+    """Who grants slots."""
+
+    def claim(self, actor: Actor, name: str, step: str) -> int:
+        """The member that may run the step's first attempt, or 0: it wants a slot."""
+        ...
+
+    def want(self, actor: Actor, name: str, step: str) -> None:
+        """The step waits for a slot."""
+        ...
+
+
+class Turns:
+    """Moves actors. `languages` by workflow; `build` is that of the code at hand."""
+
+    def __init__(self, languages: Mapping[str, Language], build: str, claims: Claims, marker: TurnMarker) -> None:
+        self._languages = languages
+        self._build = build
+        self._claims = claims
+        self._marker = marker
+
+    def take(self, actor: Actor, message: msg.Message, now: int) -> bool:
+        """Move a run by a message. False: the message has to wait in the mailbox, the run is blocked.
+
+        Raises:
+            decide.Refused: the message does not fit the run's state.
+        """
+        run = actor.run
+        while True:
+            if must_wait(run, message):
+                return False
+            events = decide(run, message, now)
+            if not events:
+                return True
+            if run.seq and actor.program is None and type(events[-1]) in ev.DELIVERED and not self._stand(actor, now):
+                return False
+            for event in events:
+                actor.fold(event)
+                self._heed(actor, event, now)
+            if type(message) not in REPEATED or not run.is_open:
+                return True
+
+    def resume(self, actor: Actor, now: int) -> None:
+        """Let a run go on that owes an answer: it was released, or its owner died before it could give one."""
+        run = actor.run
+        if run.open_tail and run.block is None and run.is_open:
+            self._stand(actor, now)
+
+    def _heed(self, actor: Actor, event: ev.Event, now: int) -> None:
+        kind = type(event)
+        if kind in ev.DELIVERED:
+            self._show(actor, event, now)  # type: ignore[arg-type]
+        elif kind is ev.AttemptReleased:
+            self._claims.want(actor, actor.run.pending[event.id].name, event.id)
+        elif kind is ev.RunReleased:
+            self.resume(actor, now)
+            for step in actor.run.slot_wanted():
+                self._claims.want(actor, step.name, step.id)
+
+    def _show(self, actor: Actor, event: ev.HistoryEvent, now: int) -> None:
+        """Show the program a new event and record its answer, or block the run and void the answer."""
+        run = actor.run
+        program = actor.program
+        if program is None:
+            program = self._load(actor, ())
+            if program is None:
+                self._block(actor, self._unknown(run.workflow), now)
+                return
+            actor.program = program
+        self._marker.enter(run.key)
+        try:
+            commands = program.advance(event, False)
+        except ProgramBlocked as blocked:
+            self._stopped(actor, blocked, now)
+        else:
+            self._record(actor, commands, now)
+        finally:
+            self._marker.leave()
+
+    def _load(self, actor: Actor, history: Sequence[ev.HistoryEvent], traced: bool = False) -> Program | None:
+        run = actor.run
+        language = self._languages.get(run.workflow)
+        if language is None:
+            return None
+        info = RunInfo(run.id, run.run_id, run.workflow, run.started_at)
+        return language.load(info, Lookup(history), actor, traced)
+
+    def _stand(self, actor: Actor, now: int) -> bool:
+        """Make a program and show it the history. False if the run is blocked now: its code does not fit."""
+        run = actor.run
+        history = actor.history()
+        program = self._load(actor, history)
+        if program is None:
+            self._block(actor, self._unknown(run.workflow), now, open_tail=run.open_tail)
+            return False
+        self._marker.enter(run.key)
+        try:
+            commands = replay(program, history, run.open_tail)
+        except Divergence as divergence:
+            self._diverged(actor, program, divergence, now)
+            return False
+        except ProgramBlocked as blocked:
+            if run.open_tail:
+                self._stopped(actor, blocked, now)
+                return run.block is None
+            self._block(actor, blocked, now, open_tail=False)
+            return False
+        finally:
+            self._marker.leave()
+        actor.program = program
+        if run.open_tail:
+            self._record(actor, commands, now)
+            if run.block is None:
+                actor.fold(ev.RunReacted(now))
+        return run.block is None
+
+    def _record(self, actor: Actor, commands: Sequence[cmd.Command], now: int) -> None:
+        """Commands become events. A run that ends leaves its last activities unstarted: they want no slot."""
+        run = actor.run
+        if len(run.pending) + len(run.timers) + len(commands) > PENDING_COMMANDS and _opens_too_many(actor, commands):
+            actor.let_go()
+            self._block(actor, _FLOOD, now)
+            return
+        ends = bool(commands) and type(commands[-1]) in _ENDS
+        for command in commands:
+            claimed_by = 0
+            if type(command) is cmd.ScheduleActivity and not ends:
+                claimed_by = self._claims.claim(actor, command.name, command.id)
+            actor.fold(decide_command(run, command, now, claimed_by))
+            if type(command) is cmd.ScheduleActivity and not claimed_by and not ends:
+                self._claims.want(actor, command.name, command.id)
+        if ends:
+            actor.let_go()
+
+    def _stopped(self, actor: Actor, blocked: ProgramBlocked, now: int) -> None:
+        """The program could not answer the last event. Its bug fails the run if cleanup of it is committed already."""
+        actor.program = None  # it has unwound itself
+        if blocked.kind == "bug" and blocked.failure is not None:
+            blocked = self._looked_into(actor, blocked)
+        if blocked.raised_earlier and blocked.failure is not None:
+            self._record(actor, [*blocked.commands, cmd.FailRun(blocked.failure)], now)
+        else:
+            self._block(actor, blocked, now)
+
+    def _looked_into(self, actor: Actor, blocked: ProgramBlocked) -> ProgramBlocked:
+        """Replay slowly, to learn in which turn the exception was raised."""
+        history = actor.history()
+        last = max(n for n, event in enumerate(history) if type(event) in ev.DELIVERED)
+        if last == 0:
+            return blocked
+        program = self._load(actor, history, traced=True)
+        assert program is not None
+        try:
+            replay(program, history[:last])
+        except (ProgramBlocked, Divergence):
+            return blocked  # it does not even come as far as the last event
+        try:
+            program.advance(history[last], False)
+        except ProgramBlocked as again:
+            return again if again.kind == blocked.kind else blocked
+        program.close()
+        return blocked
+
+    def _diverged(self, actor: Actor, program: Program, divergence: Divergence, now: int) -> None:
+        source = program.where(divergence.command_id)
+        program.close()
+        block = ev.Block(
+            kind="divergence",
+            build=self._build,
+            message=f"the code does not do what the history has after event {divergence.seq}: "
+            f"recorded {divergence.recorded}, produced {divergence.produced}",
+            hint='keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...',
+            recorded=divergence.recorded,
+            produced=divergence.produced,
+            source=source,
+            at=now,
+            open_tail=actor.run.open_tail,
+        )
+        actor.fold(ev.RunBlocked(now, block))
+
+    def _block(self, actor: Actor, blocked: ProgramBlocked, now: int, open_tail: bool = True) -> None:
+        block = ev.Block(
+            kind=blocked.kind,
+            build=self._build,
+            message=blocked.message,
+            hint=blocked.hint,
+            failure=blocked.failure,
+            source=blocked.source,
+            at=now,
+            open_tail=open_tail,
+        )
+        actor.fold(ev.RunBlocked(now, block))
+
+    def _unknown(self, workflow: str) -> ProgramBlocked:
+        known = ", ".join(sorted(self._languages)[:10]) or "none"
+        return ProgramBlocked(
+            "unknown-workflow",
+            f"the engine was not given the workflow {workflow!r}; it knows {known}",
+            f"add it: Engine(..., [..., {workflow}])",
+        )
+
+
+_ENDS = frozenset({cmd.CompleteRun, cmd.FailRun, cmd.EndCancelled})
+_OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer})
+_FLOOD = ProgramBlocked(
+    "bug",
+    f"the run would have more than {PENDING_COMMANDS:,} unresolved steps and timers, which is the limit",
+    "await some of them before scheduling more",
+)
+
+
+def _opens_too_many(actor: Actor, commands: Sequence[cmd.Command]) -> bool:
+    opened = sum(type(command) in _OPENS for command in commands)
+    return len(actor.run.pending) + len(actor.run.timers) + opened > PENDING_COMMANDS

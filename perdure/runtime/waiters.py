@@ -1,0 +1,77 @@
+"""Who waits for the end of which run."""
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from perdure.kernel.project import RunRow
+from perdure.kernel.run import Status
+from perdure.runtime.outbox import Outbox, Receiver
+from perdure.stores.base import Views
+
+
+def is_at_rest(status: int, wake_at: int | None) -> bool:
+    """Whether waiting for a run is of no use: it has ended, or goes on only when somebody mends or releases it.
+
+    A run that is held rests unless a timer or a retry of another step can still move it.
+    """
+    if status == Status.HELD:
+        return wake_at is None
+    return status >= Status.BLOCKED
+
+
+class Waiters:
+    """Receivers by run. Any thread adds; whoever moves the runs, or looks at the store, tells."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._receivers: dict[int, list[Receiver]] = {}
+
+    def add(self, key: int, receiver: Receiver) -> None:
+        with self._lock:
+            self._receivers.setdefault(key, []).append(receiver)
+
+    def remove(self, key: int, receiver: Receiver) -> bool:
+        """Wait no more; false if the answer is on its way already."""
+        with self._lock:
+            waiting = self._receivers.get(key, [])
+            if receiver not in waiting:
+                return False
+            waiting.remove(receiver)
+            if not waiting:
+                del self._receivers[key]
+            return True
+
+    def tell(self, key: int, value: Any, outbox: Outbox) -> None:
+        """Give everybody who waits for a run the same answer."""
+        if not self._receivers:
+            return
+        with self._lock:
+            waiting = self._receivers.pop(key, ())
+        for receiver in waiting:
+            outbox.answer(receiver, value, None)
+
+    def look(self, views: Views, outbox: Outbox) -> None:
+        """Ask the store about every run that is waited for, and tell those that are at rest: the answer is None,
+        which means "read it there"."""
+        with self._lock:
+            keys = list(self._receivers)
+        for key, row in (views.rows_by_key(keys) if keys else {}).items():
+            if rests(row):
+                self.tell(key, None, outbox)
+
+    def fail(self, error: BaseException, outbox: Outbox) -> None:
+        """Nobody is going to answer any more."""
+        with self._lock:
+            receivers: Iterable[list[Receiver]] = list(self._receivers.values())
+            self._receivers.clear()
+        for waiting in receivers:
+            for receiver in waiting:
+                outbox.answer(receiver, None, error)
+
+    def __len__(self) -> int:
+        return len(self._receivers)
+
+
+def rests(row: RunRow) -> bool:
+    return is_at_rest(row.status, row.wake_at)

@@ -1,0 +1,53 @@
+"""Sees to it that one bad run hurts nobody for longer than its patience: interrupts workflow code that does not come
+back, and, if asked to, ends a process in which nothing can be interrupted any more.
+
+A call into C that holds the interpreter lock stops every Python thread, this one included. So a timer of the operating
+system's kind is set ahead (`faulthandler`, a thread that needs no Python), and pushed back at each tick: if the ticks
+stop, it ends the process. The run that was in its turn is named in the store's marker, which survives.
+"""
+
+import faulthandler
+import sys
+import threading
+import time
+
+from perdure.languages.python.guard import Watch
+
+TICKS_PER_LIMIT = 4
+
+
+class Watchdog:
+    """Ticks while it lives.
+
+    Args:
+        stuck_after: seconds that workflow code may run without an await.
+        kill_when_hung: seconds without a tick after which the process ends; None never ends it.
+    """
+
+    def __init__(self, stuck_after: float, kill_when_hung: float | None) -> None:
+        self._watch = Watch(stuck_after)
+        self._tick_seconds = stuck_after / TICKS_PER_LIMIT
+        self._kill_when_hung = kill_when_hung
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perdure-watchdog", daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._ended.wait(self._tick_seconds):
+                self._push_back()
+                self._watch.tick(time.monotonic())
+        finally:
+            if self._kill_when_hung is not None:
+                faulthandler.cancel_dump_traceback_later()
+
+    def _push_back(self) -> None:
+        if self._kill_when_hung is not None:
+            file = sys.__stderr__ or sys.stderr
+            faulthandler.dump_traceback_later(self._kill_when_hung, exit=True, file=file)

@@ -1,0 +1,218 @@
+"""Runs attempts: coroutine functions on an event loop, plain functions in threads. User code runs here, and only here.
+
+Each attempt ends in exactly one letter to the engine, whatever it does: that is how its slot comes back.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from perdure.activities import ActivityInfo, attempt_context, attempt_log
+from perdure.errors import StoreCorrupt
+from perdure.failures import failure_of
+from perdure.kernel import messages as msg
+from perdure.kernel.events import Failure, Payload
+from perdure.kernel.run import Step
+from perdure.payload import seal, unseal
+from perdure.runtime.actors import Actor
+from perdure.runtime.attempt_logs import AttemptLog
+from perdure.runtime.letters import Letter
+from perdure.runtime.outbox import Outbox
+from perdure.runtime.slots import Flight
+from perdure.runtime.threads import Threads
+from perdure.runtime.world import World
+from perdure.stores.base import Views
+
+if TYPE_CHECKING:
+    from perdure.activities import ActivityDefinition
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Attempt:
+    """One try of an activity, with all that is needed to make it."""
+
+    __slots__ = ("blobs", "definition", "flight", "info", "input", "log", "member", "started_at")
+
+    def __init__(
+        self, flight: Flight, step: Step, actor: Actor, definition: "ActivityDefinition[Any, Any]", member: int
+    ) -> None:
+        self.flight = flight
+        self.definition = definition
+        self.member = member
+        self.input = step.input
+        self.started_at = 0
+        self.log = AttemptLog()
+        self.blobs: dict[bytes, bytes] | None = None
+        run = actor.run
+        self.info = ActivityInfo(
+            id=run.id,
+            run_id=run.run_id.hex(),
+            workflow=run.workflow,
+            activity=step.name,
+            step=step.id,
+            attempt=flight.attempt,
+            scheduled_at=_EPOCH + timedelta(microseconds=step.scheduled_at // 1000),
+            timeout=None if step.timeout_ns is None else timedelta(microseconds=step.timeout_ns // 1000),
+        )
+
+    def put(self, digest: bytes, data: bytes) -> None:
+        if self.blobs is None:
+            self.blobs = {}
+        self.blobs[digest] = data
+
+
+class Loop:
+    """The event loop attempts run on; `on_gone` is told when it is closed under them."""
+
+    __slots__ = ("context", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
+        self.loop = loop
+        self.context = context
+
+
+class Worker:
+    """The crew of one engine.
+
+    Args:
+        home: the loop for coroutine functions.
+        send: takes the letter that ends an attempt.
+        on_loop_gone: called when the loop was closed while the engine still needs it.
+    """
+
+    def __init__(
+        self,
+        activities: "Mapping[str, ActivityDefinition[Any, Any]]",
+        build: str,
+        member: int,
+        world: World,
+        views: Views,
+        payload_max_bytes: int,
+        home: Loop,
+        outbox: Outbox,
+        send: Callable[[Letter], None],
+        on_loop_gone: Callable[[], None],
+    ) -> None:
+        self._activities = activities
+        self._build = build
+        self._member = member
+        self._world = world
+        self._views = views
+        self._max_bytes = payload_max_bytes
+        self._home = home
+        self._outbox = outbox
+        self._send = send
+        self._on_loop_gone = on_loop_gone
+        self._threads = Threads("perdure-activity")
+        self._tasks: dict[Flight, asyncio.Task[None]] = {}
+
+    # on the engine's thread
+
+    def begin(self, departures: Sequence[tuple[Flight, Step, Actor]]) -> None:
+        on_loop: list[Attempt] = []
+        for flight, step, actor in departures:
+            attempt = Attempt(flight, step, actor, self._activities[step.name], self._member)
+            if attempt.definition.is_async:
+                on_loop.append(attempt)
+            else:
+                self._threads.run(lambda attempt=attempt: self._home.context.copy().run(self._in_thread, attempt))
+        if on_loop:
+            self._outbox.post(self._home.loop, self._start, on_loop)
+
+    def give_up(self, flight: Flight) -> None:
+        self._outbox.post(self._home.loop, self._cancel, flight)
+
+    def loop_is_gone(self, loop: Any) -> None:
+        if loop is self._home.loop:
+            self._on_loop_gone()
+
+    def close(self) -> None:
+        self._threads.close()
+
+    # on the loop
+
+    def _start(self, attempts: list[Attempt]) -> None:
+        loop, context, tasks = self._home.loop, self._home.context, self._tasks
+        for attempt in attempts:
+            tasks[attempt.flight] = loop.create_task(
+                self._on_loop(attempt), name=attempt.info.activity, context=context.copy()
+            )
+
+    def _cancel(self, flight: Flight) -> None:
+        task = self._tasks.get(flight)
+        if task is not None:
+            task.cancel()
+
+    async def _on_loop(self, attempt: Attempt) -> None:
+        try:
+            args, kwargs = self._enter(attempt, None if attempt.input.ref is False else await self._fetched(attempt))
+            value = await attempt.definition.fn(*args, **kwargs)
+            result = self._sealed(attempt, value)
+        except KeyboardInterrupt:
+            self._end(attempt, None, _interrupted())
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
+            self._end(attempt, None, failure_of(error))
+        else:
+            self._end(attempt, result, None)
+        finally:
+            self._tasks.pop(attempt.flight, None)
+
+    async def _fetched(self, attempt: Attempt) -> bytes:
+        """Large arguments, read beside the loop."""
+        return await asyncio.to_thread(self._blob, attempt, attempt.input.data)
+
+    # in a thread
+
+    def _in_thread(self, attempt: Attempt) -> None:
+        try:
+            data = self._blob(attempt, attempt.input.data) if attempt.input.ref else None
+            args, kwargs = self._enter(attempt, data)
+            result = self._sealed(attempt, attempt.definition.fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
+            self._end(attempt, None, failure_of(error))
+        else:
+            self._end(attempt, result, None)
+
+    # both
+
+    def _enter(self, attempt: Attempt, large: bytes | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        attempt.started_at = self._world.now()
+        attempt_context.set(attempt.info)
+        attempt_log.set(attempt.log)
+        data = unseal(attempt.input, lambda digest: large or b"")
+        return attempt.definition.parameters.decode(data)
+
+    def _blob(self, attempt: Attempt, digest: bytes) -> bytes:
+        data = self._views.blob(attempt.flight.key, digest)
+        if data is None:
+            raise StoreCorrupt(
+                f"the arguments of {attempt.info.activity} (sha256:{digest.hex()}) are not in the database; "
+                "restore a backup"
+            )
+        return data
+
+    def _sealed(self, attempt: Attempt, value: Any) -> Payload:
+        data = attempt.definition.result.encode(value)
+        return seal(data, attempt.put, self._max_bytes, f"the result of activity {attempt.info.activity}")
+
+    def _end(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
+        flight = attempt.flight
+        message = msg.AttemptEnded(
+            flight.step,
+            flight.attempt,
+            self._member,
+            attempt.started_at or self._world.now(),
+            result,
+            failure,
+            attempt.log.taken(),
+            build=self._build,
+        )
+        self._send(Letter(flight.key, message, blobs=attempt.blobs))
+
+
+def _interrupted() -> Failure:
+    return Failure("KeyboardInterrupt", "the process was interrupted while the attempt ran")
