@@ -287,7 +287,7 @@ class _Activity:
         retry: "Retry | int | None" = None,
         name: str | None = None,
     ) -> _Decorator: ...
-    def __call__(self, fn: Any = None, /, **options: Any) -> Any:
+    def __call__(self, fn: Any = None, **options: Any) -> Any:
         """Make an activity of a function; `async def` runs on the loop, `def` in a thread.
 
         Args:

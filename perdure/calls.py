@@ -4,7 +4,7 @@ import asyncio
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -13,7 +13,7 @@ R_co = TypeVar("R_co", covariant=True)
 class Definition(Protocol):
     """What a call needs of the definition it came from."""
 
-    kind: str
+    kind: ClassVar[str]
     name: str
     source: str
 

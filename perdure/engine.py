@@ -122,7 +122,7 @@ class Engine(Verbs):
         attempt_logs.install()
         self._watchdog.begin()
         self._member = member
-        self._door = EngineDoor(opened, member)
+        self._own_door = self._door = EngineDoor(opened, member)
         return self
 
     def _leave(self, drain: float) -> None:
@@ -131,7 +131,7 @@ class Engine(Verbs):
         self._watchdog.end()
         attempt_logs.remove()
         self._log.close()
-        self._door.close()
+        self._own_door.close()
 
     def __enter__(self) -> Self:
         if asyncio._get_running_loop() is not None:

@@ -134,7 +134,7 @@ class _Workflow:
     def __call__(self, target: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
     @overload
     def __call__(self, *, name: str | None = None) -> _Decorator: ...
-    def __call__(self, target: Any = None, /, *, name: str | None = None) -> Any:
+    def __call__(self, target: Any = None, *, name: str | None = None) -> Any:
         """Make a workflow of an `async def` function, or of a class with one method marked `@workflow.run`.
 
         Args:

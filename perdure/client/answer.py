@@ -121,7 +121,7 @@ class _InLoop:
     __slots__ = ("future", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]") -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop | None = loop
         self.future = future
 
     def receive(self, value: Any, error: BaseException | None) -> None:
@@ -134,10 +134,10 @@ class _InLoop:
 
 
 class _InThread:
-    __slots__ = ("arrived", "error", "value")
-    loop = None
+    __slots__ = ("arrived", "error", "loop", "value")
 
     def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.arrived = threading.Event()
         self.value: Any = None
         self.error: BaseException | None = None

@@ -20,11 +20,11 @@ class Client(Verbs):
     """
 
     def __init__(self, store: str | Store) -> None:
-        self._door = DatabaseDoor(open_store(store) if isinstance(store, str) else store)
+        self._database = self._door = DatabaseDoor(open_store(store) if isinstance(store, str) else store)
 
     def close(self) -> None:
         """Let go of the database. May be called twice."""
-        self._door.close()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self

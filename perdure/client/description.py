@@ -421,7 +421,7 @@ class _Story:
         if newest is None:
             draft.state = "running" if draft.claimed_by else "scheduled"
             return
-        draft.state = _OPEN_STATES[newest.state]
+        draft.state = _OPEN_STATES[AttemptState(newest.state)]
         draft.retry_at = newest.retry_at
         failed = [attempt.error for attempt in draft.attempts if attempt.error is not None]
         draft.error = failed[-1] if failed else None

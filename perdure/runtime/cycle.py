@@ -13,6 +13,7 @@ from perdure.failures import failure_of
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused
+from perdure.kernel.run import Step
 from perdure.runtime.actors import Actor, Roster, actor_of
 from perdure.runtime.alarms import Alarms
 from perdure.runtime.draft import Draft, is_empty
@@ -38,7 +39,7 @@ GRACE_NS = 10_000_000_000
 class Crew(Protocol):
     """Runs attempts and tells people."""
 
-    def begin(self, flights: Sequence[tuple[Flight, ev.ActivityScheduled | Any, Actor]]) -> None: ...
+    def begin(self, departures: Sequence[tuple[Flight, Step, Actor]]) -> None: ...
 
     def give_up(self, flight: Flight) -> None: ...
 
@@ -325,12 +326,11 @@ class Cycle:
     def _settle(self, actor: Actor) -> None:
         run = actor.run
         for event in actor.events:
-            kind = type(event)
-            if kind is ev.RunBlocked:
+            if type(event) is ev.RunBlocked:
                 self._tell_blocked(run.id, event.block)
-            elif kind is ev.AttemptFailed and event.held:
+            elif type(event) is ev.AttemptFailed and event.held:
                 self._tell_held(run.id, run.pending.get(event.id), event)
-            elif kind is ev.RunReleased:
+            elif type(event) is ev.RunReleased:
                 self.released.append(run.key)
         actor.events.clear()
         actor.seq = run.seq

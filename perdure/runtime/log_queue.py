@@ -37,7 +37,8 @@ class LogQueue:
             try:
                 logging.getLogger(record.name).handle(record)
             except Exception:  # noqa: BLE001  a handler that raises loses its record, and must not lose the others
-                logging.raiseExceptions and logging.Handler().handleError(record)
+                if logging.raiseExceptions:
+                    logging.Handler().handleError(record)
 
     def close(self, seconds: float = 2.0) -> None:
         """Handle what is there; a handler that hangs is left behind."""

@@ -65,12 +65,11 @@ class Turns:
             self._stand(actor, now)
 
     def _heed(self, actor: Actor, event: ev.Event, now: int) -> None:
-        kind = type(event)
-        if kind in ev.DELIVERED:
+        if type(event) in ev.DELIVERED:
             self._show(actor, event, now)  # type: ignore[arg-type]
-        elif kind is ev.AttemptReleased:
+        elif type(event) is ev.AttemptReleased:
             self._claims.want(actor, actor.run.pending[event.id].name, event.id)
-        elif kind is ev.RunReleased:
+        elif type(event) is ev.RunReleased:
             self.resume(actor, now)
             for step in actor.run.slot_wanted():
                 self._claims.want(actor, step.name, step.id)

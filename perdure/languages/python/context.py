@@ -87,13 +87,7 @@ def side_effect(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     if value is None:
         if loop.replaying:
             raise _not_recorded(loop, id)
-        guard.leave()
-        asyncio._set_running_loop(None)
-        try:
-            answer = fn(*args, **kwargs)
-        finally:
-            asyncio._set_running_loop(loop)
-            guard.enter(loop)
+        answer = guard.outside(fn, args, kwargs)
         value = seal(kind.encode(answer), loop.put, loop.max_bytes, f"the value of side effect [{id}]")
     loop.commands[id] = RecordSideEffect(id, value)
     return kind.decode(unseal(value, loop.get))

@@ -13,7 +13,6 @@ from perdure.calls import Call, Scheduler
 from perdure.errors import DefinitionError, UnknownActivity
 from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity
 from perdure.kernel.program import Blobs, ProgramBlocked, Recorded, RunInfo
-from perdure.languages.python.logs import emit
 from perdure.languages.python.tasks import Sealed, StepFuture, Task
 from perdure.payload import seal
 
@@ -37,6 +36,7 @@ class Issuer(Scheduler):
         "callbacks",
         "commands",
         "current",
+        "emit",
         "info",
         "issued",
         "logs",
@@ -60,12 +60,14 @@ class Issuer(Scheduler):
         blobs: Blobs,
         activities: Mapping[str, Any],
         max_bytes: int,
+        emit: Callable[[logging.LogRecord], object],
     ) -> None:
         self.info = info
         self.recorded = recorded
         self.blobs = blobs
         self.activities = activities
         self.max_bytes = max_bytes
+        self.emit = emit
         self.now = info.started_at
         self.replaying = False
         self.sealed = False
@@ -180,4 +182,4 @@ class Issuer(Scheduler):
     def emit_logs(self) -> None:
         records, self.logs = self.logs, None
         for record in records or ():
-            emit(record)
+            self.emit(record)

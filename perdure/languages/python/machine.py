@@ -2,8 +2,9 @@
 
 import asyncio
 import contextvars
+import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import DefinitionError, PerdureError, is_bug
@@ -14,6 +15,7 @@ from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.program import Blobs, Program, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python import guard
 from perdure.languages.python.alike import install
+from perdure.languages.python.logs import emit
 from perdure.languages.python.loop import MEND, WorkflowLoop
 from perdure.languages.python.places import raised_at, waits_at
 from perdure.languages.python.tasks import StepFuture
@@ -36,6 +38,7 @@ class PythonLanguage:
         definition: the workflow.
         activities: those it may call, by name.
         payload_max_bytes: above it an argument or a result is refused.
+        emit: takes the log records of workflow code, after the turn that made them.
 
     Raises:
         DefinitionError: this Python is not known to replay what others recorded.
@@ -46,15 +49,17 @@ class PythonLanguage:
         definition: "WorkflowDefinition[Any, Any]",
         activities: "Mapping[str, ActivityDefinition[Any, Any]]",
         payload_max_bytes: int = PAYLOAD_MAX_BYTES,
+        emit: Callable[[logging.LogRecord], object] = emit,
     ) -> None:
         refuse_untested(sys.version_info[:2])
         install()
         self.definition = definition
         self.activities = activities
         self.payload_max_bytes = payload_max_bytes
+        self.emit = emit
 
     def load(self, info: RunInfo, recorded: Recorded, blobs: Blobs, traced: bool = False) -> Program:
-        loop = WorkflowLoop(info, recorded, blobs, self.activities, self.payload_max_bytes)
+        loop = WorkflowLoop(info, recorded, blobs, self.activities, self.payload_max_bytes, self.emit)
         return PythonProgram(self.definition, loop, Tracer() if traced else None)
 
 
@@ -92,6 +97,14 @@ class PythonProgram:
             unwind(loop)
             raise
 
+    def where(self, command_id: str | None) -> str:
+        path = (command_id or "").rpartition(":")[0]
+        for task in (self.loop.tasks.get(path), self.loop.main):
+            place = waits_at(task.coro) if task is not None else ""
+            if place:
+                return place
+        return self.definition.source
+
     def close(self) -> None:
         unwind(self.loop)
 
@@ -105,11 +118,9 @@ class PythonProgram:
         try:
             if tracer is not None:
                 tracer.begin()
-            guard.enter(loop)
             try:
-                loop.drain()
+                guard.run(loop, loop.drain)
             finally:
-                guard.leave()
                 if tracer is not None:
                     tracer.end()
         except guard.WorkflowInterrupted as interrupted:

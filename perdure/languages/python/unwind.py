@@ -68,11 +68,7 @@ def _close_generator(loop: WorkflowLoop, generator: Any) -> None:
 def _attempt(loop: WorkflowLoop, act: Callable[..., object], *args: Any) -> bool:
     """Let user code run on its way out; true if it had to be interrupted. Whatever else it raises means nothing."""
     try:
-        guard.enter(loop)
-        try:
-            act(*args)
-        finally:
-            guard.leave()
+        guard.run(loop, act, *args)
     except BaseException as error:  # noqa: BLE001
         return isinstance(error, guard.WorkflowInterrupted)
     return False
