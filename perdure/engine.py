@@ -42,6 +42,7 @@ class Engine(Verbs):
         threads: the same of plain functions, each in a thread.
         payload_max_bytes: a larger argument or result is refused.
         cached_runs: runs that only wait which stay in memory.
+        awake_runs: runs that do something at the same time; further starts wait until there is room.
         stuck_after: a workflow that computes for longer than this (a duration) without an await is interrupted.
         kill_when_hung: end this process if it does not come back to Python for so long (a duration); None never does.
         drain: how long to wait, when the engine is closed, for what is in flight (a duration).
@@ -61,12 +62,18 @@ class Engine(Verbs):
         threads: int = 64,
         payload_max_bytes: int = PAYLOAD_MAX_BYTES,
         cached_runs: int = 1_000,
+        awake_runs: int = 20_000,
         stuck_after: Duration = "2s",
         kill_when_hung: Duration | None = None,
         drain: Duration = "5s",
         world: World | None = None,
     ) -> None:
-        for name, value in (("concurrency", concurrency), ("threads", threads), ("cached_runs", cached_runs)):
+        for name, value in (
+            ("concurrency", concurrency),
+            ("threads", threads),
+            ("cached_runs", cached_runs),
+            ("awake_runs", awake_runs),
+        ):
             _demand(isinstance(value, int) and value >= 1, f"{name} must be a whole number from 1 on, not {value!r}")
         _demand(
             isinstance(payload_max_bytes, int) and payload_max_bytes >= 1_024,
@@ -74,7 +81,7 @@ class Engine(Verbs):
         )
         self._address = store
         self._payload_max_bytes = payload_max_bytes
-        self._settings = Settings(concurrency, threads, payload_max_bytes, cached_runs)
+        self._settings = Settings(concurrency, threads, payload_max_bytes, cached_runs, awake_runs)
         self._stuck_after = duration_ns(stuck_after) / 1e9
         self._kill_when_hung = None if kill_when_hung is None else duration_ns(kill_when_hung) / 1e9
         _demand(self._stuck_after > 0, "stuck_after must be longer than nothing")

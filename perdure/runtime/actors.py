@@ -84,8 +84,10 @@ class Roster:
         self._actors: dict[int, Actor] = {}
         self._parked: OrderedDict[int, None] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._actors)
+    @property
+    def awake(self) -> int:
+        """How many runs have to be in memory: they do not only wait."""
+        return len(self._actors) - len(self._parked)
 
     def get(self, key: int) -> Actor | None:
         return self._actors.get(key)

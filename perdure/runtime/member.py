@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
     threads: int
     payload_max_bytes: int
     cached_runs: int
+    awake_runs: int
 
 
 class Member:
@@ -95,7 +96,13 @@ class Member:
         self._thread.start()
 
     def ask(self, request: StartRequest) -> bool:
-        """Hand a start to the owner in this process; false if it is none, and the store has to carry it."""
+        """Hand a start to the owner in this process; false if it is none, and the store has to carry it.
+
+        Raises:
+            errors.EngineNotRunning: it is being closed.
+        """
+        if self._closing.is_set():
+            raise errors.EngineNotRunning("the engine is being closed and starts nothing more")
         with self._lock:
             if not self.owns or self._over:
                 return False
@@ -193,16 +200,19 @@ class Member:
             self._world,
             (settings.concurrency, settings.threads),
             settings.cached_runs,
+            settings.awake_runs,
         )
         self._publish()
-        owner.take_over()
-        with self._lock:
-            self.owns = True
-        self.waiters.look(self._store.views, self._outbox)  # what ended before this one owned
-        while not self._closing.is_set():
-            owner.round()
-        owner.drain(self._drain_seconds, self._hurried.is_set)
-        owner.let_go()
+        try:
+            owner.take_over()
+            with self._lock:
+                self.owns = True
+            self.waiters.look(self._store.views, self._outbox)  # what ended before this one owned
+            while not self._closing.is_set():
+                owner.round()
+            owner.drain(self._drain_seconds, self._hurried.is_set)
+        finally:
+            owner.let_go()
 
     def _publish(self) -> None:
         """Tell clients without code which names there are, and which arguments they take."""

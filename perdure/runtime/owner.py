@@ -1,16 +1,18 @@
 """The owner's rounds: take what has arrived, what is due and what the store has; process it; speak to those who wait."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from perdure.errors import EngineNotRunning
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure
 from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
 from perdure.runtime.cycle import Crew, Cycle, Item
 from perdure.runtime.inbox import Inbox
-from perdure.runtime.letters import Letter
+from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
@@ -52,6 +54,7 @@ class Owner:
         world: World,
         concurrency: tuple[int, int],
         cached_runs: int,
+        awake_runs: int,
     ) -> None:
         self._store = store
         self._member = member
@@ -68,6 +71,9 @@ class Owner:
         self.cycle = Cycle(
             store, world, build, activities, self._roster, self.slots, turns, starts, waiters, outbox, crew, log
         )
+        self._awake_runs = awake_runs
+        self._waiting_starts: deque[StartRequest] = deque()
+        self._left_behind: deque[int] = deque()
         self._poll_at = 0.0
         self._look_after: list[int] = []
 
@@ -79,9 +85,8 @@ class Owner:
             self.cycle.process([Letter(left, msg.Strike(self._build))])
             self.cycle.careful.clear()
             self._roster.evict(left)
-        keys = self._store.work.mending() + self._store.work.awake()
-        for first in range(0, len(keys), TAKEOVER_RUNS):
-            self._process([self._care(key) for key in keys[first : first + TAKEOVER_RUNS]])
+        self._left_behind += self._store.work.mending()
+        self._left_behind += self._store.work.running()
 
     def _care(self, key: int) -> Letter:
         """A letter that makes its run be loaded and looked after, and released if other code blocked it."""
@@ -91,6 +96,7 @@ class Owner:
         """Wait until there is something to do, but not for longer than until the next poll, and do it."""
         items = self._arrived(most_seconds)
         now, monotonic = self._world.now(), self._world.monotonic()
+        items += self._admitted()
         items += self._due(now)
         items += self._overdue(monotonic)
         if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
@@ -110,10 +116,30 @@ class Owner:
         until = self.cycle.alarms.seconds(self._world.now(), monotonic)
         if until is not None:
             seconds = min(seconds, until)
-        if self._look_after or self.slots.can_grant():
+        if self._look_after or self.slots.can_grant() or (self._room() and (self._left_behind or self._waiting_starts)):
             seconds = 0.0
-        items = self._inbox.take(seconds, BATCH_ITEMS)
-        return [item for item in items if not isinstance(item, Letter) or self._lands(item)]
+        arrived: list[Item] = []
+        for item in self._inbox.take(seconds, BATCH_ITEMS):
+            if not isinstance(item, Letter):
+                self._waiting_starts.append(item)
+            elif self._lands(item):
+                arrived.append(item)
+        return arrived
+
+    def _room(self) -> int:
+        """How many more runs may wake."""
+        return max(self._awake_runs - self._roster.awake, 0)
+
+    def _admitted(self) -> list[Item]:
+        """Starts, and runs a dead owner left in motion, as many as there is room for: the others wait outside."""
+        starts, left = self._waiting_starts, self._left_behind
+        if not starts and not left:
+            return []
+        room = self._room()
+        care = min(room, len(left), TAKEOVER_RUNS)
+        items: list[Item] = [self._care(left.popleft()) for _ in range(care)]
+        items += [starts.popleft() for _ in range(min(room - care, len(starts)))]
+        return items
 
     def _lands(self, letter: Letter) -> bool:
         """The end of an attempt frees its slot; whether anybody still wants the result."""
@@ -149,7 +175,7 @@ class Owner:
     def _polled(self, now: int, monotonic: float) -> list[Item]:
         """What the store has: mail, and runs that are due soon. Those in memory get an alarm, the others a letter."""
         self._inbox.nudged = False
-        poll = self._store.work.poll(now + POLL_AHEAD_NS, POLL_ROWS)
+        poll = self._store.work.poll(now + POLL_AHEAD_NS, POLL_ROWS, starts=self._room() > 0)
         items: list[Item] = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
         loaded = 0
         for key in poll.due:
@@ -176,6 +202,8 @@ class Owner:
 
     def let_go(self) -> None:
         """Cancel what is still in the air, which the next owner finds to be lost, and unwind all programs."""
+        for request in self._waiting_starts:
+            self._outbox.answer(request.receiver, None, EngineNotRunning("the engine was closed before the run began"))
         for flight in self.slots.all():
             if not flight.given_up:
                 flight.given_up = True

@@ -197,8 +197,8 @@ class Work(Protocol):
         """The newest run of each id that exists."""
         ...
 
-    def awake(self) -> list[int]:
-        """Keys of runs that are queued or running, oldest first: a dead owner left them, or a client queued them."""
+    def running(self) -> list[int]:
+        """Keys of runs that are running, oldest first: a dead owner left them. Queued ones are found by their mail."""
         ...
 
     def mending(self) -> list[int]:
@@ -220,8 +220,11 @@ class Work(Protocol):
         """
         ...
 
-    def poll(self, now: int, limit: int) -> Poll:
-        """`due` and `mail` (at most `limit` of each) in one call that costs one statement."""
+    def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
+        """`due` and `mail` (at most `limit` of each) in one call that costs one statement.
+
+        `starts` false: queued runs wait a little longer, Start is left out of the mail.
+        """
         ...
 
 

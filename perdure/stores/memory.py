@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from perdure.kernel.messages import Retry, Terminate
+from perdure.kernel.messages import Retry, Start, Terminate
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
 from perdure.kernel.run import Status
 from perdure.stores import base
@@ -290,8 +290,8 @@ class MemoryWork:
         with shelf.lock:
             return {id: _copy(shelf.runs[shelf.keys[id]]) for id in ids if id in shelf.keys}
 
-    def awake(self) -> list[int]:
-        return self._with_status(Status.QUEUED, Status.RUNNING)
+    def running(self) -> list[int]:
+        return self._with_status(Status.RUNNING)
 
     def mending(self) -> list[int]:
         return self._with_status(Status.HELD, Status.BLOCKED, Status.QUARANTINED)
@@ -310,7 +310,7 @@ class MemoryWork:
     def mail(self, limit: int) -> list[base.MailRow]:
         return self.poll(0, limit).mail
 
-    def poll(self, now: int, limit: int) -> base.Poll:
+    def poll(self, now: int, limit: int, starts: bool = True) -> base.Poll:
         with self._shelf.lock:
             due = sorted(
                 (row.wake_at, row.key)
@@ -318,6 +318,8 @@ class MemoryWork:
                 if row.wake_at is not None and row.wake_at <= now
             )
             mail = [_copy(mail) for mail in self._shelf.mail.values() if not self._asleep(mail)]
+        if not starts:
+            mail = [each for each in mail if not isinstance(each.message, Start)]
         return base.Poll([key for _, key in due[:limit]], mail[:limit])
 
     def _asleep(self, mail: base.MailRow) -> bool:

@@ -197,7 +197,7 @@ class TwoStores(RuleBasedStateMachine):
         self.same(lambda store: store.work.load(list(KEYS)))
         self.same(lambda store: store.work.find(IDS))
         self.same(
-            lambda store: (store.work.awake(), store.work.mending(), store.work.next_due(), store.work.last_key())
+            lambda store: (store.work.running(), store.work.mending(), store.work.next_due(), store.work.last_key())
         )
         self.same(lambda store: [store.post.take_reply(request) for request in "pqr"])
         self.same(lambda store: [store.views.blob(key, digest) for key in KEYS for digest in (b"d", b"e")])

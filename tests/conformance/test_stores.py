@@ -297,10 +297,10 @@ def test_find_knows_runs_by_id(store: base.Store) -> None:
     assert store.work.find(["b", "c", "a"]) == {"a": run(2, "a"), "b": run(4, "b")}
 
 
-def test_awake_and_mending_are_told_by_status(store: base.Store) -> None:
+def test_running_and_mending_are_told_by_status(store: base.Store) -> None:
     store.journal.commit(base.Batch(created=[run(2 * (12 - status), status=status) for status in Status]))
 
-    assert store.work.awake() == [2 * (12 - Status.RUNNING), 2 * (12 - Status.QUEUED)]
+    assert store.work.running() == [2 * (12 - Status.RUNNING)]
     assert store.work.mending() == [2 * (12 - s) for s in (Status.QUARANTINED, Status.BLOCKED, Status.HELD)]
 
 
@@ -390,6 +390,14 @@ def test_poll_is_due_and_mail_at_once(store: base.Store) -> None:
     assert store.work.poll(9, 2) == base.Poll(store.work.due(9, 2), store.work.mail(2))
     assert store.work.poll(9, 2).due == [4, 6]
     assert [row.run for row in store.work.poll(9, 2).mail] == [2, 4]
+
+
+def test_poll_can_leave_starts_where_they_are(store: base.Store) -> None:
+    queued = store.post.submit(run(0, "queued", Status.QUEUED), mail(0, start()))
+    store.post.send(mail(queued.key))
+
+    assert messages(store.work.poll(0, 9).mail) == [start(), Cancel("enough")]
+    assert messages(store.work.poll(0, 9, starts=False).mail) == [Cancel("enough")]
 
 
 def test_submitted_runs_get_odd_keys_above_all_others(store: base.Store) -> None:

@@ -18,9 +18,12 @@ _DUE = f"SELECT wake_at, key, NULL, NULL FROM runs WHERE wake_at <= ? AND {_OPEN
 # Of blocked (5) and quarantined (6) runs only Terminate (4) and Retry (5); mail of no run at all is the owner's as well.
 _MAIL = (
     "SELECT mail.id, mail.run, mail.body, mail.reply_to FROM mail LEFT JOIN runs ON runs.key = mail.run "
-    "WHERE runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5) ORDER BY mail.id LIMIT ?"
+    "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5)){further} ORDER BY mail.id LIMIT ?"
 )
-_POLL = f"SELECT 0, * FROM ({_DUE}) UNION ALL SELECT 1, * FROM ({_MAIL})"
+_ALL_MAIL = _MAIL.format(further="")
+_POLL = f"SELECT 0, * FROM ({_DUE}) UNION ALL SELECT 1, * FROM ({{mail}})"
+_POLL_ALL = _POLL.format(mail=_ALL_MAIL)
+_POLL_WITHOUT_STARTS = _POLL.format(mail=_MAIL.format(further=" AND mail.kind <> 1"))
 
 
 class SqliteWork:
@@ -46,8 +49,8 @@ class SqliteWork:
             found = rows.read(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({VALUES})", ids)
         return {row.id: row for row in map(rows.run_row, found)}
 
-    def awake(self) -> list[int]:
-        return self._with_status("0, 1")
+    def running(self) -> list[int]:
+        return self._with_status("1")
 
     def mending(self) -> list[int]:
         return self._with_status("4, 5, 6")
@@ -66,11 +69,12 @@ class SqliteWork:
 
     def mail(self, limit: int) -> list[MailRow]:
         with self._asking() as connection:
-            return rows.mail_rows(connection.execute(_MAIL, (limit,)).fetchall())
+            return rows.mail_rows(connection.execute(_ALL_MAIL, (limit,)).fetchall())
 
-    def poll(self, now: int, limit: int) -> Poll:
+    def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
         with self._asking() as connection:
-            found = connection.execute(_POLL, (now, limit, limit)).fetchall()
+            sql = _POLL_ALL if starts else _POLL_WITHOUT_STARTS
+            found = connection.execute(sql, (now, limit, limit)).fetchall()
         return Poll([row[2] for row in found if row[0] == 0], rows.mail_rows(row[1:] for row in found if row[0] == 1))
 
 

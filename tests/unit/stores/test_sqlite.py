@@ -431,7 +431,7 @@ def test_a_closed_store_says_so(store: SqliteStore) -> None:
     for call in (
         lambda: store.views.row("a"),
         lambda: store.post.submit(run(0), letter()),
-        lambda: store.work.awake(),
+        lambda: store.work.running(),
     ):
         with pytest.raises(errors.StoreUnreachable, match="was closed; open it again"):
             call()
@@ -475,10 +475,10 @@ def test_a_commit_of_a_thousand_runs_takes_few_statements(path: str, store: Sqli
 
 
 def test_an_idle_owners_poll_reads_only_indexes(path: str, store: SqliteStore) -> None:
-    from perdure.stores.sqlite.work import _POLL
+    from perdure.stores.sqlite.work import _POLL_ALL
 
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_POLL}", (1, 1, 1))]
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_POLL_ALL}", (1, 1, 1))]
 
     assert any("runs_by_wake_at" in line for line in plan)
     assert not any(line.startswith("SCAN runs") for line in plan)
