@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -197,6 +196,3 @@ def _listed(definitions: Any) -> list[Any]:
 def _demand(holds: bool, message: str) -> None:
     if not holds:
         raise errors.DefinitionError(f"Engine: {message}")
-
-
-logging.getLogger("perdure").addHandler(logging.NullHandler())

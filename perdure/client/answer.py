@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from perdure.calls import Lazy
-from perdure.errors import WaitedTooLong
+from perdure.errors import PerdureError, WaitedTooLong
 from perdure.runtime.outbox import Receiver
 
 R = TypeVar("R")
@@ -61,7 +61,13 @@ class Looked(Answer[R_co]):
         self._function = function
 
     def _begin(self) -> Generator[Any, Any, R_co]:
-        return asyncio.to_thread(self._function).__await__()
+        return self._beside().__await__()
+
+    async def _beside(self) -> R_co:
+        try:
+            return await asyncio.to_thread(self._function)
+        except PerdureError as error:
+            raise _plain(error) from error.__cause__
 
     def _waited(self) -> R_co:
         return self._function()
@@ -84,20 +90,25 @@ class Asked(Answer[R_co]):
     async def _awaited(self) -> R_co:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        forget = self._ask(_InLoop(loop, future))
+        forget: Callable[[], object] | None = None
         try:
+            forget = self._ask(_InLoop(loop, future))
             if self._seconds is None:
                 value = await future
             else:
                 async with asyncio.timeout(self._seconds):
                     value = await future
-        except BaseException as error:
-            if forget is not None:
+        except PerdureError as error:
+            raise _plain(error) from error.__cause__
+        except TimeoutError:
+            raise self._too_long() from None
+        finally:
+            if forget is not None and (not future.done() or future.cancelled()):
                 forget()
-            if isinstance(error, TimeoutError) and not future.done():
-                raise self._too_long() from None
-            raise
-        return self._read(value) if value is not None else await asyncio.to_thread(self._read, None)
+        try:
+            return self._read(value) if value is not None else await asyncio.to_thread(self._read, None)
+        except PerdureError as error:
+            raise _plain(error) from error.__cause__
 
     def _waited(self) -> R_co:
         receiver = _InThread()
@@ -105,16 +116,23 @@ class Asked(Answer[R_co]):
         try:
             if not receiver.arrived.wait(self._seconds):
                 raise self._too_long()
-        except BaseException:
-            if forget is not None:
+        finally:
+            if forget is not None and not receiver.arrived.is_set():
                 forget()
-            raise
-        if receiver.error is not None:
-            raise receiver.error
-        return self._read(receiver.value)
+        try:
+            if receiver.error is not None:
+                raise receiver.error
+            return self._read(receiver.value)
+        except PerdureError as error:
+            raise _plain(error) from error.__cause__
 
     def _too_long(self) -> WaitedTooLong:
         return WaitedTooLong(f"{self._verb}: no answer within {self._seconds:g} s; the run goes on, ask again later")
+
+
+def _plain(error: PerdureError) -> PerdureError:
+    """Without the frames that found it out: what a caller needs is in its message and its cause."""
+    return error.with_traceback(None)
 
 
 class _InLoop:
