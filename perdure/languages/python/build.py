@@ -116,10 +116,13 @@ def _reachable(module: ModuleType) -> Iterable[str]:
     for value in list(vars(module).values()):
         if isinstance(value, ModuleType):
             yield value.__name__
-        else:
-            origin = getattr(getattr(value, "fn", value), "__module__", None)
-            if isinstance(origin, str):
-                yield origin
+            continue
+        # Other people's objects are asked for nothing: an attribute of a lazy one may do anything.
+        ours = type(value).__module__.startswith("perdure.")
+        thing = getattr(value, "fn", None) if ours else value
+        origin = thing.__module__ if isinstance(thing, FunctionType | type) else type(value).__module__
+        if isinstance(origin, str):
+            yield origin
 
 
 def _file_of(module: ModuleType | None) -> str | None:
@@ -138,4 +141,4 @@ def _is_users(file: str) -> bool:
 @cache
 def _foreign() -> tuple[str, ...]:
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return tuple(str(Path(place).resolve()) + "/" for place in places if place) + (_OURS + "/",)
+    return tuple(f"{place}/" for place in (_OURS, *(str(Path(place).resolve()) for place in places if place)))
