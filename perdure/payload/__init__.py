@@ -9,8 +9,8 @@ nothing is silently changed, with these exceptions, which JSON asks for and whic
 - A datetime keeps its offset from UTC, not the name of its zone.
 
 Encoding is strict (a field nobody knows is an error), decoding is not (it is ignored): a history may have been written by
-code that had more fields. Equal values give equal bytes: fields are in the order of the class, defaults are filled in,
-sets are sorted.
+code that had more fields. Equal values give equal bytes: fields and defaults are all
+there in a fixed order, sets are sorted.
 
 `misfit` says what does not fit; `encoder` knows what JSON does not; `shape` and `hints` read types; `parts` walks values;
 `codec` is one type, compiled; `parameters`, `values` and `untyped` are made of it; `sealing` keeps large bytes apart.

@@ -1,6 +1,7 @@
 """One type, compiled: its values to bytes, checked, and back."""
 
 import functools
+import math
 import types
 import typing
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 from perdure.errors import DefinitionError
 from perdure.payload.encoder import ENCODER, from_json, is_pydantic
 from perdure.payload.misfit import WORKS, Misfit, shown, type_text
-from perdure.payload.parts import ATOMS, children, compare, demand_finite, ordered, same
+from perdure.payload.parts import ATOMS, children, compare, not_finite, ordered, same
 from perdure.payload.paths import follow, located
 from perdure.payload.shape import Shape
 
@@ -43,10 +44,10 @@ class Codec:
                     return data
             return self._checked(value)
         except RecursionError:
-            raise Misfit("", _DEEP, unencodable=True) from None
+            raise Misfit(_DEEP, unencodable=True) from None
         except Misfit as misfit:
             if misfit.alien and not misfit.path and not self.exact >= _JSON_ATOMS:
-                raise Misfit("", f"expected {self.text}, found {shown(value)}") from None
+                raise Misfit(f"expected {self.text}, found {shown(value)}") from None
             raise
 
     def decode(self, data: bytes) -> Any:
@@ -60,11 +61,11 @@ class Codec:
         except msgspec.ValidationError as error:
             raise self._misfit(error, data) from error.__cause__
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Misfit("", f"expected {self.text} as JSON, found {data[:80]!r} ({error})") from None
+            raise Misfit(f"expected {self.text} as JSON, found {data[:80]!r} ({error})") from None
         except RecursionError:
-            raise Misfit("", _DEEP) from None
+            raise Misfit(_DEEP) from None
         except Exception as error:
-            raise Misfit("", f"making a {self.text} of it raised {type(error).__name__}: {error}") from error
+            raise Misfit(f"making a {self.text} of it raised {type(error).__name__}: {error}") from error
 
     def _checked(self, value: Any) -> bytes:
         shape = self.shape
@@ -75,7 +76,7 @@ class Codec:
             if shape.open and not shape.sets and b"[" in data:
                 data = _written(ordered(value), value)
                 back = self._back(data, value)
-            compare(value, back, "", shape.open)
+            compare(value, back, shape.open, shape.comparable)
         return _written(ordered(back) if shape.sets else back)
 
     def _back(self, data: bytes, value: Any) -> Any:
@@ -86,17 +87,19 @@ class Codec:
         except RecursionError:
             raise
         except Exception as error:
-            raise Misfit("", f"it could not be read again, that raised {type(error).__name__}: {error}") from error
+            raise Misfit(f"it could not be read again, that raised {type(error).__name__}: {error}") from error
 
     def _misfit(self, error: msgspec.ValidationError, data: bytes, *value: Any) -> Misfit:
         fault = located(error, self._decode, data)
         found = follow(value[0], fault.steps, fault.found) if value else fault.found
-        expected = fault.expected if fault.steps or not fault.expected else self.text
-        if isinstance(found, float):
-            demand_finite(found, fault.path)
-        if expected:
-            return Misfit(fault.path, f"expected {expected}, found {shown(found)}")
-        return Misfit(fault.path, f"{fault.problem}; expected {self.text}, found {shown(found)}")
+        if isinstance(found, float) and not math.isfinite(found):
+            return not_finite(found).within(fault.path)
+        whole = not fault.steps
+        if fault.problem:
+            expected = f"expected {self.text}, found" if whole else "found"
+            return Misfit(f"{fault.problem}; {expected} {shown(found)}", fault.path)
+        expected = self.text if whole and fault.expected.isidentifier() else fault.expected
+        return Misfit(f"expected {expected}, found {shown(found)}", fault.path)
 
 
 def _exact(hint: Any) -> frozenset[type]:
@@ -132,17 +135,17 @@ def _culprit(value: Any, path: str, error: Exception) -> Misfit:
     if isinstance(value, dict):
         for key in value:
             if not _is_key(key):
-                return Misfit(path, f"{shown(key)} cannot be a key; use texts or numbers", unencodable=True)
+                return Misfit(f"{shown(key)} cannot be a key; use texts or numbers", path, unencodable=True)
     if isinstance(value, str):
         problem = (
             f"{shown(value)} has half a character in it ({error}), which UTF-8 cannot hold; pass bytes, or replace it"
         )
-        return Misfit(path, problem, unencodable=True)
+        return Misfit(problem, path, unencodable=True)
     if isinstance(value, int):
-        return Misfit(path, f"an int of {value.bit_length():,} bits is too large ({error})", unencodable=True)
+        return Misfit(f"an int of {value.bit_length():,} bits is too large ({error})", path, unencodable=True)
     if is_pydantic(type(value)):
-        return Misfit(path, f"{shown(value)} cannot be dumped as JSON: {error}", unencodable=True)
-    return Misfit(path, f"{shown(value)} has no JSON form; what works: {WORKS}", alien=True)
+        return Misfit(f"{shown(value)} cannot be dumped as JSON: {error}", path, unencodable=True)
+    return Misfit(f"{shown(value)} has no JSON form; what works: {WORKS}", path, alien=True)
 
 
 def _is_key(key: Any) -> bool:
@@ -171,10 +174,10 @@ def codec_of(hint: Any, owner: str, what: str) -> Codec:
             return Codec(hint)
     except Misfit as misfit:
         of = "" if type_text(hint) in misfit.problem else f" in {type_text(hint)}"
-        problem = f"{what}{misfit.path}{of}: {misfit.problem}"
+        problem = f"{what}{misfit.path}{of}: {misfit.problem}; what works: {WORKS}"
     except Exception as error:  # noqa: BLE001  evaluating the hints of a class may raise anything
         problem = f"{what}, {type_text(hint)}: {_advice(error)}"
-    raise DefinitionError(f"{owner}: {problem}; what works: {WORKS}") from None
+    raise DefinitionError(f"{owner}: {problem}") from None
 
 
 def _advice(error: Exception) -> str:
@@ -182,7 +185,7 @@ def _advice(error: Exception) -> str:
     if isinstance(error, NameError):
         return f"a type hint in it cannot be resolved ({text}); import what it names at the top of the module"
     if "union" not in text.lower():
-        return text
+        return f"{text}; what works: {WORKS}"
     if "custom type" in text:
         return f"{text}; a pydantic model may be joined with None only, put the union into a field of a model"
     if "str-like" in text:

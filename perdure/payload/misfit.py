@@ -15,17 +15,22 @@ _QUOTED_OR_PREFIX = re.compile(r"""('[^']*'|"[^"]*")|(?:(?:\w+|<locals>)\.)+(?=[
 
 
 class Misfit(Exception):
-    """Why a value or a type is refused, and where in it (".lines[2].qty").
+    """Why a value or a type is refused, and where in it: `path`, such as ".lines[2].qty".
 
     `unencodable` means that no type would take the value, `alien` that its class is none that has a JSON form.
     """
 
-    def __init__(self, path: str, problem: str, *, unencodable: bool = False, alien: bool = False) -> None:
+    def __init__(self, problem: str, path: str = "", *, unencodable: bool = False, alien: bool = False) -> None:
         super().__init__(problem)
-        self.path = path
         self.problem = problem
+        self.path = path
         self.unencodable = unencodable or alien
         self.alien = alien
+
+    def within(self, step: str) -> "Misfit":
+        """The same, seen from one step further out."""
+        self.path = step + self.path
+        return self
 
 
 def type_text(hint: Any) -> str:

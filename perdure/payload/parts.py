@@ -65,14 +65,16 @@ def ordered(value: Any) -> Any:
     if type(value) in ATOMS:
         return value
     if isinstance(value, set | frozenset):
-        elements = [ordered(element) for element in value]
+        elements = [element if type(element) in ATOMS else ordered(element) for element in value]
         kinds = set(map(type, elements))
         return sorted(elements, key=None if kinds in ({int}, {str}) else ENCODER.encode)
     if isinstance(value, dict):
-        changed = {key: new for key, item in value.items() if (new := ordered(item)) is not item}
+        changed = {
+            key: new for key, item in value.items() if type(item) not in ATOMS and (new := ordered(item)) is not item
+        }
         return {**value, **changed} if changed else value
     if isinstance(value, list | tuple):
-        items = [ordered(item) for item in value]
+        items = [item if type(item) in ATOMS else ordered(item) for item in value]
         return value if all(map(is_, items, value)) else items
     parts = {field.name: getattr(value, field.name, None) for field in fields(type(value))}
     changed = {name: new for name, item in parts.items() if (new := ordered(item)) is not item}
@@ -95,36 +97,53 @@ def same(back: Any, value: Any) -> bool:
         return False
 
 
-def compare(value: Any, back: Any, path: str, open: bool) -> None:
-    """Compare a value with what came back, part by part; `open` if the place they are in may hold anything.
+def compare(value: Any, back: Any, open: bool, quick: bool) -> None:
+    """Compare a value with what came back, part by part.
+
+    Args:
+        value: as it was given.
+        back: as it was decoded.
+        open: the place they are in may hold anything.
+        quick: what is equal as a whole needs no look at its parts.
 
     Raises:
         Misfit: a part is lost or changed, other than by the rules of this package.
     """
+    kind = type(value)
+    if kind in ATOMS and type(back) is kind and back == value:
+        return
     match value:
         case float() if not math.isfinite(value):
-            demand_finite(value, path)
+            raise not_finite(value)
         case dict():
-            for key, item in value.items():
-                compare(item, _under_key(back, key, path), f"{path}[{key!r}]", open)
+            _compare_dict(value, back, open, quick)
         case list() | tuple():
-            _compare_items(value, back, path, open)
+            _compare_items(value, back, open, quick)
         case set() | frozenset():
-            _compare_set(value, back, path, open)
-        case _ if fields(type(value)):
-            _compare_fields(value, back, path, open)
+            _compare_set(value, back, open)
+        case _ if fields(kind):
+            _compare_fields(value, back, open, quick)
         case _ if back is not _UNKNOWN and not same(back, value):
-            _compare_leaf(value, back, path, open)
+            _compare_leaf(value, back, open)
 
 
-def demand_finite(value: float, path: str) -> None:
-    """Refuse what msgspec would write as null."""
-    if not math.isfinite(value):
-        problem = f"{shown(value)} has no JSON form; leave it out, or pass None or a text"
-        raise Misfit(path, problem, unencodable=True)
+def not_finite(value: float) -> Misfit:
+    """Of what msgspec would write as null."""
+    return Misfit(f"{shown(value)} has no JSON form; leave it out, or pass None or a text", unencodable=True)
 
 
-def _under_key(back: Any, key: Any, path: str) -> Any:
+def _compare_dict(value: dict[Any, Any], back: Any, open: bool, quick: bool) -> None:
+    if quick and same(back, value):
+        return
+    for key, item in value.items():
+        part = _under_key(back, key)
+        try:
+            compare(item, part, open, quick)
+        except Misfit as misfit:
+            raise misfit.within(f"[{key!r}]") from None
+
+
+def _under_key(back: Any, key: Any) -> Any:
     """What came back for the item of a dict."""
     if back is _UNKNOWN:
         return _UNKNOWN
@@ -134,7 +153,7 @@ def _under_key(back: Any, key: Any, path: str) -> Any:
         if not isinstance(key, str):
             hint = f"dict[{type_text(type(key))}, ...]"
             problem = f"the key {shown(key)} would come back as a text; say so with a hint such as {hint}, or use texts"
-            raise Misfit(path, problem, unencodable=True)
+            raise Misfit(problem, unencodable=True)
         if any(not isinstance(other, str) for other in back):
             return _UNKNOWN  # the JSON form of a key
     for field in fields(type(back)):
@@ -142,59 +161,69 @@ def _under_key(back: Any, key: Any, path: str) -> Any:
             return getattr(back, field.name, _UNKNOWN)
     if isinstance(back, msgspec.Struct) and key == back.__struct_config__.tag_field:
         return _UNKNOWN
-    raise Misfit(path, f"{key!r} is not known here and would be lost")
+    raise Misfit(f"{key!r} is not known here and would be lost")
 
 
-def _compare_items(value: Any, back: Any, path: str, open: bool) -> None:
-    if isinstance(back, set | frozenset) or back is _UNKNOWN:
-        parts = [_UNKNOWN] * (len(value) if back is _UNKNOWN else len(back))
+def _compare_items(value: Any, back: Any, open: bool, quick: bool) -> None:
+    if quick and isinstance(back, list | tuple) and same([*back], [*value]):
+        return
+    if back is _UNKNOWN or isinstance(back, set | frozenset):
+        parts = [_UNKNOWN] * len(value if back is _UNKNOWN else back)
     else:
         parts = [part for _, part in children(back)]
     if len(parts) != len(value):
-        raise Misfit(path, f"{len(value)} elements would come back as {len(parts)}")
+        raise Misfit(f"{len(value)} elements would come back as {len(parts)}")
     for index, (item, part) in enumerate(zip(value, parts, strict=True)):
-        compare(item, part, f"{path}[{index}]", open)
+        try:
+            compare(item, part, open, quick)
+        except Misfit as misfit:
+            raise misfit.within(f"[{index}]") from None
 
 
-def _compare_set(value: Any, back: Any, path: str, open: bool) -> None:
+def _compare_set(value: Any, back: Any, open: bool) -> None:
     if isinstance(back, set | frozenset):
         if not same(back, value):
-            raise _changed(value, back, path)
+            raise _changed(value, back)
     elif not open and back is not _UNKNOWN:
-        raise Misfit(path, f"expected {type_text(type(back))}, found {shown(value)}")
+        raise Misfit(f"expected {type_text(type(back))}, found {shown(value)}")
     for item in value:
-        compare(item, _UNKNOWN, path, open)
+        compare(item, _UNKNOWN, open, False)
 
 
-def _compare_fields(value: Any, back: Any, path: str, open: bool) -> None:
+def _compare_fields(value: Any, back: Any, open: bool, quick: bool) -> None:
     kind = type(value)
     if type(back) is not kind and back is not _UNKNOWN and (not open or fields(type(back))):
-        raise Misfit(path, f"expected {type_text(type(back))}, found {shown(value)}")
+        raise Misfit(f"expected {type_text(type(back))}, found {shown(value)}")
     for field in fields(kind):
         item = getattr(value, field.name, msgspec.UNSET)
         if item is msgspec.UNSET:
             continue
         part = getattr(back, field.name, _UNKNOWN) if type(back) is kind else _UNKNOWN
-        if isinstance(back, dict):
-            part = back.get(field.durable, _UNKNOWN)  # a Struct may leave out defaults
-        compare(item, part, f"{path}.{field.name}", field.open or type(back) is not kind)
+        try:
+            if isinstance(back, dict):
+                if field.durable not in back and not isinstance(value, msgspec.Struct):  # that may leave out defaults
+                    raise Misfit(f"{shown(item)} is not written and would be lost")
+                part = back.get(field.durable, _UNKNOWN)
+            compare(item, part, field.open or type(back) is not kind, quick)
+        except Misfit as misfit:
+            raise misfit.within(f".{field.name}") from None
 
 
-def _compare_leaf(value: Any, back: Any, path: str, open: bool) -> None:
+def _compare_leaf(value: Any, back: Any, open: bool) -> None:
     """Of two things that are not equal."""
     if is_pydantic(type(value)) and type(back) is type(value):
         return  # has been compared when it was dumped
     if type(value) is type(back):
         if same(value, value):
-            raise _changed(value, back, path)
+            raise _changed(value, back)
     elif value is None or isinstance(value, bool | int | float | str):
         if isinstance(value, int | float) and isinstance(back, int | float):
-            raise _changed(value, back, path)
+            raise _changed(value, back)
         if isinstance(back, bytes | bytearray):
-            raise Misfit(path, f"expected {type_text(type(back))}, found {shown(value)}; encode it")
+            raise Misfit(f"expected {type_text(type(back))}, found {shown(value)}; encode it")
     elif not open:
-        raise Misfit(path, f"expected {type_text(type(back))}, found {shown(value)}")
+        raise Misfit(f"expected {type_text(type(back))}, found {shown(value)}")
 
 
-def _changed(value: Any, back: Any, path: str) -> Misfit:
-    return Misfit(path, f"{shown(value)} would come back as {shown(back)}", unencodable=True)
+def _changed(value: Any, back: Any) -> Misfit:
+    return Misfit(f"{shown(value)} would come back as {shown(back)}", unencodable=True)

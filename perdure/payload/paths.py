@@ -11,7 +11,7 @@ from perdure.payload.parts import fields
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
 _MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at (?:`(?P<key>key)` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
-_EXPECTED = re.compile(r"Expected `(.+?)`, got `.+?`")
+_EXPECTED = re.compile(r"Expected (.+?)(?:, got .+)?")
 _WORDS = {"null": "None", "array": "list", "object": "dict"}
 
 
@@ -43,10 +43,16 @@ def located(error: msgspec.ValidationError, decode: Callable[[bytes], Any], data
             break
     if parsed["key"]:
         here = _guilty_key(here, tree, decode, message)
-    match = _EXPECTED.fullmatch(parsed["problem"])
-    words = [_WORDS.get(word, word) for word in match[1].split(" | ")] if match else []
-    expected = " | ".join(words) + (" as a key" if parsed["key"] and words else "")
-    return Fault(path, parsed["problem"].replace("`", ""), expected, here, steps)
+    problem = re.sub("`(.+?)`", lambda quoted: _named(quoted[1]), parsed["problem"])
+    match = _EXPECTED.fullmatch(problem)
+    if match is None:
+        return Fault(path, problem, "", here, steps)
+    return Fault(path, "", match[1] + (" as a key" if parsed["key"] else ""), here, steps)
+
+
+def _named(kinds: str) -> str:
+    """msgspec's names of types as Python has them."""
+    return " | ".join(_WORDS.get(kind, kind) for kind in kinds.split(" | "))
 
 
 def _guilty_key(here: Any, tree: Any, decode: Callable[[bytes], Any], message: str) -> str:

@@ -1,6 +1,7 @@
 """What a type is made of, as far as it matters for the checks of its values."""
 
 import dataclasses
+import typing
 from typing import Any
 
 import msgspec
@@ -64,7 +65,7 @@ class Shape:
             case nodes.DictType():
                 self._look_at_key(node.key_type, path)
             case nodes.StructType() | nodes.DataclassType():
-                self.comparable = self.comparable and _compares_fields(node.cls)
+                self._look_at_fields(typing.get_origin(node.cls) or node.cls, path)
         for name in node.__struct_fields__:
             part = getattr(node, name)
             for item in part if isinstance(part, tuple) else (part,):
@@ -79,13 +80,19 @@ class Shape:
         elif is_pydantic(kind):
             self.comparable = False
         elif kind is not msgspec.UnsetType:
-            raise Misfit(path, f"{type_text(kind)} has no JSON form")
+            raise Misfit(f"{type_text(kind)} has no JSON form", path)
+
+    def _look_at_fields(self, kind: type, path: str) -> None:
+        self.comparable = self.comparable and _compares_fields(kind)
+        for field in getattr(kind, "__attrs_attrs__", ()):
+            if field.name.startswith("_"):
+                raise Misfit("attrs keeps it private and it would not be written; rename it", f"{path}.{field.name}")
 
     def _look_at_key(self, node: nodes.Type, path: str) -> None:
         for key in node.types if isinstance(node, nodes.UnionType) else (node,):
             if isinstance(key, _NO_KEYS):
                 raise Misfit(
-                    path, "the keys of a dict must be texts, numbers, or what is written as one (date, UUID, ...)"
+                    "the keys of a dict must be texts, numbers, or what is written as one (date, UUID, ...)", path
                 )
 
 
