@@ -184,6 +184,8 @@ class Cycle:
             self._turns.take(actor, self._poisoned[item.key], draft.now)
         if type(item.message) is msg.Start and actor.run.block is None:
             self._guarded(item, self._starts.take_mail, draft, actor, item)
+        elif type(item.message) is msg.Cancel and not actor.run.seq:
+            draft.keep(item)  # the run has to begin first, so that its code can see it
         else:
             self._turn(draft, actor, item)
 
@@ -284,7 +286,7 @@ class Cycle:
             self.alarms.set(actor, draft.now)
             self._roster.settle(actor)
         self._begin(took_off)
-        for key in self.released:
+        for key in (*self.released, *draft.withdrawn):
             self._roster.evict(key)
 
     def _answer(self, request: StartRequest, started: Started | None, error: BaseException | None) -> None:
