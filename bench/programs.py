@@ -1,0 +1,52 @@
+"""The workflows that are measured. Their activities do nothing, so that what is left is the engine."""
+
+import asyncio
+
+from perdure import activity, workflow
+
+
+@activity
+async def no_op(number: int) -> int:
+    return number
+
+
+@activity
+async def endless(number: int) -> int:
+    await asyncio.Event().wait()
+    return number
+
+
+@workflow
+async def three_steps(number: int) -> int:
+    first = await no_op(number)
+    second = await no_op(first)
+    return await no_op(second)
+
+
+@workflow
+async def sequence(steps: int) -> int:
+    for number in range(steps):
+        await no_op(number)
+    return steps
+
+
+@workflow
+async def fan_out(width: int) -> int:
+    return len(await asyncio.gather(*(no_op(number) for number in range(width))))
+
+
+@workflow
+async def idle(number: int) -> int:
+    return await endless(number)
+
+
+@workflow
+async def sleeper(seconds: float) -> float:
+    """How long it has slept, by the clock of the run."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.sleep(seconds)
+    return loop.time() - began
+
+
+DEFINITIONS = [three_steps, sequence, fan_out, idle, sleeper, no_op, endless]
