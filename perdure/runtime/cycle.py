@@ -6,23 +6,20 @@ refuses is split until the culprit is alone.
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from perdure import errors
 from perdure.failures import failure_of
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused
-from perdure.kernel.run import Step
 from perdure.runtime.actors import Actor, Roster, actor_of
-from perdure.runtime.alarms import Alarms
 from perdure.runtime.draft import Draft, is_empty
-from perdure.runtime.letters import Letter, Started, StartRequest
-from perdure.runtime.outbox import Outbox
-from perdure.runtime.slots import Flight, Slots
+from perdure.runtime.effects import Effects
+from perdure.runtime.letters import Letter, StartRequest
+from perdure.runtime.slots import Slots
 from perdure.runtime.starts import Starts
 from perdure.runtime.turn import Turns
-from perdure.runtime.waiters import Waiters, is_at_rest
 from perdure.runtime.world import World
 from perdure.stores import base
 
@@ -30,20 +27,6 @@ Item: TypeAlias = Letter | StartRequest
 
 UNAVAILABLE_TRIES = 60
 """How often a commit that the store does not take now is tried before the engine stops; pauses grow to 2 s."""
-
-
-GRACE_NS = 10_000_000_000
-"""How long an attempt that was given up keeps its slot if it does not end: a thread cannot be stopped."""
-
-
-class Crew(Protocol):
-    """Runs attempts and tells people."""
-
-    def begin(self, departures: Sequence[tuple[Flight, Step, Actor]]) -> None: ...
-
-    def give_up(self, flight: Flight) -> None: ...
-
-    def loop_is_gone(self, loop: Any) -> None: ...
 
 
 class Cycle:
@@ -59,9 +42,7 @@ class Cycle:
         slots: Slots,
         turns: Turns,
         starts: Starts,
-        waiters: Waiters,
-        outbox: Outbox,
-        crew: Crew,
+        effects: Effects,
         log: logging.Logger,
     ) -> None:
         self._store = store
@@ -72,16 +53,11 @@ class Cycle:
         self._slots = slots
         self._turns = turns
         self._starts = starts
-        self._waiters = waiters
-        self._outbox = outbox
-        self._crew = crew
+        self._effects = effects
         self._log = log
-        self.alarms = Alarms()
         self._poisoned: dict[int, msg.BlockRun] = {}
         self.careful: set[int] = set()
         """Runs that are not to be looked after when they are loaded: the process died in them."""
-        self.released: list[int] = []
-        """Runs that were released in the last batch: to be looked after once their mail is read."""
 
     def process(self, items: Sequence[Item]) -> None:
         """Deliver letters and make durable what they cause.
@@ -126,7 +102,9 @@ class Cycle:
         except BaseException:
             self._void(draft)
             raise
-        self._durable(draft)
+        self._poisoned.clear()
+        self._world.crash_point("before-effects")
+        self._effects.perform(draft)
 
     def _commit(self, batch: base.Batch) -> None:
         self._world.crash_point("before-commit")
@@ -270,91 +248,6 @@ class Cycle:
         self._slots.void()
         for key in draft.actors:
             self._roster.evict(key)
-
-    def _durable(self, draft: Draft) -> None:
-        """The batch is on disk: now, and only now, the world may see it."""
-        self._world.crash_point("before-effects")
-        self.released = []
-        self._poisoned.clear()
-        took_off = self._slots.take_off()
-        for request, started, error in draft.answers:
-            self._answer(request, started, error)
-        for actor in draft.actors.values():
-            if actor.events:
-                self._give_up(actor)
-                self._settle(actor)
-            self.alarms.set(actor, draft.now)
-            self._roster.settle(actor)
-        self._begin(took_off)
-        for key in (*self.released, *draft.withdrawn):
-            self._roster.evict(key)
-
-    def _answer(self, request: StartRequest, started: Started | None, error: BaseException | None) -> None:
-        """Before the runs of the batch are settled: who waits for the end of one that ends now is told then."""
-        if started is None or not request.until_end:
-            self._outbox.answer(request.receiver, started, error)
-        elif started.at_rest:
-            self._outbox.answer(request.receiver, started, None)
-        else:
-            self._waiters.add(started.key, request.receiver)
-
-    def _begin(self, flights: list[Flight]) -> None:
-        departures = []
-        for flight in flights:
-            actor = self._roster.get(flight.key)
-            step = None if actor is None else actor.run.pending.get(flight.step)
-            if actor is None or step is None or step.attempt != flight.attempt or not step.member:
-                self._slots.land(flight.key, flight.step, flight.attempt)
-                continue
-            if step.timeout_ns is not None:
-                self.alarms.limit(flight, self._world.monotonic(), step.timeout_ns)
-            departures.append((flight, step, actor))
-        if departures:
-            self._crew.begin(departures)
-
-    def _give_up(self, actor: Actor) -> None:
-        """Tell the crew about attempts in the air of which nobody wants the result any more."""
-        flights = self._slots.of_run(actor.run.key)
-        if not flights:
-            return
-        pending = actor.run.pending
-        for flight in flights:
-            step = pending.get(flight.step)
-            if not flight.given_up and (step is None or step.attempt != flight.attempt or not step.member):
-                flight.given_up = True
-                self.alarms.limit(flight, self._world.monotonic(), GRACE_NS)
-                self._crew.give_up(flight)
-
-    def _settle(self, actor: Actor) -> None:
-        run = actor.run
-        for event in actor.events:
-            if type(event) is ev.RunBlocked:
-                self._tell_blocked(run.id, event.block)
-            elif type(event) is ev.AttemptFailed and event.held:
-                self._tell_held(run.id, run.pending.get(event.id), event)
-            elif type(event) is ev.RunReleased:
-                self.released.append(run.key)
-        actor.events.clear()
-        actor.seq = run.seq
-        actor.is_new = False
-        if len(self._waiters) and is_at_rest(run.status, run.wake_at()):
-            self._waiters.tell(run.key, run.outcome, self._outbox)
-
-    def _tell_blocked(self, id: str, block: ev.Block) -> None:
-        where = f" (at {block.source})" if block.source else ""
-        self._log.error("run %s is blocked: %s%s\n  hint: %s", id, block.message, where, block.hint)
-
-    def _tell_held(self, id: str, step: Any, event: ev.AttemptFailed) -> None:
-        name = step.name if step is not None else event.id
-        self._log.error(
-            "run %s: a bug holds activity %s: %s: %s\n%s  hint: mend it and start again, or: perdure retry %s",
-            id,
-            name,
-            event.failure.type.rpartition(".")[2],
-            event.failure.message,
-            event.failure.traceback,
-            id,
-        )
 
 
 class _TurnFailed(Exception):

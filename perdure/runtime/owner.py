@@ -10,7 +10,8 @@ from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure
 from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
-from perdure.runtime.cycle import Crew, Cycle, Item
+from perdure.runtime.cycle import Cycle, Item
+from perdure.runtime.effects import Crew, Effects
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.outbox import Outbox
@@ -68,8 +69,10 @@ class Owner:
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker)
         starts = Starts(store, self._roster, turns, workflows, build, world)
-        self.cycle = Cycle(
-            store, world, build, activities, self._roster, self.slots, turns, starts, waiters, outbox, crew, log
+        self._effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world)
+        self._alarms = self._effects.alarms
+        self._cycle = Cycle(
+            store, world, build, activities, self._roster, self.slots, turns, starts, self._effects, log
         )
         self._awake_runs = awake_runs
         self._waiting_starts: deque[StartRequest] = deque()
@@ -81,9 +84,9 @@ class Owner:
         """Look after the runs that an earlier owner left: the one it died in, those in motion, those other code blocked."""
         left = self._marker.left_by_the_dead()
         if left:
-            self.cycle.careful.add(left)
-            self.cycle.process([Letter(left, msg.Strike(self._build))])
-            self.cycle.careful.clear()
+            self._cycle.careful.add(left)
+            self._cycle.process([Letter(left, msg.Strike(self._build))])
+            self._cycle.careful.clear()
             self._roster.evict(left)
         self._left_behind += self._store.work.mending()
         self._left_behind += self._store.work.running()
@@ -105,15 +108,15 @@ class Owner:
 
     def _process(self, items: list[Item]) -> None:
         if items or self.slots.can_grant():
-            self.cycle.process(items)
-            self._look_after += self.cycle.released
+            self._cycle.process(items)
+            self._look_after += self._effects.released
         for loop in self._outbox.flush():
             self._crew.loop_is_gone(loop)
 
     def _arrived(self, most_seconds: float) -> list[Item]:
         monotonic = self._world.monotonic()
         seconds = min(most_seconds, max(self._poll_at - monotonic, 0.0))
-        until = self.cycle.alarms.seconds(self._world.now(), monotonic)
+        until = self._alarms.seconds(self._world.now(), monotonic)
         if until is not None:
             seconds = min(seconds, until)
         if self._look_after or self.slots.can_grant() or (self._room() and (self._left_behind or self._waiting_starts)):
@@ -151,7 +154,7 @@ class Owner:
         return wanted
 
     def _due(self, now: int) -> list[Item]:
-        keys = self.cycle.alarms.due(now)
+        keys = self._alarms.due(now)
         for key in keys:
             actor = self._roster.get(key)
             if actor is not None:
@@ -161,7 +164,7 @@ class Owner:
     def _overdue(self, monotonic: float) -> list[Item]:
         """Attempts over their time limit fail; those given up long ago lose their slot."""
         items: list[Item] = []
-        for flight in self.cycle.alarms.overdue(monotonic):
+        for flight in self._alarms.overdue(monotonic):
             if flight.given_up:
                 self.slots.land(flight.key, flight.step, flight.attempt)
                 continue
@@ -169,7 +172,7 @@ class Owner:
             step = None if actor is None else actor.run.pending.get(flight.step)
             if step is not None and self.slots.flies(flight.key, flight.step, flight.attempt):
                 items.append(Letter(flight.key, _timed_out(flight, self._member, step)))
-        self.cycle.alarms.forget_landed(self.slots)
+        self._alarms.forget_landed(self.slots)
         return items
 
     def _polled(self, now: int, monotonic: float) -> list[Item]:
@@ -184,7 +187,7 @@ class Owner:
                 loaded += 1
                 items.append(Letter(key, msg.Wake()))
             else:
-                self.cycle.alarms.set(actor, now)
+                self._alarms.set(actor, now)
         items += [self._care(key) for key in self._look_after]
         self._look_after = []
         more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS

@@ -88,11 +88,11 @@ def test_the_quickstart_prints_its_result_and_repeats_nothing(tmp_path: Path) ->
 def test_a_step_that_takes_too_long_is_cancelled_and_rolled_back(tmp_path: Path) -> None:
     done = python("examples/rollback.py", f"sqlite:///{tmp_path / 'rollback.db'}")
 
-    assert done.stdout.splitlines() == [
+    *before, _, _, last = lines = done.stdout.splitlines()
+    assert before == [
         "copying to eu-1, which takes 0.1 s",
         "copied 1000 customers",
         "copying to eu-2, which takes 60 s",
-        "copying was cancelled",
-        "dropping the half copy in eu-2",
-        "rolled back: copying took longer than 0.5 s",
     ], done.stderr
+    assert {"copying was cancelled", "dropping the half copy in eu-2"} <= set(lines), "in either order"
+    assert last == "rolled back: copying took longer than 0.5 s"

@@ -1,0 +1,135 @@
+"""What may happen once a batch is durable: attempts begin or are given up, callers hear, people are told, runs are parked."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from perdure.kernel import events as ev
+from perdure.kernel.run import Step
+from perdure.runtime.actors import Actor, Roster
+from perdure.runtime.alarms import Alarms
+from perdure.runtime.draft import Draft
+from perdure.runtime.letters import Started, StartRequest
+from perdure.runtime.outbox import Outbox
+from perdure.runtime.slots import Flight, Slots
+from perdure.runtime.waiters import Waiters, is_at_rest
+from perdure.runtime.world import World
+
+GRACE_NS = 10_000_000_000
+"""How long an attempt that was given up keeps its slot if it does not end: a thread cannot be stopped."""
+
+
+class Crew(Protocol):
+    """Runs attempts."""
+
+    def begin(self, departures: Sequence[tuple[Flight, Step, Actor]]) -> None: ...
+
+    def give_up(self, flight: Flight) -> None: ...
+
+    def loop_is_gone(self, loop: Any) -> None: ...
+
+
+class Effects:
+    """`released` are runs that the last batch released: to be looked after once their mail is read."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        slots: Slots,
+        waiters: Waiters,
+        outbox: Outbox,
+        crew: Crew,
+        log: logging.Logger,
+        world: World,
+    ) -> None:
+        self._roster = roster
+        self._slots = slots
+        self._waiters = waiters
+        self._outbox = outbox
+        self._crew = crew
+        self._log = log
+        self._world = world
+        self.alarms = Alarms()
+        self.released: list[int] = []
+
+    def perform(self, draft: Draft) -> None:
+        self.released = []
+        took_off = self._slots.take_off()
+        for request, started, error in draft.answers:
+            self._answer(request, started, error)
+        for actor in draft.actors.values():
+            if actor.events:
+                self._settle(actor)
+            self.alarms.set(actor, draft.now)
+            self._roster.settle(actor)
+        self._begin(took_off)
+        for key in (*self.released, *draft.withdrawn):
+            self._roster.evict(key)
+
+    def _answer(self, request: StartRequest, started: Started | None, error: BaseException | None) -> None:
+        """Before the runs of the batch are settled: who waits for the end of one that ends now is told then."""
+        if started is None or not request.until_end or started.at_rest:
+            self._outbox.answer(request.receiver, started, error)
+        else:
+            self._waiters.add(started.key, request.receiver)
+
+    def _settle(self, actor: Actor) -> None:
+        """Look at what has happened to a run, and tell those whom it concerns."""
+        run = actor.run
+        gives_up = False
+        for event in actor.events:
+            kind = type(event)
+            if kind in _GIVE_UP:
+                gives_up = True
+            if kind in _TOLD:
+                self._tell(actor, event)
+        if gives_up:
+            self._give_up(actor)
+        actor.events.clear()
+        actor.seq = run.seq
+        actor.is_new = False
+        if len(self._waiters) and is_at_rest(run.status, run.wake_at()):
+            self._waiters.tell(run.key, run.outcome, self._outbox)
+
+    def _give_up(self, actor: Actor) -> None:
+        """Cancel the attempts in the air of which nobody wants the result any more."""
+        pending = actor.run.pending
+        for flight in self._slots.of_run(actor.run.key):
+            step = pending.get(flight.step)
+            if not flight.given_up and (step is None or step.attempt != flight.attempt or not step.member):
+                flight.given_up = True
+                self.alarms.limit(flight, self._world.monotonic(), GRACE_NS)
+                self._crew.give_up(flight)
+
+    def _begin(self, flights: list[Flight]) -> None:
+        departures: list[tuple[Flight, Step, Actor]] = []
+        for flight in flights:
+            actor = self._roster.get(flight.key)
+            step = None if actor is None else actor.run.pending.get(flight.step)
+            if actor is None or step is None or step.attempt != flight.attempt or not step.member:
+                self._slots.land(flight.key, flight.step, flight.attempt)
+                continue
+            if step.timeout_ns is not None:
+                self.alarms.limit(flight, self._world.monotonic(), step.timeout_ns)
+            departures.append((flight, step, actor))
+        if departures:
+            self._crew.begin(departures)
+
+    def _tell(self, actor: Actor, event: ev.Event) -> None:
+        id = actor.run.id
+        if isinstance(event, ev.RunReleased):
+            self.released.append(actor.run.key)
+        elif isinstance(event, ev.RunBlocked):
+            block = event.block
+            where = f" (at {block.source})" if block.source else ""
+            self._log.error("run %s is blocked: %s%s\n  hint: %s", id, block.message, where, block.hint)
+        elif isinstance(event, ev.AttemptFailed) and event.held:
+            step = actor.run.pending.get(event.id)
+            name = event.id if step is None else step.name
+            hint = f"mend it and start again, or: perdure retry {id}"
+            trace = event.failure.traceback.rstrip()
+            self._log.error("run %s: a bug holds activity %s\n%s\n  hint: %s", id, name, trace, hint)
+
+
+_TOLD = frozenset({ev.RunBlocked, ev.RunReleased, ev.AttemptFailed})
+_GIVE_UP = ev.TERMINAL | {ev.ActivityCancelled, ev.AttemptFailed}
