@@ -146,20 +146,22 @@ def _terminate(run: Run, message: msg.Terminate, now: int) -> tuple[ev.Event, ..
 
 def _retry(run: Run, message: msg.Retry, now: int) -> list[ev.Event]:
     _refuse_closed(run)
-    events: list[ev.Event] = [ev.RunReleased(now)] if run.block is not None else []
+    events: list[ev.Event] = []
     for step in run.pending.values():
         if step.held is not None or step.retry_at is not None:
             events.append(ev.AttemptReleased(now, step.id, step.attempt))
+    if run.block is not None:
+        events.append(ev.RunReleased(now))  # last: the program may answer at once, and end the run or cancel steps
     return events
 
 
 def _new_build(run: Run, message: msg.NewBuild, now: int) -> list[ev.Event]:
     events: list[ev.Event] = []
-    if run.block is not None and run.block.kind != "quarantined" and run.block.build != message.build:
-        events.append(ev.RunReleased(now))
     for step in run.pending.values():
         if step.held is not None and step.held != message.build:
             events.append(ev.AttemptReleased(now, step.id, step.attempt))
+    if run.block is not None and run.block.kind != "quarantined" and run.block.build != message.build:
+        events.append(ev.RunReleased(now))  # last, as in `_retry`
     return events
 
 
