@@ -44,11 +44,13 @@ class Alarms:
         return list(keys)
 
     def overdue(self, monotonic: float) -> list[Flight]:
-        """Attempts that ran into their deadline."""
+        """Attempts that ran into their deadline; one that was set anew since does not count."""
         deadlines = self._deadlines
         over: list[Flight] = []
         while deadlines and deadlines[0][0] <= monotonic:
-            over.append(heapq.heappop(deadlines)[2])
+            at, _, flight = heapq.heappop(deadlines)
+            if at == flight.deadline:
+                over.append(flight)
         return over
 
     def forget_landed(self, slots: Slots) -> None:

@@ -52,12 +52,13 @@ class Waiters:
             outbox.answer(receiver, value, None)
 
     def look(self, views: Views, outbox: Outbox) -> None:
-        """Ask the store about every run that is waited for, and tell those that are at rest: the answer is None,
-        which means "read it there"."""
+        """Ask the store about every run that is waited for, and tell those that are at rest, or not there any more:
+        the answer is None, which means "read it there"."""
         with self._lock:
             keys = list(self._receivers)
-        for key, row in (views.rows_by_key(keys) if keys else {}).items():
-            if rests(row):
+        rows = views.rows_by_key(keys) if keys else {}
+        for key in keys:
+            if key not in rows or rests(rows[key]):
                 self.tell(key, None, outbox)
 
     def fail(self, error: BaseException, outbox: Outbox) -> None:
