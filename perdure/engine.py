@@ -98,8 +98,8 @@ class Engine(Verbs):
         if self._entered:
             raise errors.EngineNotRunning("this engine was entered before; make another one")
         self._entered = True
-        self._own_loop = OwnLoop() if loop is None else None
         opened = open_store(self._address) if isinstance(self._address, str) else self._address
+        self._own_loop = OwnLoop() if loop is None else None
         self._log = LogQueue()
         self._languages = {
             name: PythonLanguage(definition, self._activities, self._payload_max_bytes, self._log.put)
@@ -117,16 +117,17 @@ class Engine(Verbs):
             self._log.logger,
         )
         self._watchdog = Watchdog(self._stuck_after, self._kill_when_hung)
+        self._watchdog.begin()
         try:
             member.begin()
         except BaseException:
+            self._watchdog.end()
             self._log.close()
             opened.admin.close()
             if self._own_loop is not None:
                 self._own_loop.end()
             raise
         attempt_logs.install()
-        self._watchdog.begin()
         self._member = member
         self._own_door = self._door = EngineDoor(opened, member)
         return self

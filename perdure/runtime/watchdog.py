@@ -32,6 +32,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="perdure-watchdog", daemon=True)
 
     def begin(self) -> None:
+        self._push_back()  # before any workflow code can run: it may be the first that hangs
         self._thread.start()
 
     def end(self) -> None:
