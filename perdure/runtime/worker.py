@@ -5,6 +5,7 @@ Each attempt ends in exactly one letter to the engine, whatever it does: that is
 
 import asyncio
 import contextvars
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -143,8 +144,15 @@ class Worker:
 
     def _cancel(self, flight: Flight) -> None:
         task = self._tasks.get(flight)
-        if task is not None:
-            task.cancel()
+        if task is None:
+            return
+        task.cancel()
+        coroutine = task.get_coro()
+        if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            del self._tasks[flight]  # it will not even begin, and so cannot say that it has ended
+            failure = Failure("asyncio.CancelledError", "cancelled before it began")
+            ended = msg.AttemptEnded(flight.step, flight.attempt, self._member, self._world.now(), failure=failure)
+            self._send(Letter(flight.key, ended))
 
     async def _on_loop(self, attempt: Attempt) -> None:
         try:
