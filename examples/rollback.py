@@ -22,7 +22,7 @@ async def copy_customers(target: str, seconds: float) -> int:
 
 
 @activity
-def drop_copy(target: str) -> None:
+async def drop_copy(target: str) -> None:
     print(f"dropping the half copy in {target}")
 
 

@@ -63,6 +63,35 @@ def clip_line(line: Line, cells: int) -> Line:
     return kept
 
 
+def wrap_line(line: Line, cells: int, indent: int = 2) -> list[Line]:
+    """The line as several of at most so many cells, broken between words; those after the first are indented."""
+    lines: list[Line] = [[]]
+    room = cells
+    for text, style in line:
+        for word in re.findall(r" +|[^ ]+", text):
+            if width(word) > room and lines[-1]:
+                lines.append([(" " * indent, "")])
+                room = cells - indent
+                if not word.strip():
+                    continue
+            for part in _parts(word, max(cells - indent, 1)):
+                if width(part) > room:
+                    lines.append([(" " * indent, "")])
+                    room = cells - indent
+                lines[-1].append((part, style))
+                room -= width(part)
+    return lines
+
+
+def _parts(word: str, cells: int) -> list[str]:
+    """The word, cut where it does not fit on a line of its own."""
+    if width(word) <= cells:
+        return [word]
+    from rich.cells import chop_cells
+
+    return chop_cells(word, cells)
+
+
 def line(*pieces: "str | tuple[str, Style]") -> Line:
     return [(piece, "") if isinstance(piece, str) else piece for piece in pieces]
 
@@ -72,10 +101,14 @@ def plain(pieces: Line) -> str:
 
 
 def painted(pieces: Line, color: bool, ascii: bool) -> str:
-    """The line as the text to write: with colour codes or without, in Unicode or ASCII."""
+    """The line as the text to write: with colour codes or without, in Unicode or ASCII.
+
+    Blocks of failed attempts differ from the others by their colour, and by their form where there is none.
+    """
     out = []
     for text, style in _joined(pieces):
-        shown = text.translate(ASCII) if ascii else text
+        shown = text.replace("█", "x") if style == "failed" and (ascii or not color) else text
+        shown = shown.translate(ASCII) if ascii else shown
         if ascii and not shown.isascii():
             shown = shown.encode("ascii", "replace").decode("ascii")
         code = STYLES.get(style) if color else None

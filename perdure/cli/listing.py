@@ -199,40 +199,45 @@ def _flat(text: str) -> str:
     return clean(text)
 
 
+HEADS = ("STATE", "RUN", "WORKFLOW", "DOING NOW", "STARTED", "AGE")
+DOING_LEAST = 16
+"""Cells for what a run does, before columns that say less are left out."""
+
+
 def layout(settings: Settings, table: list[tuple[str, Any, str, str]], now: datetime) -> list[Line]:
     """The rows in columns as wide as they need; what a run does takes the room that is left."""
-    from perdure.cli.lines import clean, clip, pad, width
+    from perdure.cli.lines import clean, clip, clip_line, pad, width
 
     if not table:
         return []
-    ids = min(max(max(width(clean(row.id)) for _, row, *_ in table), 3), max(settings.width // 3, 12))
-    workflows = min(max(max(width(clean(row.workflow)) for _, row, *_ in table), 8), max(settings.width // 4, 10))
-    words = max(max(len(state) for state, *_ in table) + 2, 5)
-    ats = max(max(len(at) for *_, at in table), 7)
-    ages = max(max(len(_age(row, now)) for _, row, *_ in table), 3)
-    room = settings.width - (words + ids + workflows + ats + ages + 10)
-    doings = max(min(max(max(width(doing) for *_, doing, _ in table), 9), room), 9)
-    heads = (
-        ("STATE", words),
-        ("RUN", ids),
-        ("WORKFLOW", workflows),
-        ("DOING NOW", doings),
-        ("STARTED", ats),
-        ("AGE", 0),
-    )
-    lines: list[Line] = [[("  ".join(pad(text, cells) for text, cells in heads), "dim")]]
-    for state, row, doing, at in table:
-        icon, style = token(state)
-        lines.append(
+    rows = [
+        (f"{token(state).icon} {state}", clean(row.id), clean(row.workflow), doing, at, _age(row, now))
+        for state, row, doing, at in table
+    ]
+    sizes = [max(width(text) for text in column) for column in zip(HEADS, *rows, strict=True)]
+    sizes[1] = min(sizes[1], max(settings.width // 3, 12))
+    sizes[2] = min(sizes[2], max(settings.width // 4, 10))
+    shown = list(range(len(HEADS)))
+    room = 0
+    for least in (4, 5, 2, None):
+        room = settings.width - sum(sizes[column] + 2 for column in shown if column != 3)
+        if room >= min(sizes[3], DOING_LEAST) or least is None:
+            break
+        shown.remove(least)
+    sizes[3] = max(min(sizes[3], room), 9)
+
+    def laid(texts: tuple[str, ...], styles: dict[int, str]) -> Line:
+        return clip_line(
             [
-                (pad(f"{icon} {state}", words), style),
-                ("  " + pad(clip(clean(row.id), ids), ids), ""),
-                ("  " + pad(clip(clean(row.workflow), workflows), workflows), ""),
-                ("  " + pad(clip(doing, doings), doings), _doing_style(state)),
-                ("  " + pad(at, ats), ""),
-                ("  " + _age(row, now), ""),
-            ]
+                ("  " * (column > 0) + pad(clip(texts[column], sizes[column]), sizes[column]), styles.get(column, ""))
+                for column in shown
+            ],
+            settings.width,
         )
+
+    lines = [laid(HEADS, dict.fromkeys(shown, "dim"))]
+    for (state, *_), texts in zip(table, rows, strict=True):
+        lines.append(laid(texts, {0: token(state).style, 3: _doing_style(state)}))
     return lines
 
 

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from perdure.cli import timeline
-from perdure.cli.lines import clean, clip, clip_line, line, line_width, pad, width
+from perdure.cli.lines import clean, clip, clip_line, line, line_width, pad, plain, width, wrap_line
 from perdure.cli.times import left, took
 from perdure.cli.tokens import CLOSED, Line, Style, token
-from perdure.client.description import ErrorView, RunDescription, StepView
+from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
 
 SIBLINGS = 8
 SEQUENCE = 20
@@ -52,12 +52,12 @@ def portrait(run: RunDescription, view: View) -> list[Line]:
     """The whole picture of a run."""
     steps = [step for step in run.steps if view.details or step.kind in ("activity", "timer")]
     rows = grouped(steps)
-    footer = [clip_line(entry, max(view.width, 20)) for entry in _footer(run, view)]
+    footer = [part for entry in _footer(run, view) for part in wrap_line(entry, max(view.width, 20), 4)]
     most = ROWS
     if view.height is not None:
         most = max(view.height - len(footer) - 4, 5)
     kept, hidden = (rows, 0) if view.all else _kept(rows, most)
-    lines = [clip_line(headline(run, view), view.width)]
+    lines = [headline(run, view)]
     if run.input not in (None, [], {}):
         lines.append(line(("input ", "dim"), (clip(compact(run.input), max(view.width - 7, 20)), "dim")))
     lines += _drawn(run, kept, view)
@@ -67,7 +67,7 @@ def portrait(run: RunDescription, view: View) -> list[Line]:
 
 
 def headline(run: RunDescription, view: View) -> Line:
-    """State, workflow, id; then age, build and what else is worth a word."""
+    """State, workflow, id; then age, build and what else is worth a word, as far as there is room."""
     icon, style = token(run.status)
     facts = [took(run.duration)] if run.started_at else []
     if run.build:
@@ -75,10 +75,12 @@ def headline(run: RunDescription, view: View) -> Line:
     facts.append(f"{run.events:,} events" if run.events != 1 else "1 event")
     if run.cancel_requested and run.status not in CLOSED:
         facts.append("cancellation requested")
-    return line(
-        (f"{icon} {_state_words(run)}", style), "  ", (clean(run.workflow), "bold"), "  ", clean(run.id),
-        ("   " + " · ".join(facts), "dim"),
+    head = line(
+        (f"{icon} {_state_words(run)}", style), "  ", (clean(run.workflow), "bold"), "  ", clean(run.id)
     )  # fmt: skip
+    while facts and line_width(head) + 3 + width(" · ".join(facts)) > view.width:
+        facts.pop()
+    return clip_line([*head, ("   " + " · ".join(facts), "dim")], view.width)
 
 
 def _state_words(run: RunDescription) -> str:
@@ -182,7 +184,7 @@ def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
     for row, label, note in zip(rows, labels, notes, strict=True):
         bar = _bar(axis, clock, row)
         name = _padded(label, name_cells)
-        right = [("  ", ""), (pad(_took(row, clock, view), TOOK_CELLS, right=True), "dim"), ("  ", "")]
+        right = [("  ", ""), (pad(_took(row, clock), TOOK_CELLS, right=True), "dim"), ("  ", "")]
         lines.append(clip_line([*name, *right, *_noted(bar, note, _is_open(row))], view.width))
     return lines
 
@@ -200,13 +202,15 @@ def _bar(axis: timeline.Axis, clock: timeline.Clockwork, row: Row) -> timeline.B
 
 
 def _noted(bar: timeline.Bar, note: str, is_open: bool) -> Line:
-    """The bar with its note where there is room: behind its last cell, or outside of the axis."""
+    """The bar with its note: outside of the axis if it is open, else behind its last cell if there is room."""
     cells = bar.line()
     if not note:
         return cells
     style: Style = "dim"
-    if is_open or bar.last + 1 + width(note) + 1 > len(cells):
+    if is_open:
         return [*cells, (f" {note}", style)]
+    if bar.last + 2 + width(note) > len(cells):
+        return cells
     return [*cells[: bar.last + 1], (f" {note}", style), *cells[bar.last + 2 + width(note) :]]
 
 
@@ -265,19 +269,19 @@ def _attempts_chip(step: StepView) -> str:
 def _crowd_chips(row: Row) -> Line:
     chips = line((f" ×{len(row.steps):,}" + (" in sequence" if row.form == "blocks" else ""), "dim"))
     failed = sum(step.state in ("failed", "timed out") for step in row.steps)
-    live = sum(step.ended_at is None for step in row.steps)
+    retrying = sum(step.state == "retrying" for step in row.steps)
+    live = sum(step.ended_at is None for step in row.steps) - retrying
     if live:
         chips.append((f" · {live:,} open", "dim"))
+    if retrying:
+        chips += [(" · ", "dim"), (f"{retrying:,} retrying", "retrying")]
     if failed:
         chips += [(" · ", "dim"), (f"{failed:,} failed", "failed")]
     return chips
 
 
-def _took(row: Row, clock: timeline.Clockwork, view: View) -> str:
-    step = row.first
-    if row.form == "step" and step.kind == "timer" and step.ended_at is None and step.due_at is not None:
-        return left(max((step.due_at - view.now).total_seconds(), 0))
-    if step.kind not in ("activity", "timer"):
+def _took(row: Row, clock: timeline.Clockwork) -> str:
+    if row.first.kind not in ("activity", "timer"):
         return ""
     spans = [clock.step(step) for step in row.steps]
     return took(max(end for _, end in spans) - min(start for start, _ in spans))
@@ -295,8 +299,9 @@ def _note(row: Row, view: View) -> str:
     if step.retry_at is not None:
         wait = (step.retry_at - view.now).total_seconds()
         return f"next in {left(wait)}" if wait > 0 else "next now"
-    if step.kind == "timer":
-        return "left" if step.due_at is None or step.due_at > view.now else "due"
+    if step.due_at is not None:
+        wait = (step.due_at - view.now).total_seconds()
+        return f"{left(wait)} left" if wait > 0 else "due"
     return {"held": "held", "scheduled": "no slot yet"}.get(step.state, "")
 
 
@@ -306,15 +311,15 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         lines += error_lines(run.error)
     if run.block is not None:
         lines += block_lines(run)
-    for step in _troubled(run):
-        lines.append(_trouble(step))
+    for steps in _troubled(run):
+        lines.append(_trouble(steps))
     if any(step.state == "held" for step in run.steps):
         lines.append(_remedy("the attempt waits for mended code", f"perdure retry {clean(run.id)}"))
     if run.reason and run.status in ("cancelled", "terminated"):
         lines.append(line((f"{run.status}: ", "dim"), clean(run.reason)))
     if run.status == "completed":
         lines.append(line(("result ", "dim"), clip(compact(run.result), max(view.width - 8, 20))))
-    if run.status not in CLOSED and not view.owned:
+    if run.status not in (*CLOSED, "blocked", "quarantined") and not view.owned:
         lines.append(_remedy("no engine holds this database: the run sleeps until one starts", "start your program"))
     return lines
 
@@ -323,25 +328,34 @@ def _remedy(fact: str, command: str) -> Line:
     return line((fact, "held"), ("  → ", "dim"), command)
 
 
-def _troubled(run: RunDescription) -> list[StepView]:
-    """Steps whose last error a person should see: those that are stuck now, else those that broke a group."""
-    stuck = [step for step in run.steps if step.error is not None and step.ended_at is None]
-    if run.status in CLOSED:
+def _troubled(run: RunDescription) -> list[list[StepView]]:
+    """Steps whose error a person should see, those with the same error together: what is stuck now in an open run,
+    what a completed one has got over. A failed run has an error of its own."""
+    if run.status in CLOSED and run.status != "completed":
         return []
-    return stuck[:ERRORS]
+    is_open = run.status != "completed"
+    alike: dict[tuple[str, str, str], list[StepView]] = {}
+    for step in run.steps:
+        if step.error is not None and (step.ended_at is None) == is_open:
+            alike.setdefault((step.name, step.error.type, step.error.message), []).append(step)
+    return sorted(alike.values(), key=len, reverse=True)[:ERRORS]
 
 
-def _trouble(step: StepView) -> Line:
+def _trouble(steps: list[StepView]) -> Line:
+    step = steps[0]
     assert step.error is not None
     tries = "1 attempt" if step.attempts_total == 1 else f"{step.attempts_total:,} attempts"
-    where = source_of(step.error)
-    facts = " · ".join(fact for fact in (where, f"{clean(step.name)}, {tries}") if fact)
+    what = f"{clean(step.name)}, {tries}" if len(steps) == 1 else f"{len(steps):,} steps {clean(step.name)}"
+    facts = " · ".join(fact for fact in (source_of(step.error), what) if fact)
     return [*_error_line(step.error), (f"  {facts}", "dim")]
 
 
-def _error_line(error: ErrorView) -> Line:
+def _error_line(error: ErrorView, cause: ErrorView | None = None) -> Line:
+    """Class and message; without the end that repeats its cause, if that follows."""
     name = clean(error.type.rpartition(".")[2])
     message = clean(error.message.partition("\n")[0])
+    if cause is not None:
+        message = message.removesuffix(f": {plain(_error_line(cause))}")
     return line((name, "failed"), f": {message}" if message else "")
 
 
@@ -352,7 +366,7 @@ def error_lines(error: ErrorView) -> list[Line]:
     while cause is not None:
         where = source_of(cause)
         lead = [("  caused by ", "dim")] if lines else []
-        lines.append([*lead, *_error_line(cause), (f"  {where}" if where else "", "dim")])
+        lines.append([*lead, *_error_line(cause, cause.cause), (f"  {where}" if where else "", "dim")])
         for leaf in cause.leaves:
             lines.append([("  | ", "dim"), *_error_line(leaf)])
         cause = cause.cause
@@ -360,31 +374,51 @@ def error_lines(error: ErrorView) -> list[Line]:
 
 
 def source_of(error: ErrorView) -> str:
-    """File and line of the innermost frame, shortened to two path segments."""
-    frames = re.findall(r'File "([^"]+)", line (\d+)', error.traceback)
-    if not frames:
-        return ""
-    path, number = frames[-1]
-    return f"{'/'.join(clean(path).replace(chr(92), '/').split('/')[-2:])}:{number}"
+    """File and line of the innermost frame that belongs to no library, else of the innermost one."""
+    frames = [f"{path}:{line}" for path, line in re.findall(r'File "([^"]+)", line (\d+)', error.traceback)]
+    own = [frame for frame in frames if not _LIBRARY.search(frame)]
+    return _short((own or frames or [""])[-1])
+
+
+_LIBRARY = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]|^<")
+
+
+def _short(path: str) -> str:
+    """The last two segments of a path."""
+    return "/".join(clean(path).replace("\\", "/").split("/")[-2:])
 
 
 def block_lines(run: RunDescription) -> list[Line]:
+    """Why the run is blocked: the reason, what differs, what caused it, and the way on."""
     block = run.block
     assert block is not None
-    lines = [line((f"{run.status} ({block.kind}): ", "held"), clean(block.message.partition("\n")[0]))]
-    if block.recorded or block.produced:
-        lines.append(
-            line(("  history:  ", "dim"), clean(block.recorded), ("    code:  ", "dim"), clean(block.produced))
-        )
-    if block.source:
-        lines.append(line(("  at ", "dim"), clean(block.source)))
-    if block.failure is not None:
-        lines += [[("  ", ""), *entry] for entry in error_lines(block.failure)]
-    for hint in filter(None, block.hint.splitlines()):
-        lines.append(line(("  → ", "dim"), clean(hint)))
-    if not block.hint:
-        lines.append(line(("  → ", "dim"), f"mend the code and start it, or: perdure retry {clean(run.id)}"))
+    lead = run.status if run.status == block.kind else f"{run.status} ({block.kind})"
+    reason, *facts = block_facts(block)
+    lines = [line((f"{lead}: ", "held"), (reason, ""), (f"  {_short(block.source)}" if block.source else "", "dim"))]
+    lines += [line((f"  {fact}", "dim")) for fact in facts]
+    lines += [line(("  → ", "dim"), clean(hint)) for hint in block_hint(run).splitlines()]
     return lines
+
+
+def block_facts(block: BlockView) -> list[str]:
+    """The reason of a block in one line, then what there is to know beside it."""
+    reason, *further = block.message.splitlines() or [""]
+    facts = [clean(reason.removesuffix(f": recorded {block.recorded}, produced {block.produced}"))]
+    if block.recorded or block.produced:
+        facts.append(f"history:  {clean(block.recorded)}    code:  {clean(block.produced)}")
+    facts += [clean(text) for text in further if text.strip()]
+    if block.failure is not None:
+        first, *causes = [plain(entry).strip() for entry in error_lines(block.failure)]
+        if not first.startswith(facts[0]):
+            facts.append(first)
+        facts += causes
+    return facts
+
+
+def block_hint(run: RunDescription) -> str:
+    """What to do about a block."""
+    hint = run.block.hint.strip() if run.block is not None else ""
+    return hint or f"mend the code and start it, or: perdure retry {clean(run.id)}"
 
 
 def compact(value: object) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from perdure.cli.lines import clean, clip
+from perdure.cli.lines import clean, clip, width
 from perdure.cli.options import Settings
 from perdure.cli.portrait import compact
 from perdure.cli.times import shown, took
@@ -40,16 +40,16 @@ def event_lines(
 
 def event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None, digits: int = 1) -> Line:
     kind = entry["type"]
-    names = " ".join(clean(str(entry[field])) for field in _NAMED if entry.get(field))
+    names = "".join(f" {clean(str(entry[field]))}" for field in _NAMED if entry.get(field))
     head = f"{entry['seq']:>{digits}}  {_moment(settings, entry['at'], zero):>8}  "
-    values = "  ".join(_value(field, value) for field, value in entry.items() if _worth(field, value))
-    room = max(settings.width - len(head) - 20 - len(names) - 4, 20)
-    return [
-        (head, "dim"),
-        (f"{kind:<19}", _EVENT_STYLES.get(kind, "")),
-        (f" {names}", ""),
-        (f"  {clip(values, room)}", "dim"),
-    ]
+    values = "  ".join(
+        f"{field}={_moment(settings, value, zero)}" if field == "due_at" else _value(field, value)
+        for field, value in entry.items()
+        if _worth(field, value)
+    )
+    room = max(settings.width - len(head) - 19 - width(names) - 2, 10)
+    pieces: Line = [(head, "dim"), (f"{kind:<19}", _EVENT_STYLES.get(kind, "")), (names, "")]
+    return [*pieces, (f"{'  ' if names else ' '}{clip(values, room)}", "dim")]
 
 
 def _worth(field: str, value: Any) -> bool:
@@ -61,7 +61,7 @@ def _worth(field: str, value: Any) -> bool:
 def _value(field: str, value: Any) -> str:
     if field == "failure":
         return clean(f"{value['type'].rpartition('.')[2]}: {value['message']}")
-    return f"{field}={value if field == 'due_at' else compact(value)}"
+    return f"{field}={compact(value)}"
 
 
 def _moment(settings: Settings, at: str, zero: datetime | None) -> str:
@@ -111,5 +111,5 @@ def log_line(settings: Settings, record: dict[str, Any], zero: datetime | None) 
     lines: list[Line] = [
         [(head, "dim"), (f"{level:<8}", _LEVEL_STYLES.get(level, "")), (where, "bold"), (f"  {clean(first)}", "")]
     ]
-    lines += [[(" " * (len(head) + 10) + clean(text), "")] for text in more]
+    lines += [[(" " * (len(head) + 10 + width(where)) + clean(text), "")] for text in more]
     return lines

@@ -11,7 +11,7 @@ import msgspec
 from perdure.errors import DefinitionError
 from perdure.payload.encoder import ENCODER, from_json, is_pydantic
 from perdure.payload.misfit import WORKS, Misfit, shown, type_text
-from perdure.payload.parts import ATOMS, children, compare, not_finite, ordered, same
+from perdure.payload.parts import ATOMS, canonical, children, compare, not_finite, same
 from perdure.payload.paths import follow, located
 from perdure.payload.shape import Shape
 
@@ -61,7 +61,7 @@ class Codec:
         except msgspec.ValidationError as error:
             raise self._misfit(error, data) from error.__cause__
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Misfit(f"expected {self.text} as JSON, found {data[:80]!r} ({error})") from None
+            raise self._no_json(error, data) from None
         except RecursionError:
             raise Misfit(_DEEP) from None
         except Exception as error:
@@ -69,15 +69,17 @@ class Codec:
 
     def _checked(self, value: Any) -> bytes:
         shape = self.shape
-        data = _written(ordered(value) if shape.sets else value, value)
+        data = _written(value, shape.loose)
         back = self._back(data, value)
-        is_same = shape.comparable and same(back, value)
-        if not is_same:
-            if shape.open and not shape.sets and b"[" in data:
-                data = _written(ordered(value), value)
+        if shape.comparable and same(back, value):
+            if not shape.numeric:
+                return data
+        else:
+            if shape.open and not shape.loose:
+                data = _written(value, True)
                 back = self._back(data, value)
             compare(value, back, shape.open, shape.comparable)
-        return _written(ordered(back) if shape.sets else back)
+        return _written(back, shape.loose)
 
     def _back(self, data: bytes, value: Any) -> Any:
         try:
@@ -90,16 +92,25 @@ class Codec:
             raise Misfit(f"it could not be read again, that raised {type(error).__name__}: {error}") from error
 
     def _misfit(self, error: msgspec.ValidationError, data: bytes, *value: Any) -> Misfit:
-        fault = located(error, self._decode, data)
-        found = follow(value[0], fault.steps, fault.found) if value else fault.found
+        try:
+            fault = located(error, self._decode, data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as worse:
+            return self._no_json(worse, data)
+        except RecursionError:
+            return Misfit(_DEEP)
+        found = follow(value[0], fault.steps, fault.found) if value and not fault.is_key else fault.found
         if isinstance(found, float) and not math.isfinite(found):
             return not_finite(found).within(fault.path)
-        whole = not fault.steps
+        whole = not fault.path
         if fault.problem:
             expected = f"expected {self.text}, found" if whole else "found"
             return Misfit(f"{fault.problem}; {expected} {shown(found)}", fault.path)
-        expected = self.text if whole and fault.expected.isidentifier() else fault.expected
-        return Misfit(f"expected {expected}, found {shown(found)}", fault.path)
+        expected = self.text if whole and fault.expected.isidentifier() and not fault.is_key else fault.expected
+        as_key = " as a key" if fault.is_key else ""
+        return Misfit(f"expected {expected}{as_key}, found {shown(found)}", fault.path)
+
+    def _no_json(self, error: Exception, data: bytes) -> Misfit:
+        return Misfit(f"expected {self.text} as JSON, found {data[:80]!r} ({error})")
 
 
 def _exact(hint: Any) -> frozenset[type]:
@@ -114,20 +125,20 @@ def _exact(hint: Any) -> frozenset[type]:
     return frozenset()
 
 
-def _written(form: Any, value: Any = ...) -> bytes:
+def _written(value: Any, loose: bool = False) -> bytes:
     try:
-        return ENCODER.encode(form)
+        return ENCODER.encode(canonical(value) if loose else value)
     except RecursionError:
         raise
     except Exception as error:  # noqa: BLE001  as above
-        raise _culprit(form if value is ... else value, "", error) from None
+        raise _culprit(value, "", error) from None
 
 
 def _culprit(value: Any, path: str, error: Exception) -> Misfit:
     """Which part of a value cannot be encoded, and why."""
     for step, child in children(value):
         try:
-            ENCODER.encode(ordered(child))
+            ENCODER.encode(canonical(child))
         except RecursionError:
             raise
         except Exception as deeper:  # noqa: BLE001  as above

@@ -60,24 +60,37 @@ def children(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f".{field.name}", getattr(value, field.name, None)) for field in fields(type(value)))
 
 
-def ordered(value: Any) -> Any:
-    """The same value with sorted lists in place of its sets; the value itself if it has none."""
+def canonical(value: Any) -> Any:
+    """The form that equal values share; the value itself if it has it already.
+
+    Sets are sorted lists in it. Dataclasses have all of their fields: msgspec leaves a default that it did not read to
+    the class, and would then not write it.
+    """
     if type(value) in ATOMS:
         return value
     if isinstance(value, set | frozenset):
-        elements = [element if type(element) in ATOMS else ordered(element) for element in value]
+        elements = [element if type(element) in ATOMS else canonical(element) for element in value]
         kinds = set(map(type, elements))
         return sorted(elements, key=None if kinds in ({int}, {str}) else ENCODER.encode)
     if isinstance(value, dict):
         changed = {
-            key: new for key, item in value.items() if type(item) not in ATOMS and (new := ordered(item)) is not item
+            key: new for key, item in value.items() if type(item) not in ATOMS and (new := canonical(item)) is not item
         }
         return {**value, **changed} if changed else value
     if isinstance(value, list | tuple):
-        items = [item if type(item) in ATOMS else ordered(item) for item in value]
+        items = [item if type(item) in ATOMS else canonical(item) for item in value]
         return value if all(map(is_, items, value)) else items
-    parts = {field.name: getattr(value, field.name, None) for field in fields(type(value))}
-    changed = {name: new for name, item in parts.items() if (new := ordered(item)) is not item}
+    return _canonical_fields(value)
+
+
+def _canonical_fields(value: Any) -> Any:
+    stored = getattr(value, "__dict__", None) if dataclasses.is_dataclass(value) else None
+    changed: dict[str, Any] = {}
+    for name, _, _ in fields(type(value)):
+        item = getattr(value, name, msgspec.UNSET)
+        new = item if type(item) in ATOMS else canonical(item)
+        if new is not item or (stored is not None and name not in stored and item is not msgspec.UNSET):
+            changed[name] = new
     return _with(value, changed) if changed else value
 
 

@@ -16,13 +16,14 @@ _WORDS = {"null": "None", "array": "list", "object": "dict"}
 
 
 class Fault(NamedTuple):
-    """`expected` is empty if the problem says all; `found` is the JSON value there, `steps` how to get to it."""
+    """Either `problem` or `expected` says it; `found` is the JSON value there, or the key; `steps` lead to it."""
 
     path: str
     problem: str
     expected: str
     found: Any
     steps: list[str | int]
+    is_key: bool
 
 
 def located(error: msgspec.ValidationError, decode: Callable[[bytes], Any], data: bytes) -> Fault:
@@ -46,8 +47,8 @@ def located(error: msgspec.ValidationError, decode: Callable[[bytes], Any], data
     problem = re.sub("`(.+?)`", lambda quoted: _named(quoted[1]), parsed["problem"])
     match = _EXPECTED.fullmatch(problem)
     if match is None:
-        return Fault(path, problem, "", here, steps)
-    return Fault(path, "", match[1] + (" as a key" if parsed["key"] else ""), here, steps)
+        return Fault(path, problem, "", here, steps, bool(parsed["key"]))
+    return Fault(path, "", match[1], here, steps, bool(parsed["key"]))
 
 
 def _named(kinds: str) -> str:
@@ -65,7 +66,7 @@ def _guilty_key(here: Any, tree: Any, decode: Callable[[bytes], Any], message: s
         try:
             decode(ENCODER.encode(tree))
             fails = False
-        except msgspec.ValidationError as error:
+        except Exception as error:  # noqa: BLE001  a class may raise anything when it is made
             fails = str(error) == message
         items = half if fails else items[len(half) :]
     if not items:

@@ -31,18 +31,21 @@ _NO_KEYS = (
 class Shape:
     """The parts of a type.
 
-    `open`: it has a place for anything. `sets`: it has a set. `comparable`: if what came back is equal to what was
-    given, then it is the same; classes with an `__eq__` of their own may say so of things that differ.
+    `open`: it has a place for anything. `loose`: equal values may be written differently, it has sets, or dataclasses
+    that may be without their defaults. `numeric`: it has floats or Decimals, for which an int may be given.
+    `comparable`: if what came back is equal to what was given, then it is the same; classes with an `__eq__` of their own
+    may say so of things that differ.
 
     Raises:
         Misfit: a part has no JSON form.
     """
 
-    __slots__ = ("_seen", "comparable", "open", "sets")
+    __slots__ = ("_seen", "comparable", "loose", "numeric", "open")
 
     def __init__(self, node: nodes.Type) -> None:
         self.open = False
-        self.sets = False
+        self.loose = False
+        self.numeric = False
         self.comparable = True
         self._seen: set[int] = set()
         self._look(node, "")
@@ -61,7 +64,9 @@ class Shape:
             case nodes.AnyType() | nodes.RawType():
                 self.open = True
             case nodes.SetType() | nodes.FrozenSetType():
-                self.sets = True
+                self.loose = True
+            case nodes.FloatType() | nodes.DecimalType():
+                self.numeric = True
             case nodes.DictType():
                 self._look_at_key(node.key_type, path)
             case nodes.StructType() | nodes.DataclassType():
@@ -79,11 +84,13 @@ class Shape:
             self.open = True
         elif is_pydantic(kind):
             self.comparable = False
+            self.numeric = True
         elif kind is not msgspec.UnsetType:
             raise Misfit(f"{type_text(kind)} has no JSON form", path)
 
     def _look_at_fields(self, kind: type, path: str) -> None:
         self.comparable = self.comparable and _compares_fields(kind)
+        self.loose = self.loose or dataclasses.is_dataclass(kind)
         for field in getattr(kind, "__attrs_attrs__", ()):
             if field.name.startswith("_"):
                 raise Misfit("attrs keeps it private and it would not be written; rename it", f"{path}.{field.name}")
