@@ -1,0 +1,256 @@
+"""The small parts of the runtime, each by itself."""
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from perdure.activities import activity, attempt_log
+from perdure.kernel import events as ev
+from perdure.kernel.limits import ATTEMPT_LOG_BYTES, ATTEMPT_LOG_RECORDS
+from perdure.kernel.run import Run, Status
+from perdure.runtime import attempt_logs
+from perdure.runtime.actors import Actor
+from perdure.runtime.alarms import HORIZON_NS, Alarms
+from perdure.runtime.attempt_logs import AttemptLog
+from perdure.runtime.inbox import Inbox
+from perdure.runtime.letters import Letter
+from perdure.runtime.slots import Slots
+from perdure.runtime.threads import Threads
+from perdure.runtime.waiters import is_at_rest
+from perdure.stores.memory import MemoryStore
+
+
+@activity
+async def on_loop() -> None: ...
+
+
+@activity
+def in_thread() -> None: ...
+
+
+ACTIVITIES = {"on_loop": on_loop, "in_thread": in_thread}
+NOTHING = ev.Payload(b"[]")
+
+
+def actor(key: int = 2, timers: dict[str, int] | None = None) -> Actor:
+    run = Run(key, f"run-{key}")
+    made = Actor(run, MemoryStore())
+    made.fold(ev.RunStarted(0, "w", NOTHING, b"r" * 16, "b"))
+    for id, due in (timers or {}).items():
+        made.fold(ev.TimerStarted(0, id, due))
+    return made
+
+
+# alarms
+
+
+def test_an_alarm_rings_once_when_its_time_has_come() -> None:
+    alarms = Alarms()
+    alarms.set(actor(2, {"0:1": 1_000}), now=0)
+
+    assert alarms.due(999) == []
+    assert alarms.seconds(0, 0.0) == pytest.approx(1e-6)
+    assert alarms.due(1_000) == [2]
+    assert alarms.due(1_000) == []
+
+
+def test_far_alarms_are_left_to_the_store_until_they_are_near() -> None:
+    alarms = Alarms()
+    sleeper = actor(2, {"0:1": HORIZON_NS + 5})
+
+    alarms.set(sleeper, now=0)
+    assert alarms.seconds(0, 0.0) is None
+
+    alarms.set(sleeper, now=10)
+    assert alarms.due(HORIZON_NS + 5) == [2]
+
+
+def test_deadlines_of_attempts_that_landed_do_not_pile_up() -> None:
+    alarms, slots = Alarms(), Slots(7, ACTIVITIES, 10_000, 1)
+    for number in range(1_000):
+        slots.claim(actor(2), "on_loop", f"0:{number}")
+        (flight,) = slots.take_off()
+        alarms.limit(flight, 0.0, 10**9)
+        slots.land(2, f"0:{number}", 1)
+        alarms.forget_landed(slots)
+
+    assert len(alarms._deadlines) <= 257
+
+
+# slots
+
+
+def test_a_slot_is_granted_while_there_is_one() -> None:
+    slots = Slots(7, ACTIVITIES, 2, 1)
+
+    granted = [slots.claim(actor(), "on_loop", f"0:{n}") for n in range(3)]
+
+    assert granted == [7, 7, 0]
+    assert slots.claim(actor(), "in_thread", "0:9") == 7
+
+
+def test_who_waits_longer_is_served_first() -> None:
+    slots = Slots(7, ACTIVITIES, 1, 1)
+    slots.claim(actor(2), "on_loop", "0:1")
+    slots.take_off()
+    slots.want(actor(4), "on_loop", "0:1")
+    slots.land(2, "0:1", 1)
+
+    assert slots.claim(actor(6), "on_loop", "0:1") == 0, "one waits already"
+    assert [grant[:2] for grant in slots.grants()] == [(4, "0:1")]
+
+
+def test_slots_claimed_in_a_void_batch_come_back() -> None:
+    slots = Slots(7, ACTIVITIES, 1, 1)
+    slots.claim(actor(), "on_loop", "0:1")
+    slots.void()
+
+    assert slots.claim(actor(), "on_loop", "0:2") == 7
+
+
+def test_a_slot_is_given_back_once_however_often_its_attempt_lands() -> None:
+    slots = Slots(7, ACTIVITIES, 1, 1)
+    slots.claim(actor(), "on_loop", "0:1")
+    slots.take_off()
+    slots.land(2, "0:1", 1)
+    slots.land(2, "0:1", 1)
+
+    assert [slots.claim(actor(), "on_loop", f"0:{n}") for n in (2, 3)] == [7, 0]
+
+
+# waiting
+
+
+@pytest.mark.parametrize(
+    ("status", "wake_at", "rests"),
+    [
+        (Status.RUNNING, None, False),
+        (Status.WAITING, 5, False),
+        (Status.HELD, None, True),
+        (Status.HELD, 5, False),
+        (Status.BLOCKED, None, True),
+        (Status.QUARANTINED, None, True),
+        (Status.COMPLETED, None, True),
+    ],
+)
+def test_waiting_is_of_no_use_once_only_a_person_can_move_the_run(status: Status, wake_at: int | None, rests: bool):
+    assert is_at_rest(status, wake_at) is rests
+
+
+def test_the_inbox_keeps_order_and_a_nudge_only_wakes() -> None:
+    inbox = Inbox()
+    letters = [Letter(n, None) for n in range(5)]  # type: ignore[arg-type]
+    for letter in letters[:3]:
+        inbox.put(letter)
+    inbox.nudge()
+    for letter in letters[3:]:
+        inbox.put(letter)
+
+    assert inbox.take(0, 2) == letters[:2]
+    assert inbox.take(60, 10) == letters[2:]
+    assert inbox.nudged
+    assert inbox.take(0, 10) == []
+
+
+# threads
+
+
+def test_as_many_calls_run_at_the_same_time_as_are_asked_for() -> None:
+    threads, barrier = Threads("test"), threading.Barrier(9)
+    for _ in range(8):
+        threads.run(barrier.wait)
+
+    assert barrier.wait(10) in range(9)
+    threads.close()
+
+
+def test_threads_are_used_again() -> None:
+    threads, names, done = Threads("test"), set(), threading.Semaphore(0)
+
+    def call() -> None:
+        names.add(threading.current_thread().name)
+        done.release()
+
+    for _ in range(50):
+        threads.run(call)
+        assert done.acquire(timeout=10)
+
+    assert len(names) < 10
+    threads.close()
+
+
+# logs of attempts
+
+
+@pytest.fixture
+def kept() -> Iterator[AttemptLog]:
+    log = AttemptLog()
+    token = attempt_log.set(log)
+    attempt_logs.install()
+    yield log
+    attempt_logs.remove()
+    attempt_log.reset(token)
+
+
+def texts(log: AttemptLog) -> list[str]:
+    taken = log.taken()
+    return [] if taken is None else [record.text for record in taken.records]
+
+
+def test_what_any_logger_says_is_kept_with_the_attempt(kept: AttemptLog) -> None:
+    logging.getLogger("app.payments").warning("slow: %s", 3)
+
+    (record,) = kept.taken().records
+    assert (record.level, record.logger, record.text) == (logging.WARNING, "app.payments", "slow: 3")
+
+
+def test_the_activity_logger_keeps_info_whatever_the_application_has_set_up(kept: AttemptLog) -> None:
+    activity.logger.info("charged %s", "acct")
+    activity.logger.debug("details")
+
+    assert texts(kept) == ["charged acct"]
+
+
+def test_a_traceback_is_part_of_the_record(kept: AttemptLog) -> None:
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("app").exception("failed")
+
+    assert "ValueError: no" in texts(kept)[0]
+
+
+def test_records_beyond_the_bound_are_counted(kept: AttemptLog) -> None:
+    for number in range(ATTEMPT_LOG_RECORDS + 5):
+        logging.getLogger("app").error("%d", number)
+
+    logs = kept.taken()
+    assert (len(logs.records), logs.dropped) == (ATTEMPT_LOG_RECORDS, 5)
+
+
+def test_one_huge_record_is_cut(kept: AttemptLog) -> None:
+    logging.getLogger("app").error("x" * 1_000_000)
+    logging.getLogger("app").error("more")
+
+    logs = kept.taken()
+    assert (len(logs.records[0].text), logs.dropped) == (ATTEMPT_LOG_BYTES, 1)
+
+
+def test_arguments_that_do_not_fit_their_message_lose_nothing_else() -> None:
+    log = AttemptLog()
+    log.keep(logging.LogRecord("app", logging.ERROR, "shop.py", 1, "%d apples", ("many",), None))
+
+    assert texts(log) == ["'%d apples' (TypeError while formatting it)"]
+
+
+def test_outside_of_attempts_nothing_is_kept_and_nothing_stays_installed() -> None:
+    handlers = list(logging.getLogger().handlers)
+    attempt_logs.install()
+    attempt_logs.install()
+    logging.getLogger("app").error("to nobody")
+    attempt_logs.remove()
+    attempt_logs.remove()
+
+    assert logging.getLogger().handlers == handlers
