@@ -54,8 +54,10 @@ def children(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a value, each with the step that leads to it."""
     if isinstance(value, Mapping):
         yield from ((f"[{key!r}]", item) for key, item in value.items())
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, list | tuple):
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
+    elif isinstance(value, set | frozenset):
+        yield from (("", item) for item in value)
     else:
         yield from ((f".{field.name}", getattr(value, field.name, None)) for field in fields(type(value)))
 
