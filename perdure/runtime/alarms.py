@@ -29,6 +29,7 @@ class Alarms:
 
     def limit(self, flight: Flight, monotonic: float, timeout_ns: int) -> None:
         """The attempt must be over in so many nanoseconds."""
+        flight.limit_ns = timeout_ns
         flight.deadline = monotonic + timeout_ns / 1e9
         self._serial += 1
         heapq.heappush(self._deadlines, (flight.deadline, self._serial, flight))
@@ -56,7 +57,7 @@ class Alarms:
     def forget_landed(self, slots: Slots) -> None:
         """Attempts that ended in time leave their deadline behind; when those are most of the heap, it is rebuilt."""
         if len(self._deadlines) > 2 * slots.in_air() + 256:
-            self._deadlines = [entry for entry in self._deadlines if _flies(entry[2], slots)]
+            self._deadlines = [entry for entry in self._deadlines if slots.holds(entry[2])]
             heapq.heapify(self._deadlines)
 
     def seconds(self, now: int, monotonic: float) -> float | None:
@@ -65,7 +66,3 @@ class Alarms:
         if self._deadlines:
             waits.append(self._deadlines[0][0] - monotonic)
         return max(min(waits), 0.0) if waits else None
-
-
-def _flies(flight: Flight, slots: Slots) -> bool:
-    return slots.flies(flight.key, flight.step, flight.attempt)

@@ -5,15 +5,15 @@ refuses is split until the culprit is alone.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from perdure import errors
-from perdure.failures import failure_of
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused
 from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.culprits import Culprits, Item, Refusal, TurnFailed
 from perdure.runtime.draft import Draft, is_empty
 from perdure.runtime.effects import Effects
 from perdure.runtime.letters import Letter, StartRequest
@@ -22,8 +22,6 @@ from perdure.runtime.starts import Starts
 from perdure.runtime.turn import Turns
 from perdure.runtime.world import World
 from perdure.stores import base
-
-Item: TypeAlias = Letter | StartRequest
 
 UNAVAILABLE_TRIES = 60
 """How often a commit that the store does not take now is tried before the engine stops; pauses grow to 2 s."""
@@ -55,32 +53,57 @@ class Cycle:
         self._starts = starts
         self._effects = effects
         self._log = log
-        self._poisoned: dict[int, msg.BlockRun] = {}
+        self._culprits = Culprits(build, world, log)
+        self._items: Sequence[Item] = ()
+        self._apart = False
+        self._granted: list[int] = []
+        self._evicted: dict[int, None] = {}
         self.careful: set[int] = set()
         """Runs that are not to be looked after when they are loaded: the process died in them."""
+        self.unanswered: list[StartRequest] = []
+        """Starts that `process` did not come to, if it raised."""
 
-    def process(self, items: Sequence[Item]) -> None:
+    def process(self, items: Sequence[Item]) -> list[int]:
         """Deliver letters and make durable what they cause.
+
+        Returns:
+            Keys of runs to be looked after once their mail is read: they were released, or a commit that failed has
+            thrown them out of memory.
 
         Raises:
             base.StoreFull, base.OwnershipLost, errors.StoreError: the owner has to stop; nothing was half done.
         """
+        self._items = items
+        self._apart = False
+        self._evicted = {}
         parts: list[tuple[Sequence[Item], int]] = [(items, 0)]
-        while parts:
-            part, tries = parts.pop()
-            try:
-                self._deliver_all(part)
-            except base.CommitRefused as refusal:
-                if len(part) > 1:
-                    half = len(part) // 2
-                    parts += [(part[half:], 0), (part[:half], 0)]
-                else:
-                    parts.append((self._culprit(part[0], str(refusal), tries), tries + 1))
-            except _TurnFailed as failed:
-                parts.append((self._without(part, failed), tries))
-            except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable
-                self._wait(error, tries)
-                parts.append((part, tries + 1))
+        try:
+            while parts:
+                parts[-1:] = self._tried(*parts[-1])
+        except BaseException:
+            self.unanswered = [item for part, _ in parts for item in part if isinstance(item, StartRequest)]
+            raise
+        return [key for key in self._evicted if self._roster.get(key) is None]
+
+    def _tried(self, part: Sequence[Item], tries: int) -> list[tuple[Sequence[Item], int]]:
+        """Deliver a part; what is to be delivered in its stead, the first last."""
+        try:
+            self._deliver_all(part)
+        except base.CommitRefused as refusal:
+            if self._granted and not self._apart:
+                # A run that was only granted a slot may be the culprit as well: it gets a letter of its own.
+                self._apart = True
+                return [([*part, *(Letter(key, msg.NewBuild(self._build)) for key in self._granted)], 0)]
+            if len(part) > 1:
+                half = len(part) // 2
+                return [(part[half:], 0), (part[:half], 0)]
+            return [(self._culprits.refused(part[0], str(refusal), tries), tries + 1)]
+        except TurnFailed as failed:
+            return [(self._culprits.failed(part, failed), tries)]
+        except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable
+            self._wait(error, tries)
+            return [(part, tries + 1)]
+        return []
 
     def _wait(self, error: Exception, tries: int) -> None:
         if tries >= UNAVAILABLE_TRIES:
@@ -95,16 +118,16 @@ class Cycle:
             self._load_for(draft, items)
             for item in items:
                 self._deliver(draft, item)
-            self._grant(draft)
-            batch = draft.batch()
+            self._grant(draft, items)
+            batch = _rows(draft)
             if not is_empty(batch):
                 self._commit(batch)
         except BaseException:
             self._void(draft)
             raise
-        self._poisoned.clear()
+        self._culprits.blocks.clear()
         self._world.crash_point("before-effects")
-        self._effects.perform(draft)
+        self._evicted |= dict.fromkeys(self._effects.perform(draft))
 
     def _commit(self, batch: base.Batch) -> None:
         self._world.crash_point("before-commit")
@@ -123,21 +146,26 @@ class Cycle:
             self._starts.look_up(requests)
         keys = self._roster.missing([item.key for item in items if isinstance(item, Letter)])
         if keys:
+            ended = _ended(self._items)
             for stored in self._store.work.load(keys).values():
-                self._loaded(draft, stored)
+                self._loaded(draft, stored, ended)
 
-    def _loaded(self, draft: Draft, stored: base.Stored) -> None:
+    def _loaded(self, draft: Draft, stored: base.Stored, ended: set[tuple[int, str, int]]) -> None:
         """A run that comes into memory: what it owes is answered, what it waits for is asked for, what is lost is told."""
         actor = self._roster.add(actor_of(stored, self._store))
         run = actor.run
-        if not run.is_open or run.block is not None or run.key in self._poisoned or run.key in self.careful:
+        if not run.is_open or run.block is not None or run.key in self._culprits.blocks or run.key in self.careful:
             return
         draft.actors[run.key] = actor
         if run.open_tail:
             self._turn(draft, actor, None)
-        ended = {mail.message.id for mail in stored.mail if isinstance(mail.message, msg.AttemptEnded)}
+        ended = ended | _ended(Letter(mail.run, mail.message) for mail in stored.mail)
         flies = self._slots.flies
-        spared = {s.id for s in run.pending.values() if s.id in ended or flies(run.key, s.id, s.attempt)}
+        spared = {
+            step.id
+            for step in run.pending.values()
+            if (run.key, step.id, step.attempt) in ended or flies(run.key, step.id, step.attempt)
+        }
         if any(step.member and step.id not in spared for step in run.pending.values()):
             self._turn(draft, actor, Letter(run.key, msg.Takeover(0, frozenset(spared))))
         if run.block is None:
@@ -145,7 +173,7 @@ class Cycle:
                 self._slots.want(actor, step.name, step.id)
 
     def _deliver(self, draft: Draft, item: Item) -> None:
-        if isinstance(item, _Refusal):
+        if isinstance(item, Refusal):
             draft.answers.append((item, None, item.error))
             return
         if isinstance(item, StartRequest):
@@ -158,8 +186,9 @@ class Cycle:
             draft.consume(item, errors.RunNotFound.code, "there is no such run (any more)")
             return
         draft.actors[item.key] = actor
-        if item.key in self._poisoned and actor.run.block is None:
-            self._turns.take(actor, self._poisoned[item.key], draft.now)
+        block = self._culprits.blocks.get(item.key)
+        if block is not None and actor.run.block is None:
+            self._turns.take(actor, block, draft.now)
         if type(item.message) is msg.Start and actor.run.block is None:
             self._guarded(item, self._starts.take_mail, draft, actor, item)
         elif type(item.message) is msg.Cancel and not actor.run.seq:
@@ -191,49 +220,20 @@ class Cycle:
         except (Refused, base.OwnershipLost, errors.StoreUnreachable, errors.StoreFull, errors.StoreReadOnly):
             raise
         except Exception as error:
-            raise _TurnFailed(item, error) from error
+            raise TurnFailed(item, error) from error
 
-    def _without(self, items: Sequence[Item], failed: "_TurnFailed") -> list[Item]:
-        """The same letters again; the run whose turn failed is blocked before it sees another one."""
-        self._log.error("a turn failed: %s", failed.error, exc_info=failed.error)
-        culprit = failed.item
-        if isinstance(culprit, Letter):
-            text = f"{type(failed.error).__name__}: {failed.error}"
-            self._poisoned[culprit.key] = self._block("bug", text, failed.error)
-        return [
-            _Refusal(item, failed.error) if item is culprit and isinstance(item, StartRequest) else item
-            for item in items
-        ]
-
-    def _culprit(self, item: Item, why: str, tries: int) -> list[Item]:
-        """What becomes of the one letter whose batch the store refuses: first it waits, its run blocked; if the store
-        refuses that too it goes, and its attempt counts as lost."""
-        if isinstance(item, StartRequest):
-            if tries == 0:  # somebody else may have taken the id meanwhile
-                return [item]
-            return [_Refusal(item, errors.StoreError(f"the database refuses run {item.id!r}: {why}"))]
-        block = self._poisoned.get(item.key)
-        if block is None:
-            self._poisoned[item.key] = self._block("refused", f"the database refuses what the run does: {why}")
-            return [item]
-        if item.message is block:
-            raise errors.StoreUnreachable(f"the database refuses even to block a run: {why}")
-        return [Letter(item.key, block)]
-
-    def _block(self, kind: str, message: str, error: BaseException | None = None) -> msg.BlockRun:
-        failure = None if error is None else failure_of(error)
-        hint = "mend what it stores, then start again" if kind == "refused" else "report this; then: perdure retry"
-        return msg.BlockRun(ev.Block(kind, self._build, message, hint, failure, at=self._world.now()))
-
-    def _grant(self, draft: Draft) -> None:
-        """Give free slots to the steps that have waited longest."""
-        for key, step, kind in self._slots.grants():
+    def _grant(self, draft: Draft, items: Sequence[Item]) -> None:
+        """Give free slots to the steps that have waited longest; while a culprit is sought, only to runs with letters."""
+        only = {item.key for item in items if isinstance(item, Letter)} if self._apart else None
+        self._granted = []
+        for key, step, kind in self._slots.grants(only):
             actor = self._roster.get(key)
             pending = None if actor is None else actor.run.pending.get(step)
             if actor is None or pending is None or not pending.wants_slot or actor.run.block is not None:
                 self._slots.give_back(kind)
                 continue
             draft.actors[key] = actor
+            self._granted.append(key)
             if pending.name not in self._activities:
                 self._slots.give_back(kind)
                 self._turns.take(actor, _unknown_activity(pending.name, self._build, draft.now), draft.now)
@@ -246,27 +246,26 @@ class Cycle:
     def _void(self, draft: Draft) -> None:
         """Nothing of the batch happened: programs that are ahead of the store leave memory."""
         self._slots.void()
-        for key in draft.actors:
+        for key, actor in draft.actors.items():
             self._roster.evict(key)
+            if not actor.is_new:
+                self._evicted[key] = None
 
 
-class _TurnFailed(Exception):
-    """The turn of one item raised what no turn may raise."""
-
-    def __init__(self, item: Item, error: Exception) -> None:
-        super().__init__(str(error))
-        self.item = item
-        self.error = error
+def _rows(draft: Draft) -> base.Batch:
+    try:
+        return draft.batch()
+    except Exception as error:
+        raise base.CommitRefused(f"it cannot be written: {error}") from error
 
 
-class _Refusal(StartRequest):
-    """A start request that is only to be told its error."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, request: StartRequest, error: BaseException) -> None:
-        super().__init__(request.id, request.workflow, request.input, None, request.receiver)
-        self.error = error
+def _ended(items: Iterable[Item]) -> set[tuple[int, str, int]]:
+    """Attempts (run, step, attempt) whose end is told by a letter in hand: they are not lost."""
+    return {
+        (item.key, item.message.id, item.message.attempt)
+        for item in items
+        if isinstance(item, Letter) and isinstance(item.message, msg.AttemptEnded)
+    }
 
 
 def _unknown_activity(name: str, build: str, now: int) -> msg.BlockRun:

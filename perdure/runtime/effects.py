@@ -30,7 +30,7 @@ class Crew(Protocol):
 
 
 class Effects:
-    """`released` are runs that the last batch released: to be looked after once their mail is read."""
+    """Performed once per batch."""
 
     def __init__(
         self,
@@ -50,10 +50,11 @@ class Effects:
         self._log = log
         self._world = world
         self.alarms = Alarms()
-        self.released: list[int] = []
+        self._released: list[int] = []
 
-    def perform(self, draft: Draft) -> None:
-        self.released = []
+    def perform(self, draft: Draft) -> list[int]:
+        """Returns: keys of the runs that were released, and have left memory."""
+        self._released = released = []
         took_off = self._slots.take_off()
         for request, started, error in draft.answers:
             self._answer(request, started, error)
@@ -62,9 +63,10 @@ class Effects:
                 self._settle(actor)
             self.alarms.set(actor, draft.now)
             self._roster.settle(actor)
-        self._begin(took_off)
-        for key in (*self.released, *draft.withdrawn):
+        self._begin(took_off, draft)
+        for key in (*released, *draft.withdrawn):
             self._roster.evict(key)
+        return released
 
     def _answer(self, request: StartRequest, started: Started | None, error: BaseException | None) -> None:
         """Before the runs of the batch are settled: who waits for the end of one that ends now is told then."""
@@ -101,12 +103,13 @@ class Effects:
                 self.alarms.limit(flight, self._world.monotonic(), GRACE_NS)
                 self._crew.give_up(flight)
 
-    def _begin(self, flights: list[Flight]) -> None:
+    def _begin(self, flights: list[Flight], draft: Draft) -> None:
+        """Also those of a run that was blocked in the same batch, and has left memory."""
         departures: list[tuple[Flight, Step, Actor]] = []
         for flight in flights:
-            actor = self._roster.get(flight.key)
-            step = None if actor is None else actor.run.pending.get(flight.step)
-            if actor is None or step is None or step.attempt != flight.attempt or not step.member:
+            actor = draft.actors[flight.key]
+            step = actor.run.pending.get(flight.step)
+            if step is None or step.attempt != flight.attempt or not step.member:
                 self._slots.land(flight.key, flight.step, flight.attempt)
                 continue
             if step.timeout_ns is not None:
@@ -118,7 +121,7 @@ class Effects:
     def _tell(self, actor: Actor, event: ev.Event) -> None:
         id = actor.run.id
         if isinstance(event, ev.RunReleased):
-            self.released.append(actor.run.key)
+            self._released.append(actor.run.key)
         elif isinstance(event, ev.RunBlocked):
             block = event.block
             where = f" (at {block.source})" if block.source else ""

@@ -8,6 +8,7 @@ begin ──► standing by ──try_own──► owning ──close──► o
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -226,18 +227,15 @@ class Member:
         """Nobody may wait for an answer that cannot come."""
         with self._lock:
             self._over = True
-        reason = (
-            self.stopped()
-            if self.failure is not None
-            else errors.EngineNotRunning(
-                "the engine was closed before the run ended; the run goes on when an engine is started again"
-            )
-        )
-        assert reason is not None
-        for item in self._inbox.take(0, 1_000_000):
+        failed = self.stopped() if self.failure is not None else None
+        not_begun = failed or errors.EngineNotRunning("the engine was closed before the run began; start it again")
+        for item in self._inbox.take(0, sys.maxsize):
             if isinstance(item, StartRequest):
-                self._outbox.answer(item.receiver, None, reason)
-        self.waiters.fail(reason, self._outbox)
+                self._outbox.answer(item.receiver, None, not_begun)
+        not_ended = failed or errors.EngineNotRunning(
+            "the engine was closed before the run ended; the run goes on when an engine is started again"
+        )
+        self.waiters.fail(not_ended, self._outbox)
         self._outbox.flush()
         if self._worker is not None:
             self._worker.close()

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from perdure.errors import EngineNotRunning
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure
 from perdure.kernel.program import Language
@@ -69,11 +68,9 @@ class Owner:
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker)
         starts = Starts(store, self._roster, turns, workflows, build, world)
-        self._effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world)
-        self._alarms = self._effects.alarms
-        self._cycle = Cycle(
-            store, world, build, activities, self._roster, self.slots, turns, starts, self._effects, log
-        )
+        effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world)
+        self._alarms = effects.alarms
+        self._cycle = Cycle(store, world, build, activities, self._roster, self.slots, turns, starts, effects, log)
         self._awake_runs = awake_runs
         self._waiting_starts: deque[StartRequest] = deque()
         self._left_behind: deque[int] = deque()
@@ -85,7 +82,7 @@ class Owner:
         left = self._marker.left_by_the_dead()
         if left:
             self._cycle.careful.add(left)
-            self._cycle.process([Letter(left, msg.Strike(self._build))])
+            self._look_after += self._cycle.process([Letter(left, msg.Strike(self._build))])
             self._cycle.careful.clear()
             self._roster.evict(left)
         self._left_behind += self._store.work.mending()
@@ -108,8 +105,7 @@ class Owner:
 
     def _process(self, items: list[Item]) -> None:
         if items or self.slots.can_grant():
-            self._cycle.process(items)
-            self._look_after += self._effects.released
+            self._look_after += self._cycle.process(items)
         for loop in self._outbox.flush():
             self._crew.loop_is_gone(loop)
 
@@ -168,10 +164,8 @@ class Owner:
             if flight.given_up:
                 self.slots.land(flight.key, flight.step, flight.attempt)
                 continue
-            actor = self._roster.get(flight.key)
-            step = None if actor is None else actor.run.pending.get(flight.step)
-            if step is not None and self.slots.flies(flight.key, flight.step, flight.attempt):
-                items.append(Letter(flight.key, _timed_out(flight, self._member, step)))
+            if self.slots.flies(flight.key, flight.step, flight.attempt):
+                items.append(Letter(flight.key, _timed_out(flight, self._member, self._world.now())))
         self._alarms.forget_landed(self.slots)
         return items
 
@@ -205,8 +199,8 @@ class Owner:
 
     def let_go(self) -> None:
         """Cancel what is still in the air, which the next owner finds to be lost, and unwind all programs."""
-        for request in self._waiting_starts:
-            self._outbox.answer(request.receiver, None, EngineNotRunning("the engine was closed before the run began"))
+        for request in (*self._cycle.unanswered, *self._waiting_starts):
+            self._inbox.put(request)  # whoever reads it last tells why it did not begin
         for flight in self.slots.all():
             if not flight.given_up:
                 flight.given_up = True
@@ -215,10 +209,11 @@ class Owner:
         self._outbox.flush()
 
 
-def _timed_out(flight: Flight, member: int, step: Any) -> msg.AttemptEnded:
+def _timed_out(flight: Flight, member: int, now: int) -> msg.AttemptEnded:
     failure = Failure(
         type="perdure.errors.ActivityTimedOut",
-        message=f"no end after {step.timeout_ns / 1e9:g} s",
+        message=f"no end after {flight.limit_ns / 1e9:g} s",
         code="activity-timed-out",
     )
-    return msg.AttemptEnded(flight.step, flight.attempt, member, step.started_at, failure=failure, timed_out=True)
+    began = now - flight.limit_ns
+    return msg.AttemptEnded(flight.step, flight.attempt, member, began, failure=failure, timed_out=True)

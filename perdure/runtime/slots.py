@@ -1,7 +1,7 @@
 """The rights to run attempts in this process, and the steps that wait for one, first come, first served."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from perdure.runtime.actors import Actor
@@ -13,7 +13,7 @@ IN_THREAD = 1
 class Flight:
     """An attempt that holds a slot. `given_up`: whatever it still does, nobody wants its result."""
 
-    __slots__ = ("attempt", "deadline", "given_up", "key", "kind", "step")
+    __slots__ = ("attempt", "deadline", "given_up", "key", "kind", "limit_ns", "step")
 
     def __init__(self, key: int, step: str, attempt: int, kind: int) -> None:
         self.key = key
@@ -21,6 +21,7 @@ class Flight:
         self.attempt = attempt
         self.kind = kind
         self.deadline = 0.0
+        self.limit_ns = 0
         self.given_up = False
 
 
@@ -57,13 +58,21 @@ class Slots:
         kind = ON_LOOP if definition is None or definition.is_async else IN_THREAD
         self._waiting[kind].append((actor.run.key, step))
 
-    def grants(self) -> Iterator[tuple[int, str, int]]:
-        """Steps (run, step, kind) that can have a slot now; each is held until `take` or `give_back` is called."""
+    def grants(self, only: Container[int] | None = None) -> Iterator[tuple[int, str, int]]:
+        """Steps (run, step, kind) that can have a slot now; each is held until `take` or `give_back` is called.
+
+        With `only` the steps of other runs are passed over, and keep their places.
+        """
         for kind, waiting in enumerate(self._waiting):
+            passed: list[tuple[int, str]] = []
             while waiting and self._free[kind] > 0 and not self.closed:
-                self._free[kind] -= 1
                 key, step = waiting.popleft()
+                if only is not None and key not in only:
+                    passed.append((key, step))
+                    continue
+                self._free[kind] -= 1
                 yield key, step, kind
+            waiting.extendleft(reversed(passed))
 
     def can_grant(self) -> bool:
         """Whether a step waits for a slot and there is one."""
@@ -114,6 +123,10 @@ class Slots:
 
     def of_run(self, key: int) -> list[Flight]:
         return list(self._flights.get(key, {}).values())
+
+    def holds(self, flight: Flight) -> bool:
+        """Whether the attempt has its slot still, wanted or not."""
+        return self._flights.get(flight.key, {}).get((flight.step, flight.attempt)) is flight
 
     def flies(self, key: int, step: str, attempt: int) -> bool:
         """Whether the attempt is in the air, and its result wanted."""

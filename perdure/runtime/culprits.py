@@ -1,0 +1,83 @@
+"""Which letter, and whose run, spoils a batch: the run is blocked, everything else in the batch goes on."""
+
+import logging
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from perdure import errors
+from perdure.failures import failure_of
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.runtime.letters import Letter, StartRequest
+from perdure.runtime.world import World
+
+Item: TypeAlias = Letter | StartRequest
+
+
+class TurnFailed(Exception):
+    """The turn of one item raised what no turn may raise."""
+
+    def __init__(self, item: Item, error: Exception) -> None:
+        super().__init__(str(error))
+        self.item = item
+        self.error = error
+
+
+class Refusal(StartRequest):
+    """A start request that is only to be told its error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, request: StartRequest, error: BaseException) -> None:
+        super().__init__(request.id, request.workflow, request.input, None, request.receiver)
+        self.error = error
+
+
+class Culprits:
+    """`blocks` are to be delivered, by run, before anything else is; they hold until a batch is durable."""
+
+    def __init__(self, build: str, world: World, log: logging.Logger) -> None:
+        self._build = build
+        self._world = world
+        self._log = log
+        self.blocks: dict[int, msg.BlockRun] = {}
+
+    def failed(self, items: Sequence[Item], failed: TurnFailed) -> list[Item]:
+        """The same letters again; the run whose turn failed is blocked first. If that was of no use, as the letter
+        releases it, only the block is left of it."""
+        self._log.error("a turn failed: %s", failed.error, exc_info=failed.error)
+        culprit = failed.item
+        if isinstance(culprit, StartRequest):
+            instead: Item = Refusal(culprit, failed.error)
+        elif culprit.key in self.blocks:
+            instead = _only_block(culprit, self.blocks[culprit.key])
+        else:
+            text = f"{type(failed.error).__name__}: {failed.error}"
+            self.blocks[culprit.key] = self._block("bug", text, "report this; then: perdure retry", failed.error)
+            instead = culprit
+        return [instead if item is culprit else item for item in items]
+
+    def refused(self, item: Item, why: str, tries: int) -> list[Item]:
+        """What becomes of the one letter whose batch the store refuses: first it waits, its run blocked; if the store
+        refuses that too it goes, and its attempt counts as lost."""
+        if isinstance(item, StartRequest):
+            if tries == 0:  # somebody else may have taken the id meanwhile
+                return [item]
+            return [Refusal(item, errors.StoreError(f"the database refuses run {item.id!r}: {why}"))]
+        block = self.blocks.get(item.key)
+        if block is None:
+            text = f"the database refuses what the run does: {why}"
+            self.blocks[item.key] = self._block("refused", text, "mend what it stores, then start again")
+            return [item]
+        if item.message is block:
+            raise errors.StoreUnreachable(f"the database refuses even to block a run: {why}")
+        return [_only_block(item, block)]
+
+    def _block(self, kind: str, text: str, hint: str, error: BaseException | None = None) -> msg.BlockRun:
+        failure = None if error is None else failure_of(error)
+        return msg.BlockRun(ev.Block(kind, self._build, text, hint, failure, at=self._world.now()))
+
+
+def _only_block(letter: Letter, block: msg.BlockRun) -> Letter:
+    """Whoever sent the letter is told that it was read."""
+    return Letter(letter.key, block, letter.mail_id, letter.reply_to)
