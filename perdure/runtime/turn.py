@@ -29,13 +29,22 @@ class Claims(Protocol):
 
 
 class Turns:
-    """Moves actors. `languages` by workflow; `build` is that of the code at hand."""
+    """Moves actors. `languages` by workflow; `build` is that of the code at hand; `most_pending` unresolved steps and
+    timers may a run have."""
 
-    def __init__(self, languages: Mapping[str, Language], build: str, claims: Claims, marker: TurnMarker) -> None:
+    def __init__(
+        self,
+        languages: Mapping[str, Language],
+        build: str,
+        claims: Claims,
+        marker: TurnMarker,
+        most_pending: int = PENDING_COMMANDS,
+    ) -> None:
         self._languages = languages
         self._build = build
         self._claims = claims
         self._marker = marker
+        self._most_pending = most_pending
 
     def take(self, actor: Actor, message: msg.Message, now: int) -> bool:
         """Move a run by a message. False: the message has to wait in the mailbox, the run is blocked.
@@ -134,9 +143,10 @@ class Turns:
     def _record(self, actor: Actor, commands: Sequence[cmd.Command], now: int) -> None:
         """Commands become events. A run that ends leaves its last activities unstarted: they want no slot."""
         run = actor.run
-        if len(run.pending) + len(run.timers) + len(commands) > PENDING_COMMANDS and _opens_too_many(actor, commands):
+        pending = len(run.pending) + len(run.timers)
+        if pending + len(commands) > self._most_pending and pending + _opened(commands) > self._most_pending:
             actor.let_go()
-            self._block(actor, _FLOOD, now)
+            self._block(actor, _flood(self._most_pending), now)
             return
         ends = bool(commands) and type(commands[-1]) in _ENDS
         for command in commands:
@@ -219,13 +229,15 @@ class Turns:
 
 _ENDS = frozenset({cmd.CompleteRun, cmd.FailRun, cmd.EndCancelled})
 _OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer})
-_FLOOD = ProgramBlocked(
-    "bug",
-    f"the run would have more than {PENDING_COMMANDS:,} unresolved steps and timers, which is the limit",
-    "await some of them before scheduling more",
-)
 
 
-def _opens_too_many(actor: Actor, commands: Sequence[cmd.Command]) -> bool:
-    opened = sum(type(command) in _OPENS for command in commands)
-    return len(actor.run.pending) + len(actor.run.timers) + opened > PENDING_COMMANDS
+def _opened(commands: Sequence[cmd.Command]) -> int:
+    return sum(type(command) in _OPENS for command in commands)
+
+
+def _flood(most: int) -> ProgramBlocked:
+    return ProgramBlocked(
+        "bug",
+        f"the run would have more than {most:,} unresolved steps and timers, which is the limit",
+        "await some of them before scheduling more",
+    )
