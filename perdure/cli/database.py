@@ -132,11 +132,10 @@ def stored_run(client: Any, id: str) -> Any:
     return stored
 
 
-def description(client: Any, stored: Any) -> Any:
+def description(settings: Settings, client: Any, stored: Any) -> Any:
     """A stored run as it is told to people."""
-    import time
-
     from perdure.client.description import describe
 
     views = client.store.views
-    return describe(stored, views.members(), lambda digest: views.blob(stored.run.key, digest), time.time_ns())
+    now = int(settings.now().timestamp() * 1e6) * 1000
+    return describe(stored, views.members(), lambda digest: views.blob(stored.run.key, digest), now)

@@ -2,19 +2,20 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from perdure.cli.options import Settings
-from perdure.cli.problems import INTERRUPTED, NOT_COMPLETED, OK
+from perdure.cli.problems import OK
 from perdure.cli.show import POLL_S, ended, picture
 from perdure.cli.tokens import CLOSED, Line
-
-STUCK = ("blocked", "quarantined")
-"""States that end a wait though the run is open: only a person can go on from here."""
+from perdure.cli.waiting import again, left_running
 
 KEYS = "keys: r retry now · c cancel · t tree · e events · l logs · q quit"
+
+_EVENT_FIELDS = {"seq", "at", "type", "id", "name", "input", "result", "failure"}
 
 
 def status_of(row: Any) -> str:
@@ -24,48 +25,65 @@ def status_of(row: Any) -> str:
 
 
 def lines(settings: Settings, client: Any, id: str, form: str) -> int:
-    """Write each event (or log record) as a line of JSON as soon as it is there. Returns the exit code."""
+    """Write each event (or log record) as a line of JSON as soon as it is there, until the run rests. The exit code."""
     from perdure.cli import output
-    from perdure.cli.database import description, stored_run
-    from perdure.cli.records import log_records
-    from perdure.client.description import history_entries
+    from perdure.runtime.waiters import rests
 
-    written = 0
-    seen: tuple[Any, ...] = ()
+    news = _logs(settings, client, id) if form == "logs" else _events(client, id)
     try:
         while True:
             row = client.store.views.row(id)
-            if row is not None and (row.seq, row.status, row.note) != seen:
-                seen = (row.seq, row.status, row.note)
-                stored = stored_run(client, id)
-                if form == "logs":
-                    entries = log_records(description(client, stored))
-                else:
-                    key = stored.run.key
-                    entries = history_entries(stored, lambda digest, key=key: client.store.views.blob(key, digest))
+            entries = next(news)
+            if entries:
                 chosen = output.fields(settings.json, sorted({f for entry in entries for f in entry} | _EVENT_FIELDS))
-                output.write_ndjson(output.selected(entry, chosen) for entry in entries[written:])
-                written = len(entries)
-            if row is None or status_of(row) in CLOSED or status_of(row) in STUCK:
+                output.write_ndjson(output.selected(entry, chosen) for entry in entries)
+            if row is None or rests(row):
                 return _told(settings, id, "gone" if row is None else status_of(row))
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         return left_running(settings, id)
 
 
-_EVENT_FIELDS = {"seq", "at", "type", "id", "name", "input", "result", "failure"}
+def _events(client: Any, id: str) -> Iterator[list[dict[str, Any]]]:
+    """Each time, the events that came since the last."""
+    from perdure.cli.database import stored_run
+    from perdure.client.description import history_entries
+
+    told = 0
+    while True:
+        row = client.store.views.row(id)
+        entries: list[dict[str, Any]] = []
+        if row is not None and row.seq > told:
+            stored = stored_run(client, id)
+            entries = history_entries(stored, lambda digest, key=row.key: client.store.views.blob(key, digest))
+        yield entries[told:]
+        told += len(entries[told:])
+
+
+def _logs(settings: Settings, client: Any, id: str) -> Iterator[list[dict[str, Any]]]:
+    """Each time, the records that came since the last. They come when their attempt ends, so not in order of time."""
+    from perdure.cli.database import description, stored_run
+    from perdure.cli.records import log_records
+
+    told: Counter[tuple[str, int]] = Counter()
+    while True:
+        fresh: list[dict[str, Any]] = []
+        met: Counter[tuple[str, int]] = Counter()
+        for record in log_records(description(settings, client, stored_run(client, id))):
+            attempt = (record["step_id"], record["attempt"])
+            met[attempt] += 1
+            if met[attempt] > told[attempt]:
+                fresh.append(record)
+        told |= met
+        yield fresh
 
 
 def _told(settings: Settings, id: str, status: str) -> int:
-    if status in STUCK:
-        settings.narrate([(f"{id} is {status}; it waits for mended code:  perdure show {id}", "held")])
+    if status not in CLOSED:
+        settings.narrate(
+            [(f"{id} is {status}; it waits for mended code:  {again(settings, 'perdure', 'show', id)}", "held")]
+        )
     return ended(status)
-
-
-def left_running(settings: Settings, id: str) -> int:
-    """What Ctrl-C means to somebody who only watched."""
-    settings.narrate(f"{id} goes on running; watch it again:  perdure show {id} --follow")
-    return INTERRUPTED
 
 
 class Watch:
@@ -80,13 +98,16 @@ class Watch:
         self.said = ""
         self.asking = False
         self.status = ""
+        self.rests = False
 
     def lines(self, height: int) -> list[Line]:
         """What fits on the screen, newest at the bottom for events and logs."""
         from perdure.cli.database import stored_run
+        from perdure.runtime.waiters import rests
 
         stored = stored_run(self.client, self.id)
         self.status = status_of(stored.run)
+        self.rests = rests(stored.run)
         drawn = picture(self.settings, self.client, stored, self.form, self.details, height=height - 2)
         if len(drawn) > height - 2:
             drawn = [drawn[0], *drawn[len(drawn) - (height - 3) :]]
@@ -134,7 +155,7 @@ def live(settings: Settings, client: Any, id: str, form: str, details: bool) -> 
     interrupted = False
     try:
         with keyboard() as key, Live(frame(), console=console, screen=True, auto_refresh=False) as screen:
-            while watch.status not in CLOSED:
+            while not (watch.status in CLOSED or (watch.rests and key is _no_key)):
                 pressed = key(POLL_S)
                 if pressed and not watch.press(pressed):
                     break
@@ -147,10 +168,10 @@ def live(settings: Settings, client: Any, id: str, form: str, details: bool) -> 
         settings.write(line)
     if interrupted:
         return left_running(settings, id)
-    if watch.status not in CLOSED:
+    if not watch.rests:
         settings.narrate([(f"{id} goes on", "dim")])
         return OK
-    return OK if watch.status == "completed" else NOT_COMPLETED
+    return ended(watch.status)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workfl
     from perdure.cli.database import opened
 
     chosen = output.fields(settings.json, FIELDS + DETAILS) if settings.json else None
-    now = datetime.now(UTC)
+    now = settings.now()
     wanted = _filter(states(state), workflow, prefix, since_, limit, after, now)
     with opened(settings) as client:
         rows = client.store.views.search(wanted)
@@ -66,7 +66,7 @@ def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workfl
             for row in rows:
                 click.echo(row.id)
         elif settings.json:
-            output.write_json([output.selected(_record(client, row, chosen, now), chosen) for row in rows])
+            output.write_json([output.selected(_record(settings, client, row, chosen), chosen) for row in rows])
         else:
             _table(settings, client, rows, now)
         _footnote(settings, client, rows, wanted)
@@ -157,14 +157,14 @@ def summary(row: Any, now: datetime) -> dict[str, Any]:
     }
 
 
-def _record(client: Any, row: Any, chosen: list[str] | None, now: datetime) -> dict[str, Any]:
-    record = summary(row, now)
+def _record(settings: Settings, client: Any, row: Any, chosen: list[str] | None) -> dict[str, Any]:
+    record = summary(row, settings.now())
     if chosen and any(path.partition(".")[0] in DETAILS for path in chosen):
         import msgspec
 
         from perdure.cli.database import description, stored_run
 
-        record.update(msgspec.to_builtins(description(client, stored_run(client, row.id))))
+        record.update(msgspec.to_builtins(description(settings, client, stored_run(client, row.id))))
     return record
 
 
@@ -176,7 +176,7 @@ def _table(settings: Settings, client: Any, rows: list[Any], now: datetime) -> N
     owned = client.store.views.owner() is not None
     entries = [(Status(row.status).name.lower(), row) for row in rows]
     if not sys.stdout.isatty():
-        click.echo("STATE\tRUN\tWORKFLOW\tDOING NOW\tSTARTED\tAGE")
+        click.echo("\t".join(HEADS))
         for state, row in entries:
             cells = (
                 state,
@@ -200,6 +200,7 @@ def _flat(text: str) -> str:
 
 
 HEADS = ("STATE", "RUN", "WORKFLOW", "DOING NOW", "STARTED", "AGE")
+RUN, WORKFLOW, DOING, STARTED, AGE = range(1, 6)
 DOING_LEAST = 16
 """Cells for what a run does, before columns that say less are left out."""
 
@@ -215,30 +216,31 @@ def layout(settings: Settings, table: list[tuple[str, Any, str, str]], now: date
         for state, row, doing, at in table
     ]
     sizes = [max(width(text) for text in column) for column in zip(HEADS, *rows, strict=True)]
-    sizes[1] = min(sizes[1], max(settings.width // 3, 12))
-    sizes[2] = min(sizes[2], max(settings.width // 4, 10))
-    shown = list(range(len(HEADS)))
-    room = 0
-    for least in (4, 5, 2, None):
-        room = settings.width - sum(sizes[column] + 2 for column in shown if column != 3)
-        if room >= min(sizes[3], DOING_LEAST) or least is None:
-            break
-        shown.remove(least)
-    sizes[3] = max(min(sizes[3], room), 9)
+    sizes[RUN] = min(sizes[RUN], max(settings.width // 3, 12))
+    sizes[WORKFLOW] = min(sizes[WORKFLOW], max(settings.width // 4, 10))
+    columns, room = _columns(sizes, settings.width)
+    sizes[DOING] = max(min(sizes[DOING], room), 9)
 
     def laid(texts: tuple[str, ...], styles: dict[int, str]) -> Line:
-        return clip_line(
-            [
-                ("  " * (column > 0) + pad(clip(texts[column], sizes[column]), sizes[column]), styles.get(column, ""))
-                for column in shown
-            ],
-            settings.width,
-        )
+        cells = [(pad(clip(texts[each], sizes[each]), sizes[each]), styles.get(each, "")) for each in columns]
+        spaced = [piece for cell in cells for piece in (("  ", ""), cell)][1:]
+        return clip_line(spaced, settings.width)
 
-    lines = [laid(HEADS, dict.fromkeys(shown, "dim"))]
+    lines = [laid(HEADS, dict.fromkeys(columns, "dim"))]
     for (state, *_), texts in zip(table, rows, strict=True):
-        lines.append(laid(texts, {0: token(state).style, 3: _doing_style(state)}))
+        lines.append(laid(texts, {0: token(state).style, DOING: _doing_style(state)}))
     return lines
+
+
+def _columns(sizes: list[int], cells: int) -> tuple[list[int], int]:
+    """The columns there is room for, and the cells that are left for what a run does."""
+    columns = list(range(len(HEADS)))
+    spare = [STARTED, AGE, WORKFLOW]
+    while True:
+        room = cells - sum(sizes[each] + 2 for each in columns if each != DOING)
+        if room >= min(sizes[DOING], DOING_LEAST) or not spare:
+            return columns, room
+        columns.remove(spare.pop(0))
 
 
 def _doing_style(state: str) -> str:
@@ -274,22 +276,20 @@ def _age(row: Any, now: datetime) -> str:
 
 
 def _footnote(settings: Settings, client: Any, rows: list[Any], wanted: Any) -> None:
-    """On stderr: how many there are, and how to get the next page."""
-    import msgspec
+    """On stderr: how many there are, and how to get the next page. Into a pipe only if something is missing."""
+    import sys
 
-    if settings.quiet or settings.json:
-        if len(rows) == wanted.limit:
-            settings.narrate([(f"next page: --after {rows[-1].key}", "dim")])
-        return
-    unpaged = msgspec.structs.replace(wanted, before_key=None)
-    total = client.store.views.count(unpaged, COUNTED + 1)
-    shown = f"{COUNTED:,}+" if total > COUNTED else f"{total:,}"
     if not rows:
-        _nothing(settings, client, wanted)
-    elif len(rows) == wanted.limit and total > len(rows):
+        if not (settings.quiet or settings.json):
+            _nothing(settings, client, wanted)
+        return
+    total = client.store.views.count(wanted, COUNTED + 1)
+    shown = f"{COUNTED:,}+" if total > COUNTED else f"{total:,}"
+    if len(rows) == wanted.limit and total > len(rows):
         settings.narrate([(f"{len(rows):,} of {shown} · next page: --after {rows[-1].key}", "dim")])
-    else:
-        settings.narrate([(f"{len(rows):,} of {shown}", "dim")])
+    elif sys.stdout.isatty() and not (settings.quiet or settings.json):
+        whole = "1 run" if total == 1 else f"{shown} runs"
+        settings.narrate([(whole if total == len(rows) else f"{len(rows):,} of {shown}", "dim")])
 
 
 def _nothing(settings: Settings, client: Any, wanted: Any) -> None:

@@ -81,15 +81,15 @@ class Root(click.Group):
             "7 needs --yes, 124 --timeout, 130 Ctrl-C.   perdure COMMAND --help tells more.\n"
         )
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
-        """Run a command and leave the process with its exit code."""
-        settings = Settings()
-        extra.pop("standalone_mode", None)
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None,
+             standalone_mode: bool = True, windows_expand_args: bool = True, **extra: Any) -> Any:  # fmt: skip
+        """Run a command and leave the process with its exit code. `obj`: settings to begin with."""
+        settings = extra.pop("obj", None) or Settings()
         extra["obj"] = settings
         arguments = list(sys.argv[1:] if args is None else args)
         settings.debug = "--debug" in arguments
         try:
-            code = super().main(arguments, prog_name="perdure", standalone_mode=False, **extra)
+            code = super().main(arguments, "perdure", complete_var, False, windows_expand_args, **extra)
         except BaseException as error:  # noqa: BLE001 - this is the edge: whatever it was, a person reads one line
             code = _told(settings, error)
         _flush()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import click
@@ -13,9 +14,13 @@ ALL = "*"
 
 
 class Settings:
-    """The answers to the common options, and the two streams: stdout for data, stderr for narration."""
+    """The answers to the common options, and the two streams: stdout for data, stderr for narration.
 
-    def __init__(self) -> None:
+    `clock` gives the time everything shown is relative to.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
+        self.now = clock or _now
         self.db: str | None = None
         self.color = "auto"
         self.ascii = False
@@ -55,9 +60,20 @@ class Settings:
     @property
     def width(self) -> int:
         """Cells of the terminal; 100 if there is none."""
-        import shutil
+        import os
 
-        return shutil.get_terminal_size((100, 24)).columns
+        if os.environ.get("COLUMNS", "").isdecimal():
+            return max(int(os.environ["COLUMNS"]), 20)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                return max(os.get_terminal_size(stream.fileno()).columns, 20)
+            except (OSError, ValueError):
+                pass
+        return 100
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _write(stream: TextIO, text: str) -> None:

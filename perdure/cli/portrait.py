@@ -155,7 +155,7 @@ def _kept(rows: list[Row], most: int) -> tuple[list[Row], int]:
     room = most - len(wanted)
     head = room // 3
     tail = room - head
-    kept = sorted({*wanted, *calm[:head], *(calm[-tail:] if tail else [])})
+    kept: list[int] = sorted({*wanted, *calm[:head], *(calm[-tail:] if tail else [])})
     return [rows[i] for i in kept], len(rows) - len(kept)
 
 

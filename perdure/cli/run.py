@@ -1,17 +1,20 @@
 """`perdure run`: a workflow to its end, in this process, on a local database."""
 
 import sys
-import time
+from contextlib import closing
 from typing import Any
 
 import click
 
 from perdure.cli.options import Command, Settings, options
-from perdure.cli.problems import INTERRUPTED, OK
-from perdure.cli.tokens import CLOSED
+from perdure.cli.problems import ERROR, INTERRUPTED, Problem
 
 REDRAW_S = 0.1
-LOOK_S = 0.02
+PATIENCE_S = 0.3
+"""A run that takes no longer than this is drawn once, when it has ended."""
+
+HUNG = "10s"
+"""A call into C that does not come back for so long ends the process, so that the run in its turn is known by name."""
 
 
 @click.command(cls=Command)
@@ -24,37 +27,69 @@ LOOK_S = 0.02
 def run(settings: Settings, target: str, id_: str | None, input_: str | None, args: tuple[str, ...]) -> int:
     """Run a workflow to its end in this process and print its result as JSON.
 
-    The id is printed first (on stderr); with --id of an existing run it goes on where it stood. Exit code 3 if the
-    run fails, is cancelled or terminated, or is blocked.
+    The id is printed first (on stderr); with --id of an existing run it goes on where it stood, and needs no arguments.
+    Exit code 3 if the run fails, is cancelled or terminated, or if a bug blocks or holds it.
 
     Example: perdure run shop.py:process_order --id order-1 --arg amount=10
     """
     from perdure.cli import arguments, database, loading
+    from perdure.cli.waiting import again, finish
 
     where = database.find(settings)
     module, definition = loading.load(target)
-    names, texts = signature(definition)
-    positional, named = arguments.parse(input_, args, names, texts)
-    call = definition(*positional, **named)
+    positional, named = arguments.parse(input_, args, *signature(definition))
     if settings.verbose:
         settings.narrate([(f"database {where.address}  (by {where.chosen_by})", "dim")])
     from perdure import Engine
 
-    id = id_
+    id = None
     try:
-        with Engine(where.address, [module]) as engine:
-            handle = engine.start(call, id=id_).wait()
-            id = handle.id
+        with Engine(where.address, [module], kill_when_hung=HUNG) as engine:
+            call = recorded(engine.store, definition, id_) if id_ and input_ is None and not args else None
+            id = engine.start(call or definition(*positional, **named), id=id_).wait().id
             settings.narrate([(id, "bold")])
-            with database.opened(settings) as client:
-                watch(settings, client, handle.id)
-                return _end(settings, client, handle.id)
+            with closing(database.connect(where.address)) as client:
+                if not engine.owns:
+                    _say_who(settings, client)
+                drawn = watch(settings, engine, client, id)
+                return finish(settings, client, id, told=drawn)
     except KeyboardInterrupt:
         settings.narrate("")
         if id is not None:
-            again = f"perdure run {target} --id {id}" + (f" --db {settings.db}" if settings.db else "")
-            settings.narrate(f"stopped; what is done is kept. Go on with:  {again}")
+            command = again(settings, "perdure", "run", target, "--id", id)
+            settings.narrate(f"stopped; what is done is kept. Go on with:  {command}")
         return INTERRUPTED
+
+
+def recorded(store: Any, definition: Any, id: str) -> Any:
+    """The call the run of that id was started with, so that it can be resumed by its id alone; None without a run.
+
+    Raises:
+        Problem: it is a run of another workflow.
+    """
+    from perdure.payload import unseal
+    from perdure.runtime.attaching import input_of
+
+    row = store.views.row(id)
+    if row is None:
+        return None
+    if row.workflow != definition.name:
+        raise Problem(
+            f"the id {id!r} belongs to a run of workflow {row.workflow}, and this start is of {definition.name}",
+            ERROR, [], "choose another id",
+        )  # fmt: skip
+    payload = input_of(store, row.key)
+    if payload is None:
+        return None
+    data = unseal(payload, lambda digest: store.views.blob(row.key, digest) or b"")
+    args, kwargs = definition.parameters.decode(data)
+    return definition(*args, **kwargs)
+
+
+def _say_who(settings: Settings, client: Any) -> None:
+    owner = client.store.views.owner()
+    if owner is not None:
+        settings.narrate([(f"engine {owner.host}:{owner.pid} holds this database and runs it", "dim")])
 
 
 def signature(definition: Any) -> tuple[list[str] | None, frozenset[str]]:
@@ -70,31 +105,43 @@ def signature(definition: Any) -> tuple[list[str] | None, frozenset[str]]:
     return [parameter.name for parameter in found], texts
 
 
-def watch(settings: Settings, client: Any, id: str) -> None:
-    """Wait until the run has ended or is blocked; on a terminal show how it gets on."""
-    from perdure.cli.follow import STUCK, status_of
+def watch(settings: Settings, engine: Any, client: Any, id: str) -> bool:
+    """Wait until the run is at rest; on a terminal show how it gets on. Whether a picture is left on the screen.
 
-    def is_over() -> bool:
-        state = status_of(client.store.views.row(id))
-        return state in CLOSED or state in STUCK
+    Raises:
+        errors.EngineNotRunning: the engine was stopped by a fault.
+    """
+    if settings.quiet or not sys.stderr.isatty():
+        rests(engine, id, None)
+        return False
+    if not rests(engine, id, PATIENCE_S):
+        _animate(settings, engine, client, id)
+    from perdure.cli.database import stored_run
+    from perdure.cli.show import picture
 
-    watched = sys.stderr.isatty() and not settings.quiet
-    begin = time.monotonic()
-    while not is_over():
-        if watched and time.monotonic() - begin > 3 * REDRAW_S:
-            _animate(settings, client, id, is_over)
-            break
-        time.sleep(LOOK_S)
-    if watched:
-        from perdure.cli.database import stored_run
-        from perdure.cli.show import picture
-
-        for line in picture(settings, client, stored_run(client, id), "tree"):
-            settings.narrate(line)
+    for line in picture(settings, client, stored_run(client, id), "tree"):
+        settings.narrate(line)
+    return True
 
 
-def _animate(settings: Settings, client: Any, id: str, is_over: Any) -> None:
-    """The growing picture at the bottom of the screen; it is wiped at the end, the last one is printed for good."""
+def rests(engine: Any, id: str, seconds: float | None) -> bool:
+    """Wait so long for the run to come to rest: it has ended, or goes on only when somebody mends or releases it."""
+    from perdure.errors import RunDidNotComplete, WaitedTooLong
+
+    try:
+        engine.handle(id).result(timeout=seconds).wait()
+    except WaitedTooLong:
+        return False
+    except RunDidNotComplete:
+        return True
+    return True
+
+
+def _animate(settings: Settings, engine: Any, client: Any, id: str) -> None:
+    """The growing picture at the bottom of the screen; it is wiped at the end, the last one is printed for good.
+
+    What the activities print to the same terminal goes above it.
+    """
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -110,22 +157,7 @@ def _animate(settings: Settings, client: Any, id: str, is_over: Any) -> None:
         drawn = picture(settings, client, stored_run(client, id), "tree", height=console.size.height - 2)
         return Text.from_ansi("\n".join(painted(line, color, ascii) for line in drawn), no_wrap=True, overflow="crop")
 
-    with Live(frame(), console=console, transient=True, auto_refresh=False, redirect_stdout=False) as screen:
-        drawn_at = time.monotonic()
-        while not is_over():
-            time.sleep(LOOK_S)
-            if time.monotonic() - drawn_at >= REDRAW_S:
-                screen.update(frame(), refresh=True)
-                drawn_at = time.monotonic()
-
-
-def _end(settings: Settings, client: Any, id: str) -> int:
-    from perdure.cli import output
-    from perdure.cli.database import description, stored_run
-    from perdure.cli.result import not_completed
-
-    run = description(client, stored_run(client, id))
-    if run.status != "completed":
-        raise not_completed(run)
-    output.write_json(run.result)
-    return OK
+    redirect = sys.stdout.isatty()
+    with Live(frame(), console=console, transient=True, auto_refresh=False, redirect_stdout=redirect) as screen:
+        while not rests(engine, id, REDRAW_S):
+            screen.update(frame(), refresh=True)

@@ -1,6 +1,5 @@
 """`perdure show`: one run as a picture, as events, as logs, as JSON; once or followed."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -56,10 +55,9 @@ def picture(settings: Settings, client: Any, stored: Any, form: str, details: bo
     from perdure.cli import portrait
     from perdure.cli.database import description
 
-    now = datetime.now(UTC)
-    run = description(client, stored)
+    run = description(settings, client, stored)
     owned = run.status in CLOSED or client.store.views.owner() is not None
-    view = portrait.View(settings.width, now, owned, details, all, height)
+    view = portrait.View(settings.width, settings.now(), owned, details, all, height)
     if form == "events":
         from perdure.cli.records import event_lines
 
@@ -88,7 +86,7 @@ def _json(settings: Settings, client: Any, stored: Any, form: str | None) -> Non
         entries = history_entries(stored, _blobs(client, stored))
         output.write_json([output.selected(entry, _paths(settings, entries)) for entry in entries])
         return
-    run = description(client, stored)
+    run = description(settings, client, stored)
     if form == "logs":
         records = log_records(run)
         output.write_json([output.selected(record, _paths(settings, records)) for record in records])

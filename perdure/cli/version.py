@@ -31,7 +31,7 @@ def version(settings: Settings) -> None:
     import sqlite3
 
     values = (perdure_version(), platform.python_version(), sqlite3.sqlite_version, platform.platform(terse=True))
-    record = dict(zip(FIELDS, values, strict=True))
+    record: dict[str, str] = dict(zip(FIELDS, values, strict=True))
     if settings.json:
         write_json(selected(record, fields(settings.json, FIELDS)))
         return
