@@ -18,6 +18,7 @@ from perdure.runtime import attempt_logs
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.member import Member, Settings
 from perdure.runtime.own_loop import OwnLoop
+from perdure.runtime.threads import Threads
 from perdure.runtime.watchdog import Watchdog
 from perdure.runtime.worker import Loop
 from perdure.runtime.world import World
@@ -158,7 +159,8 @@ class Engine(Verbs):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        leaving = asyncio.ensure_future(asyncio.to_thread(self._leave, self._drain if kind is None else 0.0))
+        drain = self._drain if kind is None else 0.0
+        leaving = asyncio.ensure_future(Threads("perdure-closing").beside(lambda: self._leave(drain)))
         while not leaving.done():
             try:
                 await asyncio.shield(leaving)

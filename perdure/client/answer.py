@@ -8,8 +8,10 @@ from typing import Any, Generic, TypeVar
 from perdure.calls import Lazy
 from perdure.errors import PerdureError, WaitedTooLong
 from perdure.runtime.outbox import Receiver
+from perdure.runtime.threads import Threads
 
-R = TypeVar("R")
+_threads = Threads("perdure-answers")
+
 R_co = TypeVar("R_co", covariant=True)
 
 Ask = Callable[[Receiver], Callable[[], object] | None]
@@ -65,7 +67,7 @@ class Looked(Answer[R_co]):
 
     async def _beside(self) -> R_co:
         try:
-            return await asyncio.to_thread(self._function)
+            return await _threads.beside(self._function)
         except PerdureError as error:
             raise _plain(error) from error.__cause__
 
@@ -106,7 +108,7 @@ class Asked(Answer[R_co]):
             if forget is not None and (not future.done() or future.cancelled()):
                 forget()
         try:
-            return self._read(value) if value is not None else await asyncio.to_thread(self._read, None)
+            return self._read(value) if value is not None else await _threads.beside(lambda: self._read(None))
         except PerdureError as error:
             raise _plain(error) from error.__cause__
 

@@ -1,12 +1,16 @@
 """Threads for plain functions: as many as are needed at the same time, none that keeps the process from ending.
 
 concurrent.futures joins its threads when the interpreter ends; an activity that hangs would keep a program from ending
-for ever.
+for ever. And a loop's default executor belongs to the application, which may have filled it.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+R = TypeVar("R")
 
 IDLE_SECONDS = 10.0
 """How long a thread waits for more work before it ends."""
@@ -54,6 +58,34 @@ class Threads:
                 if self._closed:
                     return
                 self._idle += 1
+
+    async def beside(self, function: Callable[[], R]) -> R:
+        """The outcome of a blocking function, which runs beside the loop. Cancelled, it runs on and is not heard."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+
+        def settle(result: R | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]
+
+        def call() -> None:
+            result: R | None = None
+            failed: BaseException | None = None
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
+                failed = error
+            try:
+                loop.call_soon_threadsafe(settle, result, failed)
+            except RuntimeError:
+                return  # the loop is closed: nobody hears it
+
+        self.run(call)
+        return await future
 
     def close(self) -> None:
         """Let idle threads end; busy ones end with their call."""

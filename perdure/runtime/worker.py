@@ -171,7 +171,7 @@ class Worker:
 
     async def _fetched(self, attempt: Attempt) -> bytes:
         """Large arguments, read beside the loop."""
-        return await asyncio.to_thread(self._blob, attempt, attempt.input.data)
+        return await self._threads.beside(lambda: self._blob(attempt, attempt.input.data))
 
     # in a thread
 
