@@ -11,8 +11,9 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import REPEATED, decide, decide_command, must_wait
 from perdure.kernel.limits import PENDING_COMMANDS
-from perdure.kernel.program import Divergence, Language, Lookup, Program, ProgramBlocked, RunInfo, replay
+from perdure.kernel.program import Divergence, Language, ProgramBlocked, replay
 from perdure.runtime.actors import Actor
+from perdure.runtime.programs import Programs, block_of, divergence_block, flood
 from perdure.stores.base import TurnMarker
 
 
@@ -40,7 +41,7 @@ class Turns:
         marker: TurnMarker,
         most_pending: int = PENDING_COMMANDS,
     ) -> None:
-        self._languages = languages
+        self._programs = Programs(languages)
         self._build = build
         self._claims = claims
         self._marker = marker
@@ -88,11 +89,10 @@ class Turns:
         run = actor.run
         program = actor.program
         if program is None:
-            program = self._load(actor, ())
-            if program is None:
-                self._block(actor, self._unknown(run.workflow), now)
-                return
-            actor.program = program
+            program = actor.program = self._programs.load(actor, ())
+        if program is None:
+            self._block(actor, self._programs.unknown(run.workflow), now)
+            return
         self._marker.enter(run.key)
         try:
             commands = program.advance(event, False)
@@ -103,27 +103,21 @@ class Turns:
         finally:
             self._marker.leave()
 
-    def _load(self, actor: Actor, history: Sequence[ev.HistoryEvent], traced: bool = False) -> Program | None:
-        run = actor.run
-        language = self._languages.get(run.workflow)
-        if language is None:
-            return None
-        info = RunInfo(run.id, run.run_id, run.workflow, run.started_at)
-        return language.load(info, Lookup(history), actor, traced)
-
     def _stand(self, actor: Actor, now: int) -> bool:
         """Make a program and show it the history. False if the run is blocked now: its code does not fit."""
         run = actor.run
         history = actor.history()
-        program = self._load(actor, history)
+        program = self._programs.load(actor, history)
         if program is None:
-            self._block(actor, self._unknown(run.workflow), now, open_tail=run.open_tail)
+            self._block(actor, self._programs.unknown(run.workflow), now, open_tail=run.open_tail)
             return False
         self._marker.enter(run.key)
         try:
             commands = replay(program, history, run.open_tail)
         except Divergence as divergence:
-            self._diverged(actor, program, divergence, now)
+            block = divergence_block(divergence, program, self._build, now, run.open_tail)
+            program.close()
+            actor.fold(ev.RunBlocked(now, block))
             return False
         except ProgramBlocked as blocked:
             if run.open_tail:
@@ -146,7 +140,7 @@ class Turns:
         pending = len(run.pending) + len(run.timers)
         if pending + len(commands) > self._most_pending and pending + _opened(commands) > self._most_pending:
             actor.let_go()
-            self._block(actor, _flood(self._most_pending), now)
+            self._block(actor, flood(self._most_pending), now)
             return
         ends = bool(commands) and type(commands[-1]) in _ENDS
         for command in commands:
@@ -163,68 +157,14 @@ class Turns:
         """The program could not answer the last event. Its bug fails the run if cleanup of it is committed already."""
         actor.program = None  # it has unwound itself
         if blocked.kind == "bug" and blocked.failure is not None:
-            blocked = self._looked_into(actor, blocked)
+            blocked = self._programs.look_into(actor, blocked)
         if blocked.raised_earlier and blocked.failure is not None:
             self._record(actor, [*blocked.commands, cmd.FailRun(blocked.failure)], now)
         else:
             self._block(actor, blocked, now)
 
-    def _looked_into(self, actor: Actor, blocked: ProgramBlocked) -> ProgramBlocked:
-        """Replay slowly, to learn in which turn the exception was raised."""
-        history = actor.history()
-        last = max(n for n, event in enumerate(history) if type(event) in ev.DELIVERED)
-        if last == 0:
-            return blocked
-        program = self._load(actor, history, traced=True)
-        assert program is not None
-        try:
-            replay(program, history[:last])
-        except (ProgramBlocked, Divergence):
-            return blocked  # it does not even come as far as the last event
-        try:
-            program.advance(history[last], False)
-        except ProgramBlocked as again:
-            return again if again.kind == blocked.kind else blocked
-        program.close()
-        return blocked
-
-    def _diverged(self, actor: Actor, program: Program, divergence: Divergence, now: int) -> None:
-        source = program.where(divergence.command_id)
-        program.close()
-        block = ev.Block(
-            kind="divergence",
-            build=self._build,
-            message=f"the code does not do what the history has after event {divergence.seq}: "
-            f"recorded {divergence.recorded}, produced {divergence.produced}",
-            hint='keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...',
-            recorded=divergence.recorded,
-            produced=divergence.produced,
-            source=source,
-            at=now,
-            open_tail=actor.run.open_tail,
-        )
-        actor.fold(ev.RunBlocked(now, block))
-
     def _block(self, actor: Actor, blocked: ProgramBlocked, now: int, open_tail: bool = True) -> None:
-        block = ev.Block(
-            kind=blocked.kind,
-            build=self._build,
-            message=blocked.message,
-            hint=blocked.hint,
-            failure=blocked.failure,
-            source=blocked.source,
-            at=now,
-            open_tail=open_tail,
-        )
-        actor.fold(ev.RunBlocked(now, block))
-
-    def _unknown(self, workflow: str) -> ProgramBlocked:
-        known = ", ".join(sorted(self._languages)[:10]) or "none"
-        return ProgramBlocked(
-            "unknown-workflow",
-            f"the engine was not given the workflow {workflow!r}; it knows {known}",
-            f"add it: Engine(..., [..., {workflow}])",
-        )
+        actor.fold(ev.RunBlocked(now, block_of(blocked, self._build, now, open_tail)))
 
 
 _ENDS = frozenset({cmd.CompleteRun, cmd.FailRun, cmd.EndCancelled})
@@ -233,11 +173,3 @@ _OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer})
 
 def _opened(commands: Sequence[cmd.Command]) -> int:
     return sum(type(command) in _OPENS for command in commands)
-
-
-def _flood(most: int) -> ProgramBlocked:
-    return ProgramBlocked(
-        "bug",
-        f"the run would have more than {most:,} unresolved steps and timers, which is the limit",
-        "await some of them before scheduling more",
-    )

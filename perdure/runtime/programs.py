@@ -1,0 +1,86 @@
+"""Where programs come from, and why one cannot go on, in words a person can act on."""
+
+from collections.abc import Mapping, Sequence
+
+from perdure.kernel import events as ev
+from perdure.kernel.program import Divergence, Language, Lookup, Program, ProgramBlocked, RunInfo, replay
+from perdure.runtime.actors import Actor
+
+
+class Programs:
+    """Makes programs of the workflows at hand; `languages` by workflow."""
+
+    def __init__(self, languages: Mapping[str, Language]) -> None:
+        self._languages = languages
+
+    def load(self, actor: Actor, history: Sequence[ev.HistoryEvent], traced: bool = False) -> Program | None:
+        """A fresh program that has seen nothing yet; None of a workflow nobody knows."""
+        run = actor.run
+        language = self._languages.get(run.workflow)
+        if language is None:
+            return None
+        info = RunInfo(run.id, run.run_id, run.workflow, run.started_at)
+        return language.load(info, Lookup(history), actor, traced)
+
+    def unknown(self, workflow: str) -> ProgramBlocked:
+        known = ", ".join(sorted(self._languages)[:10]) or "none"
+        return ProgramBlocked(
+            "unknown-workflow",
+            f"the engine was not given the workflow {workflow!r}; it knows {known}",
+            f"add it: Engine(..., [..., {workflow}])",
+        )
+
+    def look_into(self, actor: Actor, blocked: ProgramBlocked) -> ProgramBlocked:
+        """Show the history to a program that is traced, and slow, to learn in which turn a bug was raised."""
+        history = actor.history()
+        last = max(n for n, event in enumerate(history) if type(event) in ev.DELIVERED)
+        program = self.load(actor, history, traced=True) if last else None
+        if program is None:
+            return blocked
+        try:
+            replay(program, history[:last])
+        except (ProgramBlocked, Divergence):
+            return blocked  # it does not even come as far as the last event
+        try:
+            program.advance(history[last], False)
+        except ProgramBlocked as again:
+            return again if again.kind == blocked.kind else blocked
+        program.close()
+        return blocked
+
+
+def block_of(blocked: ProgramBlocked, build: str, now: int, open_tail: bool) -> ev.Block:
+    return ev.Block(
+        kind=blocked.kind,
+        build=build,
+        message=blocked.message,
+        hint=blocked.hint,
+        failure=blocked.failure,
+        source=blocked.source,
+        at=now,
+        open_tail=open_tail,
+    )
+
+
+def divergence_block(divergence: Divergence, program: Program, build: str, now: int, open_tail: bool) -> ev.Block:
+    """Names the recorded command, the produced one, and the line that produced it."""
+    return ev.Block(
+        kind="divergence",
+        build=build,
+        message=f"the code does not do what the history has after event {divergence.seq}: "
+        f"recorded {divergence.recorded}, produced {divergence.produced}",
+        hint='keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...',
+        recorded=divergence.recorded,
+        produced=divergence.produced,
+        source=program.where(divergence.command_id),
+        at=now,
+        open_tail=open_tail,
+    )
+
+
+def flood(most: int) -> ProgramBlocked:
+    return ProgramBlocked(
+        "bug",
+        f"the run would have more than {most:,} unresolved steps and timers, which is the limit",
+        "await some of them before scheduling more",
+    )
