@@ -162,16 +162,17 @@ class Verbs:
         """Check what is asked for and make it bytes, before anything happens."""
         self._opened().demand_open()
         if isinstance(workflow, Call):
-            definition = workflow.definition
+            definition = workflow.take().definition
             if not isinstance(definition, WorkflowDefinition):
                 raise errors.DefinitionError(
                     f"{definition.name!r} is an activity; start a workflow that awaits it, or await it directly"
                 )
-            workflow.take()
             name, data = definition.name, definition.parameters.encode(workflow.args, workflow.kwargs)
         elif isinstance(workflow, str):
             definition = self._definition(workflow)
             name, data = workflow, self._encoded(workflow, definition, tuple(args), dict(kwargs))
+        elif isinstance(workflow, WorkflowDefinition):
+            raise errors.DefinitionError(f"{workflow.name} is the workflow itself; call it: {workflow.name}(...)")
         else:
             raise errors.DefinitionError(
                 f"a call of a workflow was expected, like process_order(10), or a workflow's name, not {workflow!r}"
