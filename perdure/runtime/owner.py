@@ -193,7 +193,8 @@ class Owner:
         self.slots.closed = True
         end = self._world.monotonic() + seconds
         while True:
-            self.round(min(max(end - self._world.monotonic(), 0.0), 0.1))
+            left = end - self._world.monotonic() if self.slots.in_air() else 0.0
+            self.round(min(max(left, 0.0), 0.1))
             if not self.slots.in_air() or self._world.monotonic() >= end or hurried():
                 return
 
