@@ -138,9 +138,8 @@ class Worker:
     def _start(self, attempts: list[Attempt]) -> None:
         loop, context, tasks = self._home.loop, self._home.context, self._tasks
         for attempt in attempts:
-            tasks[attempt.flight] = loop.create_task(
-                self._on_loop(attempt), name=attempt.info.activity, context=context.copy()
-            )
+            # The task copies the context it is made in. Not every task factory knows a parameter for that.
+            tasks[attempt.flight] = context.run(loop.create_task, self._on_loop(attempt), name=attempt.info.activity)
 
     def _cancel(self, flight: Flight) -> None:
         task = self._tasks.get(flight)
