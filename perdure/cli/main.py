@@ -89,7 +89,7 @@ class Root(click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         settings.debug = "--debug" in arguments
         try:
-            code = super().main(arguments, "perdure", complete_var, False, windows_expand_args, **extra)
+            code = super().main(arguments, "perdure", complete_var, standalone_mode=False, **extra)
         except BaseException as error:  # noqa: BLE001 - this is the edge: whatever it was, a person reads one line
             code = _told(settings, error)
         _flush()

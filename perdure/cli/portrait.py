@@ -38,7 +38,8 @@ class Row(NamedTuple):
 
 
 class View(NamedTuple):
-    """How to draw. `owned`: whether an engine holds the database; `details` shows side effects and patches."""
+    """How to draw. `owned`: whether an engine holds the database; `details` shows side effects and patches; `all` every
+    row, else as many as fit into `height`; `result` the result of a completed run."""
 
     width: int
     now: datetime
@@ -46,6 +47,7 @@ class View(NamedTuple):
     details: bool = False
     all: bool = False
     height: int | None = None
+    result: bool = True
 
 
 def portrait(run: RunDescription, view: View) -> list[Line]:
@@ -317,7 +319,7 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         lines.append(_remedy("the attempt waits for mended code", f"perdure retry {clean(run.id)}"))
     if run.reason and run.status in ("cancelled", "terminated"):
         lines.append(line((f"{run.status}: ", "dim"), clean(run.reason)))
-    if run.status == "completed":
+    if run.status == "completed" and view.result:
         lines.append(line(("result ", "dim"), clip(compact(run.result), max(view.width - 8, 20))))
     if run.status not in (*CLOSED, "blocked", "quarantined") and not view.owned:
         lines.append(_remedy("no engine holds this database: the run sleeps until one starts", "start your program"))

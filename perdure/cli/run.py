@@ -119,7 +119,8 @@ def watch(settings: Settings, engine: Any, client: Any, id: str) -> bool:
     from perdure.cli.database import stored_run
     from perdure.cli.show import picture
 
-    for line in picture(settings, client, stored_run(client, id), "tree"):
+    result_follows = sys.stdout.isatty()
+    for line in picture(settings, client, stored_run(client, id), "tree", result=not result_follows):
         settings.narrate(line)
     return True
 

@@ -50,14 +50,14 @@ def show(settings: Settings, run: str, form: str | None, details: bool, all_: bo
 
 
 def picture(settings: Settings, client: Any, stored: Any, form: str, details: bool = False, all: bool = False,
-            height: int | None = None) -> list[Line]:  # fmt: skip
-    """The run in one of its forms, as lines for the terminal."""
+            height: int | None = None, result: bool = True) -> list[Line]:  # fmt: skip
+    """The run in one of its forms, as lines for the terminal, with its result or without."""
     from perdure.cli import portrait
     from perdure.cli.database import description
 
     run = description(settings, client, stored)
     owned = run.status in CLOSED or client.store.views.owner() is not None
-    view = portrait.View(settings.width, settings.now(), owned, details, all, height)
+    view = portrait.View(settings.width, settings.now(), owned, details, all, height, result)
     if form == "events":
         from perdure.cli.records import event_lines
 

@@ -4,7 +4,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perdure import errors
 from perdure.kernel import messages as msg
@@ -13,11 +13,13 @@ from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.runtime.attaching import Begun, demand_same, input_of
 from perdure.runtime.letters import Started, StartRequest
-from perdure.runtime.member import Member
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.threads import Threads
 from perdure.runtime.waiters import Waiters, rests
 from perdure.stores.base import MailRow, Store
+
+if TYPE_CHECKING:
+    from perdure.runtime.member import Member  # costly to import, and a client has none
 
 REPLY_SECONDS = 10.0
 """How long a reply of a living owner is waited for. What was asked is in the mailbox, and will be heard all the same."""
@@ -129,7 +131,7 @@ class DatabaseDoor:
 class EngineDoor:
     """Straight to the owner in this process, if this process owns; else, standing by, through the database."""
 
-    def __init__(self, store: Store, member: Member) -> None:
+    def __init__(self, store: Store, member: "Member") -> None:
         self.store = store
         self._member = member
         self._threads = Threads("perdure-client")
