@@ -1,0 +1,56 @@
+"""What is compared: the histories, the ledger, and the database with itself."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from perdure import Client
+from tests.crash.scenarios import Scenario
+
+WHEN_AND_WHO = {"at", "started_at", "due_at", "attempt", "member", "claimed_by", "build", "run_id"}
+"""Fields that another process, or another day, may fill otherwise."""
+
+
+def histories(client: Client, scenario: Scenario) -> dict[str, list[dict[str, Any]]]:
+    """The history of each run that exists."""
+    found = {row.id for row in client.list().wait()}
+    return {id: client.handle(id).history().wait() for id in scenario.ids if id in found}
+
+
+def essence(history: Sequence[dict[str, Any]], in_order: bool) -> list[str]:
+    """What must be the same in every life of a run, as comparable texts."""
+    number = next((event["run_id"] for event in history if event["type"] == "RunStarted"), "")
+    lines = [json.dumps(_without(event), sort_keys=True).replace(number or "-", "RUN") for event in history]
+    return lines if in_order else sorted(lines)
+
+
+def _without(event: dict[str, Any]) -> dict[str, Any]:
+    """Without what may differ; the traceback of a failure holds lines of the engine that runs it."""
+    kept = {key: value for key, value in event.items() if key not in WHEN_AND_WHO | {"seq"}}
+    if isinstance(kept.get("failure"), dict):
+        kept["failure"] = {key: kept["failure"].get(key) for key in ("type", "message")}
+    return kept
+
+
+def done(history: Iterable[dict[str, Any]]) -> set[str]:
+    """Keys, as in the ledger, of the deeds whose completion is recorded."""
+    keys: set[str] = set()
+    number = ""
+    for event in history:
+        if event["type"] == "RunStarted":
+            number = event["run_id"]
+        elif event["type"] in ("ActivityCompleted", "ActivityFailed"):
+            keys.add(f"{number}:{event['id']}")
+        elif event["type"] == "SideEffectRecorded":
+            keys.add(event["value"])
+    return keys
+
+
+def all_done(found: dict[str, list[dict[str, Any]]]) -> set[str]:
+    return set().union(*map(done, found.values()))
+
+
+def twice(before: set[str], later_lines: Iterable[str]) -> list[str]:
+    """Deeds that were done again although their completion was recorded."""
+    return sorted(key for key, times in Counter(later_lines).items() if key in before and times)

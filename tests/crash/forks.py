@@ -1,0 +1,76 @@
+"""Processes to be killed: a server that has imported everything, has one thread, and forks a child for each life.
+
+Run as `python -m tests.crash.forks`. It reads a line of JSON for each life, and answers with the child's exit status.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Lives:
+    """The server, seen from the test. `hash_seed` is that of all its children."""
+
+    def __init__(self, hash_seed: int) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.forks"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+            text=True,
+        )
+
+    def live(self, scenario: str, address: str, ledger: str, at: int) -> int:
+        """One life, killed at the crash point of that number (0: none). Its exit status, -9 if it was killed."""
+        stdin, stdout = self._server.stdin, self._server.stdout
+        assert stdin is not None and stdout is not None
+        stdin.write(json.dumps({"scenario": scenario, "address": address, "ledger": ledger, "at": at}) + "\n")
+        stdin.flush()
+        return int(stdout.readline())
+
+    def close(self) -> None:
+        self._server.communicate()
+
+
+def live(job: dict[str, Any]) -> None:
+    from perdure import Engine
+    from perdure.testing import KillingWorld, open_store
+    from tests.crash import scenarios
+
+    scenarios.ledger.open(job["ledger"])
+    world = KillingWorld(job["at"])
+    store = open_store(job["address"], world.faults)
+    with Engine(store, scenarios.ALL, world=world) as engine:
+        scenarios.SCENARIOS[job["scenario"]].drive(engine)
+
+
+def main() -> None:
+    import perdure.engine
+    import perdure.stores.sqlite.store
+    import tests.crash.scenarios  # noqa: F401  imported once, for all children
+
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                live(json.loads(line))
+                status = 0
+            except BaseException:  # noqa: BLE001  it must not go on as a server
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()

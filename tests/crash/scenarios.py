@@ -1,0 +1,233 @@
+"""What is killed: small programs that together use everything a run can do.
+
+Every activity, and every side effect, first notes in the ledger that it is about to act. `drive` may be called any
+number of times, by any number of processes, one after the other: it starts what is not started, and waits for the end.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perdure import ActivityFailed, Client, Engine, Retry, RunCancelled, RunClosed, activity, patched, workflow
+
+ID = "the-run"
+LARGE = 200_000
+MANY = 3
+
+
+class Ledger:
+    """Outside of every database: what really happened. In memory, or in a file that survives the process."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._file: int | None = None
+
+    def open(self, path: str | None) -> None:
+        self.lines = []
+        self._file = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def note(self, key: str) -> None:
+        self.lines.append(key)
+        if self._file is not None:
+            os.write(self._file, f"{key}\n".encode())
+            os.fsync(self._file)
+
+
+ledger = Ledger()
+
+
+def act() -> None:
+    ledger.note(activity.info().idempotency_key)
+
+
+@activity
+async def fetch(what: str) -> str:
+    act()
+    return f"<{what}>"
+
+
+@activity
+def store(what: str) -> str:
+    act()
+    return what.upper()
+
+
+@activity(retry=Retry(initial=0.001, maximum=0.002, max_attempts=50))
+async def shaky(what: str) -> str:
+    act()
+    if activity.info().attempt < 3:
+        raise ConnectionError("not yet")
+    return what
+
+
+@activity(retry=Retry(initial=0.001, max_attempts=9))
+def refuse(what: str) -> str:
+    act()
+    raise activity.NonRetryable(f"no {what} today")
+
+
+@activity
+async def forever() -> None:
+    act()
+    await asyncio.Event().wait()
+
+
+@activity
+async def swell(size: int) -> str:
+    act()
+    return "x" * size
+
+
+@activity
+def measure(text: str) -> int:
+    act()
+    return len(text)
+
+
+@workflow
+async def sequence(what: str) -> str:
+    first = await fetch(what)
+    second = await store(first)
+    return await fetch(second)
+
+
+@workflow
+async def fan_out(count: int) -> list[str]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(chain(str(n))) for n in range(count)]
+    return [task.result() for task in tasks]
+
+
+async def chain(what: str) -> str:
+    return await fetch(await store(what))
+
+
+@workflow
+async def failures() -> list[str]:
+    got = await shaky("bread")
+    try:
+        await refuse("milk")
+    except ActivityFailed as error:
+        return [got, error.message]
+    return [got]
+
+
+@workflow
+async def durable_timer() -> str:
+    before = await fetch("before")
+    await asyncio.sleep(0.02)
+    return before + await fetch("after")
+
+
+@workflow
+async def cancelled() -> str:
+    try:
+        await forever()
+    finally:
+        await fetch("broom")
+        await store("floor")
+    return "never"
+
+
+@workflow
+async def timed_out() -> str:
+    try:
+        async with asyncio.timeout(0.03):
+            await forever()
+    except TimeoutError:
+        return await store("rolled back")
+    return "never"
+
+
+@workflow
+async def chance() -> str:
+    coin = workflow.side_effect(toss, f"{workflow.info().run_id}:coin")
+    got = await fetch(coin)
+    if patched("twice"):
+        got = await fetch(got)
+    return got + workflow.side_effect(toss, f"{workflow.info().run_id}:again")
+
+
+def toss(key: str) -> str:
+    ledger.note(key)
+    return key
+
+
+@workflow
+async def large(size: int) -> int:
+    text = await swell(size)
+    return await measure(text) + len(await store(text))
+
+
+@workflow
+class Basket:
+    def __init__(self) -> None:
+        self.items: list[str] = []
+
+    @workflow.run
+    async def fill(self, wanted: list[str]) -> list[str]:
+        for item in wanted:
+            self.items.append(await fetch(item))
+        return self.items
+
+
+ALL = [sequence, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket]
+ALL += [fetch, store, shaky, refuse, forever, swell, measure]
+
+
+def run_it(call: Callable[[], Any]) -> Callable[[Engine], None]:
+    return lambda engine: engine.run(call(), id=ID).wait()
+
+
+def run_and_cancel(engine: Engine) -> None:
+    handle = engine.start(cancelled(), id=ID).wait()
+    try:
+        handle.cancel("enough").wait()
+    except RunClosed:
+        pass
+    try:
+        handle.result().wait()
+    except RunCancelled:
+        pass
+
+
+def run_many(engine: Engine) -> None:
+    handles = [engine.start(sequence(f"s{n}"), id=f"many-{n}").wait() for n in range(MANY)]
+    for handle in handles:
+        handle.result().wait()
+
+
+def wait_for_it(engine: Engine) -> None:
+    engine.handle(ID).result().wait()
+
+
+def submit(client: Client) -> None:
+    """Queue the run in the database before there is an engine."""
+    client.start("sequence", ["by mail"], id=ID).wait()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`ids` are the runs it makes; `prepare` is done before the first engine is there."""
+
+    drive: Callable[[Engine], None]
+    ids: Sequence[str] = (ID,)
+    prepare: Callable[[Client], None] | None = None
+    in_order: bool = True
+
+
+SCENARIOS = {
+    "sequence": Scenario(run_it(lambda: sequence("a"))),
+    "fan-out": Scenario(run_it(lambda: fan_out(6)), in_order=False),
+    "failures": Scenario(run_it(failures)),
+    "timer": Scenario(run_it(durable_timer)),
+    "cancelled": Scenario(run_and_cancel),
+    "timed out": Scenario(run_it(timed_out)),
+    "chance": Scenario(run_it(chance)),
+    "large": Scenario(run_it(lambda: large(LARGE))),
+    "class": Scenario(run_it(lambda: Basket.fill(["egg", "ham", "pea"]))),
+    "by mail": Scenario(wait_for_it, prepare=submit),
+    "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
+}

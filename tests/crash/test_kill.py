@@ -1,0 +1,86 @@
+"""SIGKILL of a real process before, inside and after commit n, for every n until the scenario ends.
+
+Another process, with other hashes, finishes what the killed one left. Then the histories must be those of a life that
+nobody disturbed, and the ledger must say that nothing whose completion was recorded has been done again.
+"""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perdure import Client
+from tests.crash import evidence
+from tests.crash.forks import Lives
+from tests.crash.scenarios import SCENARIOS, Scenario
+
+MOST = 400
+"""A scenario has fewer crash points, unless it does not come to its end."""
+
+
+@pytest.fixture(scope="module")
+def lives() -> Iterator[tuple[Lives, Lives]]:
+    """Where processes live that are killed, and those that finish."""
+    first, second = Lives(hash_seed=1), Lives(hash_seed=2)
+    yield first, second
+    first.close()
+    second.close()
+
+
+class Place:
+    """A database and a ledger."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.address = f"sqlite:///{folder}/runs.db"
+        self.ledger = folder / "ledger"
+        self.ledger.touch()
+
+    def noted(self) -> list[str]:
+        return self.ledger.read_text().splitlines()
+
+
+def prepared(folder: Path, scenario: Scenario) -> Place:
+    place = Place(folder)
+    if scenario.prepare is not None:
+        with Client(place.address) as client:
+            scenario.prepare(client)
+    return place
+
+
+def looked_at(place: Place, scenario: Scenario) -> tuple[dict[str, list[str]], set[str], list[str]]:
+    """The essence of each run's history, what is recorded as done, and what the check of the database finds."""
+    with Client(place.address) as client:
+        found = evidence.histories(client, scenario)
+        problems = client.store.admin.check()
+    essences = {id: evidence.essence(history, scenario.in_order) for id, history in found.items()}
+    return essences, evidence.all_done(found), problems
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
+    name: str, lives: tuple[Lives, Lives], tmp_path: Path
+):
+    scenario = SCENARIOS[name]
+    killed, finishing = lives
+    undisturbed = prepared(tmp_path / "undisturbed", scenario)
+    assert finishing.live(name, undisturbed.address, str(undisturbed.ledger), at=0) == 0
+    expected, _, _ = looked_at(undisturbed, scenario)
+
+    for at in range(1, MOST):
+        place = prepared(tmp_path / f"kill-{at}", scenario)
+        status = killed.live(name, place.address, str(place.ledger), at)
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        before = place.noted()
+        _, recorded, _ = looked_at(place, scenario)
+        assert finishing.live(name, place.address, str(place.ledger), at=0) == 0
+        essences, done, problems = looked_at(place, scenario)
+
+        assert essences == expected, f"killed at point {at}"
+        assert problems == [], f"killed at point {at}"
+        assert evidence.twice(recorded, place.noted()[len(before) :]) == [], f"killed at point {at}"
+        assert done <= set(place.noted()), f"killed at point {at}"
+    assert 8 < at < MOST
