@@ -10,7 +10,7 @@ class FaultAt:
 
     def __init__(self, n: int, fault: Fault) -> None:
         self.n = n
-        self.fault = fault
+        self.fault: Fault = fault
         self.commits = 0
 
     @property
@@ -28,7 +28,7 @@ class FaultWhere:
     """Every commit fails that `spoils` says so of, as long as `broken` is true."""
 
     def __init__(self, fault: Fault, spoils: Callable[[Batch], bool]) -> None:
-        self.fault = fault
+        self.fault: Fault = fault
         self.spoils = spoils
         self.broken = True
         self.commits = 0

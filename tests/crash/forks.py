@@ -3,6 +3,7 @@
 Run as `python -m tests.crash.forks`. It reads a line of JSON for each life, and answers with the child's exit status.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -52,10 +53,8 @@ def live(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    import perdure.engine
-    import perdure.stores.sqlite.store
-    import tests.crash.scenarios  # noqa: F401  imported once, for all children
-
+    for module in ("perdure.engine", "perdure.stores.sqlite.store", "tests.crash.scenarios"):
+        importlib.import_module(module)  # once, for all children
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -5,6 +5,7 @@ number of times, by any number of processes, one after the other: it starts what
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -183,14 +184,10 @@ def run_it(call: Callable[[], Any]) -> Callable[[Engine], None]:
 
 def run_and_cancel(engine: Engine) -> None:
     handle = engine.start(cancelled(), id=ID).wait()
-    try:
+    with contextlib.suppress(RunClosed):
         handle.cancel("enough").wait()
-    except RunClosed:
-        pass
-    try:
+    with contextlib.suppress(RunCancelled):
         handle.result().wait()
-    except RunCancelled:
-        pass
 
 
 def run_many(engine: Engine) -> None:

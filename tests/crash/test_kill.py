@@ -68,6 +68,7 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
     assert finishing.live(name, undisturbed.address, str(undisturbed.ledger), at=0) == 0
     expected, _, _ = looked_at(undisturbed, scenario)
 
+    at = 0
     for at in range(1, MOST):
         place = prepared(tmp_path / f"kill-{at}", scenario)
         status = killed.live(name, place.address, str(place.ledger), at)
