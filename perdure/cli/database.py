@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ def find(settings: Settings) -> Database:
             address = _configured(folder / name)
             if address:
                 return _database(address, folder, str(folder / name))
-    return _database(DEFAULT, Path.cwd(), "the default")
+    return _database(DEFAULT, Path.cwd(), "default")
 
 
 def _configured(file: Path) -> str | None:
@@ -75,18 +76,17 @@ def _database(address: str, folder: Path, chosen_by: str) -> Database:
 
 
 @contextmanager
-def opened(settings: Settings, create: bool = False) -> Iterator[Any]:
-    """A client on the database.
+def opened(settings: Settings) -> Iterator[Any]:
+    """A connection to the database.
 
     Raises:
-        Problem: there is no such database and `create` is false.
+        Problem: there is no such database.
     """
     database = find(settings)
-    if not create:
-        demand(database)
+    demand(database)
     if settings.verbose:
         settings.narrate([(f"database {database.address}  (by {database.chosen_by})", "dim")])
-    client = connect(database.address)
+    client = Connection(database.address)
     try:
         yield client
     finally:
@@ -111,11 +111,25 @@ def demand(database: Database) -> None:
     )
 
 
-def connect(address: str) -> Any:
-    """A client; the import is the costly part and comes last."""
-    from perdure import Client
+class Connection:
+    """The store, and verbs on its runs for commands that need them: reading does not wait for asyncio to be imported."""
 
-    return Client(address)
+    def __init__(self, address: str) -> None:
+        from perdure.stores.open import open_store
+
+        self.store = open_store(address)
+
+    @cached_property
+    def verbs(self) -> Any:
+        from perdure import Client
+
+        return Client(self.store)
+
+    def close(self) -> None:
+        if "verbs" in vars(self):
+            self.verbs.close()
+        else:
+            self.store.admin.close()
 
 
 def stored_run(client: Any, id: str) -> Any:

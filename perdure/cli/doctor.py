@@ -3,6 +3,7 @@
 import os
 import platform
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from perdure.cli.lines import wrap_line
 from perdure.cli.options import Command, Settings, options
 from perdure.cli.problems import ERROR, OK
 from perdure.cli.times import took
@@ -51,7 +53,8 @@ def doctor(settings: Settings) -> int:
     for finding in _findings(settings, where):
         findings.append(finding)
         if not settings.json:
-            settings.write(finding.line)
+            for line in wrap_line(finding.line, settings.width) if sys.stdout.isatty() else [finding.line]:
+                settings.write(line)
     if settings.json:
         chosen = output.fields(settings.json, Finding._fields)
         output.write_json([output.selected(finding._asdict(), chosen) for finding in findings])
@@ -71,15 +74,18 @@ def _findings(settings: Settings, where: Any) -> Iterator[Finding]:
                       "name it with --db, or perdure run MODULE:WORKFLOW creates it")  # fmt: skip
         return
     yield _disk(where.path)
-    yield from _file(where.path)
+    is_sqlite = True
+    for finding in _file(where.path):
+        is_sqlite &= finding.check != "file" or finding.level == "ok"
+        yield finding
+    if not is_sqlite:
+        return
     try:
         with database.opened(settings) as client:
             yield from _store(client, where)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
         first = str(error).strip().splitlines() or [type(error).__name__]
-        yield Finding(
-            "open", "broken", f"cannot be opened: {first[0]}", "restore a backup, or ask with perdure --debug"
-        )
+        yield Finding("open", "broken", f"cannot be read: {first[0]}", "perdure list --debug  shows where")
 
 
 def _versions() -> Finding:

@@ -43,7 +43,7 @@ COUNTED = 10_000
 @click.option("--since", "since_", metavar="AGE|TIME", help="Started in the last 24h, 7d, ... or since 2026-11-22.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on after a page.")
-@options(json=True, quiet=True, times=True)
+@options(json=True, quiet="Ids only.", times=True)
 @click.argument("prefix", required=False, shell_complete=run_ids)
 @click.pass_obj
 def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workflow: str | None, since_: str | None,

@@ -89,9 +89,6 @@ class Command(click.Command):
         spelled = [f"--json={ALL}" if arg == "--json" else arg for arg in args[:end]]
         return super().parse_args(ctx, spelled + args[end:])
 
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_usage(ctx, formatter)
-
 
 def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if value is not None and value is not False:
@@ -114,14 +111,14 @@ _TIMES = (
     _option("--time", type=click.Choice(["rel", "iso", "raw"]), help="Form of times."),
 )
 _JSON = _option("--json", metavar="[=FIELDS]", help="JSON; --json=id,state selects fields.")
-_QUIET = _option("-q", "--quiet", is_flag=True, help="Ids only.")
 
 
-def options(json: bool = False, quiet: bool = False, times: bool = False) -> Callable[[Any], Any]:
-    """The options every command has, and the kinds asked for."""
+def options(json: bool = False, quiet: str = "", times: bool = False) -> Callable[[Any], Any]:
+    """The options every command has, and the kinds asked for; `quiet` says what is left then."""
 
     def decorate(function: Any) -> Any:
-        wanted = [*([_JSON] if json else []), *([_QUIET] if quiet else []), *(_TIMES if times else ()), *_COMMON]
+        only = [_option("-q", "--quiet", is_flag=True, help=quiet)] if quiet else []
+        wanted = [*([_JSON] if json else []), *only, *(_TIMES if times else ()), *_COMMON]
         for option in reversed(wanted):
             function = option(function)
         return function

@@ -22,7 +22,7 @@ HUNG = "10s"
 @click.option("--id", "id_", metavar="ID", help="Id of the run; the id of an existing run resumes it.")
 @click.option("--input", "input_", metavar="JSON|@FILE|-", help="Arguments: an object by name, an array by position.")
 @click.option("--arg", "args", multiple=True, metavar="NAME=VALUE", help="One argument; may be repeated.")
-@options(quiet=True)
+@options(quiet="The result, and no picture.")
 @click.pass_obj
 def run(settings: Settings, target: str, id_: str | None, input_: str | None, args: tuple[str, ...]) -> int:
     """Run a workflow to its end in this process and print its result as JSON.
@@ -48,7 +48,7 @@ def run(settings: Settings, target: str, id_: str | None, input_: str | None, ar
             call = recorded(engine.store, definition, id_) if id_ and input_ is None and not args else None
             id = engine.start(call or definition(*positional, **named), id=id_).wait().id
             settings.narrate([(id, "bold")])
-            with closing(database.connect(where.address)) as client:
+            with closing(database.Connection(where.address)) as client:
                 if not engine.owns:
                     _say_who(settings, client)
                 drawn = watch(settings, engine, client, id)

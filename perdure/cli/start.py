@@ -17,7 +17,7 @@ from perdure.cli.problems import NOT_FOUND, OK, Problem, guess
 @click.option("--arg", "args", multiple=True, metavar="NAME=VALUE", help="One argument; may be repeated.")
 @click.option("--wait", is_flag=True, help="Wait for the result, like  perdure result.")
 @click.option("--timeout", metavar="DURATION", help="With --wait: give up after 30s, 5m, ...")
-@options(json=True, quiet=True)
+@options(json=True, quiet="Ids only.")
 @click.pass_obj
 def start(settings: Settings, workflow: str, id_: str | None, input_: str | None, args: tuple[str, ...], wait: bool,
           timeout: str | None) -> int:  # fmt: skip
@@ -32,7 +32,7 @@ def start(settings: Settings, workflow: str, id_: str | None, input_: str | None
     with database.opened(settings) as client:
         names, texts = parameters(client, workflow)
         positional, named = arguments.parse(input_, args, names, texts)
-        handle = client.start(workflow, positional, named, id=id_).wait()
+        handle = client.verbs.start(workflow, positional, named, id=id_).wait()
         if wait:
             settings.narrate(handle.id)
             return await_result(settings, client, handle.id, limit)

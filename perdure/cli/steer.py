@@ -16,7 +16,7 @@ DONE = {"cancel": "cancellation requested", "terminate": "terminated", "retry": 
 
 
 class Outcome(NamedTuple):
-    """What became of one run. `kind`: done, already or failed."""
+    """What became of one run. `kind`: done, already, failed, or would (nothing was done)."""
 
     id: str
     kind: str
@@ -33,7 +33,7 @@ def _verb(name: str, help: str, reason: bool) -> click.Command:
         return _steer(settings, name, runs, reason, yes, dry_run)
 
     function: Any = click.pass_obj(callback)
-    function = options(json=True, quiet=True)(function)
+    function = options(json=True, quiet="Ids only.")(function)
     function = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(function)
     function = click.option("-y", "--yes", is_flag=True, help="Do not ask, however many runs it is.")(function)
     if reason:
@@ -71,9 +71,7 @@ def _steer(settings: Settings, verb: str, given: tuple[str, ...], reason: str, y
             settings.narrate("no runs given, nothing done")
             return OK
         if dry_run:
-            settings.narrate(f"would {verb} {_sample(ids)}")
-            for id in ids if settings.quiet else ():
-                click.echo(id)
+            _tell_wish(settings, verb, ids)
             return OK
         if len(ids) > 1 and not yes:
             _ask(settings, verb, ids, "-" in given)
@@ -86,6 +84,18 @@ def _steer(settings: Settings, verb: str, given: tuple[str, ...], reason: str, y
         done, already, failed = (kinds.count(kind) for kind in ("done", "already", "failed"))
         settings.narrate([(f"{verb}: {done} done, {already} already so, {failed} failed", "dim")])
     return ERROR if any(outcome.kind == "failed" for outcome in outcomes) else OK
+
+
+def _tell_wish(settings: Settings, verb: str, ids: list[str]) -> None:
+    from perdure.cli import output
+
+    settings.narrate(f"would {verb} {_sample(ids)}")
+    if settings.json:
+        chosen = output.fields(settings.json, Outcome._fields)
+        outcomes = [Outcome(id, "would", f"would {verb}") for id in ids]
+        output.write_json([output.selected(outcome._asdict(), chosen) for outcome in outcomes])
+    for id in ids if settings.quiet else ():
+        click.echo(id)
 
 
 def _reported(settings: Settings, outcome: Outcome) -> Outcome:
@@ -128,7 +138,9 @@ def steer_one(client: Any, id: str, verb: str, reason: str) -> Outcome:
     state = status_of(row)
     if state in CLOSED:
         return _closed(id, verb, state)
-    handle = client.handle(id)
+    if verb == "retry" and state in ("queued", "waiting"):
+        return Outcome(id, "already", f"is {state}: there is nothing to release")
+    handle = client.verbs.handle(id)
     try:
         if verb == "retry":
             handle.retry().wait()
@@ -139,9 +151,21 @@ def steer_one(client: Any, id: str, verb: str, reason: str) -> Outcome:
     except errors.PerdureError as error:
         problem = of_error(error)
         return Outcome(id, "failed", " ".join([problem.message, *problem.facts]))
+    return Outcome(id, "done", _said(client, id, verb, state))
+
+
+def _said(client: Any, id: str, verb: str, state: str) -> str:
+    """What was done; or that it was asked for, and what it waits for."""
+    from perdure.cli.follow import status_of
+
+    asked = {"cancel": "cancellation requested", "terminate": "termination requested", "retry": "release requested"}
     if client.store.views.owner() is None:
-        return Outcome(id, "done", f"{DONE[verb]}; takes effect when an engine starts")
-    return Outcome(id, "done", DONE[verb])
+        return f"{asked[verb]}; takes effect when an engine starts"
+    if verb == "cancel" and state in ("blocked", "quarantined"):
+        return f"{asked[verb]}; the run sees it when it is released, and perdure terminate ends it at once"
+    if verb == "terminate" and status_of(client.store.views.row(id)) not in CLOSED:
+        return f"{asked[verb]}; the engine has not answered yet"
+    return DONE[verb]
 
 
 def _closed(id: str, verb: str, state: str) -> Outcome:
