@@ -169,7 +169,11 @@ class EngineDoor:
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:
         self.demand_open()
-        tell_by_mail(self.store, row, message)
+        try:
+            tell_by_mail(self.store, row, message)
+        except errors.StoreError:
+            self.demand_open()  # if the engine has stopped meanwhile, that says more
+            raise
 
     def close(self) -> None:
         self._threads.close()

@@ -109,6 +109,7 @@ class Handle(Generic[R_co]):
         return Looked(f"handle.{verb}() of {self.id!r}", lambda: self._door.tell(self._row(), message))
 
     def _row(self) -> RunRow:
+        self._door.demand_open()
         row = self._door.store.views.row(self.id)
         if row is None:
             raise errors.RunNotFound(f"there is no run {self.id!r} in {self._door.store.address}")

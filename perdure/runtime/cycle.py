@@ -212,6 +212,7 @@ class Cycle:
             draft.consume(letter)
         else:
             draft.keep(letter)
+            draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
 
     def _guarded(self, item: Item, act: Any, *args: Any) -> Any:
         """Whatever goes wrong in one run's turn is that run's: the others of the batch are delivered again without it."""

@@ -35,6 +35,9 @@ class Draft:
         """The letter has been read; whoever waits for it learns how it went."""
         if letter.mail_id:
             self.read[letter.mail_id] = None
+        self.reply(letter, code, error)
+
+    def reply(self, letter: Letter, code: str = "", error: str = "") -> None:
         if letter.reply_to:
             self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS))
 
