@@ -71,7 +71,7 @@ def refuse(what: str) -> str:
 
 @activity
 async def forever() -> None:
-    act()
+    """Not in the ledger: it may be cancelled before it begins."""
     await asyncio.Event().wait()
 
 

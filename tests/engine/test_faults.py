@@ -1,0 +1,116 @@
+"""A failed, an ambiguous and a refused commit at each n: programs are evicted, nothing is lost, nothing is done again."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perdure import Client, Engine, EngineNotRunning, RunBlocked
+from perdure.stores.base import Fault, Faults, Store
+from perdure.stores.memory import MemoryStore, Shelf
+from perdure.stores.sqlite.store import SqliteStore
+from perdure.testing import FaultAt
+from tests.crash import evidence, scenarios
+from tests.crash.scenarios import SCENARIOS, Scenario
+
+Opener = Callable[[Faults | None], Store]
+MOST = 200
+"""A scenario has fewer commits, unless it does not come to its end."""
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Opener]:
+    """Makes places for runs, each with a way to open its store again and again."""
+    places = iter(range(MOST))
+
+    def new_place() -> Opener:
+        if request.param == "memory":
+            shelf = Shelf()
+            return lambda faults=None: MemoryStore(shelf=shelf, faults=faults)
+        path = str(tmp_path / f"{next(places)}.db")
+        return lambda faults=None: SqliteStore(path, faults)
+
+    return new_place
+
+
+def prepared(opener: Opener, scenario: Scenario) -> None:
+    scenarios.ledger.open(None)
+    if scenario.prepare is not None:
+        with Client(opener(None)) as client:
+            scenario.prepare(client)
+
+
+def life(opener: Opener, scenario: Scenario, faults: Faults | None = None) -> None:
+    """One engine, from its start until the scenario has ended. Runs that the store's refusal has blocked are released."""
+    with Engine(opener(faults), scenarios.ALL) as engine:
+        while True:
+            try:
+                return scenario.drive(engine)
+            except RunBlocked as blocked:
+                assert f"run {blocked.id!r} is blocked: the database refuses what the run does" in str(blocked)
+                engine.handle(blocked.id).retry().wait()
+
+
+def outcome(opener: Opener, scenario: Scenario) -> tuple[dict[str, list[str]], list[str]]:
+    """The essence of each run's history, and what the check of the store finds."""
+    with Client(opener(None)) as client:
+        found = evidence.histories(client, scenario)
+        problems = client.store.admin.check()
+    return {id: evidence.essence(history, scenario.in_order) for id, history in found.items()}, problems
+
+
+def deeds() -> Counter[str]:
+    """How often each activity step was done, whatever the run's number; a side effect may be made again until recorded."""
+    steps = [line.partition(":")[2] for line in scenarios.ledger.lines]
+    return Counter(step for step in steps if step not in ("coin", "again"))
+
+
+@pytest.mark.parametrize("fault", ["refused", "in-doubt-applied", "in-doubt-lost", "unavailable"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_commit_that_fails_changes_nothing_and_no_activity_runs_again(
+    name: str, fault: Fault, fresh: Callable[[], Opener]
+):
+    scenario = SCENARIOS[name]
+    undisturbed = fresh()
+    prepared(undisturbed, scenario)
+    life(undisturbed, scenario)
+    expected, expected_deeds = outcome(undisturbed, scenario), deeds()
+
+    n = 0
+    for n in range(1, MOST):
+        opener, plan = fresh(), FaultAt(n, fault)
+        prepared(opener, scenario)
+        life(opener, scenario, plan)
+        if not plan.reached:
+            break
+
+        assert outcome(opener, scenario) == expected, f"commit {n}"
+        assert deeds() == expected_deeds, f"commit {n}"
+    assert 2 < n < MOST
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_full_disk_stops_the_engine_and_a_later_one_goes_on(name: str, fresh: Callable[[], Opener]):
+    scenario = SCENARIOS[name]
+    undisturbed = fresh()
+    prepared(undisturbed, scenario)
+    life(undisturbed, scenario)
+    expected = outcome(undisturbed, scenario)
+
+    n = 0
+    for n in range(1, MOST):
+        opener, plan = fresh(), FaultAt(n, "full")
+        prepared(opener, scenario)
+        try:
+            life(opener, scenario, plan)
+        except EngineNotRunning as stopped:
+            assert str(stopped) == (
+                "the engine has stopped: full by a fault the test asked for; nothing is lost. Mend that, then start it again"
+            )
+            life(opener, scenario)
+        if not plan.reached:
+            break
+
+        assert outcome(opener, scenario) == expected, f"commit {n}"
+    assert 2 < n < MOST
