@@ -1,0 +1,132 @@
+"""A batch that the store refuses because of one run in it: that run is blocked, all others go on as if it were not there."""
+
+import asyncio
+
+import pytest
+
+from perdure import Engine, RunBlocked, StoreError, activity, workflow
+from perdure.stores.base import Batch
+from perdure.stores.memory import MemoryStore
+from perdure.testing import FaultWhere
+
+RUNS = 40
+CULPRIT = "run-17"
+
+calls: list[str] = []
+gate = asyncio.Event()
+
+
+@activity
+async def work(name: str) -> str:
+    calls.append(name)
+    await gate.wait()
+    return name
+
+
+@workflow
+async def twice(name: str) -> str:
+    return await work(name) + await work(name)
+
+
+def key_of(store: MemoryStore, id: str) -> int:
+    row = store.views.row(id)
+    return 0 if row is None else row.key
+
+
+def writes_history_of(store: MemoryStore, id: str, batch: Batch) -> bool:
+    return any(part.run == key_of(store, id) for part in batch.history)
+
+
+async def started(engine: Engine) -> list[asyncio.Task[str]]:
+    """All runs, each with its first step under way."""
+    global gate
+    gate = asyncio.Event()
+    calls.clear()
+    handles = await asyncio.gather(*[engine.start(twice(f"run-{n}"), id=f"run-{n}") for n in range(RUNS)])
+    return [asyncio.ensure_future(handle.result()) for handle in handles]
+
+
+async def test_one_run_that_the_store_refuses_is_blocked_and_all_others_complete():
+    plan = FaultWhere("refused", lambda batch: writes_history_of(store, CULPRIT, batch))
+    plan.broken = False
+    store = MemoryStore(faults=plan)
+    async with Engine(store, [twice, work]) as engine:
+        results = await started(engine)
+        plan.broken = True
+        gate.set()
+        ended = await asyncio.gather(*results, return_exceptions=True)
+
+    blocked = ended.pop(17)
+    assert isinstance(blocked, RunBlocked)
+    assert str(blocked) == (
+        "run 'run-17' is blocked: the database refuses what the run does: refused by a fault the test asked for\n"
+        "  hint: mend what it stores, then start again"
+    )
+    assert all(isinstance(result, str) for result in ended)
+
+
+async def test_the_refused_run_goes_on_after_retry_and_its_first_step_is_not_done_again():
+    plan = FaultWhere("refused", lambda batch: writes_history_of(store, CULPRIT, batch))
+    plan.broken = False
+    store = MemoryStore(faults=plan)
+    async with Engine(store, [twice, work]) as engine:
+        results = await started(engine)
+        plan.broken = True
+        gate.set()
+        await asyncio.wait(results)
+        plan.broken = False
+        await engine.handle(CULPRIT).retry()
+
+        assert await engine.handle(CULPRIT).result() == CULPRIT * 2
+    assert calls.count(CULPRIT) == 2
+
+
+async def test_a_run_that_was_only_granted_a_slot_can_be_the_culprit():
+    plan = FaultWhere("refused", lambda batch: any(row.run == key_of(store, CULPRIT) for row in batch.attempts))
+    store = MemoryStore(faults=plan)
+    async with Engine(store, [twice, work], concurrency=2) as engine:
+        results = await started(engine)
+        gate.set()
+        ended = await asyncio.gather(*results, return_exceptions=True)
+
+    blocked = ended.pop(17)
+    assert isinstance(blocked, RunBlocked)
+    assert "the database refuses what the run does" in str(blocked)
+    assert all(isinstance(result, str) for result in ended)
+
+
+async def test_a_start_that_the_store_refuses_is_an_error_of_its_starter_alone():
+    plan = FaultWhere("refused", lambda batch: any(row.id == CULPRIT for row in batch.created))
+    store = MemoryStore(faults=plan)
+    async with Engine(store, [twice, work]) as engine:
+        gate.set()
+        starts = [engine.start(twice("x"), id=f"run-{n}") for n in range(RUNS)]
+        answers = await asyncio.gather(*starts, return_exceptions=True)
+
+    refused = answers.pop(17)
+    assert isinstance(refused, StoreError)
+    assert str(refused) == "the database refuses run 'run-17': refused by a fault the test asked for"
+    assert not any(isinstance(answer, Exception) for answer in answers)
+
+
+async def test_a_store_that_refuses_even_the_block_stops_the_engine_and_loses_nothing():
+    plan = FaultWhere("refused", lambda batch: any(row.id == CULPRIT for row in batch.updated))
+    store = MemoryStore(faults=plan)
+    async with Engine(store, [twice, work]) as engine:
+        results = await started(engine)
+        gate.set()
+        ended = await asyncio.gather(*results, return_exceptions=True)
+
+    assert "the database refuses even to block a run" in str(ended[17])
+    async with Engine(MemoryStore(shelf=store.shelf), [twice, work]) as engine:
+        assert [await engine.handle(f"run-{n}").result() for n in range(RUNS)] == [f"run-{n}" * 2 for n in range(RUNS)]
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "in-doubt-lost", "in-doubt-applied"])
+async def test_steps_that_waited_for_a_slot_when_a_commit_failed_get_one_all_the_same(fault):
+    plan = FaultWhere(fault, lambda batch: bool(batch.attempts) and plan.commits % 3 == 0)
+    async with Engine(MemoryStore(faults=plan), [twice, work], concurrency=2) as engine:
+        results = await started(engine)
+        gate.set()
+
+        assert await asyncio.gather(*results) == [f"run-{n}" * 2 for n in range(RUNS)]
