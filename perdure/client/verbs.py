@@ -192,9 +192,11 @@ class Verbs:
     def _encoded(self, name: str, definition: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         owner = f"workflow {name}"
         if definition is not None:
-            return definition.parameters.encode(
-                *definition.parameters.decode(encode_untyped(None, args, kwargs, owner=owner))
-            )
+            data = encode_untyped(None, args, kwargs, owner=owner)
+            try:
+                return definition.parameters.encode(*definition.parameters.decode(data))
+            except errors.PayloadNotDecodable as misfit:
+                raise errors.InvalidArguments(str(misfit)) from None
         published = next(
             (row.parameters for row in self.store.views.definitions() if row.kind == "workflow" and row.name == name),
             None,
