@@ -90,7 +90,7 @@ def side_effect(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         answer = guard.outside(fn, args, kwargs)
         value = seal(kind.encode(answer), loop.put, loop.max_bytes, f"the value of side effect [{id}]")
     loop.commands[id] = RecordSideEffect(id, value)
-    return kind.decode(unseal(value, loop.get))
+    return kind.decode(guard.outside(unseal, (value, loop.get), {}))
 
 
 def _not_recorded(loop: WorkflowLoop, id: str) -> BaseException:

@@ -1,8 +1,7 @@
 """Knows which threads are in workflow code, and interrupts those that do not come back.
 
-`run` is the only way into workflow code and `outside` the only way out in the middle of it, so that there is one
-place each where an interrupt may begin and must end: an exception that is injected into a thread a moment too late
-would land in the engine.
+`run` is the only way into workflow code, and `outside` the only way out in the middle of it: so there is one place each
+where an interrupt may begin and where it must end. Injected a moment too late, it would land in the engine.
 """
 
 import asyncio
@@ -10,15 +9,25 @@ import ctypes
 import sys
 import threading
 from _thread import get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from perdure.languages.python.places import is_user_code
 
 if TYPE_CHECKING:
     from perdure.kernel.program import RunInfo
     from perdure.languages.python.loop import WorkflowLoop
 
+P = ParamSpec("P")
 R = TypeVar("R")
+
+BRITTLE_TIMES = 10
+"""How much longer than others a thread may stay that is importing a module or handles a log record.
+
+An exception in the middle of that leaves half a module or a locked handler to the whole process.
+"""
 
 
 class WorkflowInterrupted(BaseException):
@@ -26,36 +35,42 @@ class WorkflowInterrupted(BaseException):
 
 
 class Stretch:
-    """One uninterrupted stay of a thread in workflow code. `loop` is None while it is out for a side effect."""
+    """One stay of a thread in workflow code, from `run` to its end.
+
+    `loop` is None while an interrupt must not come; `struck` says where the thread was when it was interrupted;
+    `imports` whether a module began to be loaded.
+    """
 
     __slots__ = ("imports", "loop", "struck")
 
     def __init__(self, loop: "WorkflowLoop") -> None:
         self.loop: WorkflowLoop | None = loop
-        self.struck = False
+        self.struck: str | None = None
         self.imports = False
 
 
 stretches: dict[int, Stretch] = {}
-"""By thread: those that are in workflow code now."""
+"""By thread, those that are in workflow code now."""
 
 _striking = threading.Lock()
-_set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
-_set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_inject: Any = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
+_inject.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_clear: Any = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
+_clear.argtypes = (ctypes.c_ulong, ctypes.c_void_p)
 
 
 def run(loop: "WorkflowLoop", act: Callable[..., R], *args: Any) -> R:
-    """Call what is, or calls, workflow code of a run.
+    """Call what is workflow code of a run, or calls it.
 
     Raises:
-        WorkflowInterrupted: the watchdog has lost its patience, whatever the code made of it.
+        WorkflowInterrupted: it stayed too long, whatever it made of the interrupt: its turn is void.
     """
     me = get_ident()
     outer = stretches.get(me)
     stretch = Stretch(loop)
+    # From the next line to the first one of `finally` an interrupt may come. Python delivers it only at the beginning
+    # of a function, at a jump backwards and after a call into C: there is none between the last call in `try` and there.
     stretches[me] = stretch
-    # Between here and the first line of `finally` an interrupt may come. Python injects exceptions only at calls and
-    # jumps backwards, and there is none between the last call in `try` and that line.
     try:
         return act(*args)
     finally:
@@ -64,19 +79,38 @@ def run(loop: "WorkflowLoop", act: Callable[..., R], *args: Any) -> R:
             del stretches[me]
         else:
             stretches[me] = outer
-        if stretch.struck:
-            _absorb_all(me)
-            raise WorkflowInterrupted
+        if stretch.struck is not None:
+            # One interrupt may be due already, and a second one on its way while the lock is waited for: not a third.
+            try:
+                try:
+                    _absorb(me)
+                except WorkflowInterrupted:
+                    _absorb(me)
+            except WorkflowInterrupted:
+                _absorb(me)
+            if not isinstance(sys.exception(), WorkflowInterrupted):
+                raise WorkflowInterrupted(stretch.struck)
 
 
-def outside(act: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-    """Call from workflow code what is none: as if no loop were running, and without being interrupted."""
-    me = get_ident()
-    stretch = stretches[me]
+def _absorb(thread: int) -> None:
+    """Take back the interrupt that was injected into this thread and has not come up yet."""
+    with _striking:
+        _clear(thread, None)
+    if sys.gettrace() is _interrupt_at_line:
+        sys.settrace(None)
+
+
+def outside(act: Callable[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+    """Call from workflow code what is none: as if no loop were running, and never interrupted.
+
+    The time it takes counts all the same: a loop of side effects does not get away.
+    """
+    stretch = stretches[get_ident()]
     loop = stretch.loop
     stretch.loop = None
-    if stretch.struck:
-        _absorb_all(me)
+    if stretch.struck is not None:
+        stretch.loop = loop
+        raise WorkflowInterrupted(stretch.struck)
     asyncio._set_running_loop(None)
     try:
         return act(*args, **kwargs)
@@ -85,20 +119,32 @@ def outside(act: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]
         stretch.loop = loop
 
 
-def _absorb_all(thread: int) -> None:
-    """Take back an interrupt that was injected and has not come yet."""
-    try:
-        try:
-            _absorb(thread)
-        except WorkflowInterrupted:
-            _absorb(thread)
-    except WorkflowInterrupted:
-        _absorb(thread)
+def loop_here() -> "WorkflowLoop | None":
+    """The loop whose workflow code calls this, unless it comes from a module that is being imported."""
+    stretch = stretches.get(get_ident())
+    if stretch is None or (stretch.imports and comes_from(sys._getframe(1), IMPORTING)):
+        return None
+    return stretch.loop
 
 
-def _absorb(thread: int) -> None:
-    with _striking:
-        _set_async_exc(thread, None)
+IMPORTING = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport"})
+_BRITTLE = IMPORTING | {"logging"}
+
+
+def comes_from(frame: FrameType | None, packages: frozenset[str]) -> bool:
+    """Whether one of the frames from here out to the beginning of the stretch is of these packages (or modules)."""
+    for each in frames_of_stretch(frame):
+        name = each.f_globals.get("__name__")
+        if isinstance(name, str) and (name in packages or name.partition(".")[0] in packages):
+            return True
+    return False
+
+
+def frames_of_stretch(frame: FrameType | None) -> Iterator[FrameType]:
+    """From this frame out to where workflow code began."""
+    while frame is not None and frame.f_code is not run.__code__:
+        yield frame
+        frame = frame.f_back
 
 
 class Watch:
@@ -113,25 +159,55 @@ class Watch:
         self._seen: dict[int, tuple[Stretch, float]] = {}
 
     def tick(self, now_s: float) -> "list[RunInfo]":
-        """Interrupt the threads that have not left workflow code since a tick too long ago, and say whose it is."""
+        """Interrupt the threads that have not left workflow code since a tick too long ago, and say whose code it is.
+
+        One that swallows its interrupt gets another at each further tick, and one it cannot swallow so easily.
+        """
         seen, self._seen = self._seen, {}
         struck: list[RunInfo] = []
-        for thread, stretch in list(stretches.items()):
+        for thread, stretch in stretches.copy().items():
             known = seen.get(thread)
             since = known[1] if known is not None and known[0] is stretch else now_s
             self._seen[thread] = (stretch, since)
-            if now_s - since >= self.limit_s:
-                loop = stretch.loop
-                if loop is not None and _strike(thread, stretch):
-                    struck.append(loop.info)
+            loop = stretch.loop
+            if loop is not None and now_s - since >= self.limit_s and self._strike(thread, stretch, now_s - since):
+                struck.append(loop.info)
         return struck
 
-
-def _strike(thread: int, stretch: Stretch) -> bool:
-    with _striking:
-        # First this, then the look: whoever leaves meanwhile has seen it, and waits for the lock.
-        stretch.struck = True
-        if stretch.loop is None:
+    def _strike(self, thread: int, stretch: Stretch, stayed_s: float) -> bool:
+        frame = sys._current_frames().get(thread)
+        if stayed_s < BRITTLE_TIMES * self.limit_s and comes_from(frame, _BRITTLE):
             return False
-        _set_async_exc(thread, WorkflowInterrupted)
+        insist = stretch.struck is not None
+        place = ""
+        for each in frames_of_stretch(frame):
+            if is_user_code(each.f_code):
+                place = place or f"{each.f_code.co_filename}:{each.f_lineno}"
+                if insist:
+                    each.f_trace = _interrupt_at_line
+        with _striking:
+            # First the mark, then the look: who leaves in between finds the mark, and waits for the lock.
+            stretch.struck = stretch.struck or place
+            if stretch.loop is None:
+                return False
+            _inject(thread, _Insistent if insist else WorkflowInterrupted)
         return True
+
+
+def _interrupt_at_line(frame: FrameType, event: str, arg: Any) -> Any:
+    """A trace function that raises at the next line of the frames that have it."""
+    if event == "call":
+        return None
+    if event == "line":
+        raise WorkflowInterrupted
+    return _interrupt_at_line
+
+
+class _Insistent(WorkflowInterrupted):
+    """Comes up, and once more in whatever handles it.
+
+    In `while True: try: ... except BaseException: pass` nearly every place is inside of the `try`, the handler is not.
+    Making the exception, in the thread it is injected into, switches on the trace function that raises in the handler.
+    """
+
+    __init__ = staticmethod(partial(sys.settrace, _interrupt_at_line))  # type: ignore[assignment]

@@ -13,8 +13,7 @@ from perdure.kernel import events as ev
 from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.program import Blobs, Program, ProgramBlocked, Recorded, RunInfo
-from perdure.languages.python import guard
-from perdure.languages.python.alike import install
+from perdure.languages.python import alike, guard, refused, replaced
 from perdure.languages.python.logs import emit
 from perdure.languages.python.loop import MEND, WorkflowLoop
 from perdure.languages.python.places import raised_at, waits_at
@@ -52,7 +51,8 @@ class PythonLanguage:
         emit: Callable[[logging.LogRecord], object] = emit,
     ) -> None:
         refuse_untested(sys.version_info[:2])
-        install()
+        for room in (alike, refused, replaced):
+            room.install()
         self.definition = definition
         self.activities = activities
         self.payload_max_bytes = payload_max_bytes

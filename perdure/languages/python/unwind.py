@@ -4,6 +4,7 @@ Left to the garbage collector their `finally` blocks would run in the middle of 
 """
 
 import asyncio
+import ctypes
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +15,6 @@ from perdure.languages.python.tasks import Sealed
 
 TRIES = 20
 """How often a coroutine may answer its end with another await."""
-
-_abandoned: list[Any] = []
-"""Coroutines that would not end. Kept, because the collector would run them."""
 
 
 def unwind(loop: WorkflowLoop) -> None:
@@ -50,7 +48,7 @@ def _close(loop: WorkflowLoop, coro: Any) -> None:
             return
         if stuck:
             break
-    _abandoned.append(coro)
+    _keep_for_ever(coro)
 
 
 def _close_generator(loop: WorkflowLoop, generator: Any) -> None:
@@ -62,7 +60,12 @@ def _close_generator(loop: WorkflowLoop, generator: Any) -> None:
         if stuck:
             break
         stuck = _attempt(loop, closer.throw, Sealed())
-    _abandoned.append((generator, closer))
+    _keep_for_ever((generator, closer))
+
+
+def _keep_for_ever(thing: object) -> None:
+    """Hold what would not end: the collector would run it, and so would the end of the process, which never came."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _attempt(loop: WorkflowLoop, act: Callable[..., object], *args: Any) -> bool:
