@@ -160,7 +160,7 @@ class EngineDoor:
         self.demand_open()
         self._member.waiters.add(key, receiver)
         row = self.store.views.rows_by_key([key]).get(key)
-        if row is None or rests(row):
+        if row is None or self._member.waiters.rests(row):
             if self._member.waiters.remove(key, receiver):
                 _give(receiver, None, None)
         elif self._member.stopped() is not None and self._member.waiters.remove(key, receiver):

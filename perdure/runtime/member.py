@@ -92,7 +92,7 @@ class Member:
         """
         member = self._try_own()
         if member is not None:
-            self.owns = True
+            self.owns = self.waiters.mending = True
         self._first = member
         self._thread.start()
 
@@ -169,6 +169,7 @@ class Member:
             self._outbox.flush()
             self._closing.wait(STANDBY_SECONDS)
             member = None if self._closing.is_set() else self._try_own()
+        self.waiters.mending = True
         return member
 
     def _own(self, member: int) -> None:
@@ -208,7 +209,6 @@ class Member:
             owner.take_over()
             with self._lock:
                 self.owns = True
-            self.waiters.look(self._store.views, self._outbox)  # what ended before this one owned
             while not self._closing.is_set():
                 owner.round()
             owner.drain(self._drain_seconds, self._hurried.is_set)

@@ -60,6 +60,7 @@ class Owner:
         self._member = member
         self._build = build
         self._inbox = inbox
+        self._waiters = waiters
         self._outbox = outbox
         self._crew = crew
         self._world = world
@@ -67,13 +68,14 @@ class Owner:
         self._roster = Roster(store, cached_runs)
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker)
-        starts = Starts(store, self._roster, turns, workflows, build, world)
+        starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
         effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world)
         self._alarms = effects.alarms
         self._cycle = Cycle(store, world, build, activities, self._roster, self.slots, turns, starts, effects, log)
         self._awake_runs = awake_runs
         self._waiting_starts: deque[StartRequest] = deque()
         self._left_behind: deque[int] = deque()
+        self._mending = 0
         self._poll_at = 0.0
         self._look_after: list[int] = []
 
@@ -86,6 +88,7 @@ class Owner:
             self._cycle.careful.clear()
             self._roster.evict(left)
         self._left_behind += self._store.work.mending()
+        self._mending = len(self._left_behind)
         self._left_behind += self._store.work.running()
 
     def _care(self, key: int) -> Letter:
@@ -102,6 +105,10 @@ class Owner:
         if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
             items += self._polled(now, monotonic)
         self._process(items)
+        if self._waiters.mending and self._mending <= 0:
+            self._waiters.mending = False
+            self._waiters.look(self._store.views, self._outbox)
+            self._outbox.flush()
 
     def _process(self, items: list[Item]) -> None:
         if items or self.slots.can_grant():
@@ -137,6 +144,7 @@ class Owner:
         room = self._room()
         care = min(room, len(left), TAKEOVER_RUNS)
         items: list[Item] = [self._care(left.popleft()) for _ in range(care)]
+        self._mending -= care
         items += [starts.popleft() for _ in range(min(room - care, len(starts)))]
         return items
 

@@ -18,7 +18,7 @@ from perdure.runtime.attaching import Begun, demand_same, input_of, unknown_work
 from perdure.runtime.draft import Draft
 from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.runtime.turn import Turns
-from perdure.runtime.waiters import rests
+from perdure.runtime.waiters import Waiters
 from perdure.runtime.world import World
 from perdure.stores.base import Store
 
@@ -35,10 +35,12 @@ class Starts:
         roster: Roster,
         turns: Turns,
         workflows: "Mapping[str, WorkflowDefinition[Any, Any]]",
+        waiters: Waiters,
         build: str,
         world: World,
     ) -> None:
         self._store = store
+        self._waiters = waiters
         self._roster = roster
         self._turns = turns
         self._workflows = workflows
@@ -69,7 +71,7 @@ class Starts:
             self._demand_same(
                 request, row.workflow, input_of(self._store, row.key), Actor(Run(row.key, row.id), self._store)
             )
-            return Started(row.key, row.run_id, attached=True, at_rest=rests(row))
+            return Started(row.key, row.run_id, attached=True, at_rest=self._waiters.rests(row))
         if request.workflow not in self._workflows:
             raise unknown_workflow(request.workflow, self._workflows)
         return self._begin(draft, request)

@@ -21,9 +21,14 @@ def is_at_rest(status: int, wake_at: int | None) -> bool:
 
 
 class Waiters:
-    """Receivers by run. Any thread adds; whoever moves the runs, or looks at the store, tells."""
+    """Receivers by run. Any thread adds; whoever moves the runs, or looks at the store, tells.
+
+    `mending`: a new owner has not yet looked at all runs that wait for other code. Its own may be the one they wait
+    for, so nobody is told before that they rest.
+    """
 
     def __init__(self) -> None:
+        self.mending = False
         self._lock = threading.Lock()
         self._receivers: dict[int, list[Receiver]] = {}
 
@@ -58,8 +63,12 @@ class Waiters:
             keys = list(self._receivers)
         rows = views.rows_by_key(keys) if keys else {}
         for key in keys:
-            if key not in rows or rests(rows[key]):
+            if key not in rows or self.rests(rows[key]):
                 self.tell(key, None, outbox)
+
+    def rests(self, row: RunRow) -> bool:
+        """Whether waiting for the run is of no use."""
+        return rests(row) and not (self.mending and row.status < Status.COMPLETED)
 
     def fail(self, error: BaseException, outbox: Outbox) -> None:
         """Nobody is going to answer any more."""
