@@ -108,7 +108,7 @@ class Watch:
         stored = stored_run(self.client, self.id)
         self.status = status_of(stored.run)
         self.rests = rests(stored.run)
-        drawn = picture(self.settings, self.client, stored, self.form, self.details, height=height - 2)
+        drawn = picture(self.settings, self.client, stored, self.form, details=self.details, height=height - 2)
         if len(drawn) > height - 2:
             drawn = [drawn[0], *drawn[len(drawn) - (height - 3) :]]
         bottom = "cancel this run? y/n" if self.asking else self.said or KEYS
@@ -164,7 +164,7 @@ def live(settings: Settings, client: Any, id: str, form: str, details: bool) -> 
         interrupted = True
     from perdure.cli.database import stored_run
 
-    for line in picture(settings, client, stored_run(client, id), "tree", details):
+    for line in picture(settings, client, stored_run(client, id), "tree", details=details):
         settings.write(line)
     if interrupted:
         return left_running(settings, id)

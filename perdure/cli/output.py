@@ -31,20 +31,24 @@ def fields(selection: str | None, known: Sequence[str]) -> list[str] | None:
 
 
 def selected(record: dict[str, Any], paths: Sequence[str] | None) -> dict[str, Any]:
-    """The record with only the paths asked for, nested as they were."""
+    """The record with only the paths asked for, nested as they were; a path goes through each item of a list."""
     if paths is None:
         return record
-    chosen: dict[str, Any] = {}
+    inner: dict[str, list[str]] = {}
     for path in paths:
-        parts = path.split(".")
-        found: Any = record
-        for part in parts:
-            found = found.get(part, found.get(_ALIASES.get(part, part))) if isinstance(found, dict) else None
-        place = chosen
-        for part in parts[:-1]:
-            place = place.setdefault(part, {})
-        place[parts[-1]] = found
+        head, _, rest = path.partition(".")
+        inner.setdefault(head, []).append(rest)
+    chosen: dict[str, Any] = {}
+    for head, rests in inner.items():
+        value = record.get(head, record.get(_ALIASES.get(head, head)))
+        chosen[head] = value if "" in rests else _within(value, rests)
     return chosen
+
+
+def _within(value: Any, paths: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_within(item, paths) for item in value]
+    return selected(value if isinstance(value, dict) else {}, paths)
 
 
 def write_json(value: Any) -> None:

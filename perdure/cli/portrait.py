@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 class View(NamedTuple):
     """How to draw. `owned`: whether an engine holds the database; `details` shows side effects and patches; `all` every
-    row, else as many as fit into `height`; `result` the result of a completed run."""
+    row, else as many as fit into `height`; `result` the result of a completed run; `whole` texts of any length."""
 
     width: int
     now: datetime
@@ -48,24 +48,27 @@ class View(NamedTuple):
     all: bool = False
     height: int | None = None
     result: bool = True
+    whole: bool = False
 
 
 def portrait(run: RunDescription, view: View) -> list[Line]:
     """The whole picture of a run."""
     steps = [step for step in run.steps if view.details or step.kind in ("activity", "timer")]
     rows = grouped(steps)
-    footer = [part for entry in _footer(run, view) for part in wrap_line(entry, max(view.width, 20), 4)]
+    footer = _footer(run, view)
+    if not view.whole:
+        footer = [part for entry in footer for part in wrap_line(entry, view.width, 4)]
     most = ROWS
     if view.height is not None:
         most = max(view.height - len(footer) - 4, 5)
     kept, hidden = (rows, 0) if view.all else _kept(rows, most)
     lines = [headline(run, view)]
     if run.input not in (None, [], {}):
-        lines.append(line(("input ", "dim"), (clip(compact(run.input), max(view.width - 7, 20)), "dim")))
+        lines.append(line((f"input {compact(run.input)}", "dim")))
     lines += _drawn(run, kept, view)
     if hidden:
         lines.append(line((f"  … {hidden:,} more completed rows: --all shows them", "dim")))
-    return [*lines, *footer]
+    return [*(lines if view.whole else [clip_line(each, view.width) for each in lines]), *footer]
 
 
 def headline(run: RunDescription, view: View) -> Line:
@@ -82,7 +85,7 @@ def headline(run: RunDescription, view: View) -> Line:
     )  # fmt: skip
     while facts and line_width(head) + 3 + width(" · ".join(facts)) > view.width:
         facts.pop()
-    return clip_line([*head, ("   " + " · ".join(facts), "dim")], view.width)
+    return [*head, ("   " + " · ".join(facts), "dim")] if facts else head
 
 
 def _state_words(run: RunDescription) -> str:
@@ -187,7 +190,7 @@ def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
         bar = _bar(axis, clock, row)
         name = _padded(label, name_cells)
         right = [("  ", ""), (pad(_took(row, clock), TOOK_CELLS, right=True), "dim"), ("  ", "")]
-        lines.append(clip_line([*name, *right, *_noted(bar, note, _is_open(row))], view.width))
+        lines.append([*name, *right, *_noted(bar, note, _is_open(row))])
     return lines
 
 
@@ -320,7 +323,8 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
     if run.reason and run.status in ("cancelled", "terminated"):
         lines.append(line((f"{run.status}: ", "dim"), clean(run.reason)))
     if run.status == "completed" and view.result:
-        lines.append(line(("result ", "dim"), clip(compact(run.result), max(view.width - 8, 20))))
+        result = compact(run.result)
+        lines.append(line(("result ", "dim"), result if view.whole else clip(result, max(view.width - 7, 1))))
     if run.status not in (*CLOSED, "blocked", "quarantined") and not view.owned:
         lines.append(_remedy("no engine holds this database: the run sleeps until one starts", "start your program"))
     return lines

@@ -30,15 +30,15 @@ _SILENT = ("seq", "at", "type", "run_id", "build", "retry", "timeout_ns", "claim
 
 
 def event_lines(
-    settings: Settings, stored: Any, blob: Callable[[bytes], bytes | None], zero: datetime | None
+    settings: Settings, stored: Any, blob: Callable[[bytes], bytes | None], zero: datetime | None, whole: bool = False
 ) -> list[Line]:
-    """The history: number, moment, what happened, to which step, with which values."""
+    """The history: number, moment, what happened, to which step, with which values, cut to one line or `whole`."""
     entries = history_entries(stored, blob)
     digits = len(str(len(entries)))
-    return [event_line(settings, entry, zero, digits) for entry in entries]
+    return [_event_line(settings, entry, zero, digits, whole) for entry in entries]
 
 
-def event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None, digits: int = 1) -> Line:
+def _event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None, digits: int, whole: bool) -> Line:
     kind = entry["type"]
     names = "".join(f" {clean(str(entry[field]))}" for field in _NAMED if entry.get(field))
     head = f"{entry['seq']:>{digits}}  {_moment(settings, entry['at'], zero):>8}  "
@@ -49,7 +49,7 @@ def event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None,
     )
     room = max(settings.width - len(head) - 19 - width(names) - 2, 10)
     pieces: Line = [(head, "dim"), (f"{kind:<19}", _EVENT_STYLES.get(kind, "")), (names, "")]
-    return [*pieces, (f"{'  ' if names else ' '}{clip(values, room)}", "dim")]
+    return [*pieces, (f"{'  ' if names else ' '}{values if whole else clip(values, room)}", "dim")]
 
 
 def _worth(field: str, value: Any) -> bool:
@@ -94,7 +94,7 @@ def log_lines(settings: Settings, run: RunDescription) -> list[Line]:
     """Everything the attempts logged, one line per record and more for those that have more."""
     lines: list[Line] = []
     for record in log_records(run):
-        lines += log_line(settings, record, run.started_at)
+        lines += _log_line(settings, record, run.started_at)
     dropped = sum(attempt.logs_dropped for step in run.steps for attempt in step.attempts)
     if dropped:
         lines.append([(f"{dropped:,} more records were not kept: the bound of an attempt is reached", "dim")])
@@ -103,7 +103,7 @@ def log_lines(settings: Settings, run: RunDescription) -> list[Line]:
     return lines
 
 
-def log_line(settings: Settings, record: dict[str, Any], zero: datetime | None) -> list[Line]:
+def _log_line(settings: Settings, record: dict[str, Any], zero: datetime | None) -> list[Line]:
     first, *more = str(record["text"]).splitlines() or [""]
     level = str(record["level"])
     head = f"{_moment(settings, str(record['at']), zero):>8}  "

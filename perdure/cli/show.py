@@ -44,25 +44,25 @@ def show(settings: Settings, run: str, form: str | None, details: bool, all_: bo
         if settings.json:
             _json(settings, client, stored, form)
             return OK
-        for line in picture(settings, client, stored, form or "tree", details, all_):
+        whole = not sys.stdout.isatty()
+        for line in picture(settings, client, stored, form or "tree", details=details, all=all_, whole=whole):
             settings.write(line)
     return OK
 
 
-def picture(settings: Settings, client: Any, stored: Any, form: str, details: bool = False, all: bool = False,
-            height: int | None = None, result: bool = True) -> list[Line]:  # fmt: skip
-    """The run in one of its forms, as lines for the terminal, with its result or without."""
+def picture(settings: Settings, client: Any, stored: Any, form: str, **how: Any) -> list[Line]:
+    """The run in one of its forms, as lines for the terminal; `how` is of a `portrait.View`."""
     from perdure.cli import portrait
     from perdure.cli.database import description
 
     run = description(settings, client, stored)
     owned = run.status in CLOSED or client.store.views.owner() is not None
-    view = portrait.View(settings.width, settings.now(), owned, details, all, height, result)
+    view = portrait.View(settings.width, settings.now(), owned, **how)
     if form == "events":
         from perdure.cli.records import event_lines
 
         blob = _blobs(client, stored)
-        return [portrait.headline(run, view), *event_lines(settings, stored, blob, run.started_at)]
+        return [portrait.headline(run, view), *event_lines(settings, stored, blob, run.started_at, view.whole)]
     if form == "logs":
         from perdure.cli.records import log_lines
 

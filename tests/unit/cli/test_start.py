@@ -1,0 +1,98 @@
+"""`perdure start`: a run through the database."""
+
+import json
+
+import msgspec
+import pytest
+
+from perdure import workflow
+from perdure.stores.base import DefinitionRow
+from tests.unit.cli.conftest import Perdure
+
+
+@workflow
+async def process_order(amount: float, account: str) -> None: ...
+
+
+@pytest.fixture
+def published(store) -> None:
+    """An engine has said what it knows, and is gone."""
+    parameters = msgspec.json.encode(process_order.parameters.published())
+    store.admin.publish([DefinitionRow("workflow", "process_order", parameters)])
+    store.admin.close()
+
+
+def shown(perdure: Perdure, id: str) -> dict:
+    return json.loads(perdure("show", id, "--json=status,workflow,input").out)
+
+
+def test_a_start_prints_the_id_and_says_that_nothing_moves_yet(perdure: Perdure, unowned) -> None:
+    said = perdure("start", "process_order", "--id", "order-1", "--input", '[10, "acct-7"]')
+
+    assert said == (0, "order-1\n", "no engine holds this database; the run waits until one starts\n")
+    assert shown(perdure, "order-1") == {"status": "queued", "workflow": "process_order", "input": [10, "acct-7"]}
+
+
+def test_without_an_id_one_is_made_from_the_name(perdure: Perdure, unowned) -> None:
+    assert perdure("start", "process_order", "--input", "[]").out.startswith("process_order-")
+
+
+def test_json_gives_id_and_workflow(perdure: Perdure, unowned) -> None:
+    said = perdure("start", "process_order", "--id", "order-1", "--json")
+
+    assert json.loads(said.out) == {"id": "order-1", "workflow": "process_order"}
+
+
+def test_the_same_start_again_attaches(perdure: Perdure, unowned) -> None:
+    first = perdure("start", "process_order", "--id", "order-1", "--input", "[1]")
+
+    assert perdure("start", "process_order", "--id", "order-1", "--input", "[1]") == first
+
+
+def test_the_id_of_another_start_is_refused(perdure: Perdure, unowned) -> None:
+    perdure("start", "process_order", "--id", "order-1", "--input", "[1]")
+
+    said = perdure("start", "process_order", "--id", "order-1", "--input", "[2]")
+
+    assert said.code == 1
+    assert "belongs to a run of process_order with other arguments" in said.err
+
+
+@pytest.mark.usefixtures("published")
+def test_text_parameters_stay_text(perdure: Perdure) -> None:
+    perdure("start", "process_order", "--id", "order-1", "--arg", "amount=10", "--arg", "account=007")
+
+    assert "007" in str(shown(perdure, "order-1")["input"])
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("arguments", "code", "error", "hint"),
+    [
+        (["proces_order"], 4, "there is no workflow 'proces_order'", "did you mean  perdure start process_order"),
+        (["process_order", "--arg", "amuont=1"], 2, "there is no argument 'amuont'",
+         "did you mean  --arg amount=..."),
+    ],
+)  # fmt: skip
+def test_a_slip_is_answered_with_what_the_engine_knows(perdure: Perdure, arguments, code, error, hint) -> None:
+    said = perdure("start", *arguments)
+
+    assert said.code == code
+    assert said.err.splitlines()[0] == f"error: {error}"
+    assert said.err.splitlines()[-1] == f"  hint: {hint}"
+
+
+@pytest.mark.usefixtures("published")
+def test_missing_arguments_are_found_before_anything_is_sent(perdure: Perdure) -> None:
+    said = perdure("start", "process_order", "--id", "order-1", "--arg", "amount=1")
+
+    assert said.code == 2
+    assert "missing: account" in said.err
+    assert perdure("list", "order-1", "-q").out == ""
+
+
+def test_waiting_for_a_run_that_nobody_moves_ends_by_its_timeout(perdure: Perdure, unowned) -> None:
+    said = perdure("start", "process_order", "--id", "order-1", "--input", "[]", "--wait", "--timeout", "1ms")
+
+    assert said.code == 124
+    assert said.err.splitlines()[:2] == ["order-1", "no engine holds this database; order-1 sleeps until one starts"]
