@@ -7,8 +7,19 @@ from typing import Any
 
 import pytest
 
-from perdure import Client, DefinitionError, Engine, InvalidArguments, RunBlocked, RunExists, RunNotFound
-from perdure import UnknownWorkflow, activity, errors, workflow
+from perdure import (
+    Client,
+    DefinitionError,
+    Engine,
+    InvalidArguments,
+    RunBlocked,
+    RunExists,
+    RunNotFound,
+    UnknownWorkflow,
+    activity,
+    errors,
+    workflow,
+)
 
 WORKS_WITH_JSON = "has no JSON form; what works: None, bool, int"
 
@@ -115,7 +126,7 @@ REFUSED: dict[str, tuple[Start, type[Exception], str]] = {
         "'double' is an activity; start a workflow that awaits it, or await it directly",
     ),
     "a definition that is not called": (
-        lambda engine: engine.run(doubled),
+        lambda engine: engine.run(doubled),  # type: ignore[call-overload]
         DefinitionError,
         "doubled is the workflow itself; call it: doubled(...)",
     ),
@@ -130,7 +141,7 @@ REFUSED: dict[str, tuple[Start, type[Exception], str]] = {
         "has 201 characters; at most 200 are allowed",
     ),
     "an id that is no text": (
-        lambda engine: engine.run(doubled(1), id=7),
+        lambda engine: engine.run(doubled(1), id=7),  # type: ignore[call-overload]
         DefinitionError,
         "an id is a text of 1 to 200 characters, not 7",
     ),
@@ -162,7 +173,9 @@ def test_an_id_with_other_arguments_is_refused_and_says_where_to_see_them():
     with engine() as opened:
         opened.run(doubled(1), id="a").wait()
 
-        with pytest.raises(RunExists, match="with other arguments .see them with: perdure show a.; choose another id"):
+        with pytest.raises(
+            RunExists, match=r"with other arguments \(see them with: perdure show a\); choose another id"
+        ):
             opened.run(doubled(2), id="a").wait()
 
 
