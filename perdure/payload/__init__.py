@@ -9,11 +9,12 @@ nothing is silently changed, with these exceptions, which JSON asks for and whic
 - A datetime keeps its offset from UTC, not the name of its zone.
 
 Encoding is strict (a field nobody knows is an error), decoding is not (it is ignored): a history may have been written by
-code that had more fields. Equal values give equal bytes: fields and defaults are all
-there in a fixed order, sets are sorted.
+code that had more fields. Equal values give equal bytes: all fields are there in a fixed order, sets are sorted; but a
+dict keeps the order it has.
 
 `misfit` says what does not fit; `encoder` knows what JSON does not; `shape` and `hints` read types; `parts` walks values;
-`codec` is one type, compiled; `parameters`, `values` and `untyped` are made of it; `sealing` keeps large bytes apart.
+`paths` finds the place that msgspec means; `codec` is one type, compiled; `parameters`, `values` and `untyped` are made
+of it; `schema` describes types to clients; `sealing` keeps large bytes apart.
 """
 
 from perdure.payload.parameters import Parameters

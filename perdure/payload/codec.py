@@ -72,13 +72,11 @@ class Codec:
         data = _written(value, shape.loose)
         back = self._back(data, value)
         if shape.comparable and same(back, value):
-            if not shape.numeric:
-                return data
-        else:
-            if shape.open and not shape.loose:
-                data = _written(value, True)
-                back = self._back(data, value)
-            compare(value, back, shape.open, shape.comparable)
+            return _written(back, shape.sets) if shape.numeric else data
+        if shape.open and not shape.loose:
+            data = _written(value, True)
+            back = self._back(data, value)
+        compare(value, back, shape.open, shape.comparable)
         return _written(back, shape.loose)
 
     def _back(self, data: bytes, value: Any) -> Any:
@@ -130,7 +128,7 @@ def _written(value: Any, loose: bool = False) -> bytes:
         return ENCODER.encode(canonical(value) if loose else value)
     except RecursionError:
         raise
-    except Exception as error:  # noqa: BLE001  as above
+    except Exception as error:  # noqa: BLE001  the user's class may raise anything when it is read
         raise _culprit(value, "", error) from None
 
 

@@ -45,7 +45,10 @@ def _dumped(model: Any) -> Any:
     if b"[" in data:
         value = _sorted_like(model.model_dump(by_alias=True), value)
     kind = type(model)
-    back = kind.model_validate_json(data)
+    try:
+        back = kind.model_validate_json(data)
+    except ValueError as error:
+        raise TypeError(f"it cannot be read again: {_readable(error)}") from None
     for name, field in kind.model_fields.items():
         if not field.exclude and getattr(back, name) != getattr(model, name):
             raise TypeError(f"its field {name}, {shown(getattr(model, name))}, comes back as {getattr(back, name)!r}")

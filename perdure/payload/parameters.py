@@ -133,9 +133,7 @@ class Parameters:
                 raise PayloadNotEncodable(problem) from misfit.__cause__
             raise InvalidArguments(f"{problem}; the signature is {self._signature}") from misfit.__cause__
 
-    def _bind(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[list[Any], list[Any], dict[str, Any]]:  # fmt: skip
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], list[Any], dict[str, Any]]:
         """Values for the parameters, and what goes into `*args` and `**kwargs`."""
         count = self._count
         if len(args) > count and self._rest is None:

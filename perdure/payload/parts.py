@@ -86,9 +86,12 @@ def canonical(value: Any) -> Any:
 
 
 def _canonical_fields(value: Any) -> Any:
-    stored = getattr(value, "__dict__", None) if dataclasses.is_dataclass(value) else None
+    kind = type(value)
+    stored = getattr(value, "__dict__", None) if hasattr(kind, "__dataclass_fields__") else None
+    if stored is not None and len(stored) == len(fields(kind)) and ATOMS.issuperset(map(type, stored.values())):
+        return value
     changed: dict[str, Any] = {}
-    for name, _, _ in fields(type(value)):
+    for name, _, _ in fields(kind):
         item = getattr(value, name, msgspec.UNSET)
         new = item if type(item) in ATOMS else canonical(item)
         if new is not item or (stored is not None and name not in stored and item is not msgspec.UNSET):

@@ -31,8 +31,8 @@ _NO_KEYS = (
 class Shape:
     """The parts of a type.
 
-    `open`: it has a place for anything. `loose`: equal values may be written differently, it has sets, or dataclasses
-    that may be without their defaults. `numeric`: it has floats or Decimals, for which an int may be given.
+    `open`: it has a place for anything. `sets`: it has sets. `partial`: it has dataclasses that may be without their
+    defaults. `loose` is either: equal values may be written differently. `numeric`: it has floats or Decimals, for which an int may be given.
     `comparable`: if what came back is equal to what was given, then it is the same; classes with an `__eq__` of their own
     may say so of things that differ.
 
@@ -40,11 +40,12 @@ class Shape:
         Misfit: a part has no JSON form.
     """
 
-    __slots__ = ("_seen", "comparable", "loose", "numeric", "open")
+    __slots__ = ("_seen", "comparable", "numeric", "open", "partial", "sets")
 
     def __init__(self, node: nodes.Type) -> None:
         self.open = False
-        self.loose = False
+        self.sets = False
+        self.partial = False
         self.numeric = False
         self.comparable = True
         self._seen: set[int] = set()
@@ -53,6 +54,10 @@ class Shape:
     @classmethod
     def of(cls, hint: Any) -> "Shape":
         return cls(nodes.type_info(hint))
+
+    @property
+    def loose(self) -> bool:
+        return self.sets or self.partial
 
     def _look(self, node: nodes.Type, path: str) -> None:
         if id(node) in self._seen:
@@ -64,7 +69,7 @@ class Shape:
             case nodes.AnyType() | nodes.RawType():
                 self.open = True
             case nodes.SetType() | nodes.FrozenSetType():
-                self.loose = True
+                self.sets = True
             case nodes.FloatType() | nodes.DecimalType():
                 self.numeric = True
             case nodes.DictType():
@@ -90,7 +95,7 @@ class Shape:
 
     def _look_at_fields(self, kind: type, path: str) -> None:
         self.comparable = self.comparable and _compares_fields(kind)
-        self.loose = self.loose or dataclasses.is_dataclass(kind)
+        self.partial = self.partial or _leaves_defaults_to_the_class(kind)
         for field in getattr(kind, "__attrs_attrs__", ()):
             if field.name.startswith("_"):
                 raise Misfit("attrs keeps it private and it would not be written; rename it", f"{path}.{field.name}")
@@ -101,6 +106,12 @@ class Shape:
                 raise Misfit(
                     "the keys of a dict must be texts, numbers, or what is written as one (date, UUID, ...)", path
                 )
+
+
+def _leaves_defaults_to_the_class(kind: type) -> bool:
+    if not dataclasses.is_dataclass(kind) or "__slots__" in vars(kind):
+        return False
+    return any(field.default is not dataclasses.MISSING for field in dataclasses.fields(kind))
 
 
 def _compares_fields(kind: type) -> bool:

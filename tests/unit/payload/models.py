@@ -137,6 +137,10 @@ class Secret(pydantic.BaseModel):
     password: pydantic.SecretStr
 
 
+class Hidden(pydantic.BaseModel):
+    token: str = pydantic.Field(exclude=True)
+
+
 class Numbers(pydantic.RootModel[list[int]]):
     pass
 

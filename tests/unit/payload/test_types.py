@@ -26,6 +26,7 @@ from tests.unit.payload.models import (
     Customer,
     Dog,
     Doubled,
+    Hidden,
     Level,
     Line,
     Node,
@@ -289,6 +290,7 @@ CHANGED = [
     (Any, {"a": ({Color.RED: 1},)}, "['a'][0]: the key <Color.RED: 'r'> (Color) would come back as a text"),
     (dict, {NOON.date(): 1}, "the key datetime.date(2024, 5, 6) (date) would come back as a text"),
     (float, 2**53 + 1, "9007199254740993 (int) would come back as 9007199254740992.0 (float)"),
+    (Hidden, Hidden(token="x"), "cannot be dumped as JSON: it cannot be read again: token: Field required"),
     (Secret, Secret(password="hidden"), "cannot be dumped as JSON: its field password"),  # pyright: ignore[reportArgumentType]
     (dt.datetime, NOON.replace(tzinfo=dt.timezone(dt.timedelta(seconds=3208))), "would come back as datetime.datetime"),
 ]
