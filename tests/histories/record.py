@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "unit" / "languages" / "python")]
+sys.path.insert(0, str(HERE.parents[1]))
 
 import msgspec  # noqa: E402
-from corpus import ACTIVITIES, WORKFLOWS  # noqa: E402
-from workflow_driver import Driver  # noqa: E402
+
+from tests.histories.corpus import ACTIVITIES, WORKFLOWS  # noqa: E402
+from tests.unit.languages.python.workflow_driver import Driver  # noqa: E402
 
 SEEDS = 3
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from corpus import ACTIVITIES, WORKFLOWS
-from workflow_driver import Driver
 
 from perdure.kernel.events import TERMINAL, HistoryEvent
 from perdure.kernel.program import replay
+from tests.histories.corpus import ACTIVITIES, WORKFLOWS
+from tests.unit.languages.python.workflow_driver import Driver
 
 HERE = Path(__file__).parent
 RECORDINGS = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("python-*.json"))}

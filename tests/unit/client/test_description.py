@@ -3,13 +3,13 @@
 import json
 from datetime import UTC, datetime
 
-import corpus
 import msgspec
 import pytest
 
 from perdure.client.description import RunDescription, describe, history_entries, moment, shown
 from perdure.kernel import events as ev
 from perdure.stores.base import Stored
+from tests.unit.cli import corpus
 
 MEMBERS = {7: corpus.MEMBER}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).parents[4]), str(Path(__file__).parent)]
+    sys.path.insert(0, str(Path(__file__).parents[4]))
 
 from hypothesis import strategies as st
 
@@ -188,10 +188,10 @@ PROGRAMS = st.recursive(_LEAVES, _larger, max_leaves=14)
 
 def main() -> None:
     import msgspec
-    from workflow_driver import Driver
 
     from perdure.kernel.events import HistoryEvent
     from perdure.kernel.program import replay
+    from tests.unit.languages.python.workflow_driver import Driver
 
     diverging = []
     for spec, history in json.load(sys.stdin):

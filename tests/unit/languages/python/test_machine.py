@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import contextvars
 import gc
 import sys
@@ -6,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from workflow_driver import START, Driver
 
 from perdure.activities import Retry, activity
 from perdure.errors import ActivityFailed, DefinitionError, NotDeterministic
@@ -15,7 +15,9 @@ from perdure.kernel.commands import CancelActivity, CompleteRun, EndCancelled, F
 from perdure.kernel.program import ProgramBlocked
 from perdure.languages.python.guard import WorkflowInterrupted
 from perdure.languages.python.machine import PythonLanguage, refuse_untested
+from perdure.languages.python.tasks import Task
 from perdure.workflows import sleep, workflow
+from tests.unit.languages.python.workflow_driver import START, Driver
 
 
 @activity
@@ -260,10 +262,8 @@ def test_the_reason_is_the_message_of_the_cancellation() -> None:
 
 def test_a_workflow_may_refuse_to_be_cancelled() -> None:
     async def stubborn() -> int:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await step(1)
-        except asyncio.CancelledError:
-            pass
         return await step(2)
 
     driver = started(stubborn)
@@ -657,8 +657,8 @@ def test_tasks_are_known_to_nobody_but_their_loop() -> None:
 
     driver = started(many)
 
-    registered = [task for task in getattr(asyncio.tasks, "_all_tasks", ()) or () if type(task).__module__ != "asyncio"]
-    assert registered == []
+    registered = getattr(asyncio.tasks, "_all_tasks", ()) or ()
+    assert [task for task in list(registered) if isinstance(task, Task)] == []
     assert driver.run.is_open
 
 

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_programs import PROGRAMS, boom, perform, step
-from workflow_driver import Driver
 
 from perdure.kernel.program import replay
+from tests.unit.languages.python.random_programs import PROGRAMS, boom, perform, step
+from tests.unit.languages.python.workflow_driver import Driver
 
 SETTINGS = settings(
     max_examples=int(os.environ.get("PERDURE_EXAMPLES", "200")),
