@@ -68,6 +68,14 @@ class Root(click.Group):
             )
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that has seen enough (`perdure list | head`) is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _silence()
+            return OK
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         everyday, further = list(COMMANDS.items())[:EVERYDAY], list(COMMANDS.items())[EVERYDAY:]
         with formatter.section("Everyday"):
@@ -104,11 +112,7 @@ def _told(settings: Settings, error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, BrokenPipeError):
-        _silence()
-        return OK
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        settings.narrate("")
         return INTERRUPTED
     problem = _problem(error)
     settings.narrate([("error", "failed.bold"), (f": {problem.message}", "")])
