@@ -34,6 +34,10 @@ class WorkflowInterrupted(BaseException):
     """Raised by the watchdog in workflow code that does not come to an await."""
 
 
+class _Absorbed(BaseException):
+    """Takes the place of an interrupt that nobody needs any more."""
+
+
 class Stretch:
     """One stay of a thread in workflow code, from `run` to its end.
 
@@ -55,8 +59,6 @@ stretches: dict[int, Stretch] = {}
 _striking = threading.Lock()
 _inject: Any = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
 _inject.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_clear: Any = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
-_clear.argtypes = (ctypes.c_ulong, ctypes.c_void_p)
 
 
 def run(loop: "WorkflowLoop", act: Callable[..., R], *args: Any) -> R:
@@ -93,9 +95,18 @@ def run(loop: "WorkflowLoop", act: Callable[..., R], *args: Any) -> R:
 
 
 def _absorb(thread: int) -> None:
-    """Take back the interrupt that was injected into this thread and has not come up yet."""
-    with _striking:
-        _clear(thread, None)
+    """Take back the interrupt that was injected into this thread and has not come up yet.
+
+    It is replaced by one that is awaited here. Were it cleared, Python 3.11 would go on looking for it, for ever as soon
+    as a function is traced: https://github.com/python/cpython/blob/v3.11.7/Python/ceval.c (DO_TRACING, RESUME).
+    """
+    try:
+        with _striking:
+            _inject(thread, _Absorbed)
+        while True:
+            pass
+    except _Absorbed:
+        pass
     if sys.gettrace() is _interrupt_at_line:
         sys.settrace(None)
 
