@@ -196,7 +196,7 @@ class PythonProgram:
 
     def _stuck(self, interrupted: BaseException) -> ProgramBlocked:
         main = self.loop.main
-        place = raised_at(interrupted) or (main and waits_at(main.coro)) or self.definition.source
+        place = raised_at(interrupted) or str(interrupted) or (main and waits_at(main.coro)) or self.definition.source
         return ProgramBlocked(
             "stuck",
             f"the workflow did not come to an await in time and was interrupted at {place}",
