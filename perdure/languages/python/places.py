@@ -6,6 +6,7 @@ from types import CodeType, TracebackType
 from typing import Any
 
 _OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _ASYNCIO = os.path.dirname(os.path.abspath(asyncio.__file__)) + os.sep
 
 
@@ -15,14 +16,22 @@ def is_user_code(code: CodeType) -> bool:
 
 
 def raised_at(error: BaseException) -> str:
-    """`file:line` of the innermost of the user's frames an exception came through, or ""."""
-    place = ""
+    """`file:line` of the innermost of the user's frames an exception came through, or "".
+
+    One in Python's own library only if there is no other: that is not where anybody looks for a mistake.
+    """
+    place = in_library = ""
     traceback: TracebackType | None = error.__traceback__
     while traceback is not None:
-        if is_user_code(traceback.tb_frame.f_code):
-            place = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+        code = traceback.tb_frame.f_code
+        if is_user_code(code):
+            here = f"{code.co_filename}:{traceback.tb_lineno}"
+            if code.co_filename.startswith(_LIBRARY) and "-packages" not in code.co_filename:
+                in_library = here
+            else:
+                place = here
         traceback = traceback.tb_next
-    return place
+    return place or in_library
 
 
 def waits_at(coro: Any) -> str:
