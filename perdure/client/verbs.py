@@ -160,9 +160,11 @@ class Verbs:
 
     def _wish(self, workflow: Any, args: Sequence[Any], kwargs: Mapping[str, Any], id: str | None) -> "_Wish":
         """Check what is asked for and make it bytes, before anything happens."""
+        if isinstance(workflow, Call):
+            workflow.take()  # it was used, even if nothing comes of it
         self._opened().demand_open()
         if isinstance(workflow, Call):
-            definition = workflow.take().definition
+            definition = workflow.definition
             if not isinstance(definition, WorkflowDefinition):
                 raise errors.DefinitionError(
                     f"{definition.name!r} is an activity; start a workflow that awaits it, or await it directly"
