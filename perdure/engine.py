@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import warnings
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -92,6 +93,7 @@ class Engine(Verbs):
         self._drain = duration_ns(drain) / 1e9
         self._world = world or World()
         self._workflows, self._activities = definitions_of(_listed(definitions))
+        _warn_of_doubts(self._workflows.values())
         self._own_loop: OwnLoop | None = None
         self._entered = False
 
@@ -194,6 +196,15 @@ def _listed(definitions: Any) -> list[Any]:
             f"an engine takes a list of workflows, activities and modules, not {definitions!r}; write: [{definitions!r}]"
         )
     return list(definitions)
+
+
+def _warn_of_doubts(workflows: Iterable[WorkflowDefinition[Any, Any]]) -> None:
+    """Say what in the code of workflows replay may not be able to repeat, at the line where it stands."""
+    from perdure.languages.python.scan import DeterminismWarning, findings  # what it reads code with is slow to import
+
+    for workflow in workflows:
+        for finding in findings(workflow):
+            warnings.warn_explicit(str(finding), DeterminismWarning, finding.file, finding.line)
 
 
 def _demand(holds: bool, message: str) -> None:
