@@ -1,4 +1,5 @@
-"""Another process: an engine, or a client. `python -m tests.engine.child engine|client ADDRESS`.
+"""Another process: an engine, or a client. `python -m tests.engine.child ROLE ADDRESS`, where the role is
+"engine", "engine that dies" (when nothing can be interrupted any more) or "client".
 
 It says "ready", takes an expression in Python from each line, in which `here` is the engine or client, and says what
 that gives, or which error; it ends when its input does.
@@ -71,8 +72,9 @@ def main(role: str, address: str) -> None:
     from perdure import Client, Engine
     from tests.engine import deeds
 
+    engine = Engine(address, deeds.ALL, stuck_after=0.2, kill_when_hung=1.0 if role == "engine that dies" else None)
     here: Any
-    with Engine(address, deeds.ALL) if role == "engine" else Client(address) as here:
+    with Client(address) if role == "client" else engine as here:
         print("ready", flush=True)
         for line in sys.stdin:
             try:

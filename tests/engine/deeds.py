@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from perdure import Retry, activity, workflow
 
 MARKS = "PERDURE_TEST_MARKS"
+PATTERN = os.environ.get("PERDURE_TEST_PATTERN", "(a+)+$")
+"""A regular expression that never ends, unless another one is given."""
 
 
 def mark(text: str) -> None:
@@ -70,4 +73,10 @@ async def endless() -> str:
     return "never"
 
 
-ALL = [hello, patient, deadly, endless, greet, hang_once, die]
+@workflow
+async def hellish() -> str:
+    await greet("the devil")
+    return str(re.match(PATTERN, "a" * 50 + "b"))
+
+
+ALL = [hello, patient, deadly, endless, hellish, greet, hang_once, die]
