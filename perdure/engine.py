@@ -204,7 +204,8 @@ def _warn_of_doubts(workflows: Iterable[WorkflowDefinition[Any, Any]]) -> None:
 
     for workflow in workflows:
         for finding in findings(workflow):
-            warnings.warn_explicit(str(finding), DeterminismWarning, finding.file, finding.line)
+            text = f"{finding.call} in a workflow: {finding.why}; {finding.instead}"
+            warnings.warn_explicit(text, DeterminismWarning, finding.file, finding.line)
 
 
 def _demand(holds: bool, message: str) -> None:
