@@ -92,7 +92,7 @@ class Ledger:
 
 
 class PaymentHandler(BaseHTTPRequestHandler):
-    server: "PaymentService"
+    server: "PaymentService"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_POST(self) -> None:
         kind = {"/charges": "charge", "/refunds": "refund"}.get(self.path)

@@ -34,9 +34,9 @@ class WorkflowTaskGroup(asyncio.TaskGroup):
         self._parent = parent
         return self
 
-    def create_task(
+    def create_task(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        coro: Coroutine[Any, Any, Any],  # type: ignore[override]
+        coro: Coroutine[Any, Any, Any],
         *,
         name: str | None = None,
         context: contextvars.Context | None = None,

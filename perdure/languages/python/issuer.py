@@ -112,7 +112,7 @@ class Issuer(Scheduler):
         options = call.options or definition.default
         id = self.next_id()
         self.commands[id] = ScheduleActivity(id, name, input, options.timeout_ns, options.policy)
-        future = StepFuture(loop=self)
+        future = StepFuture(loop=self)  # type: ignore[arg-type]  it is the loop's other half
         future.id = id
         future.definition = definition
         self.waiting[id] = future

@@ -111,7 +111,7 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
             path = f"{parent.path}.{parent.children}"
         return self.start(coro, path, contextvars.copy_context() if context is None else context, name)
 
-    def call_soon(
+    def call_soon(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Handle:
         handle = Handle(callback, args, contextvars.copy_context() if context is None else context)
@@ -119,7 +119,7 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
             self.ready.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Handle:
         if self.sealed:
@@ -134,7 +134,7 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
         self.waiting[id] = handle
         return handle
 
-    def call_at(
+    def call_at(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Handle:
         return self.call_later(when - self.time(), callback, *args, context=context)
