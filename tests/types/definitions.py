@@ -1,0 +1,123 @@
+"""Workflows and activities as a type checker sees them; `make check` reads this file, nothing runs it."""
+
+# pyright: strict
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, assert_type
+
+from perdure import Call, Retry, activity, patched, sleep, workflow
+from perdure.activities import ActivityDefinition
+from perdure.workflows import WorkflowDefinition
+
+
+@activity
+async def charge(amount: float, account: str, *, currency: str = "EUR") -> str:
+    return account
+
+
+@activity
+def update_stock(item: str) -> int:
+    return 1
+
+
+@activity(timeout="1m", retry=Retry(max_attempts=3))
+async def rate(amount: float) -> float | None:
+    return None
+
+
+@activity(timeout=timedelta(minutes=1), retry=5, name="send-mail")
+def send_mail(to: Sequence[str]) -> None: ...
+
+
+@workflow
+async def order(amount: float, account: str, item: str = "pen") -> str:
+    return account
+
+
+@workflow(name="order-v2")
+async def order_again(amount: float) -> dict[str, int]:
+    return {}
+
+
+@workflow
+class Onboarding:
+    def __init__(self) -> None:
+        self.step = 0
+
+    @workflow.run
+    async def run(self, customer: str, days: int = 30) -> list[str]:
+        assert_type(await charge(1, customer), str)
+        assert_type(self.step, int)
+        return [customer]
+
+
+@workflow(name="offboarding")
+class Offboarding:
+    @workflow.run
+    async def leave(self) -> None: ...
+
+
+async def calls_of_activities() -> None:
+    assert_type(charge(10, "acct"), Call[str])
+    assert_type(await charge(10, account="acct", currency="USD"), str)
+    assert_type(await update_stock("pen"), int)
+    assert_type(await rate(1.5), float | None)
+    assert_type(await send_mail(["ada@example.com"]), None)
+
+
+async def calls_under_other_options() -> None:
+    assert_type(charge(10, "acct").with_options(timeout="5m"), Call[str])
+    assert_type(await update_stock("pen").with_options(retry=Retry(initial="1s"), timeout=None), int)
+
+
+async def calls_of_workflows() -> None:
+    assert_type(order(10, "acct"), Call[str])
+    assert_type(await order(10, "acct", item="ink"), str)
+    assert_type(await order_again(1), dict[str, int])
+
+
+async def calls_of_workflow_classes() -> None:
+    assert_type(Onboarding.run("acme"), Call[list[str]])
+    assert_type(Onboarding.run("acme", days=3), Call[list[str]])
+    assert_type(Offboarding.leave(), Call[None])
+    method: Coroutine[Any, Any, list[str]] = Onboarding().run("acme")
+    assert_type(await method, list[str])
+    assert_type(Onboarding().step, int)
+
+
+async def calls_in_asyncio() -> None:
+    assert_type(await asyncio.gather(charge(1, "a"), update_stock("pen")), tuple[str, int])
+    assert_type(await asyncio.gather(*[update_stock(item) for item in ("pen", "ink")]), list[int])
+    assert_type(await asyncio.wait_for(charge(1, "a"), 5), str)
+    assert_type(await asyncio.shield(charge(1, "a")), str)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(charge(1, "a"))
+        other = asyncio.create_task(update_stock("pen"))
+    assert_type(task, asyncio.Task[str])
+    assert_type(other.result(), int)
+    for next_done in asyncio.as_completed([charge(1, "a"), charge(2, "b")]):
+        assert_type(await next_done, str)
+
+
+async def what_a_workflow_may_ask() -> None:
+    assert_type(workflow.side_effect(lambda: 7), int)
+    assert_type(patched("send-before-charge"), bool)
+    assert_type(workflow.random().random(), float)
+    assert_type(workflow.info().id, str)
+    await sleep("3 days")
+    await sleep(timedelta(days=3))
+
+
+def what_an_activity_may_ask() -> None:
+    assert_type(activity.info().attempt, int)
+    assert_type(activity.info().idempotency_key, str)
+
+
+def definitions_as_values() -> None:
+    assert_type(charge.name, str)
+    assert_type(order.name, str)
+    activities: list[ActivityDefinition[Any, Any]] = [charge, update_stock, rate, send_mail]
+    workflows: list[WorkflowDefinition[Any, Any]] = [order, order_again, Onboarding.run, Offboarding.leave]
+    assert activities and workflows

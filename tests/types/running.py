@@ -1,0 +1,83 @@
+"""Engines, clients and handles as a type checker sees them; `make check` reads this file, nothing runs it."""
+
+# pyright: strict
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, assert_type
+
+from perdure import Client, Engine, Handle, RunDescription, RunSummary
+from perdure.client.answer import Answer
+
+from .definitions import Onboarding, charge, order, order_again
+
+
+async def with_a_loop(shop: ModuleType) -> None:
+    async with Engine("sqlite:///orders.db", [order, charge, Onboarding, shop], threads=8, drain="10s") as engine:
+        assert_type(engine, Engine)
+        assert_type(await engine.run(order(10, "acct"), id="order-1"), str)
+        assert_type(await engine.run(Onboarding.run("acme")), list[str])
+        assert_type(await engine.start(order(10, "acct")), Handle[str])
+        assert_type(await engine.start(order(10, "acct")) == await engine.start(order_again(1)), bool)
+
+
+def without_a_loop() -> None:
+    with Engine("sqlite:///orders.db", [order, charge]) as engine:
+        assert_type(engine.run(order(10, "acct")), Answer[str])
+        assert_type(engine.run(order(10, "acct")).wait(), str)
+        assert_type(engine.start(order_again(10), id="order-2").wait(), Handle[dict[str, int]])
+        assert_type(engine.owns, bool)
+
+
+async def handles(engine: Engine) -> None:
+    handle = await engine.start(order(10, "acct"), id="order-1")
+    assert_type(handle.id, str)
+    assert_type(handle.result(), Answer[str])
+    assert_type(await handle.result(timeout="5m"), str)
+    assert_type(await handle.describe(), RunDescription)
+    assert_type(await handle.history(), list[dict[str, Any]])
+    assert_type(await handle.cancel("test data"), None)
+    assert_type(await handle.terminate(reason="stuck"), None)
+    assert_type(await handle.retry(), None)
+
+
+def handles_by_id(client: Client) -> None:
+    assert_type(client.handle("order-1", order), Handle[str])
+    assert_type(client.handle("order-1", order).result().wait(), str)
+    assert_type(client.handle("acme", Onboarding.run).result(timeout=5).wait(), list[str])
+    assert_type(client.handle("order-1").result().wait(), Any)
+
+
+def a_client_with_the_code() -> None:
+    with Client("sqlite:///orders.db") as client:
+        assert_type(client, Client)
+        assert_type(client.start(order(10, "acct"), id="order-1").wait(), Handle[str])
+        assert_type(client.run(order(10, "acct")).wait(), str)
+
+
+async def a_client_without_it() -> None:
+    async with Client("sqlite:///orders.db") as client:
+        assert_type(await client.start("order", [10, "acct"], id="order-1"), Handle[Any])
+        assert_type(await client.start("order", (), {"amount": 10, "account": "acct"}), Handle[Any])
+        assert_type(await client.run("order", [10, "acct"]), Any)
+
+
+async def lists(client: Client) -> None:
+    assert_type(await client.list(status="failed"), Sequence[RunSummary])
+    assert_type(await client.list(status=["failed", "held"], workflow="order", id_prefix="order-", limit=5),
+                Sequence[RunSummary])  # fmt: skip
+    assert_type(client.count(status=("failed", "held")).wait(), int)
+    for run in await client.list():
+        assert_type(run.status, str)
+
+
+def descriptions(run: RunDescription) -> None:
+    assert_type(run.duration, float)
+    for step in run.steps:
+        assert_type(step.name, str)
+        for attempt in step.attempts:
+            assert_type(attempt.number, int)
+
+
+def a_handle_of_a_subtype_serves_where_its_supertype_is_wanted(handle: Handle[bool]) -> Handle[int]:
+    return handle
