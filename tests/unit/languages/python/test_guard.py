@@ -6,7 +6,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -169,10 +169,8 @@ def test_who_is_not_in_workflow_code_is_not_interrupted() -> None:
 
 def test_an_interrupt_that_is_swallowed_voids_the_turn_all_the_same_and_tells_the_place() -> None:
     def act() -> str:
-        try:
+        with suppress(WorkflowInterrupted):
             strike_self(Watch(2.0))
-        except WorkflowInterrupted:
-            pass
         return "done"
 
     with pytest.raises(WorkflowInterrupted) as caught:
@@ -252,9 +250,9 @@ def test_in_the_middle_of_a_log_record_it_is_spared_and_then_it_is_not() -> None
 
 def swallow() -> None:
     while True:
-        try:
+        try:  # noqa: SIM105
             sum(range(100))
-        except BaseException:  # noqa: BLE001
+        except BaseException:  # noqa: BLE001, S110
             pass
 
 
@@ -296,7 +294,7 @@ def only_jump() -> None:
         try:
             while True:
                 pass
-        except BaseException:  # noqa: BLE001
+        except BaseException:  # noqa: BLE001, S110
             pass
 
 
@@ -308,7 +306,7 @@ def test_who_swallows_its_interrupts_for_ever_is_stopped(stubborn: Callable[[], 
         guard.run(RUN, stubborn)
 
     assert sys.gettrace() is before
-    assert guard.run(RUN, lambda: [n for n in range(3)]) == [0, 1, 2]
+    assert guard.run(RUN, lambda: list(range(3))) == [0, 1, 2]
 
 
 def test_a_workflow_that_loops_is_stuck_at_its_line_and_another_one_runs_on_the_same_thread() -> None:
