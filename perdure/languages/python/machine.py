@@ -14,6 +14,7 @@ from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.program import Blobs, Program, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python import alike, guard, refused, replaced
+from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.logs import emit
 from perdure.languages.python.loop import MEND, WorkflowLoop
 from perdure.languages.python.places import raised_at, waits_at
@@ -111,10 +112,7 @@ class PythonProgram:
     def _drain(self) -> None:
         """Run the user's code, with everything around it that it must not see or must not reach."""
         loop, tracer = self.loop, self.tracer
-        previous = asyncio._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(loop)
-        sys.set_asyncgen_hooks(loop.keep_asyncgen, None)
+        before = enter(loop)
         try:
             if tracer is not None:
                 tracer.begin()
@@ -126,8 +124,7 @@ class PythonProgram:
         except guard.WorkflowInterrupted as interrupted:
             raise self._stuck(interrupted) from None
         finally:
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(previous)
+            leave(before)
             if loop.logs is not None:
                 loop.emit_logs()
 

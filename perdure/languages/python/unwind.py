@@ -3,13 +3,12 @@
 Left to the garbage collector their `finally` blocks would run in the middle of another run's turn.
 """
 
-import asyncio
 import ctypes
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from perdure.languages.python import guard
+from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.loop import WorkflowLoop
 from perdure.languages.python.tasks import Sealed
 
@@ -22,20 +21,18 @@ def unwind(loop: WorkflowLoop) -> None:
     if loop.sealed:
         return
     loop.sealed = True
-    previous = asyncio._get_running_loop()
-    hooks = sys.get_asyncgen_hooks()
-    asyncio._set_running_loop(loop)
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        for task in reversed(loop.tasks.values()):
-            loop.current = task
-            task.context.run(_close, loop, task.coro)
-        loop.current = None
-        for generator in reversed(loop.asyncgens or ()):
-            _close_generator(loop, generator)
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-        asyncio._set_running_loop(previous)
+    if loop.tasks or loop.asyncgens:
+        before = enter(loop)
+        try:
+            for task in reversed(loop.tasks.values()):
+                loop.current = task
+                task.context.run(_close, loop, task.coro)
+            loop.current = None
+            for generator in reversed(loop.asyncgens or ()):
+                _close_generator(loop, generator)
+        finally:
+            leave(before)
+    loop.main = None  # the two hold each other: the collector would have to find them
     for values in (loop.tasks, loop.waiting, loop.commands, loop.ready):
         values.clear()
     loop.asyncgens = loop.logs = None
