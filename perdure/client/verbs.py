@@ -1,6 +1,5 @@
 """What can be done with runs, the same for an engine and for a client that has nothing but the database."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -18,6 +17,7 @@ from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
 from perdure.payload import encode_untyped, seal
 from perdure.runtime.letters import Started, StartRequest
 from perdure.runtime.outbox import Receiver
+from perdure.runtime.world import new_id
 from perdure.stores.base import RunFilter, Store
 from perdure.workflows import WorkflowDefinition
 
@@ -216,7 +216,7 @@ class _Wish:
     ) -> None:
         self.workflow = workflow
         self.definition = definition
-        self.id = f"{workflow}-{secrets.token_hex(8)}"[-ID_CHARS:] if id is None else _checked_id(id)
+        self.id = f"{workflow}-{new_id()[:8].hex()}"[-ID_CHARS:] if id is None else _checked_id(id)
         self.blobs: dict[bytes, bytes] = {}
         self.input = seal(data, self.blobs.__setitem__, most, f"the arguments of workflow {workflow}")
 
