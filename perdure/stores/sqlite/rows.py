@@ -2,8 +2,9 @@
 
 Python's sqlite3 gives the interpreter lock away at every step of a statement, and beside another busy thread it can
 take milliseconds to come back. So a batch is written in as few steps as can be: up to `CHUNK` rows in one statement.
-Statements are cached by their text; rows are padded to a power of two with NULLs, which the statements pass over, so
-that there are few different texts and nothing is left over for small statements.
+Statements are cached by their text; rows are padded to a power of two with rows that begin with NULL, which the
+statements pass over, so that there are few different texts and nothing is left over for small statements. What follows
+the NULL is 0: Python asks for adapters of each NULL (and of each bytes), which takes eight times as long.
 """
 
 import sqlite3
@@ -43,7 +44,7 @@ def write(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ..
         size = 1 << (len(chunk) - 1).bit_length()
         width = len(chunk[0])
         parameters = list(chain.from_iterable(chunk))
-        parameters.extend([None] * ((size - len(chunk)) * width))
+        parameters.extend((None, *(0,) * (width - 1)) * (size - len(chunk)))
         changed += connection.execute(_text(sql, size, width), parameters).rowcount
     return changed
 
