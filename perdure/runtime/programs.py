@@ -44,7 +44,10 @@ class Programs:
         try:
             program.advance(history[last], False)
         except ProgramBlocked as again:
-            return again if again.kind == blocked.kind else blocked
+            if again.kind != blocked.kind:
+                return blocked
+            again.failure = blocked.failure  # raised while `blocked` is handled, its own would have that for a cause
+            return again
         program.close()
         return blocked
 

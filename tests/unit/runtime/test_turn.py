@@ -164,6 +164,18 @@ def test_a_bug_keeps_the_event_and_voids_the_answer() -> None:
     assert [type(event) for event in table.commit().actor.history()][-1] is ev.ActivityCompleted
 
 
+def test_a_bug_has_no_cause_but_its_own() -> None:
+    async def buggy() -> int:
+        await step(1)
+        return undefined  # type: ignore[name-defined]  # noqa: F821
+
+    table = Table(buggy).start()
+    table.end("0:1", 10)
+
+    assert table.block.failure is not None
+    assert table.block.failure.cause is None
+
+
 def test_mended_code_answers_what_was_owing() -> None:
     async def buggy() -> int:
         await step(1)
