@@ -129,9 +129,10 @@ class Member:
     def stopped(self) -> errors.EngineNotRunning | None:
         """Why nothing happens here any more; None while it does."""
         if self.failure is not None:
-            error = errors.EngineNotRunning(
-                f"the engine has stopped: {self.failure}; nothing is lost. Mend that, then start it again"
-            )
+            advice = "; nothing is lost. Mend that, then start it again"
+            if isinstance(self.failure, errors.StoreError):
+                advice = ""  # it has its own
+            error = errors.EngineNotRunning(f"the engine has stopped: {self.failure}{advice}")
             error.__cause__ = self.failure
             return error
         return errors.EngineNotRunning("the engine is closed") if self._over else None
