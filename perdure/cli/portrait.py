@@ -282,6 +282,9 @@ def _crowd_chips(row: Row) -> Line:
         chips += [(" · ", "dim"), (f"{retrying:,} retrying", "retrying")]
     if failed:
         chips += [(" · ", "dim"), (f"{failed:,} failed", "failed")]
+    cancelled = sum(step.state == "cancelled" for step in row.steps)
+    if 0 < cancelled < len(row.steps):
+        chips.append((f" · {cancelled:,} cancelled", "dim"))
     return chips
 
 
