@@ -3,6 +3,7 @@
 import builtins
 import os
 import random
+import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import PurePath
@@ -97,6 +98,8 @@ def doubt_about(value: Any, owner: Any = None, name: str = "") -> Doubt | None:
         return Doubt(_OF_PATH[name])
     if owner is os.environ and name in ("get", "items", "keys", "values", "copy"):
         return Doubt(MACHINE)
+    if owner is not None and owner is sys.stdin:
+        return Doubt(TERMINAL)
     if owner is None:
         early = _doubt_about_early(value)
         if early is not None:

@@ -13,16 +13,18 @@ import linecache
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from perdure.languages.python import context
 from perdure.languages.python.build import functions_of, is_users
 from perdure.languages.python.doubtful import ORDER, Doubt, Unloaded, doubt_about, lookup
+
+T = TypeVar("T")
 
 FUNCTIONS = 200
 """How many functions are read for one workflow, at most."""
@@ -142,6 +144,7 @@ class _Reader:
         self._names = _Names(function)
         self._scopes: list[dict[str, Any]] = []
         self._recorded: set[str] = set()
+        self._asked: list[ast.AST] = []
 
     def read(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         for each in ast.walk(node):
@@ -221,11 +224,23 @@ class _Reader:
                 return scope[name]
         return self._names.value(name)
 
+    def _through(self, assigned: ast.AST, ask: Callable[[ast.AST], T], unknown: T) -> T:
+        """What is known of the expression that was assigned to a name, which may be made of that name again."""
+        if assigned in self._asked:
+            return unknown
+        self._asked.append(assigned)
+        try:
+            return ask(assigned)
+        finally:
+            self._asked.pop()
+
     def _resolve(self, node: ast.AST) -> _Found:
         match node:
             case ast.Name():
                 value = self._name(node.id)
-                return self._resolve(value) if isinstance(value, ast.Call) else _Found(value)
+                return (
+                    self._through(value, self._resolve, _Found(_LOCAL)) if isinstance(value, ast.AST) else _Found(value)
+                )
             case ast.Attribute():
                 owner = self._resolve(node.value).value
                 if owner is None or owner is _LOCAL or isinstance(owner, ast.AST):
@@ -239,7 +254,7 @@ class _Reader:
     def _is_set(self, node: ast.AST) -> bool:
         if isinstance(node, ast.Name):
             value = self._name(node.id)
-            return isinstance(value, ast.AST) and self._is_set(value)
+            return isinstance(value, ast.AST) and self._through(value, self._is_set, False)
         if isinstance(node, ast.BinOp):
             return self._is_set(node.left) or self._is_set(node.right)
         if isinstance(node, ast.Set):
@@ -267,7 +282,9 @@ def _bound(scope: Any, names: _Names) -> dict[str, Any]:
                 bound.update(names.imported(node))
             case ast.Name(ctx=ast.Store() | ast.Del()):
                 stores[node.id] += 1
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() | ast.Set() | ast.SetComp() as value):
+            case ast.Assign(
+                targets=[ast.Name(id=name)], value=ast.Call() | ast.Set() | ast.SetComp() | ast.BinOp() as value
+            ):
                 once[name] = value
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.ExceptHandler() | ast.MatchAs():
                 stores[node.name or ""] += 2
