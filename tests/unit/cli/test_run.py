@@ -119,8 +119,7 @@ def test_a_full_disk_ends_the_wait_with_the_fault(opened: Store, disk: FullDisk,
 
     problem = of_error(raised.value)
     assert problem.exit == UNREACHABLE
-    assert problem.message.startswith("the engine has stopped: ")
-    assert "nothing is lost" in problem.message
+    assert problem.message.startswith("the engine has stopped: full")
 
 
 def test_the_parameters_of_a_function_and_which_of_them_are_text() -> None:
