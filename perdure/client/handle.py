@@ -13,6 +13,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel.project import RunRow
 from perdure.runtime.outbox import Receiver
 from perdure.stores.base import Stored
+from perdure.stores.health import told_as_damage
 
 if TYPE_CHECKING:
     from perdure.activities import Duration
@@ -62,7 +63,8 @@ class Handle(Generic[R_co]):
 
     def _read(self, event: Any) -> R_co:
         assert self._key is not None
-        return outcome_of(self._door.store, self.id, self._key, event, self._definition, self._attached)
+        with told_as_damage(self.id):
+            return outcome_of(self._door.store, self.id, self._key, event, self._definition, self._attached)
 
     def describe(self) -> Answer[RunDescription]:
         """Everything about the run: state, steps with their attempts and logs, input, result, error."""
@@ -71,7 +73,8 @@ class Handle(Generic[R_co]):
     def _describe(self) -> RunDescription:
         stored = self._stored()
         views = self._door.store.views
-        return describe(stored, views.members(), lambda digest: views.blob(stored.run.key, digest), time.time_ns())
+        with told_as_damage(self.id):
+            return describe(stored, views.members(), lambda digest: views.blob(stored.run.key, digest), time.time_ns())
 
     def history(self) -> Answer[list[dict[str, Any]]]:
         """The run's events, numbered from 1, as dicts that `json.dumps` takes: `seq`, `at`, `type` and their own fields."""
@@ -79,7 +82,8 @@ class Handle(Generic[R_co]):
 
     def _history(self) -> list[dict[str, Any]]:
         stored = self._stored()
-        return history_entries(stored, lambda digest: self._door.store.views.blob(stored.run.key, digest))
+        with told_as_damage(self.id):
+            return history_entries(stored, lambda digest: self._door.store.views.blob(stored.run.key, digest))
 
     def cancel(self, reason: str = "") -> Answer[None]:
         """Ask the run to stop: its code sees `asyncio.CancelledError`, and may clean up with further activities.

@@ -19,6 +19,7 @@ from perdure.runtime.letters import Started, StartRequest
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.world import new_id
 from perdure.stores.base import RunFilter, Store
+from perdure.stores.health import told_as_damage
 from perdure.workflows import WorkflowDefinition
 
 P = ParamSpec("P")
@@ -111,10 +112,11 @@ class Verbs:
         wish = self._wish(workflow, args, kwargs or {}, id)
 
         def read(end: Any) -> Any:
-            if isinstance(end, Started):  # it was at rest when it was found
-                return outcome_of(self.store, wish.id, end.key, None, wish.definition, end.attached)
-            key = 0 if end is not None and not _refers(end) else self._key(wish.id)
-            return outcome_of(self.store, wish.id, key, end, wish.definition)
+            with told_as_damage(wish.id):
+                if isinstance(end, Started):  # it was at rest when it was found
+                    return outcome_of(self.store, wish.id, end.key, None, wish.definition, end.attached)
+                key = 0 if end is not None and not _refers(end) else self._key(wish.id)
+                return outcome_of(self.store, wish.id, key, end, wish.definition)
 
         return Asked(f"run(...) of {wish.id!r}", lambda receiver: self._ask(wish, receiver, True), read)
 

@@ -11,6 +11,7 @@ from perdure.kernel.events import Payload, RunStarted
 from perdure.kernel.messages import Start
 from perdure.payload import unseal
 from perdure.stores.base import Store
+from perdure.stores.health import told_as_damage
 
 if TYPE_CHECKING:
     from perdure.workflows import WorkflowDefinition
@@ -30,7 +31,8 @@ def input_of(store: Store, key: int) -> Payload | None:
     if stored is None:
         return None
     if stored.history:
-        first = wire.decode_events(stored.history[0])[0]
+        with told_as_damage(stored.run.id):
+            first = wire.decode_events(stored.history[0])[0]
         return first.input if isinstance(first, RunStarted) else None
     return next((mail.message.input for mail in stored.mail if isinstance(mail.message, Start)), None)
 

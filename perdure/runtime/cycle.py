@@ -8,6 +8,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from perdure import errors
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
@@ -148,18 +150,24 @@ class Cycle:
         if keys:
             ended = _ended(self._items)
             for stored in self._store.work.load(keys).values():
-                self._loaded(draft, stored, ended)
+                try:
+                    actor = self._roster.add(actor_of(stored, self._store))
+                except msgspec.MsgspecError as error:
+                    draft.damage(stored.run, self._build, str(error))
+                else:
+                    self._loaded(draft, actor, ended | _ended(Letter(mail.run, mail.message) for mail in stored.mail))
 
-    def _loaded(self, draft: Draft, stored: base.Stored, ended: set[tuple[int, str, int]]) -> None:
-        """A run that comes into memory: what it owes is answered, what it waits for is asked for, what is lost is told."""
-        actor = self._roster.add(actor_of(stored, self._store))
+    def _loaded(self, draft: Draft, actor: Actor, ended: set[tuple[int, str, int]]) -> None:
+        """A run that comes into memory: what it owes is answered, what it waits for is asked for, what is lost is told.
+
+        `ended` are attempts that are not lost: a letter that is here, or in the mailbox, tells their end.
+        """
         run = actor.run
         if not run.is_open or run.block is not None or run.key in self._culprits.blocks or run.key in self.careful:
             return
         draft.actors[run.key] = actor
         if run.open_tail:
             self._turn(draft, actor, None)
-        ended = ended | _ended(Letter(mail.run, mail.message) for mail in stored.mail)
         flies = self._slots.flies
         spared = {
             step.id
@@ -182,6 +190,10 @@ class Cycle:
         if item.mail_id and item.mail_id in draft.read:
             return
         actor = self._roster.get(item.key)
+        if item.key in draft.damaged:
+            if item.reply_to:
+                draft.consume(item, errors.StoreCorrupt.code, draft.damaged[item.key])
+            return
         if actor is None:
             draft.consume(item, errors.RunNotFound.code, "there is no such run (any more)")
             return
@@ -261,7 +273,7 @@ def _rows(draft: Draft) -> base.Batch:
 
 
 def _ended(items: Iterable[Item]) -> set[tuple[int, str, int]]:
-    """Attempts (run, step, attempt) whose end is told by a letter in hand: they are not lost."""
+    """Attempts (run, step, attempt) whose end is told by one of these letters."""
     return {
         (item.key, item.message.id, item.message.attempt)
         for item in items

@@ -3,8 +3,11 @@
 from typing import Any
 
 from perdure.kernel import messages as msg
+from perdure.kernel import wire
+from perdure.kernel.events import Block
 from perdure.kernel.messages import Mail
-from perdure.kernel.project import project
+from perdure.kernel.project import RunRow, project
+from perdure.kernel.run import Status
 from perdure.runtime.actors import Actor
 from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.stores.base import Batch, MailRow, ReplyRow
@@ -18,7 +21,7 @@ _KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Cancel, msg.Terminate, msg.
 class Draft:
     """`answers` are given when the batch is durable: (request, what it is told, or the error)."""
 
-    __slots__ = ("actors", "answers", "kept", "now", "read", "replies", "started", "withdrawn")
+    __slots__ = ("actors", "answers", "damaged", "kept", "marked", "now", "read", "replies", "started", "withdrawn")
 
     def __init__(self, now: int) -> None:
         self.now = now
@@ -30,6 +33,10 @@ class Draft:
         self.answers: list[tuple[StartRequest, Started | None, BaseException | None]] = []
         self.started: dict[str, tuple[Actor, Any]] = {}
         """Runs begun in this batch, by id, with their Start."""
+        self.damaged: dict[int, str] = {}
+        """Runs that cannot be read, by key, with what to say of them."""
+        self.marked: list[RunRow] = []
+        """Their summaries, where those do not say so yet."""
 
     def consume(self, letter: Letter, code: str = "", error: str = "") -> None:
         """The letter has been read; whoever waits for it learns how it went."""
@@ -47,6 +54,19 @@ class Draft:
             message: Mail = letter.message  # type: ignore[assignment]
             self.kept.append(MailRow(0, letter.key, message, letter.reply_to))
 
+    def damage(self, row: RunRow, build: str, why: str) -> None:
+        """A run whose history or attempts cannot be read: nothing can be decided about it, so only its summary is
+        written, which says that it is blocked. Everything else is left as it is."""
+        what = f"run {row.id!r}: what the database holds of it cannot be read ({why}); restore a backup"
+        self.damaged[row.key] = what
+        if row.status < Status.COMPLETED and row.status != Status.BLOCKED:
+            message = f"what the database holds of it cannot be read ({why})"
+            block = Block(
+                "undecodable", build, message, "restore a backup; perdure doctor lists the damage", at=self.now
+            )
+            row.status, row.note, row.wake_at, row.block = Status.BLOCKED, message, None, wire.encode(block)
+            self.marked.append(row)
+
     def withdraw(self, letter: Letter, code: str, error: str) -> None:
         """Refuse a queued start: the run goes, only the answer stays."""
         self.withdrawn.append(letter.key)
@@ -60,6 +80,7 @@ class Draft:
             mail_kept=self.kept,
             replies=self.replies,
             at=self.now,
+            updated=list(self.marked),
         )
         for actor in self.actors.values():
             if actor.blobs:

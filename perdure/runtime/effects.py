@@ -63,6 +63,9 @@ class Effects:
                 self._settle(actor)
             self.alarms.set(actor, draft.now)
             self._roster.settle(actor)
+        for row in draft.marked:
+            self._log.error(draft.damaged[row.key])
+            self._waiters.tell(row.key, None, self._outbox)
         self._begin(took_off, draft)
         for key in (*released, *draft.withdrawn):
             self._roster.evict(key)

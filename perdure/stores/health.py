@@ -1,15 +1,28 @@
 """What a deep check looks at, whichever store it is: promise 4 (gapless histories) and promise 6, run by run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
+from perdure import errors
 from perdure.kernel import wire
 from perdure.kernel.project import HistoryRow, RunRow
 from perdure.kernel.run import Status
 
 PROBLEM_LINES = 100
 """Most problems named by one check; a store with more is beyond reading lists."""
+
+
+@contextmanager
+def told_as_damage(id: str) -> Iterator[None]:
+    """What is kept of a run, and cannot be read inside, becomes an error for people."""
+    try:
+        yield
+    except msgspec.MsgspecError as error:
+        raise errors.StoreCorrupt(
+            f"run {id!r}: what the database holds of it cannot be read ({error}); restore a backup"
+        ) from error
 
 
 def problems_of(row: RunRow, history: Sequence[HistoryRow]) -> list[str]:
