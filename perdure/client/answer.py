@@ -33,11 +33,11 @@ class Answer(Lazy[R_co], Generic[R_co]):
         Raises:
             RuntimeError: a loop runs on this thread, which would stand still meanwhile.
         """
-        self.take()
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(
                 f"{self._verb}.wait() would stop the event loop of this thread; write: await {self._verb}"
             )
+        self.take()
         return self._waited()
 
     def _waited(self) -> R_co:

@@ -89,8 +89,11 @@ def test_an_engine_in_with_needs_no_loop():
 
 async def test_wait_on_a_loops_own_thread_is_refused_with_what_to_write():
     async with Engine("memory://", ALL) as engine:
+        answer = engine.run(doubled(1), id="a")
         with pytest.raises(RuntimeError, match=r"would stop the event loop of this thread; write: await run\(...\)"):
-            engine.run(doubled(1), id="a").wait()
+            answer.wait()
+
+        assert await answer == 2
 
 
 async def test_with_inside_of_a_loop_is_refused_with_what_to_write():
