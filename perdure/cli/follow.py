@@ -11,7 +11,7 @@ from perdure.cli.options import Settings
 from perdure.cli.problems import OK
 from perdure.cli.show import POLL_S, ended, picture
 from perdure.cli.tokens import CLOSED, Line
-from perdure.cli.waiting import again, left_running
+from perdure.cli.waiting import again, interruptible, left_running
 
 KEYS = "keys: r retry now · c cancel · t tree · e events · l logs · q quit"
 
@@ -152,21 +152,18 @@ def live(settings: Settings, client: Any, id: str, form: str, details: bool) -> 
         drawn = watch.lines(console.size.height)
         return Text.from_ansi("\n".join(painted(line, color, ascii) for line in drawn), no_wrap=True, overflow="crop")
 
-    interrupted = False
-    try:
-        with keyboard() as key, Live(frame(), console=console, screen=True, auto_refresh=False) as screen:
-            while not (watch.status in CLOSED or (watch.rests and key is _no_key)):
-                pressed = key(POLL_S)
-                if pressed and not watch.press(pressed):
-                    break
-                screen.update(frame(), refresh=True)
-    except KeyboardInterrupt:
-        interrupted = True
+    drawing = Live(frame(), console=console, screen=True, auto_refresh=False)
+    with interruptible() as interrupted, keyboard() as key, drawing as screen:
+        while not (interrupted() or watch.status in CLOSED or (watch.rests and key is _no_key)):
+            pressed = key(POLL_S)
+            if pressed and not watch.press(pressed):
+                break
+            screen.update(frame(), refresh=True)
     from perdure.cli.database import stored_run
 
     for line in picture(settings, client, stored_run(client, id), "tree", details=details):
         settings.write(line)
-    if interrupted:
+    if interrupted():
         return left_running(settings, id)
     if not watch.rests:
         settings.narrate([(f"{id} goes on", "dim")])

@@ -43,6 +43,12 @@ class Settings:
             return True
         return stream.isatty() and os.environ.get("TERM") != "dumb"
 
+    def lively(self, stream: TextIO) -> bool:
+        """Whether a picture can be redrawn there."""
+        import os
+
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+
     def plain_signs(self, stream: TextIO) -> bool:
         """Whether only ASCII may be written: asked for, or all the stream can take."""
         encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")

@@ -111,7 +111,7 @@ def watch(settings: Settings, engine: Any, client: Any, id: str) -> bool:
     Raises:
         errors.EngineNotRunning: the engine was stopped by a fault.
     """
-    if settings.quiet or not sys.stderr.isatty():
+    if settings.quiet or not settings.lively(sys.stderr):
         rests(engine, id, None)
         return False
     if not rests(engine, id, PATIENCE_S):
@@ -150,6 +150,7 @@ def _animate(settings: Settings, engine: Any, client: Any, id: str) -> None:
     from perdure.cli.database import stored_run
     from perdure.cli.lines import painted
     from perdure.cli.show import picture
+    from perdure.cli.waiting import interruptible
 
     color, ascii = settings.colored(sys.stderr), settings.plain_signs(sys.stderr)
     console = Console(file=sys.stderr, force_terminal=True, no_color=not color, highlight=False)
@@ -159,6 +160,9 @@ def _animate(settings: Settings, engine: Any, client: Any, id: str) -> None:
         return Text.from_ansi("\n".join(painted(line, color, ascii) for line in drawn), no_wrap=True, overflow="crop")
 
     redirect = sys.stdout.isatty()
-    with Live(frame(), console=console, transient=True, auto_refresh=False, redirect_stdout=redirect) as screen:
-        while not rests(engine, id, REDRAW_S):
+    drawing = Live(frame(), console=console, transient=True, auto_refresh=False, redirect_stdout=redirect)
+    with interruptible() as interrupted, drawing as screen:
+        while not interrupted() and not rests(engine, id, REDRAW_S):
             screen.update(frame(), refresh=True)
+    if interrupted():
+        raise KeyboardInterrupt

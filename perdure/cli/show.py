@@ -37,7 +37,7 @@ def show(settings: Settings, run: str, form: str | None, details: bool, all_: bo
         if follow:
             from perdure.cli import follow as following
 
-            if sys.stdout.isatty() and not settings.json:
+            if settings.lively(sys.stdout) and not settings.json:
                 return following.live(settings, client, id, form or "tree", details)
             return following.lines(settings, client, id, form or "events")
         stored = database.stored_run(client, id)

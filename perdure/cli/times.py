@@ -24,8 +24,8 @@ def took(seconds: float) -> str:
 
 
 def left(seconds: float) -> str:
-    """A time still to come, in whole seconds."""
-    return f"{round(seconds)}s" if seconds < 59.5 else took(seconds)
+    """A time still to come, in whole seconds and at least one."""
+    return f"{max(round(seconds), 1)}s" if seconds < 59.5 else took(seconds)
 
 
 def seconds(text: str) -> float | None:

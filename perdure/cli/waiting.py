@@ -1,6 +1,9 @@
 """How a wait for a run ends: with its result, with why there is none, or because somebody stops waiting."""
 
 import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from perdure.cli.options import Settings
@@ -49,6 +52,23 @@ def not_completed(settings: Settings, run: Any, told: bool = False) -> Problem:
         ending = f"was {run.status}"
         facts = [f"reason: {run.reason}"] if run.reason else []
     return Problem(f"run {run.id} {ending}", NOT_COMPLETED, [] if told else facts, "" if told else hint)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C as something to ask for, so that it does not land in the middle of drawing; the second one does."""
+    pressed: list[int] = []
+
+    def press(number: int, frame: Any) -> None:
+        pressed.append(number)
+        if len(pressed) > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def left_running(settings: Settings, id: str) -> int:

@@ -114,14 +114,16 @@ class Terminal:
 
     def ended(self) -> int:
         """Read to the end; the exit code."""
+        end = time.monotonic() + PATIENCE_S
         while self._read():
-            pass
+            assert time.monotonic() < end, f"the command did not end within {PATIENCE_S:g} s: {plain(self.shown)}"
         return self.process.wait(PATIENCE_S)
 
     def _read(self) -> bool:
+        """Take what was written meanwhile; false when the command has closed its side, and everything is read."""
         ready, _, _ = select.select([self.screen], [], [], 0.1)
         if not ready:
-            return self.process.poll() is None
+            return True
         try:
             data = os.read(self.screen, 65_536)
         except OSError:  # the other side is closed

@@ -76,6 +76,19 @@ def test_quitting_leaves_the_run_going(place: Place, terminal: Start) -> None:
     assert place.perdure("list", "--json=state").stdout == '[{"state": "running"}]\n'
 
 
+def test_control_c_leaves_a_followed_run_going(place: Place, terminal: Start) -> None:
+    place.engine()
+    place.perdure("start", "order", "--id", "order-1", "--arg", "amount=3")
+    shown = terminal("show", "order-1", "--follow")
+    shown.wait_for("keys:")
+    shown.type("\x03")
+
+    code = shown.ended()
+
+    assert code == 130
+    assert plain(shown.shown).endswith("order-1 goes on; watch it again:  perdure show order-1 --follow\n")
+
+
 def test_a_held_run_is_released_by_a_key(place: Place, terminal: Start) -> None:
     place.engine()
     place.perdure("start", "uses_a_bug", "--id", "bug-1", "--wait")

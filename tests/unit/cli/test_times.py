@@ -22,6 +22,7 @@ def test_a_duration_is_short(length, text) -> None:
 
 def test_a_time_to_come_is_in_whole_seconds() -> None:
     assert left(11.6) == "12s"
+    assert left(0.2) == "1s"
     assert left(90) == "1m30s"
 
 
