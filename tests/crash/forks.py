@@ -48,8 +48,9 @@ def live(job: dict[str, Any]) -> None:
     scenarios.ledger.open(job["ledger"])
     world = KillingWorld(job["at"])
     store = open_store(job["address"], world.faults)
-    with Engine(store, scenarios.ALL, world=world) as engine:
-        scenarios.SCENARIOS[job["scenario"]].drive(engine)
+    scenario = scenarios.SCENARIOS[job["scenario"]]
+    with Engine(store, scenarios.ALL, concurrency=scenario.slots, threads=scenario.slots, world=world) as engine:
+        scenario.drive(engine)
 
 
 def main() -> None:

@@ -196,6 +196,12 @@ def run_many(engine: Engine) -> None:
         handle.result().wait()
 
 
+def run_a_crowd(engine: Engine) -> None:
+    handles = [engine.start(name, args, id=f"crowd-{name}").wait() for name, args in CROWD.items()]
+    for handle in handles:
+        handle.result().wait()
+
+
 def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
@@ -207,12 +213,13 @@ def submit(client: Client) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`ids` are the runs it makes; `prepare` is done before the first engine is there."""
+    """`ids` are the runs it makes; `prepare` is done before the first engine is there; `slots` are an engine's."""
 
     drive: Callable[[Engine], None]
     ids: Sequence[str] = (ID,)
     prepare: Callable[[Client], None] | None = None
     in_order: bool = True
+    slots: int = 100
 
 
 SCENARIOS = {
@@ -226,5 +233,18 @@ SCENARIOS = {
     "large": Scenario(run_it(lambda: large(LARGE))),
     "class": Scenario(run_it(lambda: Basket.fill(["egg", "ham", "pea"]))),
     "by mail": Scenario(wait_for_it, prepare=submit),
+    "one slot": Scenario(run_it(lambda: fan_out(3)), in_order=False, slots=1),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
+
+CROWD: dict[str, list[Any]] = {
+    "sequence": ["a"],
+    "fan_out": [4],
+    "failures": [],
+    "durable_timer": [],
+    "timed_out": [],
+    "chance": [],
+    "large": [LARGE],
+}
+STORM = Scenario(run_a_crowd, ids=[f"crowd-{name}" for name in CROWD], in_order=False, slots=2)
+"""All at once with few slots: not for a walk through every crash point, but for weather."""

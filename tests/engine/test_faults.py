@@ -1,5 +1,6 @@
 """A failed, an ambiguous and a refused commit at each n: programs are evicted, nothing is lost, nothing is done again."""
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from perdure.stores.memory import MemoryStore, Shelf
 from perdure.stores.sqlite.store import SqliteStore
 from perdure.testing import FaultAt
 from tests.crash import evidence, scenarios
-from tests.crash.scenarios import SCENARIOS, Scenario
+from tests.crash.scenarios import SCENARIOS, STORM, Scenario
 
 Opener = Callable[[Faults | None], Store]
 MOST = 200
@@ -43,7 +44,8 @@ def prepared(opener: Opener, scenario: Scenario) -> None:
 
 def life(opener: Opener, scenario: Scenario, faults: Faults | None = None) -> None:
     """One engine, from its start until the scenario has ended. Runs that the store's refusal has blocked are released."""
-    with Engine(opener(faults), scenarios.ALL) as engine:
+    slots = scenario.slots
+    with Engine(opener(faults), scenarios.ALL, concurrency=slots, threads=slots) as engine:
         while True:
             try:
                 return scenario.drive(engine)
@@ -113,3 +115,20 @@ def test_a_full_disk_stops_the_engine_and_a_later_one_goes_on(name: str, fresh: 
 
         assert outcome(opener, scenario) == expected, f"commit {n}"
     assert 2 < n < MOST
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_a_storm_of_faults_every_run_ends_as_in_calm_weather(seed: int, fresh: Callable[[], Opener]):
+    weather = random.Random(seed)
+    faults: list[Fault] = ["unavailable", "in-doubt-lost", "in-doubt-applied"]
+    scenario = STORM
+    calm, stormy = fresh(), fresh()
+    prepared(calm, scenario)
+    life(calm, scenario)
+    expected, expected_deeds = outcome(calm, scenario), deeds()
+
+    prepared(stormy, scenario)
+    life(stormy, scenario, lambda moment, batch: weather.choice(faults) if weather.random() < 0.4 else None)
+
+    assert outcome(stormy, scenario) == expected
+    assert deeds() == expected_deeds

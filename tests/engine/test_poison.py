@@ -13,6 +13,7 @@ from perdure import Client, Engine, RunBlocked, RunFailed, activity, workflow
 from tests.engine import deeds
 from tests.engine.child import Child
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* in a workflow:")
 HERE = __file__
 
 
