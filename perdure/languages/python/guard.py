@@ -139,6 +139,7 @@ def loop_here() -> "WorkflowLoop | None":
 
 
 IMPORTING = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport"})
+DEBUGGERS = frozenset({"pdb", "bdb"})
 _BRITTLE = IMPORTING | {"logging"}
 
 
@@ -187,7 +188,7 @@ class Watch:
 
     def _strike(self, thread: int, stretch: Stretch, stayed_s: float) -> bool:
         frame = sys._current_frames().get(thread)
-        if stayed_s < BRITTLE_TIMES * self.limit_s and comes_from(frame, _BRITTLE):
+        if (stayed_s < BRITTLE_TIMES * self.limit_s and comes_from(frame, _BRITTLE)) or comes_from(frame, DEBUGGERS):
             return False
         insist = stretch.struck is not None
         place = ""

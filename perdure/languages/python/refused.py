@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from perdure.errors import NotDeterministic
-from perdure.languages.python.guard import IMPORTING, Stretch, comes_from, frames_of_stretch, stretches
+from perdure.languages.python.guard import DEBUGGERS, IMPORTING, Stretch, comes_from, frames_of_stretch, stretches
 
 
 class Reason(NamedTuple):
@@ -77,7 +77,7 @@ _NAMES = {
 }
 """What people call it where that is not the name of the event."""
 
-EXEMPT = IMPORTING | {"linecache", "logging", "zoneinfo._common", "weakref", "pdb", "bdb"}
+EXEMPT = IMPORTING | DEBUGGERS | {"linecache", "logging", "zoneinfo._common", "weakref"}
 """Packages and modules that may touch the system on behalf of workflow code: what they do decides nothing in it.
 
 Modules that are loaded late, the source lines of a traceback, the handlers of a log, time zones, a debugger; and

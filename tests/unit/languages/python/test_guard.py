@@ -1,7 +1,9 @@
 """Threads in workflow code, and interrupts: they come where they should, and nowhere else."""
 
 import asyncio
+import io
 import logging
+import pdb
 import select
 import sys
 import threading
@@ -246,6 +248,25 @@ def test_in_the_middle_of_a_log_record_it_is_spared_and_then_it_is_not() -> None
     with pytest.raises(WorkflowInterrupted):
         guard.run(RUN, Slow().handle, logging.makeLogRecord({}))
     assert log == [[]]
+
+
+def test_in_a_debugger_it_may_stay(monkeypatch: Any) -> None:
+    watch = Watch(2.0)
+    log: list[Any] = []
+
+    class Slow(pdb.Pdb):
+        def precmd(self, line: str) -> str:
+            watch.tick(0.0)
+            log.append(watch.tick(1_000.0))
+            return line
+
+    debugger = Slow(stdin=io.StringIO("continue\n"), stdout=io.StringIO(), nosigint=True, readrc=False)
+    before = sys.gettrace()
+    guard.run(RUN, debugger.set_trace)
+    sys.settrace(before)
+
+    assert log
+    assert not any(log)
 
 
 def swallow() -> None:
