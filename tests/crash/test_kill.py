@@ -4,6 +4,7 @@ Another process, with other hashes, finishes what the killed one left. Then the 
 nobody disturbed, and the ledger must say that nothing whose completion was recorded has been done again.
 """
 
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from perdure import Client
 from tests.crash import evidence
 from tests.crash.forks import Lives
-from tests.crash.scenarios import SCENARIOS, Scenario
+from tests.crash.scenarios import SCENARIOS, STORM, Scenario
 
 MOST = 400
 """A scenario has fewer crash points, unless it does not come to its end."""
@@ -85,3 +86,30 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
         assert evidence.twice(recorded, place.noted()[len(before) :]) == [], f"killed at point {at}"
         assert done <= set(place.noted()), f"killed at point {at}"
     assert 8 < at < MOST
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_runs_that_are_killed_again_and_again_come_to_their_end(seed: int, lives: tuple[Lives, Lives], tmp_path: Path):
+    chance = random.Random(seed)
+    calm, stormy = prepared(tmp_path / "calm", STORM), prepared(tmp_path / "stormy", STORM)
+    assert lives[0].live("storm", calm.address, str(calm.ledger), at=0) == 0
+    expected, _, _ = looked_at(calm, STORM)
+
+    status = -signal.SIGKILL
+    deaths = 0
+    while status == -signal.SIGKILL:
+        recorded, noted = past_of(stormy)
+        status = chance.choice(lives).live("storm", stormy.address, str(stormy.ledger), at=chance.randint(1, 60))
+        assert evidence.twice(recorded, stormy.noted()[noted:]) == []
+        deaths += status != 0
+
+    essences, _, problems = looked_at(stormy, STORM)
+    assert status == 0
+    assert essences == expected
+    assert problems == []
+    assert deaths > 1
+
+
+def past_of(place: Place) -> tuple[set[str], int]:
+    """What is recorded as done by now, and how many lines the ledger has."""
+    return looked_at(place, STORM)[1], len(place.noted())
