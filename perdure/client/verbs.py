@@ -78,11 +78,7 @@ class Verbs:
             errors.RunExists: the id belongs to a run of another workflow, or with other arguments.
         """
         wish = self._wish(workflow, args, kwargs or {}, id)
-
-        def read(started: Any) -> Handle[Any]:
-            return Handle(self._door, wish.id, wish.definition, started.key, started.attached)
-
-        return Asked(f"start(...) of {wish.id!r}", lambda receiver: self._ask(wish, receiver, False), read)
+        return Asked(f"start(...) of {wish.id!r}", wish.ask_for_start, wish.handle)
 
     @overload
     def run(self, workflow: Call[R], /, *, id: str | None = None) -> Answer[R]: ...
@@ -110,15 +106,7 @@ class Verbs:
         Takes what `start` takes, and raises what `start` and `Handle.result` raise.
         """
         wish = self._wish(workflow, args, kwargs or {}, id)
-
-        def read(end: Any) -> Any:
-            with told_as_damage(wish.id):
-                if isinstance(end, Started):  # it was at rest when it was found
-                    return outcome_of(self.store, wish.id, end.key, None, wish.definition, end.attached)
-                key = 0 if end is not None and not _refers(end) else self._key(wish.id)
-                return outcome_of(self.store, wish.id, key, end, wish.definition)
-
-        return Asked(f"run(...) of {wish.id!r}", lambda receiver: self._ask(wish, receiver, True), read)
+        return Asked(f"run(...) of {wish.id!r}", wish.ask_for_end, wish.outcome)
 
     def handle(self, id: str, workflow: "WorkflowDefinition[P, R] | None" = None) -> "Handle[R]":
         """A handle on a run by its id. With the workflow its result has the workflow's type, else that of its JSON."""
@@ -156,10 +144,6 @@ class Verbs:
         )
         return Looked("count(...)", lambda: self.store.views.count(wanted))
 
-    def _ask(self, wish: "_Wish", receiver: Receiver, until_end: bool) -> None:
-        request = StartRequest(wish.id, wish.workflow, wish.input, wish.blobs, receiver, until_end)
-        self._door.start(request, wish.definition)
-
     def _wish(self, workflow: Any, args: Sequence[Any], kwargs: Mapping[str, Any], id: str | None) -> "_Wish":
         """Check what is asked for and make it bytes, before anything happens."""
         if isinstance(workflow, Call):
@@ -181,13 +165,7 @@ class Verbs:
             raise errors.DefinitionError(
                 f"a call of a workflow was expected, like process_order(10), or a workflow's name, not {workflow!r}"
             )
-        return _Wish(name, definition, data, id, self._payload_max_bytes)
-
-    def _key(self, id: str) -> int:
-        row = self.store.views.row(id)
-        if row is None:
-            raise errors.RunNotFound(f"run {id!r} is not in {self.store.address} any more")
-        return row.key
+        return _Wish(self._door, name, definition, data, id, self._payload_max_bytes)
 
     def _definition(self, name: str) -> "WorkflowDefinition[Any, Any] | None":
         """The workflow of a name, if its code is here."""
@@ -209,18 +187,55 @@ class Verbs:
 
 
 class _Wish:
-    """A start that was found sound. `blobs` are the bytes of large arguments."""
+    """A start that was found sound. `blobs` are the bytes of large arguments.
 
-    __slots__ = ("blobs", "definition", "id", "input", "workflow")
+    Its methods are what an `Asked` needs: there are as many of them as there are callers who wait.
+    """
+
+    __slots__ = ("blobs", "definition", "door", "id", "input", "workflow")
 
     def __init__(
-        self, workflow: str, definition: "WorkflowDefinition[Any, Any] | None", data: bytes, id: str | None, most: int
+        self,
+        door: Door,
+        workflow: str,
+        definition: "WorkflowDefinition[Any, Any] | None",
+        data: bytes,
+        id: str | None,
+        most: int,
     ) -> None:
+        self.door = door
         self.workflow = workflow
         self.definition = definition
         self.id = f"{workflow}-{new_id()[:8].hex()}"[-ID_CHARS:] if id is None else _checked_id(id)
         self.blobs: dict[bytes, bytes] = {}
         self.input = seal(data, self.blobs.__setitem__, most, f"the arguments of workflow {workflow}")
+
+    def ask_for_start(self, receiver: Receiver) -> None:
+        self._ask(receiver, False)
+
+    def ask_for_end(self, receiver: Receiver) -> None:
+        self._ask(receiver, True)
+
+    def _ask(self, receiver: Receiver, until_end: bool) -> None:
+        request = StartRequest(self.id, self.workflow, self.input, self.blobs, receiver, until_end)
+        self.door.start(request, self.definition)
+
+    def handle(self, started: Any) -> Handle[Any]:
+        return Handle(self.door, self.id, self.definition, started.key, started.attached)
+
+    def outcome(self, end: Any) -> Any:
+        with told_as_damage(self.id):
+            store = self.door.store
+            if isinstance(end, Started):  # it was at rest when it was found
+                return outcome_of(store, self.id, end.key, None, self.definition, end.attached)
+            key = 0 if end is not None and not _refers(end) else self._key()
+            return outcome_of(store, self.id, key, end, self.definition)
+
+    def _key(self) -> int:
+        row = self.door.store.views.row(self.id)
+        if row is None:
+            raise errors.RunNotFound(f"run {self.id!r} is not in {self.door.store.address} any more")
+        return row.key
 
 
 def _refers(event: Any) -> bool:

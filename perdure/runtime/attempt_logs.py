@@ -16,11 +16,13 @@ class AttemptLog:
     __slots__ = ("_dropped", "_records", "_size")
 
     def __init__(self) -> None:
-        self._records: list[LogRecord] = []
+        self._records: list[LogRecord] | None = None
         self._size = 0
         self._dropped = 0
 
     def keep(self, record: logging.LogRecord) -> None:
+        if self._records is None:
+            self._records = []
         if len(self._records) >= ATTEMPT_LOG_RECORDS or self._size >= ATTEMPT_LOG_BYTES:
             self._dropped += 1
             return

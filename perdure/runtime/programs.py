@@ -6,6 +6,9 @@ from perdure.kernel import events as ev
 from perdure.kernel.program import Divergence, Language, Lookup, Program, ProgramBlocked, RunInfo, replay
 from perdure.runtime.actors import Actor
 
+_NOTHING_RECORDED = Lookup()
+"""What all new runs may look up."""
+
 
 class Programs:
     """Makes programs of the workflows at hand; `languages` by workflow."""
@@ -20,7 +23,7 @@ class Programs:
         if language is None:
             return None
         info = RunInfo(run.id, run.run_id, run.workflow, run.started_at)
-        return language.load(info, Lookup(history), actor, traced)
+        return language.load(info, Lookup(history) if history else _NOTHING_RECORDED, actor, traced)
 
     def unknown(self, workflow: str) -> ProgramBlocked:
         known = ", ".join(sorted(self._languages)[:10]) or "none"

@@ -4,25 +4,24 @@ from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from perdure.runtime.actors import Actor
 
 ON_LOOP = 0
 IN_THREAD = 1
 
 
-class Flight:
+class Flight(msgspec.Struct, gc=False, eq=False):
     """An attempt that holds a slot. `given_up`: whatever it still does, nobody wants its result."""
 
-    __slots__ = ("attempt", "deadline", "given_up", "key", "kind", "limit_ns", "step")
-
-    def __init__(self, key: int, step: str, attempt: int, kind: int) -> None:
-        self.key = key
-        self.step = step
-        self.attempt = attempt
-        self.kind = kind
-        self.deadline = 0.0
-        self.limit_ns = 0
-        self.given_up = False
+    key: int
+    step: str
+    attempt: int
+    kind: int
+    deadline: float = 0.0
+    limit_ns: int = 0
+    given_up: bool = False
 
 
 class Slots:
