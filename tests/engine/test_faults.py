@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from perdure import Client, Engine, EngineNotRunning, RunBlocked, errors
+from perdure.runtime.world import World
 from perdure.stores.base import Fault, Faults, Store
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.stores.sqlite.store import SqliteStore
-from perdure.testing import FaultAt
+from perdure.testing import FaultAt, FaultWhere
 from tests.crash import evidence, scenarios
 from tests.crash.scenarios import SCENARIOS, STORM, Scenario
 
@@ -132,3 +133,41 @@ def test_in_a_storm_of_faults_every_run_ends_as_in_calm_weather(seed: int, fresh
 
     assert outcome(stormy, scenario) == expected
     assert deeds() == expected_deeds
+
+
+class Impatient(World):
+    """Pauses take no time, and are counted."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+def test_a_store_that_takes_nothing_for_long_stops_the_engine_and_whoever_waits_is_told():
+    plan = FaultWhere("unavailable", lambda batch: True)
+    world = Impatient()
+    engine = Engine(MemoryStore(faults=plan), scenarios.ALL, world=world)
+    with engine, pytest.raises(EngineNotRunning) as stopped:
+        engine.run(scenarios.sequence("a")).wait()
+
+    assert str(stopped.value) == (
+        "the engine has stopped: unavailable by a fault the test asked for; given up after 60 tries"
+    )
+    assert len(world.pauses) == 60
+    assert max(world.pauses) == 2.0
+
+
+def test_an_engine_that_lost_its_lock_stops_and_writes_nothing_more():
+    shelf = Shelf()
+    with Engine(MemoryStore(shelf=shelf), scenarios.ALL) as engine:
+        engine.run(scenarios.sequence("a"), id="a").wait()
+        shelf.owner = 0
+        with pytest.raises(EngineNotRunning) as stopped:
+            engine.run(scenarios.sequence("b"), id="b").wait()
+
+    assert str(stopped.value) == (
+        "the engine has stopped: this handle does not own the store; nothing is lost. Mend that, then start it again"
+    )
+    assert list(shelf.keys) == ["a"]

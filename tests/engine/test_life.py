@@ -272,6 +272,48 @@ async def test_runs_beyond_the_bound_on_those_awake_wait_and_complete():
     assert results == [4 * n for n in range(50)]
 
 
+async def test_runs_that_a_dead_engine_left_in_motion_wait_for_room_and_complete(tmp_path: Path):
+    address = f"sqlite:///{tmp_path}/runs.db"
+    gate = Gate()
+
+    @activity
+    async def pass_gate(n: int) -> int:
+        await gate.through(30)
+        return n
+
+    @workflow
+    async def passes(n: int) -> int:
+        return await pass_gate(n)
+
+    async with Engine(address, [passes, pass_gate], drain=0) as engine:
+        for n in range(30):
+            await engine.start(passes(n), id=f"p-{n}")
+        await gate.crowded.wait()
+    gate.opened.set()
+    async with Engine(address, [passes, pass_gate], awake_runs=2) as engine:
+        results = await asyncio.gather(*[engine.handle(f"p-{n}").result() for n in range(30)])
+
+    assert results == list(range(30))
+
+
+async def test_the_same_id_started_many_times_at_once_is_one_run():
+    async with Engine("memory://", ALL) as engine, Client(engine.store) as client:
+        answers = [engine.run(doubled(4), id="a") for _ in range(20)]
+        answers += [client.run("doubled", [4], id="a") for _ in range(20)]
+
+        assert await asyncio.gather(*answers) == [8] * 40
+        assert await engine.count() == 1
+
+
+async def test_a_thousand_steps_at_once_go_through_few_slots():
+    @workflow
+    async def wide() -> int:
+        return sum(await asyncio.gather(*[double(n) for n in range(1_000)]))
+
+    async with Engine("memory://", [wide, double], concurrency=7) as engine:
+        assert await engine.run(wide()) == 999_000
+
+
 class StandingClock(World):
     """A clock that is set by hand."""
 

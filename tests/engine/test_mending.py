@@ -1,12 +1,15 @@
 """What a bug has blocked or held goes on when mended code is started, or when somebody says so; nobody waits in vain."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perdure import ActivityFailed, Client, Engine, Retry, RunBlocked, activity, workflow
+from perdure.stores.base import Batch, Moment
+from perdure.stores.memory import MemoryStore
 
 calls: list[str] = []
 
@@ -288,3 +291,101 @@ async def test_changed_code_is_told_apart_with_what_was_recorded_and_what_it_doe
     assert f"run 'o' is blocked at {__file__}:" in message
     assert "recorded activity noted [0:1], produced timer [0:1]" in message
     assert 'hint: keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...' in message
+
+
+class Held:
+    """Holds the engine in its next commit, until it is let go, so that what comes meanwhile becomes one batch."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.reached, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, moment: Moment, batch: Batch) -> None:
+        if self.wanted and moment == "before":
+            self.wanted = False
+            self.reached.set()
+            self.let_go.wait(30)
+
+
+async def test_a_step_begun_in_the_batch_that_blocks_its_run_is_done_once_and_its_result_kept():
+    held, fix = Held(), list[bool]()
+    gate, passed = asyncio.Event(), asyncio.Semaphore(0)
+
+    @activity
+    async def early(name: str) -> None:
+        await gate.wait()
+        passed.release()
+
+    @activity(retry=1)
+    async def late() -> str:
+        calls.append("late")
+        return "late"
+
+    @workflow
+    async def order() -> str:
+        async def then_late() -> str:
+            await early("a")
+            return await late()
+
+        async def then_broken() -> str:
+            await early("b")
+            if not fix:
+                raise NameError("not mended yet")
+            return "mended"
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(then_late()), group.create_task(then_broken())]
+        return " ".join(task.result() for task in tasks)
+
+    async with Engine(MemoryStore(faults=held), [order, early, late, noted, noting]) as engine:
+        handle = await engine.start(order(), id="o")
+        held.wanted = True
+        other = asyncio.ensure_future(engine.run(noting(), id="other"))
+        await asyncio.to_thread(held.reached.wait)
+        gate.set()
+        for _ in range(2):
+            await passed.acquire()
+        await asyncio.sleep(0)
+        held.let_go.set()
+        await other
+        with pytest.raises(RunBlocked):
+            await handle.result()
+        fix.append(True)
+        await handle.retry()
+
+        assert await handle.result() == "late mended"
+    assert calls.count("late") == 1
+
+
+@workflow
+async def noting() -> str:
+    return await noted("other")
+
+
+async def test_a_result_that_comes_while_its_run_is_blocked_is_kept_for_the_mended_code(address: str):
+    gate = asyncio.Event()
+
+    @activity(retry=1)
+    async def slow() -> str:
+        calls.append("slow")
+        await gate.wait()
+        return "slow"
+
+    def version(broken: bool) -> Any:
+        @workflow
+        async def order() -> str:
+            waiting = asyncio.ensure_future(slow())
+            await noted("quick")
+            if broken:
+                raise NameError("x")
+            return await waiting
+
+        return order
+
+    async with Engine(address, [version(True), slow, noted]) as engine:
+        with pytest.raises(RunBlocked):
+            await engine.run("order", id="o")
+        gate.set()
+    async with Engine(address, [version(False), slow, noted]) as engine:
+        assert await engine.handle("o").result() == "slow"
+    assert calls == ["slow", "quick"]
