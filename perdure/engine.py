@@ -200,12 +200,12 @@ def _listed(definitions: Any) -> list[Any]:
 
 def _warn_of_doubts(workflows: Iterable[WorkflowDefinition[Any, Any]]) -> None:
     """Say what in the code of workflows replay may not be able to repeat, at the line where it stands."""
-    from perdure.languages.python.scan import DeterminismWarning, findings  # what it reads code with is slow to import
+    from perdure.languages.python.scan import findings  # what it reads code with is slow to import
 
     for workflow in workflows:
         for finding in findings(workflow):
             text = f"{finding.call} in a workflow: {finding.why}; {finding.instead}"
-            warnings.warn_explicit(text, DeterminismWarning, finding.file, finding.line)
+            warnings.warn_explicit(text, errors.DeterminismWarning, finding.file, finding.line)
 
 
 def _demand(holds: bool, message: str) -> None:

@@ -217,6 +217,10 @@ class WaitedTooLong(PerdureError, TimeoutError):
     code = "waited-too-long"
 
 
+class DeterminismWarning(UserWarning):
+    """Workflow code that replay may not be able to repeat: an engine warns of it when it is given its workflows."""
+
+
 BUGS: tuple[type[BaseException], ...] = (
     NameError,
     TypeError,

@@ -3,7 +3,8 @@ back, and, if asked to, ends a process in which nothing can be interrupted any m
 
 A call into C that holds the interpreter lock stops every Python thread, this one included. So a timer of the operating
 system's kind is set ahead (`faulthandler`, a thread that needs no Python), and pushed back at each tick: if the ticks
-stop, it ends the process. The run that was in its turn is named in the store's marker, which survives.
+stop, it ends the process. It is not pushed back, either, while workflow code is interrupted in vain: code that waits for
+a lock hears nothing. The run that was in its turn is named in the store's marker, which survives.
 """
 
 import faulthandler
@@ -21,7 +22,8 @@ class Watchdog:
 
     Args:
         stuck_after: seconds that workflow code may run without an await.
-        kill_when_hung: seconds without a tick after which the process ends; None never ends it.
+        kill_when_hung: seconds without a tick, or with interrupts that have no effect, after which the process ends;
+            None never ends it.
     """
 
     def __init__(self, stuck_after: float, kill_when_hung: float | None) -> None:
@@ -41,9 +43,12 @@ class Watchdog:
 
     def _run(self) -> None:
         try:
+            struck_since: float | None = None
             while not self._ended.wait(self._tick_seconds):
-                self._push_back()
-                self._watch.tick(time.monotonic())
+                now = time.monotonic()
+                struck_since = (struck_since or now) if self._watch.tick(now) else None
+                if struck_since is None:
+                    self._push_back()
         finally:
             if self._kill_when_hung is not None:
                 faulthandler.cancel_dump_traceback_later()

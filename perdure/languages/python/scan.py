@@ -35,10 +35,6 @@ _LOCAL = object()
 """The value of a name that is bound in the function itself: not known."""
 
 
-class DeterminismWarning(UserWarning):
-    """Workflow code that replay may not be able to repeat."""
-
-
 class Finding(NamedTuple):
     """A place in the code, and the line to write instead."""
 

@@ -500,7 +500,8 @@ def test_other_pythons_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [("run_in_executor", "@activity def"), ("call_soon_threadsafe", "thread"), ("add_reader", "activity")]
+    ("name", "word"),
+    [("run_in_executor", "@activity def"), ("call_soon_threadsafe", "thread"), ("add_reader", "activity")],
 )
 def test_what_a_loop_must_not_do_says_what_to_write(name: str, word: str) -> None:
     async def reaching() -> None:

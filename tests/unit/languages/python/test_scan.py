@@ -21,7 +21,7 @@ from uuid import uuid4
 import pytest
 
 from perdure.activities import activity
-from perdure.languages.python.scan import FUNCTIONS, DeterminismWarning, Finding, findings
+from perdure.languages.python.scan import FUNCTIONS, Finding, findings
 from perdure.workflows import workflow
 
 now = datetime.now
@@ -439,21 +439,3 @@ def test_names_made_of_themselves_do_no_harm(tmp_path: Path, monkeypatch: Any) -
     module: Any = __import__("turning_round")
 
     assert findings(module.turning) == []
-
-
-def test_reading_is_quick() -> None:
-    async def usual(n: int) -> None:
-        for _ in range(n):
-            await step("a")
-        workflow.now()
-
-    findings(usual)
-    begin = clock.thread_time()
-    for _ in range(20):
-        findings(usual)
-
-    assert (clock.thread_time() - begin) / 20 < 0.005
-
-
-def test_the_warning_is_one_for_users() -> None:
-    assert issubclass(DeterminismWarning, UserWarning)
