@@ -327,6 +327,17 @@ def test_due_runs_come_earliest_first(store: base.Store) -> None:
     assert store.work.next_due() == 41
 
 
+def test_one_batch_moves_a_run_that_was_running_and_one_that_had_waited(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2), run(4, status=Status.WAITING, wake_at=10, note="timer")]))
+
+    moved = [run(2, seq=3, note="ship"), run(4, seq=3, note="charge")]
+    store.journal.commit(base.Batch(updated=moved))
+
+    assert [store.views.row("run-2"), store.views.row("run-4")] == moved
+    assert store.work.running() == [2, 4]
+    assert store.work.next_due() is None
+
+
 def test_nothing_is_due_without_alarms(store: base.Store) -> None:
     assert store.work.next_due() is None
     assert store.work.poll(2**62, 10) == base.Poll([], [])

@@ -3,12 +3,14 @@
 import operator
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
 
 from perdure import errors
-from perdure.kernel.project import KEEP, AttemptRow
+from perdure.kernel.project import KEEP, AttemptRow, RunRow
+from perdure.kernel.run import Status
 from perdure.stores.base import IDENTITY, Batch, CommitRefused, Faults, OwnershipLost
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.sqlite import rows
@@ -19,6 +21,8 @@ from perdure.stores.sqlite.trouble import UNFIT_VALUES, for_owner, told_to_peopl
 
 _Rows: TypeAlias = Sequence[tuple[Any, ...]]
 _tuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
+
+_RUNNING = int(Status.RUNNING)
 
 _INSERT = "INSERT INTO {table} ({columns}) SELECT * FROM ({values}) WHERE column1 IS NOT NULL"
 _INSERT_RUNS = _INSERT.format(table="runs", columns=RUN_COLUMNS, values=VALUES)
@@ -36,11 +40,18 @@ _UPDATE_ALL = _UPDATE.format(
     ),
     values=VALUES,
 )
-# Nearly every update: of a run that is not blocked, in a batch without its first event. Half as dear as all columns.
+# Of a run that is not blocked, in a batch without its first event. Half as dear as all columns.
 _UPDATE_USUAL = _UPDATE.format(
     changes="status = rows.column2, note = rows.column3, closed_at = rows.column4, wake_at = rows.column5, "
     "seq = rows.column6, block = NULL, open_tail = 0, strikes = 0",
     values=VALUES,
+)
+# Nearly every update: of a run that goes on running. It touches no index, which halves the cost once more.
+_UPDATE_RUNNING = (
+    _UPDATE.format(
+        changes="note = rows.column2, seq = rows.column3, block = NULL, open_tail = 0, strikes = 0", values=VALUES
+    )
+    + f" AND +runs.status = {_RUNNING} AND +runs.wake_at IS NULL AND runs.closed_at IS NULL"
 )
 _UPDATE_STATE = _UPDATE.format(
     changes=", ".join(f"{field} = rows.column{n}" for n, field in enumerate(RUN_FIELDS, 1) if field not in IDENTITY),
@@ -66,14 +77,18 @@ _WITHDRAW = tuple(
 
 
 class Write:
-    """One statement over many rows. With `exact` each of them must change a row of the database."""
+    """One statement over many rows. With `exact` each of them must change a row of the database; if not, what
+    `instead` gives is written."""
 
-    __slots__ = ("exact", "rows", "sql")
+    __slots__ = ("exact", "instead", "rows", "sql")
 
-    def __init__(self, sql: str, rows: _Rows, exact: bool = False) -> None:
+    def __init__(
+        self, sql: str, rows: _Rows, exact: bool = False, instead: "Callable[[], Write] | None" = None
+    ) -> None:
         self.sql = sql
         self.rows = rows
         self.exact = exact
+        self.instead = instead
 
 
 def writes_of(batch: Batch) -> list[Write]:
@@ -106,18 +121,30 @@ def writes_of(batch: Batch) -> list[Write]:
 def _run_writes(batch: Batch) -> list[Write]:
     """Updates by how many columns they change."""
     begun = {part.run for part in batch.history if part.seq == 1}
-    usual: list[tuple[Any, ...]] = []
-    state: list[tuple[Any, ...]] = []
-    whole: list[tuple[Any, ...]] = []
+    running: list[RunRow] = []
+    usual: list[RunRow] = []
+    state: list[RunRow] = []
+    whole: list[RunRow] = []
     for row in batch.updated:
         if row.key in begun:
-            whole.append(_tuple(row))
-        elif row.block is None and not row.open_tail and not row.strikes:
-            usual.append((row.key, row.status, row.note, row.closed_at, row.wake_at, row.seq))
+            whole.append(row)
+        elif row.block is not None or row.open_tail or row.strikes:
+            state.append(row)
+        elif row.status == _RUNNING and row.wake_at is None and row.closed_at is None:
+            running.append(row)
         else:
-            state.append(_tuple(row))
-    parts = ((_UPDATE_USUAL, usual), (_UPDATE_STATE, state), (_UPDATE_ALL, whole))
-    return [Write(sql, found, exact=True) for sql, found in parts if found]
+            usual.append(row)
+    writes = [Write(_UPDATE_RUNNING, [(row.key, row.note, row.seq) for row in running], True, partial(_usual, running))]
+    writes += [_usual(usual)]
+    writes += [
+        Write(sql, list(map(_tuple, found)), True) for sql, found in ((_UPDATE_STATE, state), (_UPDATE_ALL, whole))
+    ]
+    return [write for write in writes if write.rows]
+
+
+def _usual(found: Sequence[RunRow]) -> Write:
+    columns = [(row.key, row.status, row.note, row.closed_at, row.wake_at, row.seq) for row in found]
+    return Write(_UPDATE_USUAL, columns, exact=True)
 
 
 def _attempt_writes(attempts: Sequence[AttemptRow]) -> list[Write]:
@@ -171,6 +198,9 @@ class SqliteJournal:
             connection.execute("BEGIN IMMEDIATE")
             for one in writes:
                 changed = rows.write(connection, one.sql, one.rows)
+                if one.instead is not None and changed != len(one.rows):
+                    one = one.instead()
+                    changed = rows.write(connection, one.sql, one.rows)
                 if one.exact and changed != len(one.rows):
                     raise CommitRefused(f"{len(one.rows) - changed} of {len(one.rows)} updated runs do not exist")
         except (sqlite3.Error, *UNFIT_VALUES) as error:
