@@ -228,8 +228,14 @@ class ActivityInfo(msgspec.Struct, frozen=True):
         return f"{self.run_id}:{self.step}"
 
 
-attempt_context: contextvars.ContextVar[ActivityInfo] = contextvars.ContextVar("perdure.attempt")
-"""The attempt that runs in this context; set by the worker."""
+class Attempt(Protocol):
+    """What runs in a context, and can tell about itself."""
+
+    def info(self) -> ActivityInfo: ...
+
+
+attempt_context: contextvars.ContextVar[ActivityInfo | Attempt] = contextvars.ContextVar("perdure.attempt")
+"""The attempt that runs in this context; set by the worker, or by a test, which may as well say what is to be told."""
 
 
 class LogKeeper(Protocol):
@@ -306,12 +312,13 @@ class _Activity:
             DefinitionError: no attempt does.
         """
         try:
-            return attempt_context.get()
+            attempt = attempt_context.get()
         except LookupError:
             raise DefinitionError(
                 "activity.info() is known only in an activity that an engine runs; "
                 "in a test, set perdure.activities.attempt_context"
             ) from None
+        return attempt if isinstance(attempt, ActivityInfo) else attempt.info()
 
     def __repr__(self) -> str:
         return "<perdure.activity>"

@@ -35,7 +35,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Attempt:
     """One try of an activity, with all that is needed to make it."""
 
-    __slots__ = ("blobs", "definition", "flight", "info", "input", "log", "member", "started_at")
+    __slots__ = (
+        "blobs",
+        "definition",
+        "flight",
+        "id",
+        "input",
+        "log",
+        "member",
+        "run_id",
+        "scheduled_at",
+        "started_at",
+        "timeout_ns",
+        "workflow",
+    )
 
     def __init__(
         self, flight: Flight, step: Step, actor: Actor, definition: "ActivityDefinition[Any, Any]", member: int
@@ -47,16 +60,24 @@ class Attempt:
         self.started_at = 0
         self.log = AttemptLog()
         self.blobs: dict[bytes, bytes] | None = None
+        self.scheduled_at = step.scheduled_at
+        self.timeout_ns = step.timeout_ns
         run = actor.run
-        self.info = ActivityInfo(
-            id=run.id,
-            run_id=run.run_id.hex(),
-            workflow=run.workflow,
-            activity=step.name,
-            step=step.id,
-            attempt=flight.attempt,
-            scheduled_at=_EPOCH + timedelta(microseconds=step.scheduled_at // 1000),
-            timeout=None if step.timeout_ns is None else timedelta(microseconds=step.timeout_ns // 1000),
+        self.id = run.id
+        self.run_id = run.run_id
+        self.workflow = run.workflow
+
+    def info(self) -> ActivityInfo:
+        """Made when it is asked for: most attempts never ask."""
+        return ActivityInfo(
+            id=self.id,
+            run_id=self.run_id.hex(),
+            workflow=self.workflow,
+            activity=self.definition.name,
+            step=self.flight.step,
+            attempt=self.flight.attempt,
+            scheduled_at=_EPOCH + timedelta(microseconds=self.scheduled_at // 1000),
+            timeout=None if self.timeout_ns is None else timedelta(microseconds=self.timeout_ns // 1000),
         )
 
     def put(self, digest: bytes, data: bytes) -> None:
@@ -139,7 +160,7 @@ class Worker:
         loop, context, tasks = self._home.loop, self._home.context, self._tasks
         for attempt in attempts:
             # The task copies the context it is made in. Not every task factory knows a parameter for that.
-            tasks[attempt.flight] = context.run(loop.create_task, self._on_loop(attempt), name=attempt.info.activity)
+            tasks[attempt.flight] = context.run(loop.create_task, self._on_loop(attempt), name=attempt.definition.name)
 
     def _cancel(self, flight: Flight) -> None:
         task = self._tasks.get(flight)
@@ -188,7 +209,7 @@ class Worker:
 
     def _enter(self, attempt: Attempt, large: bytes | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         attempt.started_at = self._world.now()
-        attempt_context.set(attempt.info)
+        attempt_context.set(attempt)
         attempt_log.set(attempt.log)
         data = unseal(attempt.input, lambda digest: large or b"")
         return attempt.definition.parameters.decode(data)
@@ -197,14 +218,14 @@ class Worker:
         data = self._views.blob(attempt.flight.key, digest)
         if data is None:
             raise StoreCorrupt(
-                f"the arguments of {attempt.info.activity} (sha256:{digest.hex()}) are not in the database; "
+                f"the arguments of {attempt.definition.name} (sha256:{digest.hex()}) are not in the database; "
                 "restore a backup"
             )
         return data
 
     def _sealed(self, attempt: Attempt, value: Any) -> Payload:
         data = attempt.definition.result.encode(value)
-        return seal(data, attempt.put, self._max_bytes, f"the result of activity {attempt.info.activity}")
+        return seal(data, attempt.put, self._max_bytes, f"the result of activity {attempt.definition.name}")
 
     def _end(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
         flight = attempt.flight
