@@ -23,6 +23,7 @@ from perdure import (
 )
 from perdure.client.description import RunDescription, StepView
 from perdure.kernel.limits import ATTEMPT_LOG_RECORDS
+from perdure.runtime.effects import GRACE_NS
 
 QUICK = Retry(initial=0.001, maximum=0.001)
 
@@ -186,6 +187,27 @@ async def test_an_activity_that_is_cancelled_sees_a_cancelled_error():
 
     assert seen == ["cancelled"]
     assert (description.status, description.steps[0].state) == ("cancelled", "cancelled")
+
+
+async def test_an_attempt_that_is_cancelled_before_it_began_gives_its_slot_back_at_once():
+    begun: list[str] = []
+
+    @activity
+    async def step() -> None:
+        begun.append(activity.info().id)
+
+    def start_and_cancel(engine: Engine) -> None:
+        handle = engine.start(run_step("step"), id="cancelled").wait()
+        handle.cancel().wait()
+
+    STEP["step"] = step
+    async with Engine("memory://", [run_step, step], concurrency=1) as engine:
+        elsewhere = threading.Thread(target=start_and_cancel, args=(engine,))
+        elsewhere.start()
+        elsewhere.join()  # the loop stands still meanwhile, and begins nothing
+        await asyncio.wait_for(engine.run(run_step("step"), id="next"), GRACE_NS / 2e9)
+
+    assert begun == ["next"]
 
 
 async def test_a_terminated_run_takes_its_attempts_with_it():

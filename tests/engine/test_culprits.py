@@ -84,7 +84,7 @@ async def test_the_refused_run_goes_on_after_retry_and_its_first_step_is_not_don
 async def test_a_run_that_was_only_granted_a_slot_can_be_the_culprit():
     plan = FaultWhere("refused", lambda batch: any(row.run == key_of(store, CULPRIT) for row in batch.attempts))
     store = MemoryStore(faults=plan)
-    async with Engine(store, [twice, work], concurrency=2) as engine:
+    async with Engine(store, [twice, work], concurrency=1) as engine:
         results = await started(engine)
         gate.set()
         ended = await asyncio.gather(*results, return_exceptions=True)
