@@ -3,6 +3,7 @@
 A block marked ```python runs in an empty folder of its own; one marked ```python compile is only compiled.
 """
 
+import inspect
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from perdure import errors
+from perdure import Engine, errors
 from perdure.cli import problems
 from perdure.cli.main import COMMANDS, cli
 from perdure.kernel import events, limits
@@ -184,6 +185,13 @@ def test_every_limit_is_documented_with_its_value():
         if number:
             factor = {" KiB": 1024, " MiB": 1024**2}.get(number[2] or "", 1)
             assert int(number[1].replace(",", "")) * factor == value, name
+
+
+def test_every_option_of_an_engine_is_documented_with_its_default():
+    rows = {cells[0].strip("`"): cells[1].strip("`") for cells in table("Options of an engine")[1:]}
+    parameters = inspect.signature(Engine).parameters.values()
+
+    assert rows == {p.name: repr(p.default).replace("'", '"') for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def test_every_exit_code_is_documented():
