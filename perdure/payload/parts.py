@@ -133,6 +133,8 @@ def compare(value: Any, back: Any, open: bool, quick: bool) -> None:
     match value:
         case float() if not math.isfinite(value):
             raise not_finite(value)
+        case dict() | list() | tuple() if is_pydantic(type(back)):
+            _compare_with_model(value, back)
         case dict():
             _compare_dict(value, back, open, quick)
         case list() | tuple():
@@ -161,10 +163,45 @@ def _compare_dict(value: dict[Any, Any], back: Any, open: bool, quick: bool) -> 
             raise misfit.within(f"[{key!r}]") from None
 
 
+def _compare_with_model(value: Any, back: Any) -> None:
+    """JSON with the pydantic model that was made of it: how a part is read is up to the model, but no key may get lost."""
+    if getattr(type(back), "__pydantic_root_model__", False):
+        back = back.root
+    if isinstance(value, dict) and (isinstance(back, dict) or is_pydantic(type(back))):
+        parts = [(f"[{key!r}]", item, _under_key(back, key)) for key, item in value.items()]
+    elif isinstance(value, list | tuple) and isinstance(back, list | tuple):
+        parts = [(f"[{index}]", item, part) for index, (item, part) in enumerate(zip(value, back, strict=False))]
+    else:
+        parts = []
+    for step, item, part in parts:
+        try:
+            _compare_with_model(item, part)
+        except Misfit as misfit:
+            raise misfit.within(step) from None
+
+
+def _under_name(model: Any, key: str) -> Any:
+    """What a pydantic model holds for a key of its JSON form.
+
+    Raises:
+        Misfit: nothing.
+    """
+    for name, field in type(model).model_fields.items():
+        alias = field.validation_alias  # a text, a path of them, or a choice of both
+        choices = [getattr(each, "path", [each])[0] for each in getattr(alias, "choices", [alias])]
+        if name in model.model_fields_set and key in (name, *choices):
+            return getattr(model, name)
+    if key in (model.model_extra or {}):
+        return _UNKNOWN
+    raise Misfit(f"{key!r} is not known here and would be lost")
+
+
 def _under_key(back: Any, key: Any) -> Any:
     """What came back for the item of a dict."""
     if back is _UNKNOWN:
         return _UNKNOWN
+    if is_pydantic(type(back)):
+        return _under_name(back, key)
     if isinstance(back, dict):
         if key in back:
             return back[key]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from perdure.errors import DefinitionError, InvalidArguments, PayloadNotDecodable, PayloadNotEncodable
 from perdure.payload import Parameters, ValueType
-from tests.unit.payload.models import Line, Order, RushOrder, Socket
+from tests.unit.payload.models import Customer, Line, Numbers, Order, RushOrder, Socket
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -25,6 +25,7 @@ def of(fn: Callable[..., Any], **options: Any) -> Parameters:
 
 def charge(amount: float, account: str, *, mode: Literal["a", "b"] = "a") -> None: ...
 def ship(order: Order, weight: float | None = None) -> None: ...
+def greet(customers: list[Customer], numbers: Numbers) -> None: ...
 def nothing() -> None: ...
 def untyped(a, b=2): ...
 def positional(a: int, /, b: int = 2) -> None: ...
@@ -144,6 +145,31 @@ def test_arguments_that_do_not_fit_are_refused(fn, args, kwargs, message):
 
     assert f"activity charge (shop.py:12): {message}" in str(refused.value)
     assert "; the signature is (" in str(refused.value)
+
+
+def test_the_json_form_of_a_pydantic_model_is_an_argument():
+    anna = {"name": "Anna", "nickName": "A", "tags": ["x"], "since": "2026-01-01T00:00:00Z", "friend": {"name": "Bo"}}
+
+    (customers, numbers), _ = of(greet).decode(of(greet).encode(([anna], [1, 2]), {}))
+
+    assert customers == [Customer.model_validate(anna)]
+    assert numbers == Numbers([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("customer", "place"),
+    [
+        ({"name": "Anna", "tag": []}, "customers[0]: 'tag'"),
+        ({"name": "Anna", "nick": "A"}, "customers[0]: 'nick'"),
+        ({"name": "Anna", "friend": {"name": "Bo", "age": 5}}, "customers[0]['friend']: 'age'"),
+    ],
+    ids=["unknown", "has-an-alias", "nested"],
+)
+def test_a_key_that_a_pydantic_model_would_drop_is_refused(customer, place):
+    with pytest.raises(InvalidArguments) as refused:
+        of(greet).encode(([customer], [1]), {})
+
+    assert f"argument {place} is not known here and would be lost" in str(refused.value)
 
 
 def test_the_signature_is_shown_as_it_is_written():
