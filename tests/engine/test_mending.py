@@ -202,27 +202,36 @@ async def test_a_run_with_something_else_to_move_it_is_not_at_rest_while_an_atte
 async def test_a_release_whose_answer_cancels_a_waiting_step_leaves_nothing_of_it():
     """The step is due to be released together with the block, and is gone by then."""
     fix: list[bool] = []
+    gate = asyncio.Event()
 
     @activity(retry=Retry(initial="1h", maximum="1h"))
     async def failing() -> None:
         raise ConnectionError("later")
 
+    @activity
+    async def go() -> None:
+        await gate.wait()
+
     @workflow
     async def order() -> str:
         failed = asyncio.ensure_future(failing())
-        await noted("go")
+        await go()
         if not fix:
             raise NameError("not mended yet")
         failed.cancel()
         return "ended"
 
-    async with Engine("memory://", [order, failing, noted]) as engine:
+    async with Engine("memory://", [order, failing, go]) as engine:
+        handle = await engine.start(order(), id="o")
+        while (await handle.describe()).steps[0].retry_at is None:
+            await asyncio.sleep(0)
+        gate.set()
         with pytest.raises(RunBlocked):
-            await engine.run(order(), id="o")
+            await handle.result()
         fix.append(True)
-        await engine.handle("o").retry()
+        await handle.retry()
 
-        assert await engine.handle("o").result() == "ended"
+        assert await handle.result() == "ended"
 
 
 async def test_a_queued_run_of_a_workflow_that_is_not_known_waits_for_an_engine_that_knows_it(address: str):
