@@ -79,6 +79,33 @@ def test_deadlines_of_attempts_that_landed_do_not_pile_up() -> None:
     assert len(alarms._deadlines) <= 257
 
 
+def test_a_deadline_that_was_set_anew_does_not_ring_at_its_old_time() -> None:
+    alarms, slots = Alarms(), Slots(7, ACTIVITIES, 1, 1)
+    slots.claim(actor(2), "on_loop", "0:1")
+    (flight,) = slots.take_off()
+    alarms.limit(flight, 0.0, 1 * 10**9)
+    alarms.limit(flight, 0.5, 10 * 10**9)
+
+    assert alarms.overdue(2.0) == []
+    assert alarms.overdue(10.5) == [flight]
+
+
+def test_an_attempt_that_was_given_up_keeps_its_deadline_until_it_lands() -> None:
+    alarms, slots = Alarms(), Slots(7, ACTIVITIES, 10_000, 1)
+    slots.claim(actor(2), "on_loop", "0:hangs")
+    (hangs,) = slots.take_off()
+    hangs.given_up = True
+    alarms.limit(hangs, 0.0, 10 * 10**9)
+    for number in range(1_000):
+        slots.claim(actor(2), "on_loop", f"0:{number}")
+        (flight,) = slots.take_off()
+        alarms.limit(flight, 0.0, 20 * 10**9)
+        slots.land(2, f"0:{number}", 1)
+        alarms.forget_landed(slots)
+
+    assert alarms.overdue(10.0) == [hangs]
+
+
 # slots
 
 
@@ -100,6 +127,15 @@ def test_who_waits_longer_is_served_first() -> None:
 
     assert slots.claim(actor(6), "on_loop", "0:1") == 0, "one waits already"
     assert [grant[:2] for grant in slots.grants()] == [(4, "0:1")]
+
+
+def test_who_is_passed_over_keeps_its_place() -> None:
+    slots = Slots(7, ACTIVITIES, 2, 1)
+    for key in (2, 4, 6):
+        slots.want(actor(key), "on_loop", "0:1")
+
+    assert [key for key, _, _ in slots.grants(only={6})] == [6]
+    assert [key for key, _, _ in slots.grants()] == [2]
 
 
 def test_slots_claimed_in_a_void_batch_come_back() -> None:
