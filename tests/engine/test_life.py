@@ -5,11 +5,13 @@ import threading
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perdure import Client, DefinitionError, Engine, EngineNotRunning, RunTerminated, WaitedTooLong, activity, workflow
 from perdure.runtime.world import World
+from perdure.stores.memory import MemoryStore
 
 
 @activity
@@ -390,3 +392,38 @@ async def test_a_result_that_takes_too_long_is_not_waited_for_and_the_run_goes_o
         await handle.terminate()
         with pytest.raises(RunTerminated):
             await handle.result()
+
+
+class Counted:
+    """A part of a store that notes when it is asked, and what."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+        self.calls: list[tuple[str, float]] = []
+        self.third = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.part, name)
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            self.calls.append((name, time.monotonic()))
+            if len(self.calls) == 3:
+                self.third.set()
+            return method(*args, **kwargs)
+
+        return noted
+
+
+async def test_an_idle_engine_asks_its_database_once_a_second():
+    store: Any = MemoryStore()
+    async with Engine(store, ALL) as engine:
+        await engine.run(doubled(1))
+        await engine.start(waits(3600))
+        work, journal = Counted(store.work), Counted(store.journal)
+        store.work, store.journal = work, journal
+        await asyncio.to_thread(work.third.wait, 30)
+
+    (first, began), _, (last, ended) = work.calls[:3]
+    assert first == last == "poll"
+    assert ended - began > 1.8
+    assert journal.calls == []
