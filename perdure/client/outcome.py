@@ -85,8 +85,10 @@ def _blocked(id: str, stored: Stored) -> errors.RunBlocked:
 def _held(id: str, stored: Stored) -> errors.RunBlocked:
     """A bug holds an attempt, and nothing else is under way."""
     held = [row for row in stored.attempts if row.state == AttemptState.HELD]
-    failure = wire.decode_detail(held[-1].detail).failure if held and held[-1].detail is not None else None
-    step = held[-1].step if held else ""
+    if not held:
+        return errors.RunBlocked(f"run {id!r} could not go on, but was released just now; ask for its result again", id)
+    failure = None if held[-1].detail is None else wire.decode_detail(held[-1].detail).failure
+    step = held[-1].step
     name = next(
         (e.name for e in wire.decode_history(stored.history) if isinstance(e, ev.ActivityScheduled) and e.id == step),
         "an activity",
