@@ -11,7 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perdure import ActivityFailed, Client, Engine, Retry, RunCancelled, RunClosed, activity, patched, workflow
+from perdure import (
+    ActivityFailed,
+    Client,
+    Engine,
+    Retry,
+    RunBlocked,
+    RunCancelled,
+    RunClosed,
+    activity,
+    patched,
+    workflow,
+)
 
 ID = "the-run"
 LARGE = 200_000
@@ -174,8 +185,33 @@ class Basket:
         return self.items
 
 
-ALL = [sequence, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket]
-ALL += [fetch, store, shaky, refuse, forever, swell, measure]
+mended: list[bool] = []
+"""Not empty: the code has no bug now. What tells builds apart in earnest is a retry here."""
+
+
+@activity(retry=5)
+async def clumsy(what: str) -> str:
+    if not mended:
+        raise NameError("a bug in the activity")
+    act()
+    return what
+
+
+@workflow
+async def held() -> str:
+    return await fetch(await clumsy("vase"))
+
+
+@workflow
+async def blocked() -> str:
+    first = await fetch("before")
+    if not mended:
+        raise NameError("a bug in the workflow")
+    return first + await fetch("after")
+
+
+ALL = [sequence, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
+ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy]
 
 
 def run_it(call: Callable[[], Any]) -> Callable[[Engine], None]:
@@ -188,6 +224,23 @@ def run_and_cancel(engine: Engine) -> None:
         handle.cancel("enough").wait()
     with contextlib.suppress(RunCancelled):
         handle.result().wait()
+
+
+def run_and_mend(call: Callable[[], Any]) -> Callable[[Engine], None]:
+    """The bug is mended only when it has been seen, in each life anew."""
+
+    def drive(engine: Engine) -> None:
+        mended.clear()
+        while True:
+            try:
+                return engine.run(call(), id=ID).wait()
+            except RunBlocked as stopped:
+                if "a bug in the" not in str(stopped):
+                    raise
+                mended.append(True)
+                engine.handle(ID).retry().wait()
+
+    return drive
 
 
 def run_many(engine: Engine) -> None:
@@ -230,6 +283,8 @@ SCENARIOS = {
     "cancelled": Scenario(run_and_cancel),
     "timed out": Scenario(run_it(timed_out)),
     "chance": Scenario(run_it(chance)),
+    "held": Scenario(run_and_mend(held)),
+    "blocked": Scenario(run_and_mend(blocked)),
     "large": Scenario(run_it(lambda: large(LARGE))),
     "class": Scenario(run_it(lambda: Basket.fill(["egg", "ham", "pea"]))),
     "by mail": Scenario(wait_for_it, prepare=submit),
