@@ -1,7 +1,7 @@
 """Runs in memory: each an actor with its state, its program while that stands, and what is not committed yet."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from perdure.errors import StoreCorrupt
 from perdure.kernel import events as ev
@@ -95,27 +95,25 @@ class Roster:
     def missing(self, keys: Iterable[int]) -> list[int]:
         return [key for key in dict.fromkeys(keys) if key not in self._actors]
 
-    def load(self, keys: Sequence[int]) -> list[Actor]:
-        """Bring runs into memory that are not there; the actors that were made for them."""
-        found = self._store.work.load(keys) if keys else {}
-        return [self.add(actor_of(stored, self._store)) for stored in found.values()]
-
     def add(self, actor: Actor) -> Actor:
         self._actors[actor.run.key] = actor
         return actor
 
     def settle(self, actor: Actor) -> None:
-        """After a commit: a closed or blocked run leaves, one that waits may have to make room."""
+        """After a commit: a closed or blocked run leaves, one that waits may have to when there is no room."""
         key = actor.run.key
         if not actor.run.is_open or actor.run.block is not None:
             self.evict(key)
         elif actor.is_parked:
             self._parked[key] = None
             self._parked.move_to_end(key)
-            while len(self._parked) > self._cached:
-                self.evict(next(iter(self._parked)))
         else:
             self._parked.pop(key, None)
+
+    def make_room(self) -> None:
+        """When all runs of a batch are settled: one that was parked before may have been woken by it, and must stay."""
+        while len(self._parked) > self._cached:
+            self.evict(next(iter(self._parked)))
 
     def evict(self, key: int) -> None:
         self._parked.pop(key, None)

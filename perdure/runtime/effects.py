@@ -63,6 +63,7 @@ class Effects:
                 self._settle(actor)
             self.alarms.set(actor, draft.now)
             self._roster.settle(actor)
+        self._roster.make_room()
         for row in draft.marked:
             self._log.error(draft.damaged[row.key])
             self._waiters.tell(row.key, None, self._outbox)
