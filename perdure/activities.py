@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
@@ -15,6 +15,7 @@ from perdure.durations import duration_ns
 from perdure.errors import DefinitionError, NonRetryable, RetryAfter
 from perdure.kernel.policy import RetryPolicy
 from perdure.payload import Parameters, ValueType
+from perdure.payload.misfit import did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,13 +52,20 @@ class Retry:
         non_retryable: tuple[type[BaseException] | str, ...] = (),
         bugs: str = "hold",
     ) -> None:
-        _demand(coefficient >= 1.0, f"coefficient must be at least 1, not {coefficient!r}")
         _demand(
-            max_attempts is None or (isinstance(max_attempts, int) and max_attempts >= 1),
+            _is_number(coefficient) and 1.0 <= coefficient < float("inf"),
+            f"coefficient must be a number from 1 on, not {coefficient!r}",
+        )
+        _demand(
+            max_attempts is None or (is_whole(max_attempts) and max_attempts >= 1),
             f"max_attempts must be a whole number from 1 on, or None for no limit, not {max_attempts!r}",
         )
-        _demand(0.0 <= jitter <= 1.0, f"jitter must lie between 0 and 1, not {jitter!r}")
+        _demand(_is_number(jitter) and 0.0 <= jitter <= 1.0, f"jitter must be a number between 0 and 1, not {jitter!r}")
         _demand(bugs in ("hold", "retry", "fail"), f'bugs must be "hold", "retry" or "fail", not {bugs!r}')
+        _demand(
+            isinstance(non_retryable, list | tuple | set | frozenset),
+            f"non_retryable must be a tuple of exception classes or their names, as in (ValueError,), not {non_retryable!r}",
+        )
         initial_ns, maximum_ns = duration_ns(initial), duration_ns(maximum)
         _demand(maximum_ns >= initial_ns, f"maximum ({maximum}) must not be shorter than initial ({initial})")
         self._policy = RetryPolicy(
@@ -84,6 +92,14 @@ def _demand(holds: bool, message: str) -> None:
         raise DefinitionError(f"Retry: {message}")
 
 
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or is_whole(value)
+
+
 def _class_name(entry: "type[BaseException] | str") -> str:
     if isinstance(entry, str):
         return entry
@@ -99,7 +115,7 @@ def _policy_of(retry: "Retry | int | None", owner: str) -> RetryPolicy | None:
         return None
     if isinstance(retry, Retry):
         return retry.policy()
-    if isinstance(retry, bool) or not isinstance(retry, int):
+    if not is_whole(retry):
         raise DefinitionError(f"{owner}: retry must be a Retry, a number of attempts or None, not {retry!r}")
     return Retry(max_attempts=retry).policy()
 
@@ -207,6 +223,19 @@ def checked_name(name: str | None, fn: Any, kind: str) -> str:
     return name
 
 
+def demand_options(kind: str, wishes: Iterable[str], known: tuple[str, ...]) -> None:
+    """Refuse options that a decorator does not have.
+
+    Raises:
+        DefinitionError: one of them is not known.
+    """
+    for name in wishes:
+        if name not in known:
+            of_retry = kind == "activity" and name in inspect.signature(Retry).parameters
+            hint = f"; write retry=Retry({name}=...)" if of_retry else did_you_mean(name, known)
+            raise DefinitionError(f"@{kind} has no option {name}{hint or '; it has: ' + ', '.join(known)}")
+
+
 class ActivityInfo(msgspec.Struct, frozen=True):
     """What an attempt may know of itself.
 
@@ -301,6 +330,7 @@ class _Activity:
             retry: a `Retry`, or a number of attempts; None is the default policy: 1 s, doubled up to 100 s, no end.
             name: under which it is recorded; default is the function's own.
         """
+        demand_options("activity", options, ("timeout", "retry", "name"))
         if fn is None:
             return lambda fn: ActivityDefinition(fn, **options)
         return ActivityDefinition(fn, **options)

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from perdure import errors
-from perdure.activities import Duration
-from perdure.client.door import EngineDoor
+from perdure.activities import Duration, is_whole
+from perdure.client.door import EngineDoor, checked_address
 from perdure.client.verbs import Verbs
 from perdure.durations import duration_ns
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
@@ -75,22 +75,22 @@ class Engine(Verbs):
             ("cached_runs", cached_runs),
             ("awake_runs", awake_runs),
         ):
-            _demand(isinstance(value, int) and value >= 1, f"{name} must be a whole number from 1 on, not {value!r}")
+            _demand(is_whole(value) and value >= 1, f"{name} must be a whole number from 1 on, not {value!r}")
         _demand(
-            isinstance(payload_max_bytes, int) and payload_max_bytes >= 1_024,
+            is_whole(payload_max_bytes) and payload_max_bytes >= 1_024,
             f"payload_max_bytes must be a whole number from 1,024 on, not {payload_max_bytes!r}",
         )
-        self._address = store
+        self._address = checked_address(store)
         self._payload_max_bytes = payload_max_bytes
         self._settings = Settings(concurrency, threads, payload_max_bytes, cached_runs, awake_runs)
-        self._stuck_after = duration_ns(stuck_after) / 1e9
-        self._kill_when_hung = None if kill_when_hung is None else duration_ns(kill_when_hung) / 1e9
+        self._stuck_after = _seconds("stuck_after", stuck_after)
+        self._kill_when_hung = None if kill_when_hung is None else _seconds("kill_when_hung", kill_when_hung)
         _demand(self._stuck_after > 0, "stuck_after must be longer than nothing")
         _demand(
             self._kill_when_hung is None or self._kill_when_hung > self._stuck_after,
             "kill_when_hung must be longer than stuck_after",
         )
-        self._drain = duration_ns(drain) / 1e9
+        self._drain = _seconds("drain", drain)
         self._world = world or World()
         self._workflows, self._activities = definitions_of(_listed(definitions))
         _warn_of_doubts(self._workflows.values())
@@ -193,7 +193,8 @@ def _there(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
 def _listed(definitions: Any) -> list[Any]:
     if isinstance(definitions, str | bytes) or not isinstance(definitions, Iterable):
         raise errors.DefinitionError(
-            f"an engine takes a list of workflows, activities and modules, not {definitions!r}; write: [{definitions!r}]"
+            f"an engine takes a list of workflows, activities and modules, not {definitions!r}; "
+            f"write: [{getattr(definitions, '__name__', '...')}, ...]"
         )
     return list(definitions)
 
@@ -206,6 +207,13 @@ def _warn_of_doubts(workflows: Iterable[WorkflowDefinition[Any, Any]]) -> None:
         for finding in findings(workflow):
             text = f"{finding.call} in a workflow: {finding.why}; {finding.instead}"
             warnings.warn_explicit(text, errors.DeterminismWarning, finding.file, finding.line)
+
+
+def _seconds(name: str, value: Duration) -> float:
+    try:
+        return duration_ns(value) / 1e9
+    except errors.DefinitionError as error:
+        raise errors.DefinitionError(f"Engine: {name}: {error}") from None
 
 
 def _demand(holds: bool, message: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import ModuleType
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from perdure.activities import ActivityDefinition, checked_name, source_of
+from perdure.activities import ActivityDefinition, checked_name, demand_options, source_of
 from perdure.calls import Call
 from perdure.errors import DefinitionError
 from perdure.languages.python import context
@@ -134,12 +134,13 @@ class _Workflow:
     def __call__(self, target: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
     @overload
     def __call__(self, *, name: str | None = None) -> _Decorator: ...
-    def __call__(self, target: Any = None, *, name: str | None = None) -> Any:
+    def __call__(self, target: Any = None, *, name: str | None = None, **others: Any) -> Any:
         """Make a workflow of an `async def` function, or of a class with one method marked `@workflow.run`.
 
         Args:
             name: under which its runs are recorded; default is the function's or class's own.
         """
+        demand_options("workflow", others, ("name",))
         if target is None:
             return lambda target: self._define(target, name)
         return self._define(target, name)

@@ -35,7 +35,7 @@ class Answer(Lazy[R_co], Generic[R_co]):
         """
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(
-                f"{self._verb}.wait() would stop the event loop of this thread; write: await {self._verb}"
+                f"{self._call}.wait() would stop the event loop of this thread; write: await {self._call}"
             )
         self.take()
         return self._waited()
@@ -47,7 +47,12 @@ class Answer(Lazy[R_co], Generic[R_co]):
         return "call the method again"
 
     def _forgotten(self) -> str:
-        return f"{self._verb} was never awaited, so nothing happened; write: await {self._verb}, or {self._verb}.wait()"
+        return f"{self._verb} was never awaited, so nothing happened; write: await {self._call}, or {self._call}.wait()"
+
+    @property
+    def _call(self) -> str:
+        """The verb as one writes it, without the run it is about."""
+        return self._verb.partition(" of ")[0]
 
     def __repr__(self) -> str:
         return f"<answer of {self._verb}>"

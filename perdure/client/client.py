@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from perdure.client.door import DatabaseDoor
+from perdure.client.door import DatabaseDoor, checked_address
 from perdure.client.verbs import Verbs
 from perdure.stores.base import Store
 from perdure.stores.open import open_store
@@ -16,10 +16,12 @@ class Client(Verbs):
         store: the address of a database, such as "sqlite:///orders.db", or a store that is open.
 
     Raises:
+        errors.DefinitionError: it is no address.
         errors.StoreError: it cannot be opened.
     """
 
     def __init__(self, store: str | Store) -> None:
+        store = checked_address(store)
         self._database = self._door = DatabaseDoor(open_store(store) if isinstance(store, str) else store)
 
     def close(self) -> None:

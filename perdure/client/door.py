@@ -1,5 +1,6 @@
 """The way to the runs of a store: through the database, which works from any process, or straight to an owner in this one."""
 
+import os
 import secrets
 import threading
 import time
@@ -54,6 +55,18 @@ class Door(Protocol):
     def demand_open(self) -> None:
         """Raises errors.EngineNotRunning if this door is closed."""
         ...
+
+
+def checked_address(store: "str | Store") -> "str | Store":
+    """The store or its address, if it can be one.
+
+    Raises:
+        errors.DefinitionError: it cannot.
+    """
+    if isinstance(store, str) or hasattr(store, "admin"):
+        return store
+    name = os.fspath(store) if isinstance(store, os.PathLike) else "orders.db"
+    raise errors.DefinitionError(f'a store is named by its address, such as "sqlite:///{name}", not by {store!r}')
 
 
 class DatabaseDoor:

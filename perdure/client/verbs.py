@@ -149,7 +149,16 @@ class Verbs:
         if isinstance(workflow, Call):
             workflow.take()  # it was used, even if nothing comes of it
         self._opened().demand_open()
+        if not isinstance(args, Sequence) or isinstance(args, str | bytes) or not isinstance(kwargs, Mapping):
+            raise errors.InvalidArguments(
+                f"arguments are a list by position and a dict by name, not {args!r} and {kwargs!r}; "
+                'write: start("process_order", [10, "acct"], {"item": "x"})'
+            )
         if isinstance(workflow, Call):
+            if args or kwargs:
+                raise errors.InvalidArguments(
+                    f"{workflow!r} has its arguments, and was given more beside it: {[*args, *kwargs]!r}; write them into the call"
+                )
             definition = workflow.definition
             if not isinstance(definition, WorkflowDefinition):
                 raise errors.DefinitionError(

@@ -130,6 +130,16 @@ REFUSED: dict[str, tuple[Start, type[Exception], str]] = {
         DefinitionError,
         "doubled is the workflow itself; call it: doubled(...)",
     ),
+    "arguments beside a call": (
+        lambda engine: engine.run(doubled(1), [2]),  # type: ignore[call-overload]
+        InvalidArguments,
+        "doubled(1) has its arguments, and was given more beside it: [2]; write them into the call",
+    ),
+    "arguments that are no list": (
+        lambda engine: engine.run("doubled", 1),  # type: ignore[call-overload]
+        InvalidArguments,
+        "arguments are a list by position and a dict by name, not 1 and {}",
+    ),
     "an empty id": (
         lambda engine: engine.run(doubled(1), id=""),
         DefinitionError,
@@ -157,6 +167,14 @@ def test_a_start_is_refused_before_anything_happens_with(what: str):
 
         assert message in str(refused.value)
         assert opened.count().wait() == 0
+
+
+@pytest.mark.parametrize("make", [lambda store: Engine(store, [doubled, double]), Client], ids=["engine", "client"])
+def test_a_path_is_no_address(make: Callable[[Any], Any]):
+    with pytest.raises(DefinitionError) as refused:
+        make(Path("orders.db"))
+
+    assert 'named by its address, such as "sqlite:///orders.db", not by PosixPath' in str(refused.value)
 
 
 def test_an_id_of_another_workflow_is_refused():
