@@ -16,8 +16,11 @@ _CUT = "\n... {} characters ...\n"
 
 
 def failure_of(error: BaseException) -> Failure:
-    """The exception as data, with its causes; texts are cut at their limits."""
-    return _failure(error, FAILURE_CAUSES)
+    """The exception as data, with its causes; texts are cut at their limits. Never raises."""
+    try:
+        return _failure(error, FAILURE_CAUSES)
+    except Exception as broken:  # noqa: BLE001  whoever asks has to go on, whatever the user's classes are like
+        return Failure(type_name(type(error)), f"(what it says cannot be told: {type_name(type(broken))})")
 
 
 def activity_error(name: str, attempts: int, failure: Failure, timed_out: bool) -> ActivityFailed:
@@ -60,9 +63,15 @@ def _failure(error: BaseException, depth: int) -> Failure:
         non_retryable=isinstance(error, NonRetryable),
         is_bug=is_bug(error) or bad_delay is not None,
         retry_after_ns=retry_after_ns,
-        code=error.code if isinstance(error, PerdureError) else "",
+        code=_code(error),
         leaves=tuple(_failure(leaf, 3) for leaf in _leaves(error)) if depth > 1 else (),
     )
+
+
+def _code(error: BaseException) -> str:
+    """That of our class: what a class derived from it calls `code` may be anything, a number of a card's issuer, say."""
+    ours = (kind for kind in type(error).__mro__ if kind.__module__ == PerdureError.__module__)
+    return next((kind.code for kind in ours if issubclass(kind, PerdureError)), "")
 
 
 def _retry_after(error: BaseException) -> tuple[int | None, str | None]:

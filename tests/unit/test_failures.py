@@ -146,3 +146,21 @@ def test_a_remote_error_becomes_the_same_data_again() -> None:
 
     assert (again.type, again.message, again.traceback) == (failure.type, failure.message, failure.traceback)
     assert again.cause is not None and failure.cause is not None and again.cause.message == failure.cause.message
+
+
+def test_what_a_users_own_class_calls_its_code_is_not_taken_for_ours():
+    class Declined(activity.NonRetryable):
+        code = 402  # type: ignore[assignment]
+
+    assert failure_of(caught(Declined("no"))).code == "non-retryable"
+
+
+def test_an_exception_that_cannot_be_taken_apart_is_told_by_its_class_alone():
+    group: BaseException = ValueError("in the depths")
+    for _ in range(5_000):
+        group = ExceptionGroup("one of many", [group])  # type: ignore[list-item]
+
+    failure = failure_of(group)
+
+    assert failure.type == "ExceptionGroup"
+    assert "cannot be told: RecursionError" in failure.message
