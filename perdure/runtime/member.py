@@ -17,6 +17,7 @@ import msgspec
 
 from perdure import errors
 from perdure.kernel.program import Language
+from perdure.runtime import collector
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import StartRequest
 from perdure.runtime.outbox import Outbox
@@ -206,6 +207,7 @@ class Member:
             settings.awake_runs,
         )
         self._publish()
+        collector.relax()
         try:
             owner.take_over()
             with self._lock:
@@ -214,6 +216,7 @@ class Member:
                 owner.round()
             owner.drain(self._drain_seconds, self._hurried.is_set)
         finally:
+            collector.restore()
             owner.let_go()
 
     def _publish(self) -> None:
