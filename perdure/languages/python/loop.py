@@ -19,6 +19,9 @@ from perdure.languages.python.logs import logger
 from perdure.languages.python.places import raised_at
 from perdure.languages.python.tasks import Future, Sealed, Task
 
+FOR_EVER_SECONDS = 2.0**34
+"""More than 500 years: `asyncio.sleep(math.inf)` is a way to wait for a cancellation."""
+
 MEND = "mend the code and start it again: the run goes on before this step"
 
 
@@ -130,7 +133,7 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
         context = contextvars.copy_context() if context is None else context
         handle = TimerHandle(callback, args, context, self.time() + delay, id, self)
         # In whole microseconds: a duration that was a difference of two floats is round again.
-        self.commands[id] = StartTimer(id, max(round(delay * 1e6), 1) * 1000)
+        self.commands[id] = StartTimer(id, max(round(min(delay, FOR_EVER_SECONDS) * 1e6), 1) * 1000)
         self.waiting[id] = handle
         return handle
 
@@ -140,7 +143,10 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
         return self.call_later(when - self.time(), callback, *args, context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Errors that nobody awaits are told to the log, as asyncio does."""
+        """Errors that nobody awaits are told to the log, as asyncio does; not again on replay, and not by the collector,
+        which finds them at any time and on any thread, once the run has left memory."""
+        if self.sealed or self.replaying:
+            return
         logger.error("run %s: %s", self.info.id, context.get("message"), exc_info=context.get("exception"))
 
     def start(self, coro: Any, path: str, context: contextvars.Context, name: str | None = None) -> Task:

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from perdure.kernel.program import ProgramBlocked
 from perdure.languages.python.guard import WorkflowInterrupted
 from perdure.languages.python.machine import PythonLanguage, refuse_untested
 from perdure.languages.python.tasks import Task
-from perdure.workflows import sleep, workflow
+from perdure.workflows import patched, sleep, workflow
 from tests.unit.languages.python.workflow_driver import START, Driver
 
 
@@ -136,6 +137,26 @@ def test_a_sleep_is_a_timer(duration: float, ns: int) -> None:
     assert driver.answers == [[StartTimer("0:1", ns)]]
     driver.wake()
     assert driver.outcome.result.data == b"null"
+
+
+def test_a_sleep_without_end_can_be_cancelled() -> None:
+    async def sleeping() -> None:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(math.inf)
+
+    driver = started(sleeping)
+    (deadline, sleep_) = driver.answers[0]
+    driver.wake()
+
+    assert (deadline.duration_ns, sleep_.duration_ns > 500 * 365 * 86_400 * 10**9) == (5 * 10**9, True)
+    assert driver.outcome.failure.type == "TimeoutError"
+
+
+def test_a_change_is_named_by_a_text() -> None:
+    async def changed() -> None:
+        patched(5)  # type: ignore[arg-type]
+
+    assert "a text that names the change, not 5" in blocked(lambda: started(changed)).message
 
 
 def test_sleep_takes_words() -> None:
@@ -577,6 +598,29 @@ def test_closing_a_program_unwinds_it_without_commands_or_noise(recwarn: pytest.
 
     assert log == ["out 1", "out 0", "generator out"]
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_errors_that_nobody_awaits_are_told_while_the_run_is_in_memory_and_not_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def failing() -> None:
+        raise ValueError("nobody asks")
+
+    async def careless() -> None:
+        task = asyncio.create_task(failing())
+        await asyncio.sleep(0)
+        del task
+        kept = asyncio.create_task(failing())
+        await step(1)
+        kept.cancel()
+
+    driver = started(careless)
+    gc.collect()
+    told = len(caplog.records)
+    driver.evict()
+    driver.program.close()
+    gc.collect()
+
+    assert told == 1
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 def test_a_coroutine_that_will_not_end_is_given_up() -> None:
