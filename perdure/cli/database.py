@@ -103,12 +103,36 @@ def demand(database: Database) -> None:
     if path is None or path.is_file():
         return
     what = "is a directory" if path.is_dir() else "does not exist"
+    facts = [f"looked for {path}", f"chosen by {database.chosen_by}"]
+    others = _others(path.parent)
+    if others:
+        facts.append(f"databases there: {', '.join(others)}")
     raise Problem(
         f"database {database.address} {what}",
         UNREACHABLE,
-        [f"looked for {path}", f"chosen by {database.chosen_by}"],
-        "name it with  --db sqlite:///file.db  or PERDURE_DB;  perdure run MODULE:WORKFLOW  creates one",
+        facts,
+        f"name it with  --db {others[0] if others else 'sqlite:///file.db'}  or PERDURE_DB"
+        + ("" if others else ";  perdure run MODULE:WORKFLOW  creates one"),
     )
+
+
+def _others(folder: Path) -> list[str]:
+    """The databases of a folder, at most five, as paths from here."""
+    found = []
+    try:
+        for file in sorted(folder.iterdir()):
+            if file.suffix in (".db", ".sqlite", ".sqlite3") and file.is_file() and _is_ours(file):
+                found.append(os.path.relpath(file))
+    except OSError:
+        return []
+    return found[:5]
+
+
+def _is_ours(file: Path) -> bool:
+    from perdure.stores.sqlite.opening import APPLICATION_ID
+
+    with file.open("rb") as opened:
+        return opened.read(72)[68:] == APPLICATION_ID.to_bytes(4, "big")
 
 
 class Connection:

@@ -1,5 +1,6 @@
 """`perdure doctor`: is the database sound, is the disk honest, does anybody work, does anything stand still."""
 
+import errno
 import os
 import platform
 import sqlite3
@@ -110,8 +111,9 @@ def _disk(path: Path) -> Finding:
                 os.fsync(file.fileno())
                 times.append(time.perf_counter() - begin)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return Finding("disk", "broken", f"nothing can be written beside the database: {error.strerror}",
-                       f"check the permissions of {path.parent}")  # fmt: skip
+                       "free space there" if full else f"check the permissions of {path.parent}")  # fmt: skip
     finally:
         probe.unlink(missing_ok=True)
     times.sort()
@@ -180,7 +182,8 @@ def _owner(store: Any) -> Iterator[Finding]:
         return
     count = _count(store, *OPEN)
     if count:
-        yield Finding("engine", "warning", f"no engine holds it, and {count:,} runs are open", "start your program")
+        runs = "1 run is" if count == 1 else f"{count:,} runs are"
+        yield Finding("engine", "warning", f"no engine holds it, and {runs} open", "start your program")
     else:
         yield Finding("engine", "ok", "no engine holds it; no run is open")
 

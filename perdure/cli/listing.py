@@ -290,6 +290,8 @@ def _footnote(settings: Settings, client: Any, rows: list[Any], wanted: Any) -> 
     elif sys.stdout.isatty() and not (settings.quiet or settings.json):
         whole = "1 run" if total == 1 else f"{shown} runs"
         settings.narrate([(whole if total == len(rows) else f"{len(rows):,} of {shown}", "dim")])
+        if client.store.views.owner() is None and any(row.closed_at is None for row in rows):
+            settings.narrate([("no engine holds this database: open runs sleep until one starts", "held")])
 
 
 def _nothing(settings: Settings, client: Any, wanted: Any) -> None:

@@ -26,24 +26,41 @@ def load(target: str) -> tuple[ModuleType, Any]:
 
 def _module(place: str) -> ModuleType:
     file = Path(place)
+    named_by_file = False
     if place.endswith(".py") or "/" in place:
         if not file.is_file():
             raise Problem(f"there is no file {place}", NOT_FOUND, [f"looked for {file.absolute()}"])
         place, root = _dotted(file.resolve())
+        named_by_file = True
     else:
         root = Path.cwd()
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     try:
-        return importlib.import_module(place)
+        module = importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is not None and (place == error.name or place.startswith(error.name + ".")):
             raise Problem(
                 f"there is no module {place!r}", NOT_FOUND, [f"searched from {root}"], _nearby(place, root)
             ) from error
         raise _broken(place, error) from error
+    except SystemExit as error:
+        raise Problem(
+            f"importing {place} ended the process",
+            ERROR,
+            [f"SystemExit: {error.code}"],
+            'put what a script does under  if __name__ == "__main__":',
+        ) from error
     except Exception as error:
         raise _broken(place, error) from error
+    if named_by_file and Path(module.__file__ or "").resolve() != file.resolve():
+        raise Problem(
+            f"{file} cannot be imported: {place!r} is the name of another module",
+            ERROR,
+            [f"it is {module.__file__ or 'part of Python'}"],
+            "rename the file",
+        )
+    return module
 
 
 def _dotted(file: Path) -> tuple[str, Path]:
@@ -80,7 +97,7 @@ def _broken(place: str, error: BaseException) -> Problem:
 def _workflow(module: ModuleType, place: str, name: str) -> Any:
     from perdure.workflows import definitions_of
 
-    workflows, _ = definitions_of([module])
+    workflows, activities = definitions_of([module])
     if not workflows:
         raise Problem(f"{place} has no workflow", NOT_FOUND, [], "put @workflow on an async def function")
     if not name:
@@ -95,6 +112,11 @@ def _workflow(module: ModuleType, place: str, name: str) -> Any:
     for found in definitions_of([vars(module)[name]])[0].values() if _defines(module, name) else ():
         return found
     meant = guess(name, workflows)
+    if name in activities:
+        raise Problem(
+            f"{name} is an activity", NOT_FOUND, [f"workflows there: {', '.join(sorted(workflows))}"],
+            "run a workflow that awaits it",
+        )  # fmt: skip
     raise Problem(
         f"{place} has no workflow {name!r}",
         NOT_FOUND,

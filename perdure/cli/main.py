@@ -85,8 +85,9 @@ class Root(click.Group):
             for name, entry in further:
                 formatter.write(f"  {name:<11} {entry.summary}\n")
         formatter.write(
-            "\nExit codes: 0 ok, 1 error, 2 usage, 3 the run did not complete, 4 not found, 5 no database,\n"
-            "7 needs --yes, 124 --timeout, 130 Ctrl-C.   perdure COMMAND --help tells more.\n"
+            "\nExit codes: 0 ok, 1 error, 2 usage, 3 the run did not complete, 4 not found,\n"
+            "5 no database, 7 needs --yes, 124 --timeout, 130 Ctrl-C.\n"
+            "perdure COMMAND --help tells more.\n"
         )
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None,

@@ -5,6 +5,7 @@ than 20 one after the other become one row of blocks (design of the dashboard, s
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -383,12 +384,14 @@ def error_lines(error: ErrorView) -> list[Line]:
 
 
 def source_of(error: ErrorView) -> str:
-    """File and line of the innermost frame that belongs to no library, else of the innermost one."""
-    frames = [f"{path}:{line}" for path, line in re.findall(r'File "([^"]+)", line (\d+)', error.traceback)]
+    """File and line of the innermost frame that belongs to no library, else of the innermost one that is not ours."""
+    found = re.findall(r'File "([^"]+)", line (\d+)', error.traceback)
+    frames = [f"{path}:{line}" for path, line in found if not path.startswith(_OURS)]
     own = [frame for frame in frames if not _LIBRARY.search(frame)]
     return _short((own or frames or [""])[-1])
 
 
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARY = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]|^<")
 
 

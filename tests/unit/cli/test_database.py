@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from perdure.cli.database import find
+from perdure.cli.database import demand, find
 from perdure.cli.options import Settings
 from perdure.cli.problems import USAGE, Problem
+from perdure.stores.open import open_store
 
 
 @pytest.fixture
@@ -62,3 +63,14 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
 
     with pytest.raises(Problem, match=r"perdure\.toml cannot be read"):
         find(settings())
+
+
+def test_a_database_that_is_not_there_is_answered_with_those_that_are(folder: Path) -> None:
+    open_store("sqlite:///orders.db").admin.close()
+    (folder / "music.db").write_bytes(b"SQLite format 3\0" + bytes(100))
+
+    with pytest.raises(Problem) as raised:
+        demand(find(settings()))
+
+    assert raised.value.facts[-1] == "databases there: orders.db"
+    assert raised.value.hint == "name it with  --db orders.db  or PERDURE_DB"

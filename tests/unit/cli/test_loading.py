@@ -91,3 +91,31 @@ def test_an_import_that_fails_names_the_line(folder: Path, text) -> None:
 
     assert raised.value.exit == ERROR
     assert raised.value.facts[0].endswith("cli_shop_g.py:1")
+
+
+def test_a_script_that_ends_the_process_when_it_is_imported_is_told_how_not_to(folder: Path) -> None:
+    (folder / "cli_shop_h.py").write_text("raise SystemExit(2)\n")
+
+    with pytest.raises(Problem, match="importing cli_shop_h ended the process") as raised:
+        load("cli_shop_h.py")
+
+    assert (raised.value.exit, raised.value.facts) == (ERROR, ["SystemExit: 2"])
+    assert 'if __name__ == "__main__":' in raised.value.hint
+
+
+def test_a_file_that_is_called_like_a_module_of_python_is_not_taken_for_it(folder: Path) -> None:
+    (folder / "types.py").write_text(SHOP)
+
+    with pytest.raises(Problem, match=r"types\.py cannot be imported: 'types' is the name of another module") as raised:
+        load("types.py:process_order")
+
+    assert raised.value.hint == "rename the file"
+
+
+def test_an_activity_is_said_to_be_one(folder: Path) -> None:
+    (folder / "cli_shop_i.py").write_text(SHOP + "\nfrom perdure import activity\n@activity\ndef charge(): ...\n")
+
+    with pytest.raises(Problem, match="charge is an activity") as raised:
+        load("cli_shop_i.py:charge")
+
+    assert raised.value.hint == "run a workflow that awaits it"
