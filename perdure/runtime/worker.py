@@ -140,9 +140,15 @@ class Worker:
             if attempt.definition.is_async:
                 on_loop.append(attempt)
             else:
-                self._threads.run(lambda attempt=attempt: self._home.context.copy().run(self._in_thread, attempt))
+                self._begin_in_thread(attempt)
         if on_loop:
             self._outbox.post(self._home.loop, self._start, on_loop)
+
+    def _begin_in_thread(self, attempt: Attempt) -> None:
+        try:
+            self._threads.run(lambda: self._home.context.copy().run(self._in_thread, attempt))
+        except RuntimeError as error:  # the system has no more threads; when it is tried again, perhaps
+            self._end(attempt, None, failure_of(error))
 
     def give_up(self, flight: Flight) -> None:
         self._outbox.post(self._home.loop, self._cancel, flight)
@@ -160,7 +166,9 @@ class Worker:
         loop, context, tasks = self._home.loop, self._home.context, self._tasks
         for attempt in attempts:
             # The task copies the context it is made in. Not every task factory knows a parameter for that.
-            tasks[attempt.flight] = context.run(loop.create_task, self._on_loop(attempt), name=attempt.definition.name)
+            task = context.run(loop.create_task, self._on_loop(attempt), name=attempt.definition.name)
+            if not task.done():  # a task factory may have run it at once
+                tasks[attempt.flight] = task
 
     def _cancel(self, flight: Flight) -> None:
         task = self._tasks.get(flight)

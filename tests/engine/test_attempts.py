@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
+import sys
 import threading
+import weakref
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -398,3 +401,48 @@ async def test_a_failure_tells_where_it_was_raised():
     assert (error.type, error.message, error.cause.type) == ("ValueError", "no such order", "KeyError")
     assert 'raise ValueError("no such order") from error' in error.traceback
     assert "perdure/runtime" not in error.traceback
+
+
+@contextlib.contextmanager
+def no_more_threads():
+    """Each thread asks for more memory than there is."""
+    threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(0)
+
+
+async def test_an_attempt_for_which_the_system_has_no_thread_is_made_later():
+    @activity(retry=QUICK)
+    def step() -> str:
+        return "done"
+
+    STEP["step"] = step
+    async with Engine("memory://", [run_step, step]) as engine:
+        with no_more_threads():
+            handle = await engine.start(run_step("step"), id="r")
+
+        assert await handle.result() == "done"
+        first = (await handle.describe()).steps[0].attempts[0]
+        assert first.error is not None and "can't start new thread" in str(first.error)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks are made to run at once from 3.12 on")
+async def test_attempts_that_a_task_factory_runs_at_once_leave_nothing_behind():
+    begun = weakref.WeakSet[asyncio.Task[Any]]()
+
+    @activity
+    async def step() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        begun.add(task)
+
+    STEP["step"] = step
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    async with Engine("memory://", [run_step, step]) as engine:
+        for n in range(3):
+            await engine.run(run_step("step"), id=f"r-{n}")
+        gc.collect()
+
+        assert len(begun) < 3
