@@ -111,7 +111,12 @@ def patched(id: str) -> bool:
 
     Args:
         id: names the change; unique among those of the workflow.
+
+    Raises:
+        DefinitionError: it is no text.
     """
+    if not isinstance(id, str):
+        raise DefinitionError(f"patched() takes a text that names the change, not {id!r}")
     loop = current_loop()
     if loop is None:
         return True
