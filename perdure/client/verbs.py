@@ -164,6 +164,7 @@ class Verbs:
                 raise errors.DefinitionError(
                     f"{definition.name!r} is an activity; start a workflow that awaits it, or await it directly"
                 )
+            self._demand_code(definition)
             name, data = definition.name, definition.parameters.encode(workflow.args, workflow.kwargs)
         elif isinstance(workflow, str):
             definition = self._definition(workflow)
@@ -175,6 +176,15 @@ class Verbs:
                 f"a call of a workflow was expected, like process_order(10), or a workflow's name, not {workflow!r}"
             )
         return _Wish(self._door, name, definition, data, id, self._payload_max_bytes)
+
+    def _demand_code(self, definition: "WorkflowDefinition[Any, Any]") -> None:
+        """Refuse to run other code than the caller shows, as when a notebook has defined a workflow anew."""
+        known = self._definition(definition.name)
+        if known is not None and known is not definition and known.fn.__code__ != definition.fn.__code__:
+            raise errors.DefinitionError(
+                f"this engine was given another workflow {definition.name!r}: that at {known.source}, "
+                f"not that at {definition.source}; make a new engine with it"
+            )
 
     def _definition(self, name: str) -> "WorkflowDefinition[Any, Any] | None":
         """The workflow of a name, if its code is here."""

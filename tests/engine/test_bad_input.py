@@ -177,6 +177,19 @@ def test_a_path_is_no_address(make: Callable[[Any], Any]):
     assert 'named by its address, such as "sqlite:///orders.db", not by PosixPath' in str(refused.value)
 
 
+def test_a_workflow_that_was_defined_anew_is_not_taken_for_the_one_the_engine_has():
+    @workflow(name="doubled")
+    async def doubled_anew(n: int) -> int:
+        return await double(n) + 1
+
+    with engine() as opened:
+        with pytest.raises(DefinitionError) as refused:
+            opened.run(doubled_anew(1)).wait()
+
+        assert "this engine was given another workflow 'doubled': that at " in str(refused.value)
+        assert str(refused.value).endswith("; make a new engine with it")
+
+
 def test_an_id_of_another_workflow_is_refused():
     with engine() as opened:
         opened.run(doubled(1), id="a").wait()
