@@ -101,7 +101,7 @@ class Lazy(Coroutine[Any, Any, R_co], Generic[R_co]):
         return self is other
 
     def __del__(self) -> None:
-        if not getattr(self, "_taken", True):
+        if not getattr(self, "_taken", True) and not getattr(asyncio._get_running_loop(), "sealed", False):
             warnings.warn(self._forgotten(), RuntimeWarning, stacklevel=2, source=self)
 
 

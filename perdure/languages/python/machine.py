@@ -13,14 +13,13 @@ from perdure.kernel import events as ev
 from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.program import Blobs, Program, ProgramBlocked, Recorded, RunInfo
-from perdure.languages.python import alike, guard, refused, replaced
+from perdure.languages.python import alike, guard, refused, replaced, unwind
 from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.logs import emit
 from perdure.languages.python.loop import MEND, WorkflowLoop
 from perdure.languages.python.places import raised_at, waits_at
 from perdure.languages.python.tasks import StepFuture
 from perdure.languages.python.tracing import Tracer
-from perdure.languages.python.unwind import unwind
 from perdure.payload import seal, unseal
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class PythonLanguage:
         emit: Callable[[logging.LogRecord], object] = emit,
     ) -> None:
         refuse_untested(sys.version_info[:2])
-        for room in (alike, refused, replaced):
+        for room in (alike, refused, replaced, unwind):
             room.install()
         self.definition = definition
         self.activities = activities
@@ -95,7 +94,7 @@ class PythonProgram:
             self._drain()
             return self._answer()
         except ProgramBlocked:
-            unwind(loop)
+            unwind.unwind(loop)
             raise
 
     def where(self, command_id: str | None) -> str:
@@ -107,7 +106,7 @@ class PythonProgram:
         return self.definition.source
 
     def close(self) -> None:
-        unwind(self.loop)
+        unwind.unwind(self.loop)
 
     def _drain(self) -> None:
         """Run the user's code, with everything around it that it must not see or must not reach."""
@@ -138,7 +137,7 @@ class PythonProgram:
         assert main is not None
         if main.done():
             commands.append(self._end(commands))
-            unwind(loop)
+            unwind.unwind(loop)
         elif not loop.waiting:
             raise self._deadlock()
         return commands

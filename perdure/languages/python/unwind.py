@@ -3,7 +3,9 @@
 Left to the garbage collector their `finally` blocks would run in the middle of another run's turn.
 """
 
+import asyncio
 import ctypes
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,26 @@ from perdure.languages.python.tasks import Sealed
 
 TRIES = 20
 """How often a coroutine may answer its end with another await."""
+
+
+_installed = False
+
+
+def install() -> None:
+    """Have Python not complain of a coroutine that cleanup made on its way out, and could not await: the cleanup is
+    going to be run for real, where the run goes on. Once per process."""
+    global _installed
+    complain = getattr(warnings, "_warn_unawaited_coroutine", None)
+    if _installed or complain is None:
+        return
+    _installed = True
+
+    def decide(coro: Any) -> None:
+        loop: Any = asyncio._get_running_loop()
+        if not (type(loop) is WorkflowLoop and loop.sealed):
+            complain(coro)
+
+    warnings._warn_unawaited_coroutine = decide  # type: ignore[attr-defined]
 
 
 def unwind(loop: WorkflowLoop) -> None:

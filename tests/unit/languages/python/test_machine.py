@@ -624,6 +624,27 @@ def test_errors_that_nobody_awaits_are_told_while_the_run_is_in_memory_and_not_a
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+def test_cleanup_that_is_cut_short_by_an_eviction_leaves_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    async def tidy_up() -> None:
+        await step(2)
+
+    async def tidy() -> None:
+        try:
+            await step(1)
+        finally:
+            try:
+                await asyncio.wait_for(tidy_up(), 5)
+            finally:
+                await asyncio.wait_for(step(3), 5)
+
+    driver = started(tidy)
+    driver.evict()
+    driver.program.close()
+    gc.collect()
+
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_a_coroutine_that_will_not_end_is_given_up() -> None:
     rounds: list[int] = []
 
