@@ -223,7 +223,7 @@ class Work(Protocol):
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
         """`due` and `mail` (at most `limit` of each) in one call that costs one statement.
 
-        `starts` false: queued runs wait a little longer, Start is left out of the mail.
+        `starts` false: queued runs wait a little longer, their Start and Cancel are left out of the mail.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from perdure.kernel.messages import Retry, Start, Terminate
+from perdure.kernel.messages import Cancel, Retry, Start, Terminate
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
 from perdure.kernel.run import Status
 from perdure.stores import base
@@ -317,15 +317,22 @@ class MemoryWork:
                 for row in self._shelf.open_runs()
                 if row.wake_at is not None and row.wake_at <= now
             )
-            mail = [_copy(mail) for mail in self._shelf.mail.values() if not self._asleep(mail)]
-        if not starts:
-            mail = [each for each in mail if not isinstance(each.message, Start)]
+            mail = [
+                _copy(mail)
+                for mail in self._shelf.mail.values()
+                if not self._asleep(mail) and (starts or not self._begins_later(mail))
+            ]
         return base.Poll([key for _, key in due[:limit]], mail[:limit])
 
     def _asleep(self, mail: base.MailRow) -> bool:
         row = self._shelf.runs.get(mail.run)
         blocked = row is not None and row.status in (Status.BLOCKED, Status.QUARANTINED)
         return blocked and not isinstance(mail.message, Retry | Terminate)
+
+    def _begins_later(self, mail: base.MailRow) -> bool:
+        row = self._shelf.runs.get(mail.run)
+        queued = row is not None and row.status == Status.QUEUED
+        return isinstance(mail.message, Start) or (queued and isinstance(mail.message, Cancel))
 
 
 class MemoryPost:

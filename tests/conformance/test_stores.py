@@ -403,12 +403,21 @@ def test_poll_is_due_and_mail_at_once(store: base.Store) -> None:
     assert [row.run for row in store.work.poll(9, 2).mail] == [2, 4]
 
 
-def test_poll_can_leave_starts_where_they_are(store: base.Store) -> None:
+def test_poll_can_leave_starts_and_what_has_to_wait_for_them_where_they_are(store: base.Store) -> None:
     queued = store.post.submit(run(0, "queued", Status.QUEUED), mail(0, start()))
     store.post.send(mail(queued.key))
+    store.post.send(mail(queued.key, Terminate()))
+    store.journal.commit(base.Batch(created=[run(2)], mail_kept=[mail(2), mail(4)]))
 
-    assert messages(store.work.poll(0, 9).mail) == [start(), Cancel("enough")]
-    assert messages(store.work.poll(0, 9, starts=False).mail) == [Cancel("enough")]
+    everything = store.work.poll(0, 9)
+    without = store.work.poll(0, 9, starts=False)
+
+    assert messages(everything.mail) == [start(), Cancel("enough"), Terminate(), Cancel("enough"), Cancel("enough")]
+    assert [(row.run, row.message) for row in without.mail] == [
+        (queued.key, Terminate()),
+        (2, Cancel("enough")),
+        (4, Cancel("enough")),
+    ]
 
 
 def test_submitted_runs_get_odd_keys_above_all_others(store: base.Store) -> None:

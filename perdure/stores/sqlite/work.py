@@ -23,7 +23,10 @@ _MAIL = (
 _ALL_MAIL = _MAIL.format(further="")
 _POLL = f"SELECT 0, * FROM ({_DUE}) UNION ALL SELECT 1, * FROM ({{mail}})"
 _POLL_ALL = _POLL.format(mail=_ALL_MAIL)
-_POLL_WITHOUT_STARTS = _POLL.format(mail=_MAIL.format(further=" AND mail.kind <> 1"))
+# What a run that has not begun (0) cannot take yet, Start (1) and Cancel (3), must not stand before what others can.
+_POLL_WITHOUT_STARTS = _POLL.format(
+    mail=_MAIL.format(further=" AND mail.kind <> 1 AND NOT (mail.kind = 3 AND runs.status IS 0)")
+)
 
 
 class SqliteWork:
