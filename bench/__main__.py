@@ -48,18 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix=".bench-", dir=wishes.dir) as folder:
             print(as_json(measured(names[0], Setting(Path(folder), "quick" if wishes.quick else "full"))))
         return 0
+    heading = circumstances()
     found = [apart(name, wishes.quick, wishes.dir) for name in names]
     figures = [figure for of_one in found for figure in of_one]
-    print(as_json(figures) if wishes.json else f"{circumstances()}\n\n{table(figures)}")
+    print(as_json(figures) if wishes.json else f"{heading}\n\n{table(figures)}")
     return 0 if all(found) else 1
 
 
 def circumstances() -> str:
     """What a reader of the figures has to know about where they come from."""
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    busy = "; other programs are busy here, so times are too high" if load > processors / 2 else ""
     return (
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.system()} on "
-        f"{platform.machine()}, {os.cpu_count()} processors, load {load}"
+        f"{platform.machine()}, {processors} processors, load {load:.1f} before{busy}"
     )
 
 

@@ -9,6 +9,12 @@ import msgspec
 
 T = TypeVar("T")
 
+LINEAR = 1.5
+"""What one of ten times as many may cost over one of few, where the target says "linear"."""
+
+SAME = 1.25
+"""The same where it says "the same": what is left are caches, and the noise of the machine."""
+
 
 class Setting(msgspec.Struct, frozen=True):
     """Where databases are made, and how much is done: a benchmark names a number for each size."""

@@ -9,7 +9,7 @@ from perdure import Engine
 
 
 async def run(setting: Setting) -> list[Figure]:
-    seconds = setting.pick(10.0, 3.0, 0.1)
+    seconds = setting.pick(10.0, 2.2, 0.1)
     empty, asleep = await asyncio.gather(
         calls_a_second(setting, "empty.db", 0, seconds),
         calls_a_second(setting, "asleep.db", setting.pick(1_000, 100, 3), seconds),

@@ -5,6 +5,7 @@ import ctypes
 import gc
 import multiprocessing
 import os
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ DAY = 86_400.0
 
 
 def measure(setting: Setting) -> list[Figure]:
-    count, many = setting.pick((5_000, 20_000), (2_000, 10_000), (20, 200))
+    count, many = setting.pick((5_000, 10_000), (1_000, 1_500), (20, 200))
     awake = _apart(awake_run, setting.folder / "awake.db", count)
     queued = _apart(queued_run, setting.folder / "queued.db", count)
     parked = _apart(parked_run, setting.folder / "parked.db", many)
@@ -46,6 +47,8 @@ def queued_run(database: Path, count: int) -> float:
 
 
 def parked_run(database: Path, count: int) -> float:
+    """Python's memory only: SQLite keeps pages of what was written last, 16 MB of them and no more."""
+    tracemalloc.start()
     return asyncio.run(per_run(database, count, lambda _: sleeper(DAY), cached_runs=CACHED))
 
 
@@ -53,9 +56,9 @@ async def per_run(database: Path, count: int, call: Callable[[int], Any], **opti
     """Bytes by which the process grows for each run that is started; the first ones only warm it up."""
     async with Engine(f"sqlite:///{database}", DEFINITIONS, drain=0, **options) as engine:
         await _start(engine, call, range(TOGETHER))
-        before = _resident_bytes()
+        before = _used_bytes()
         await _start(engine, call, range(TOGETHER, TOGETHER + count))
-        return (_resident_bytes() - before) / count
+        return (_used_bytes() - before) / count
 
 
 async def _start(engine: Engine, call: Callable[[int], Any], numbers: range) -> None:
@@ -65,9 +68,11 @@ async def _start(engine: Engine, call: Callable[[int], Any], numbers: range) -> 
     await asyncio.sleep(0.2)  # what was started has begun its activity by then
 
 
-def _resident_bytes() -> int:
-    """Memory of this process, without what the allocators could give back."""
+def _used_bytes() -> int:
+    """What is traced, if anything is; else the memory of this process, without what allocators can give back."""
     gc.collect()
+    if tracemalloc.is_tracing():
+        return tracemalloc.get_traced_memory()[0]
     _trim()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
