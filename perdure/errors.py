@@ -152,9 +152,14 @@ class ActivityFailed(PerdureError):
         self.message = message
 
     def is_a(self, exception: type[BaseException]) -> bool:
-        """Whether the activity raised exactly this class (compared by name: the exception itself was data)."""
-        full = f"{exception.__module__}.{exception.__qualname__}"
-        return self.type in (full, exception.__qualname__)
+        """Whether the activity raised exactly this class (compared by name: the exception itself was data).
+
+        The module of a script is `__main__` in one process and has its own name in the next: it stands for any.
+        """
+        module, name = exception.__module__, exception.__qualname__
+        if self.type in (f"{module}.{name}", name, f"__main__.{name}"):
+            return True
+        return module == "__main__" and self.type.endswith(f".{name}")
 
 
 class ActivityTimedOut(ActivityFailed):

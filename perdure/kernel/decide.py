@@ -122,8 +122,13 @@ def _final_reason(step: Step, failure: ev.Failure, timed_out: bool) -> str | Non
 
 
 def _named(type_name: str, names: tuple[str, ...]) -> bool:
-    """Whether a class is listed, by its full or its bare name."""
-    return bool(names) and (type_name in names or type_name.rpartition(".")[2] in names)
+    """Whether a class is listed, by its full or its bare name; `__main__`, which a script is called, is any module."""
+    if not names:
+        return False
+    module, _, bare = type_name.rpartition(".")
+    if not {type_name, bare, f"__main__.{bare}"}.isdisjoint(names):
+        return True
+    return module == "__main__" and any(name.endswith(f".{bare}") for name in names)
 
 
 def _delay_ns(run: Run, step: Step, failure: ev.Failure) -> int:

@@ -139,6 +139,15 @@ def test_an_activity_error_has_the_remote_traceback_as_its_cause() -> None:
     assert type(activity_error("charge", 1, failure, timed_out=True)) is ActivityTimedOut
 
 
+def test_a_class_of_a_script_is_the_same_when_the_script_is_imported() -> None:
+    in_script = type("CardDeclined", (Exception,), {"__module__": "__main__", "__qualname__": "CardDeclined"})
+
+    assert ActivityFailed("charge", 1, "__main__.CardDeclined", "no").is_a(CardDeclined)
+    assert ActivityFailed("charge", 1, f"{__name__}.CardDeclined", "no").is_a(in_script)
+    assert not ActivityFailed("charge", 1, "bank.CardDeclined", "no").is_a(CardDeclined)
+    assert not ActivityFailed("charge", 1, "bank.Unreachable", "no").is_a(in_script)
+
+
 def test_a_remote_error_becomes_the_same_data_again() -> None:
     failure = failure_of(caught(CardDeclined("no"), caught(OSError("111"))))
 

@@ -119,6 +119,8 @@ def test_retry_after_overrules_the_policy():
         (RetryPolicy(), ev.Failure("ValueError", "", non_retryable=True), False, "failed"),
         (RetryPolicy(non_retryable=("ValueError",)), BOOM, False, "failed"),
         (RetryPolicy(non_retryable=("Declined",)), ev.Failure("shop.payments.Declined", ""), False, "failed"),
+        (RetryPolicy(non_retryable=("__main__.Declined",)), ev.Failure("shop.Declined", ""), False, "failed"),
+        (RetryPolicy(non_retryable=("shop.Declined",)), ev.Failure("__main__.Declined", ""), False, "failed"),
         (
             RetryPolicy(non_retryable=("shop.payments.Declined",)),
             ev.Failure("shop.payments.Declined", ""),
