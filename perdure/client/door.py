@@ -98,10 +98,12 @@ class DatabaseDoor:
             _give(request.receiver, started, None)
         else:
             self.watch(started.key, request.receiver)
+            request.watched(self._waiters, started.key)
 
     def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
-        self._waiters.add(key, receiver)
         with self._lock:
+            self.demand_open()
+            self._waiters.add(key, receiver)
             if not self._watching:
                 self._watching = True
                 threading.Thread(target=self._look, name="perdure-watch", daemon=True).start()
@@ -121,10 +123,10 @@ class DatabaseDoor:
                 time.sleep(pause)
                 pause = min(pause * 1.2, longest)
         except errors.StoreError as error:
-            self._waiters.fail(error, outbox)
-            outbox.flush()
             with self._lock:
                 self._watching = False
+            self._waiters.fail(error, outbox)
+            outbox.flush()
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:
         tell_by_mail(self.store, row, message)
@@ -166,6 +168,7 @@ class EngineDoor:
                 _give(request.receiver, started, None)
             else:
                 self.watch(started.key, request.receiver)
+                request.watched(self._member.waiters, started.key)
         except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
             _give(request.receiver, None, error)
 

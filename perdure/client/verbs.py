@@ -1,6 +1,6 @@
 """What can be done with runs, the same for an engine and for a client that has nothing but the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -232,12 +232,13 @@ class _Wish:
     def ask_for_start(self, receiver: Receiver) -> None:
         self._ask(receiver, False)
 
-    def ask_for_end(self, receiver: Receiver) -> None:
-        self._ask(receiver, True)
+    def ask_for_end(self, receiver: Receiver) -> Callable[[], object]:
+        return self._ask(receiver, True).give_up
 
-    def _ask(self, receiver: Receiver, until_end: bool) -> None:
+    def _ask(self, receiver: Receiver, until_end: bool) -> StartRequest:
         request = StartRequest(self.id, self.workflow, self.input, self.blobs, receiver, until_end)
         self.door.start(request, self.definition)
+        return request
 
     def handle(self, started: Any) -> Handle[Any]:
         return Handle(self.door, self.id, self.definition, started.key, started.attached)

@@ -68,6 +68,8 @@ class Effects:
             self._log.error(draft.damaged[row.key])
             self._waiters.tell(row.key, None, self._outbox)
         self._begin(took_off, draft)
+        for key in draft.withdrawn:
+            self._waiters.tell(key, None, self._outbox)
         for key in (*released, *draft.withdrawn):
             self._roster.evict(key)
         return released
@@ -78,6 +80,7 @@ class Effects:
             self._outbox.answer(request.receiver, started, error)
         else:
             self._waiters.add(started.key, request.receiver)
+            request.watched(self._waiters, started.key)
 
     def _settle(self, actor: Actor) -> None:
         """Look at what has happened to a run, and tell those whom it concerns."""

@@ -3,6 +3,7 @@
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
 from perdure.runtime.outbox import Receiver
+from perdure.runtime.waiters import Waiters
 
 
 class Letter:
@@ -48,10 +49,10 @@ class StartRequest:
 
     `receiver` is answered once, when the answer is durable: with a `Started`, or an error. With `until_end` it is
     answered when the run is at rest instead: with the `Started` if it was so before, else with its last event, or None,
-    which means "look into the store".
+    which means "look into the store". Whoever asked may stop waiting (`give_up`), from any thread.
     """
 
-    __slots__ = ("blobs", "id", "input", "receiver", "until_end", "workflow")
+    __slots__ = ("blobs", "given_up", "id", "input", "key", "receiver", "until_end", "waiters", "workflow")
 
     def __init__(
         self,
@@ -68,3 +69,18 @@ class StartRequest:
         self.blobs = blobs
         self.receiver = receiver
         self.until_end = until_end
+        self.given_up = False
+        self.key = 0
+        self.waiters: Waiters | None = None
+
+    def watched(self, waiters: Waiters, key: int) -> None:
+        """The receiver is among those who wait for the run of this key."""
+        self.key, self.waiters = key, waiters
+        if self.given_up:
+            waiters.remove(key, self.receiver)
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more; the run is begun all the same."""
+        self.given_up = True  # first this, then the look: `watched` has them the other way round
+        if self.waiters is not None:
+            self.waiters.remove(self.key, self.receiver)

@@ -1,5 +1,6 @@
 """The small parts of the runtime, each by itself."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ from perdure.runtime.actors import Actor
 from perdure.runtime.alarms import HORIZON_NS, Alarms
 from perdure.runtime.attempt_logs import AttemptLog
 from perdure.runtime.inbox import Inbox
-from perdure.runtime.letters import Letter
+from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.slots import Slots
 from perdure.runtime.threads import Threads
-from perdure.runtime.waiters import is_at_rest
+from perdure.runtime.waiters import Waiters, is_at_rest
 from perdure.stores.memory import MemoryStore
 
 
@@ -290,3 +291,24 @@ def test_outside_of_attempts_nothing_is_kept_and_nothing_stays_installed() -> No
     attempt_logs.remove()
 
     assert logging.getLogger().handlers == handlers
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_who_gives_up_waiting_is_not_kept(before: bool) -> None:
+    waiters = Waiters()
+    request = StartRequest("a", "w", NOTHING, None, _Nobody(), until_end=True)
+
+    if before:
+        request.give_up()
+    waiters.add(2, request.receiver)
+    request.watched(waiters, 2)
+    if not before:
+        request.give_up()
+
+    assert len(waiters) == 0
+
+
+class _Nobody:
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def receive(self, value: object, error: BaseException | None) -> None: ...
