@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from perdure.cli.options import Settings
-from perdure.cli.problems import NOT_FOUND, UNREACHABLE, USAGE, Problem
+from perdure.cli.problems import NOT_FOUND, UNREACHABLE, USAGE, Problem, guess
 
 DEFAULT = "sqlite:///perdure.db"
 
@@ -107,13 +107,10 @@ def demand(database: Database) -> None:
     others = _others(path.parent)
     if others:
         facts.append(f"databases there: {', '.join(others)}")
-    raise Problem(
-        f"database {database.address} {what}",
-        UNREACHABLE,
-        facts,
-        f"name it with  --db {others[0] if others else 'sqlite:///file.db'}  or PERDURE_DB"
-        + ("" if others else ";  perdure run MODULE:WORKFLOW  creates one"),
-    )
+    meant = others[0] if len(others) == 1 else guess(path.name, others)
+    creates = "" if others else ";  perdure run MODULE:WORKFLOW  creates one"
+    hint = f"name it with  --db {meant or 'sqlite:///file.db'}  or PERDURE_DB{creates}"
+    raise Problem(f"database {database.address} {what}", UNREACHABLE, facts, hint)
 
 
 def _others(folder: Path) -> list[str]:
