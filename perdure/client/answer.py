@@ -1,6 +1,7 @@
 """What each verb gives: one object that can be awaited, and that has `.wait()` for code without an event loop."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,15 @@ from perdure.runtime.outbox import Receiver
 from perdure.runtime.threads import Threads
 
 _threads = Threads("perdure-answers")
+
+
+def _begin_anew() -> None:
+    """A forked process has none of the threads that wait for work."""
+    global _threads
+    _threads = Threads("perdure-answers")
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 R_co = TypeVar("R_co", covariant=True)
 

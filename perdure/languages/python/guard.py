@@ -6,6 +6,7 @@ where an interrupt may begin and where it must end. Injected a moment too late, 
 
 import asyncio
 import ctypes
+import os
 import sys
 import threading
 from _thread import get_ident
@@ -55,6 +56,7 @@ class Stretch:
 
 stretches: dict[int, Stretch] = {}
 """By thread, those that are in workflow code now."""
+os.register_at_fork(after_in_child=stretches.clear)  # where a new thread may get the number of one that was left behind
 
 _striking = threading.Lock()
 _inject: Any = ctypes.pythonapi["PyThreadState_SetAsyncExc"]

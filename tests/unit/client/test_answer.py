@@ -1,6 +1,8 @@
 """One object for code with a loop and for code without."""
 
 import asyncio
+import os
+import signal
 import threading
 import warnings
 
@@ -111,3 +113,17 @@ def test_one_that_is_never_awaited_warns() -> None:
         Looked("engine.count()", lambda: 1)
 
     assert "engine.count() was never awaited, so nothing happened" in str(caught[0].message)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_has_its_answers_from_threads_of_its_own() -> None:
+    async def looked() -> int:
+        return await Looked("look()", lambda: 7)
+
+    asyncio.run(looked())  # leaves a thread that waits for more
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        os._exit(asyncio.run(looked()))
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
