@@ -163,14 +163,16 @@ class Engine(Verbs):
     ) -> None:
         drain = self._drain if kind is None else 0.0
         leaving = asyncio.ensure_future(Threads("perdure-closing").beside(lambda: self._leave(drain)))
+        cancelled: asyncio.CancelledError | None = None
         while not leaving.done():
             try:
                 await asyncio.shield(leaving)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as cancellation:
+                cancelled = cancellation
                 self._member.hurry()
-                if leaving.done():
-                    raise
         leaving.result()
+        if cancelled is not None:
+            raise cancelled  # late, since the engine had to be left first
 
     @property
     def owns(self) -> bool:

@@ -240,6 +240,26 @@ async def test_who_waits_for_a_result_when_the_engine_is_closed_is_told_that_the
     )
 
 
+async def test_a_cancellation_that_comes_while_the_engine_is_closed_hurries_it_and_is_not_swallowed():
+    begun = asyncio.Event()
+
+    @activity
+    async def slow() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    @workflow
+    async def run_it() -> None:
+        await slow()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(10) as deadline:
+            async with Engine("memory://", [run_it, slow], drain="60s") as engine:
+                await engine.start(run_it())
+                await begun.wait()
+                deadline.reschedule(asyncio.get_running_loop().time() + 0.05)
+
+
 async def test_an_error_inside_of_the_block_closes_at_once():
     begun = asyncio.Event()
 
