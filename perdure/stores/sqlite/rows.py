@@ -7,6 +7,7 @@ statements pass over, so that there are few different texts and nothing is left 
 the NULL is 0: Python asks for adapters of each NULL (and of each bytes), which takes eight times as long.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -38,6 +39,9 @@ KINDS: dict[type, Any] = {kind: kind.__struct_config__.tag for kind in _MAIL_TYP
 
 def write(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
     """Run a statement over rows of equal length, in as few steps as can be; how many rows it changed."""
+    if len(rows) == 1:
+        text, order = _for_one(sql, len(rows[0]))
+        return connection.execute(text, [rows[0][n] for n in order]).rowcount
     changed = 0
     for first in range(0, len(rows), CHUNK):
         chunk = rows[first : first + CHUNK]
@@ -58,6 +62,19 @@ def read(connection: sqlite3.Connection, sql: str, values: Iterable[Any]) -> lis
         size = 1 << (len(chunk) - 1).bit_length()
         found += connection.execute(_text(sql, size, 1), chunk + [None] * (size - len(chunk))).fetchall()
     return found
+
+
+@cache
+def _for_one(sql: str, width: int) -> tuple[str, list[int]]:
+    """The statement without a table of values, which SQLite takes 30 µs to build; and the columns in the order of its
+    parameters."""
+    sql = sql.replace(f"SELECT * FROM ({VALUES}) WHERE column1 IS NOT NULL", VALUES)
+    sql = sql.replace(f" FROM ({VALUES}) AS rows", "")
+    columns = [int(number) - 1 for number in re.findall(_COLUMN, sql)]
+    return _text(re.sub(_COLUMN, "?", sql), 1, width), columns or list(range(width))
+
+
+_COLUMN = r"rows\.column(\d+)"
 
 
 @cache
