@@ -1,4 +1,7 @@
-"""A workflow of three steps, awaited one at a time: four commits, and the way between threads."""
+"""A workflow of three steps, awaited one at a time: four commits, and the way between threads.
+
+The four bare commits beside each of them meet the disk in the same mood: it answers long bursts faster.
+"""
 
 import asyncio
 import time
@@ -17,24 +20,27 @@ OVERHEAD_MS = 1.2
 
 
 async def run(setting: Setting) -> list[Figure]:
-    rounds, count = setting.pick((20, 100), (6, 50), (1, 3))
+    count, warm = setting.pick((2_000, 200), (300, 50), (3, 1))
     store = CountedStore(setting.folder / "latency.db")
     took: list[float] = []
     floors: list[float] = []
     with BareCommits(setting.folder) as bare:
         async with Engine(store, DEFINITIONS) as engine:
-            await engine.run(three_steps(0))
-            for _ in range(rounds):
-                for number in range(count):
-                    began = time.perf_counter()
-                    await engine.run(three_steps(number))
-                    took.append(time.perf_counter() - began)
-                floors += bare.commits(written(store.database, store.commits), COMMITS * count)
-    floor_ms = COMMITS * median(floors) * 1e3
+            await asyncio.gather(*(engine.run(three_steps(number)) for number in range(warm)))
+            before = written(store.database, store.commits)
+            for number in range(count):
+                began = time.perf_counter()
+                await engine.run(three_steps(number))
+                took.append(time.perf_counter() - began)
+                if number == 0:
+                    wrote = written(store.database, store.commits) - before
+                floors.append(sum(bare.commits(wrote, COMMITS)))
+            commits = store.commits - before.commits
+    floor_ms = median(floors) * 1e3
     return [
         Figure("3-step workflow, one at a time, p50", median(took) * 1e3, "ms", floor_ms, floor_ms + OVERHEAD_MS),
-        Figure("  p99", _p99(took) * 1e3, "ms", COMMITS * _p99(floors) * 1e3),
-        Figure("  commits per workflow", (store.commits - COMMITS) / len(took)),
+        Figure("  p99", _p99(took) * 1e3, "ms", _p99(floors) * 1e3),
+        Figure("  commits per workflow", commits / count),
     ]
 
 
