@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,42 @@ async def swallows() -> str:
             await add(1, 1)
 
 
+@dataclass
+class Stubborn:
+    """Its validation never ends where workflows run."""
+
+    n: int = 0
+
+    def __post_init__(self) -> None:
+        while threading.current_thread().name == "perdure-engine":
+            pass
+
+
+@activity
+async def stubbornly() -> Stubborn:
+    return Stubborn()
+
+
+@workflow
+async def takes_stubborn(what: Stubborn) -> int:
+    return what.n
+
+
+@workflow
+async def hears_stubborn() -> int:
+    return (await stubbornly()).n
+
+
+@workflow
+async def gives_stubborn() -> Stubborn:
+    await add(1, 1)
+    stubborn = object.__new__(Stubborn)
+    stubborn.n = 1
+    return stubborn
+
+
 ALL = [healthy, loops, loops_and_swallows, recurses, explodes, sleeps, connects, reads, deadlocks, swallows, add]
+ALL += [takes_stubborn, hears_stubborn, gives_stubborn, stubbornly]
 
 BLOCKED: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "an endless loop": (
@@ -98,6 +135,18 @@ BLOCKED: dict[str, tuple[Callable[[], Any], list[str]]] = {
     ),
     "an endless loop that swallows its interrupt": (
         loops_and_swallows,
+        [f"at {HERE}:", "the workflow did not come to an await in time and was interrupted at"],
+    ),
+    "an argument whose validation never ends": (
+        lambda: takes_stubborn(Stubborn()),
+        [f"at {HERE}:", "the workflow did not come to an await in time and was interrupted at"],
+    ),
+    "a result whose validation never ends": (
+        hears_stubborn,
+        [f"at {HERE}:", "the workflow did not come to an await in time and was interrupted at"],
+    ),
+    "a result of its own whose validation never ends": (
+        gives_stubborn,
         [f"at {HERE}:", "the workflow did not come to an await in time and was interrupted at"],
     ),
     "recursion": (recurses, [f"at {HERE}:", "RecursionError: maximum recursion depth exceeded", "hint: mend"]),

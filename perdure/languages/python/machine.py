@@ -96,6 +96,10 @@ class PythonProgram:
         except ProgramBlocked:
             unwind.unwind(loop)
             raise
+        except guard.WorkflowInterrupted as interrupted:
+            stuck = self._stuck(interrupted)
+            unwind.unwind(loop)
+            raise stuck from None
 
     def where(self, command_id: str | None) -> str:
         path = (command_id or "").rpartition(":")[0]
@@ -120,8 +124,6 @@ class PythonProgram:
             finally:
                 if tracer is not None:
                     tracer.end()
-        except guard.WorkflowInterrupted as interrupted:
-            raise self._stuck(interrupted) from None
         finally:
             leave(before)
             if loop.logs is not None:
@@ -162,7 +164,7 @@ class PythonProgram:
 
     def _sealed_result(self, value: Any) -> ev.Payload:
         loop = self.loop
-        data = self.definition.result.encode(value)
+        data = guard.run(loop, self.definition.result.encode, value)
         return seal(data, loop.put, loop.max_bytes, f"the result of workflow {self.definition.name}")
 
     def _bug(self, error: BaseException, commands: Sequence[Command]) -> ProgramBlocked:
@@ -206,10 +208,14 @@ class PythonProgram:
         loop, definition = self.loop, self.definition
         what = f"the input of workflow {definition.name}"
         try:
-            args, kwargs = definition.parameters.decode(unseal(event.input, loop.get))
+            args, kwargs = self._decoded(definition.parameters.decode, event.input)
         except PerdureError as error:
             raise _undecodable(what, error, definition.source) from error
         loop.main = loop.start(definition.direct(args, kwargs), "0", contextvars.Context())
+
+    def _decoded(self, decode: Callable[[bytes], Any], payload: ev.Payload) -> Any:
+        """The types of values may bring code of the user's, validators say: it is no other than that of the workflow."""
+        return guard.run(self.loop, decode, unseal(payload, self.loop.get))
 
     def _completed(self, event: ev.ActivityCompleted) -> None:
         loop = self.loop
@@ -218,7 +224,7 @@ class PythonProgram:
             return
         definition = future.definition
         try:
-            value = definition.result.decode(unseal(event.result, loop.get))
+            value = self._decoded(definition.result.decode, event.result)
         except PerdureError as error:
             what = f"the result of activity {definition.name} [{event.id}]"
             raise _undecodable(what, error, definition.source) from error
