@@ -158,6 +158,7 @@ class ActivityDefinition(Generic[P, R]):
         owner = f"activity {self.name} ({self.source})"
         if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
             raise DefinitionError(f"{owner} is a generator; return a list, or make an activity of each step")
+        _demand_no_method(fn, owner)
         self.default = Options(_timeout_of(timeout, owner), _policy_of(retry, owner))
         self.parameters = Parameters.of(fn, owner=owner)
         self.result = ValueType.result_of(fn, owner=owner)
@@ -198,6 +199,16 @@ class ActivityDefinition(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<activity {self.name} at {self.source}>"
+
+
+def _demand_no_method(fn: Any, owner: str) -> None:
+    """A method is called with an object that does not outlive its process."""
+    cls = fn.__qualname__.rpartition(".")[0]
+    if cls and not cls.endswith("<locals>") and [*inspect.signature(fn).parameters][:1] in (["self"], ["cls"]):
+        raise DefinitionError(
+            f"{owner} is a method, and its object cannot be recorded; write a function, or put @staticmethod above @activity, "
+            "and let it find what it needs (a connection, a client) in its module or in a ContextVar"
+        )
 
 
 def source_of(fn: Any, kind: str) -> str:

@@ -1,5 +1,6 @@
 """What can be done with runs, the same for an engine and for a client that has nothing but the database."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -20,7 +21,7 @@ from perdure.runtime.outbox import Receiver
 from perdure.runtime.world import new_id
 from perdure.stores.base import RunFilter, Store
 from perdure.stores.health import told_as_damage
-from perdure.workflows import WorkflowDefinition
+from perdure.workflows import WorkflowDefinition, definitions_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -174,6 +175,7 @@ class Verbs:
         else:
             raise errors.DefinitionError(
                 f"a call of a workflow was expected, like process_order(10), or a workflow's name, not {workflow!r}"
+                f"{_advice(workflow)}"
             )
         return _Wish(self._door, name, definition, data, id, self._payload_max_bytes)
 
@@ -193,7 +195,8 @@ class Verbs:
     def _encoded(self, name: str, definition: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         owner = f"workflow {name}"
         if definition is not None:
-            data = encode_untyped(None, args, kwargs, owner=owner)
+            published = definition.parameters.published() if args and kwargs else None
+            data = encode_untyped(published, args, kwargs, owner=owner)
             try:
                 return definition.parameters.encode(*definition.parameters.decode(data))
             except errors.PayloadNotDecodable as misfit:
@@ -256,6 +259,19 @@ class _Wish:
         if row is None:
             raise errors.RunNotFound(f"run {self.id!r} is not in {self.door.store.address} any more")
         return row.key
+
+
+def _advice(found: Any) -> str:
+    """What to write instead of a thing that is no call."""
+    kind = found if isinstance(found, type) else type(found)
+    try:
+        for definition in definitions_of([kind])[0].values():
+            return f"; write: {kind.__name__}.{definition.fn.__name__}(...)"
+    except errors.DefinitionError:
+        pass  # it is no workflow class
+    if inspect.iscoroutine(found):
+        return "; is @workflow missing? (of a workflow class the method is called on the class, not on an instance)"
+    return ""
 
 
 def _refers(event: Any) -> bool:

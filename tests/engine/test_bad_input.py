@@ -45,8 +45,25 @@ async def doubled(n: int) -> int:
 
 
 @workflow
+class Doubled:
+    @workflow.run
+    async def run(self, n: int) -> int:
+        return 2 * n
+
+
+def closed(coroutine: Any) -> Any:
+    coroutine.close()
+    return coroutine
+
+
+@workflow
 async def other(n: int) -> int:
     return n
+
+
+@workflow
+async def pair(first: int, *, second: int = 1) -> list[int]:
+    return [first, second]
 
 
 @workflow
@@ -130,6 +147,16 @@ REFUSED: dict[str, tuple[Start, type[Exception], str]] = {
         DefinitionError,
         "doubled is the workflow itself; call it: doubled(...)",
     ),
+    "an object of a workflow class": (
+        lambda engine: engine.run(Doubled()),  # type: ignore[call-overload]
+        DefinitionError,
+        "; write: Doubled.run(...)",
+    ),
+    "a coroutine": (
+        lambda engine: engine.run(closed(doubled.fn(1))),  # type: ignore[call-overload]
+        DefinitionError,
+        "; is @workflow missing?",
+    ),
     "arguments beside a call": (
         lambda engine: engine.run(doubled(1), [2]),  # type: ignore[call-overload]
         InvalidArguments,
@@ -175,6 +202,13 @@ def test_a_path_is_no_address(make: Callable[[Any], Any]):
         make(Path("orders.db"))
 
     assert 'named by its address, such as "sqlite:///orders.db", not by PosixPath' in str(refused.value)
+
+
+def test_arguments_by_name_and_by_position_go_together_with_a_workflow_the_engine_knows():
+    with Engine("memory://", [pair]) as opened:
+        result = opened.run("pair", [1], {"second": 2}).wait()
+
+    assert result == [1, 2]
 
 
 def test_a_workflow_that_was_defined_anew_is_not_taken_for_the_one_the_engine_has():

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": FLOOR_0 | FLOOR_1 | {"runtime", "client"},
     "testing": FLOOR_0 | FLOOR_1 | FLOOR_3 | {"runtime"},
     "cli": FLOOR_0 | FLOOR_1 | FLOOR_3 | {"runtime", ""},
+    "__main__": {"cli"},
     "": FLOOR_0 | FLOOR_1 | FLOOR_3 | {"runtime"},
 }
 """What each room may import beside itself; "" is the face, `perdure/__init__.py`. Languages and stores do not meet."""

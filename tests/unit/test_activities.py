@@ -40,3 +40,20 @@ def test_an_option_that_has_no_sense_is_refused(make: Callable[[], Any], message
 
 def test_names_of_exceptions_may_be_a_list():
     assert Retry(non_retryable=[ValueError, "shop.Declined"]).policy().non_retryable == ("ValueError", "shop.Declined")  # type: ignore[arg-type]
+
+
+def test_a_method_is_no_activity():
+    with pytest.raises(DefinitionError, match="is a method, and its object cannot be recorded"):
+
+        class Shop:
+            @activity
+            def charge(self, amount: int) -> None: ...
+
+
+def test_a_static_method_is_an_activity():
+    class Shop:
+        @staticmethod
+        @activity
+        def charge(amount: int) -> None: ...
+
+    assert Shop.charge.name == "charge"

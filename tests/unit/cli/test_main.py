@@ -139,3 +139,9 @@ def test_every_exit_code_is_a_whole_number_for_any_error() -> None:
         cli.main(["list", "--after", "yesterday"])
 
     assert ended.value.code == 2
+
+
+def test_it_runs_as_a_module_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "perdure", "--version"], capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith("perdure ")
