@@ -9,15 +9,15 @@ from typing import Any, Generic, TypeVar
 from perdure.calls import Lazy
 from perdure.errors import PerdureError, WaitedTooLong
 from perdure.runtime.outbox import Receiver
-from perdure.runtime.threads import Threads
+from perdure.runtime.threads import ASKING_AT_ONCE, Threads
 
-_threads = Threads("perdure-answers")
+_threads = Threads("perdure-answers", ASKING_AT_ONCE)
 
 
 def _begin_anew() -> None:
     """A forked process has none of the threads that wait for work."""
     global _threads
-    _threads = Threads("perdure-answers")
+    _threads = Threads("perdure-answers", ASKING_AT_ONCE)
 
 
 os.register_at_fork(after_in_child=_begin_anew)

@@ -15,7 +15,7 @@ from perdure.kernel.run import Status
 from perdure.runtime.attaching import Begun, demand_same, input_of
 from perdure.runtime.letters import Started, StartRequest
 from perdure.runtime.outbox import Outbox, Receiver
-from perdure.runtime.threads import Threads
+from perdure.runtime.threads import ASKING_AT_ONCE, Threads
 from perdure.runtime.waiters import Waiters, rests
 from perdure.stores.base import MailRow, Store
 
@@ -74,7 +74,7 @@ class DatabaseDoor:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._threads = Threads("perdure-client")
+        self._threads = Threads("perdure-client", ASKING_AT_ONCE)
         self._waiters = Waiters()
         self._lock = threading.Lock()
         self._watching = False
@@ -149,7 +149,7 @@ class EngineDoor:
     def __init__(self, store: Store, member: "Member") -> None:
         self.store = store
         self._member = member
-        self._threads = Threads("perdure-client")
+        self._threads = Threads("perdure-client", ASKING_AT_ONCE)
 
     def demand_open(self) -> None:
         stopped = self._member.stopped()

@@ -12,21 +12,29 @@ from typing import TypeVar
 
 R = TypeVar("R")
 
+ASKING_AT_ONCE = 256
+"""How many verbs of clients look into a database at the same time: each needs a thread, and a connection."""
+
 IDLE_SECONDS = 10.0
 """How long a thread waits for more work before it ends."""
 
 
 class Threads:
-    """Runs calls at once, each on a thread of its own; how many there may be is up to the caller.
+    """Runs calls at once, each on a thread of its own. Of more than `most` at the same time the last ones wait; without
+    it, how many there may be is up to the caller.
 
-    `_idle` threads wait and are promised to nobody. A waiting thread is as good as any other: whichever takes a call.
+    `_idle` threads wait and are promised to nobody; `_behind` calls wait and are promised no thread. A waiting thread is
+    as good as any other: whichever takes a call.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, most: int | None = None) -> None:
         self._name = name
+        self._most = most
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
+        self._behind = 0
+        self._living = 0
         self._started = 0
         self._closed = False
 
@@ -35,9 +43,12 @@ class Threads:
         with self._lock:
             if self._idle:
                 self._idle -= 1
+            elif self._most is not None and self._living >= self._most:
+                self._behind += 1
             else:
                 self._started += 1
                 threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
+                self._living += 1
             self._calls.put(call)
 
     def _work(self) -> None:
@@ -48,6 +59,7 @@ class Threads:
                 with self._lock:
                     if self._idle:
                         self._idle -= 1
+                        self._living -= 1
                         return
                 continue
             if call is None:
@@ -55,9 +67,12 @@ class Threads:
             call()
             del call
             with self._lock:
-                if self._closed:
+                if self._behind:
+                    self._behind -= 1
+                elif self._closed:
                     return
-                self._idle += 1
+                else:
+                    self._idle += 1
 
     async def beside(self, function: Callable[[], R]) -> R:
         """The outcome of a blocking function, which runs beside the loop. Cancelled, it runs on and is not heard."""

@@ -218,6 +218,23 @@ def test_threads_are_used_again() -> None:
     threads.close()
 
 
+def test_calls_beyond_the_most_wait_their_turn_and_are_made() -> None:
+    threads, names, done, gate = Threads("test", 2), set(), threading.Semaphore(0), threading.Event()
+
+    def call() -> None:
+        names.add(threading.current_thread().name)
+        gate.wait(10)
+        done.release()
+
+    for _ in range(50):
+        threads.run(call)
+    threads.close()
+    gate.set()
+
+    assert all(done.acquire(timeout=10) for _ in range(50))
+    assert len(names) == 2
+
+
 # logs of attempts
 
 
