@@ -116,7 +116,7 @@ _TIMES = (
     _option("--utc", is_flag=True, help="Times in UTC."),
     _option("--time", type=click.Choice(["rel", "iso", "raw"]), help="Form of times."),
 )
-_JSON = _option("--json", metavar="[=FIELDS]", help="JSON; --json=id,state selects fields.")
+_JSON = _option("--json", metavar="[=FIELDS]", help="JSON; --json=NAME,NAME selects fields.")
 
 
 def options(json: bool = False, quiet: str = "", times: bool = False) -> Callable[[Any], Any]:
