@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
-from perdure.calls import Lazy
-from perdure.errors import PerdureError, WaitedTooLong
+from perdure.calls import Lazy, Scheduler
+from perdure.errors import NotDeterministic, PerdureError, WaitedTooLong
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
 
@@ -42,13 +42,28 @@ class Answer(Lazy[R_co], Generic[R_co]):
 
         Raises:
             RuntimeError: a loop runs on this thread, which would stand still meanwhile.
+            errors.NotDeterministic: it is the loop of a workflow.
         """
+        self._demand_no_workflow()
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(
                 f"{self._call}.wait() would stop the event loop of this thread; write: await {self._call}"
             )
         self.take()
         return self._waited()
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        self._demand_no_workflow()
+        return super().__await__()
+
+    def _demand_no_workflow(self) -> None:
+        """What is asked in a workflow would be asked again by each replay, and its answer is not recorded."""
+        if isinstance(asyncio._get_running_loop(), Scheduler):
+            self._taken = True
+            raise NotDeterministic(
+                f"{self._call} cannot be awaited in a workflow: the answer is not recorded; do it in an activity and await "
+                "that (child workflows come later: until then an activity starts the run, with an id made of activity.info().id)"
+            )
 
     def _waited(self) -> R_co:
         raise NotImplementedError

@@ -224,6 +224,21 @@ def test_a_workflow_that_was_defined_anew_is_not_taken_for_the_one_the_engine_ha
         assert str(refused.value).endswith("; make a new engine with it")
 
 
+@pytest.mark.parametrize("ask", ["await", "wait"])
+def test_a_workflow_that_asks_an_engine_is_blocked_before_anything_happens(ask: str):
+    @workflow
+    async def asks() -> int:
+        answer = opened.run(doubled(1))
+        return await answer if ask == "await" else answer.wait()
+
+    with Engine("memory://", [asks, doubled, double]) as opened:
+        with pytest.raises(RunBlocked) as blocked:
+            opened.run(asks()).wait()
+
+        assert "run(...) cannot be awaited in a workflow: the answer is not recorded" in str(blocked.value)
+        assert opened.count().wait() == 1
+
+
 def test_an_id_of_another_workflow_is_refused():
     with engine() as opened:
         opened.run(doubled(1), id="a").wait()
