@@ -99,11 +99,11 @@ class Owner:
         """Wait until there is something to do, but not for longer than until the next poll, and do it."""
         items = self._arrived(most_seconds)
         now, monotonic = self._world.now(), self._world.monotonic()
+        if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
+            items += self._polled(now, monotonic)  # first, as it may raise: then starts that wait are not lost
         items += self._admitted()
         items += self._due(now)
         items += self._overdue(monotonic)
-        if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
-            items += self._polled(now, monotonic)
         self._process(items)
         if self._waiters.mending and self._mending <= 0:
             self._waiters.mending = False

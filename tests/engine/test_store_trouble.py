@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import Client, Engine, EngineNotRunning, RunBlocked, activity, errors, workflow
+from perdure import Client, Engine, EngineNotRunning, Handle, RunBlocked, activity, errors, workflow
 from perdure.stores.sqlite.store import SqliteStore
 
 
@@ -83,6 +83,21 @@ def test_starts_that_find_the_disk_full_are_told_and_none_is_half_there(path: st
 
     assert count == started > 0
     assert problems == []
+
+
+async def test_starts_that_come_in_just_when_the_database_fails_are_told(path: str, address: str):
+    async with Engine(address, ALL) as engine:
+        with sqlite3.connect(path) as other:
+            other.execute("DROP TABLE mail")
+        answers: list[asyncio.Future[Handle[str]]] = []
+        with pytest.raises(EngineNotRunning):
+            while True:
+                answers += [asyncio.ensure_future(engine.start(waits())) for _ in range(10)]
+                await asyncio.sleep(0.001)
+        done, waiting = await asyncio.wait(answers, timeout=10)
+
+        assert not waiting
+        assert {type(answer.exception()) for answer in done} <= {type(None), EngineNotRunning}
 
 
 def test_a_file_of_another_program_is_left_alone(path: str, address: str):
