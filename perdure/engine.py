@@ -176,8 +176,8 @@ class Engine(Verbs):
 
     @property
     def owns(self) -> bool:
-        """Whether this engine owns the database now; else it stands by."""
-        return self._opened() is not None and self._member.owns
+        """Whether this engine owns the database now; else it stands by, is closed, or was stopped by a fault."""
+        return self._opened() is not None and self._member.stopped() is None and self._member.owns
 
     def _definition(self, name: str) -> WorkflowDefinition[Any, Any] | None:
         return self._workflows.get(name)

@@ -12,6 +12,7 @@ import pytest
 from perdure import Client, DefinitionError, Engine, EngineNotRunning, RunTerminated, WaitedTooLong, activity, workflow
 from perdure.runtime.world import World
 from perdure.stores.memory import MemoryStore
+from perdure.testing import FaultAt
 
 
 @activity
@@ -449,3 +450,15 @@ async def test_an_idle_engine_asks_its_database_once_a_second():
     assert first == last == "poll"
     assert ended - began > 1.8
     assert journal.calls == []
+
+
+def test_an_engine_that_was_stopped_or_closed_owns_nothing():
+    with Engine(MemoryStore(faults=FaultAt(1, "full")), ALL) as engine:
+        with pytest.raises(EngineNotRunning):
+            engine.run(doubled(2)).wait()
+
+        assert not engine.owns
+
+    with Engine("memory://", ALL) as engine:
+        assert engine.owns
+    assert not engine.owns
