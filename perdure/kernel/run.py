@@ -41,10 +41,6 @@ class Status(enum.IntEnum):
     def is_closed(self) -> bool:
         return self >= Status.COMPLETED
 
-    @property
-    def needs_mending(self) -> bool:
-        return self in (Status.HELD, Status.BLOCKED, Status.QUARANTINED)
-
 
 class Step:
     """An activity that has no outcome yet.

@@ -205,23 +205,12 @@ class Work(Protocol):
         """Keys of runs that are held, blocked or quarantined, oldest first."""
         ...
 
-    def due(self, now: int, limit: int) -> list[int]:
-        """Keys of open runs with `wake_at` <= now, earliest first."""
-        ...
-
-    def next_due(self) -> int | None:
-        """The earliest `wake_at` of all open runs."""
-        ...
-
-    def mail(self, limit: int) -> list[MailRow]:
-        """Unread mail, oldest first; of runs that are blocked or quarantined only Retry and Terminate.
-
-        Mail of closed runs, and of runs that do not exist, is there too: the owner answers it and it goes.
-        """
-        ...
-
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
-        """`due` and `mail` (at most `limit` of each) in one call that costs one statement.
+        """What is due and unread mail (at most `limit` of each) in one call that costs one statement.
+
+        Due are open runs with `wake_at` <= now, earliest first. Mail comes oldest first; of runs that are blocked or
+        quarantined only Retry and Terminate. Mail of closed runs, and of runs that do not exist, is there too: the
+        owner answers it and it goes.
 
         `starts` false: queued runs wait a little longer, their Start and Cancel are left out of the mail.
         """

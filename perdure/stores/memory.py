@@ -300,16 +300,6 @@ class MemoryWork:
         with self._shelf.lock:
             return sorted(row.key for row in self._shelf.runs.values() if row.status in statuses)
 
-    def due(self, now: int, limit: int) -> list[int]:
-        return self.poll(now, limit).due
-
-    def next_due(self) -> int | None:
-        with self._shelf.lock:
-            return min((row.wake_at for row in self._shelf.open_runs() if row.wake_at is not None), default=None)
-
-    def mail(self, limit: int) -> list[base.MailRow]:
-        return self.poll(0, limit).mail
-
     def poll(self, now: int, limit: int, starts: bool = True) -> base.Poll:
         with self._shelf.lock:
             due = sorted(

@@ -185,7 +185,7 @@ def test_a_withdrawn_run_goes_with_all_it_has(store: base.Store) -> None:
 
     assert store.views.stored(queued.key) is None
     assert store.views.blob(queued.key, b"d") is None
-    assert store.work.mail(10) == []
+    assert store.work.poll(0, 10).mail == []
     assert store.post.take_reply("request") == base.ReplyRow("request", "unknown-workflow", "no such workflow", 10)
     assert store.views.row("refused") == run(queued.key + 1, "refused")
 
@@ -223,7 +223,7 @@ def test_a_fault_on_request_is_what_it_says_and_settle_tells(
     store = opened(lambda moment, batch: faults.pop(0) if moment == "before" else None)
     store.admin.try_own("here", 1, "b", 1)
     store.journal.commit(base.Batch(created=[run(2), run(4)], mail_kept=[mail(4)]))
-    letter = store.work.mail(1)[0].id
+    letter = store.work.poll(0, 1).mail[0].id
 
     batches = base.Batch(
         created=[run(6)],
@@ -319,12 +319,11 @@ def test_due_runs_come_earliest_first(store: base.Store) -> None:
         )
     )
 
-    assert store.work.due(40, 10) == [4, 12, 2, 10]
-    assert store.work.due(40, 2) == [4, 12]
-    assert store.work.due(9, 10) == []
-    assert store.work.next_due() == 10
+    assert store.work.poll(40, 10).due == [4, 12, 2, 10]
+    assert store.work.poll(40, 2).due == [4, 12]
+    assert store.work.poll(9, 10).due == []
     store.journal.commit(base.Batch(updated=[run(4), run(12), run(2), run(10)]))
-    assert store.work.next_due() == 41
+    assert store.work.poll(2**62, 10).due == [6]
 
 
 def test_one_batch_moves_a_run_that_was_running_and_one_that_had_waited(store: base.Store) -> None:
@@ -335,11 +334,10 @@ def test_one_batch_moves_a_run_that_was_running_and_one_that_had_waited(store: b
 
     assert [store.views.row("run-2"), store.views.row("run-4")] == moved
     assert store.work.running() == [2, 4]
-    assert store.work.next_due() is None
+    assert store.work.poll(2**62, 10).due == []
 
 
 def test_nothing_is_due_without_alarms(store: base.Store) -> None:
-    assert store.work.next_due() is None
     assert store.work.poll(2**62, 10) == base.Poll([], [])
 
 
@@ -348,27 +346,27 @@ def test_mail_comes_oldest_first_and_goes_when_read(store: base.Store) -> None:
     for target, reason in ((4, "a"), (2, "b"), (4, "c")):
         store.post.send(mail(target, Cancel(reason), f"reply-{reason}"))
 
-    first, second, third = store.work.mail(10)
+    first, second, third = store.work.poll(0, 10).mail
     assert [first.message, second.message, third.message] == [Cancel("a"), Cancel("b"), Cancel("c")]
     assert (first.run, first.reply_to) == (4, "reply-a")
     assert first.id < second.id < third.id
-    assert store.work.mail(2) == [first, second]
+    assert store.work.poll(0, 2).mail == [first, second]
     assert store.work.load([4])[4].mail == [first, third]
 
     store.journal.commit(base.Batch(mail_read=[first.id, third.id]))
-    assert store.work.mail(10) == [second]
+    assert store.work.poll(0, 10).mail == [second]
     store.post.send(mail(2))
-    assert store.work.mail(10)[1].id > third.id
+    assert store.work.poll(0, 10).mail[1].id > third.id
 
 
 def test_an_id_of_mail_never_comes_twice(store: base.Store) -> None:
     store.journal.commit(base.Batch(created=[run(2)], mail_kept=[mail(2)]))
-    (old,) = store.work.mail(1)
+    (old,) = store.work.poll(0, 1).mail
     store.journal.commit(base.Batch(mail_read=[old.id]))
 
     store.post.send(mail(2))
 
-    assert store.work.mail(1)[0].id > old.id
+    assert store.work.poll(0, 1).mail[0].id > old.id
 
 
 @pytest.mark.parametrize("status", [Status.BLOCKED, Status.QUARANTINED])
@@ -377,10 +375,10 @@ def test_a_blocked_run_hears_only_its_operator(store: base.Store, status: Status
     all_mail: list[Mail] = [start(), ended, Cancel("c"), Terminate("t"), Retry()]
     store.journal.commit(base.Batch(created=[run(2, status=status)], mail_kept=[mail(2, each) for each in all_mail]))
 
-    assert messages(store.work.mail(10)) == [Terminate("t"), Retry()]
+    assert messages(store.work.poll(0, 10).mail) == [Terminate("t"), Retry()]
     assert messages(store.work.load([2])[2].mail) == all_mail
     store.journal.commit(base.Batch(updated=[run(2)]))
-    assert messages(store.work.mail(10)) == all_mail
+    assert messages(store.work.poll(0, 10).mail) == all_mail
 
 
 def test_mail_of_closed_and_missing_runs_is_not_forgotten(store: base.Store) -> None:
@@ -388,7 +386,7 @@ def test_mail_of_closed_and_missing_runs_is_not_forgotten(store: base.Store) -> 
     store.post.send(mail(2))
     store.post.send(mail(99))
 
-    assert [row.run for row in store.work.mail(10)] == [2, 99]
+    assert [row.run for row in store.work.poll(0, 10).mail] == [2, 99]
 
 
 def test_poll_is_due_and_mail_at_once(store: base.Store) -> None:
@@ -398,7 +396,6 @@ def test_poll_is_due_and_mail_at_once(store: base.Store) -> None:
         )
     )
 
-    assert store.work.poll(9, 2) == base.Poll(store.work.due(9, 2), store.work.mail(2))
     assert store.work.poll(9, 2).due == [4, 6]
     assert [row.run for row in store.work.poll(9, 2).mail] == [2, 4]
 
@@ -439,7 +436,7 @@ def test_submitting_an_id_that_exists_returns_its_run_and_writes_nothing(store: 
     row = store.post.submit(run(0, "a", Status.QUEUED, workflow="theirs"), mail(0, start()))
 
     assert row == run(2, "a", workflow="mine")
-    assert store.work.mail(10) == []
+    assert store.work.poll(0, 10).mail == []
     assert store.work.last_key() == 2
 
 

@@ -116,7 +116,7 @@ def test_a_new_owner_finds_everything(opened: Opener) -> None:
     second.admin.try_own("here", 2, "b", 2)
 
     assert second.work.load([2]) == before
-    assert second.work.running() == second.work.due(5, 1) == [2]
+    assert second.work.running() == second.work.poll(5, 1).due == [2]
 
 
 def test_definitions_are_replaced(store: base.Store) -> None:

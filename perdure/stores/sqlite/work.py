@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from perdure.kernel.project import RunRow
-from perdure.stores.base import MailRow, Poll, Stored
+from perdure.stores.base import Poll, Stored
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line
 from perdure.stores.sqlite.rows import ATTEMPT_COLUMNS, MAIL_COLUMNS, RUN_COLUMNS, VALUES
@@ -20,9 +20,8 @@ _MAIL = (
     "SELECT mail.id, mail.run, mail.body, mail.reply_to FROM mail LEFT JOIN runs ON runs.key = mail.run "
     "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5)){further} ORDER BY mail.id LIMIT ?"
 )
-_ALL_MAIL = _MAIL.format(further="")
 _POLL = f"SELECT 0, * FROM ({_DUE}) UNION ALL SELECT 1, * FROM ({{mail}})"
-_POLL_ALL = _POLL.format(mail=_ALL_MAIL)
+_POLL_ALL = _POLL.format(mail=_MAIL.format(further=""))
 # What a run that has not begun (0) cannot take yet, Start (1) and Cancel (3), must not stand before what others can.
 _POLL_WITHOUT_STARTS = _POLL.format(
     mail=_MAIL.format(further=" AND mail.kind <> 1 AND NOT (mail.kind = 3 AND runs.status IS 0)")
@@ -61,18 +60,6 @@ class SqliteWork:
     def _with_status(self, statuses: str) -> list[int]:
         with self._asking() as connection:
             return [key for (key,) in connection.execute(_WITH_STATUS.format(statuses=statuses)).fetchall()]
-
-    def due(self, now: int, limit: int) -> list[int]:
-        with self._asking() as connection:
-            return [key for _, key, _, _ in connection.execute(_DUE, (now, limit)).fetchall()]
-
-    def next_due(self) -> int | None:
-        with self._asking() as connection:
-            return connection.execute(f"SELECT min(wake_at) FROM runs WHERE {_OPEN_AND_SET}").fetchone()[0]
-
-    def mail(self, limit: int) -> list[MailRow]:
-        with self._asking() as connection:
-            return rows.mail_rows(connection.execute(_ALL_MAIL, (limit,)).fetchall())
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
         with self._asking() as connection:

@@ -215,7 +215,7 @@ def test_every_open_run_has_a_reason_to_wake_or_waits_for_a_person(script):
         assert any(step.member or step.wants_slot for step in run.pending.values())
     elif run.status is Status.RETRYING:
         assert run.wake_at() is not None
-    elif run.status.needs_mending:
+    elif run.status in (Status.HELD, Status.BLOCKED, Status.QUARANTINED):
         assert run.block is not None or run.held
 
 
