@@ -601,7 +601,9 @@ def test_closing_a_program_unwinds_it_without_commands_or_noise(recwarn: pytest.
     assert [str(warning.message) for warning in recwarn] == []
 
 
-def test_errors_that_nobody_awaits_are_told_while_the_run_is_in_memory_and_not_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_that_nobody_awaits_are_told_while_the_run_is_in_memory_and_not_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def failing() -> None:
         raise ValueError("nobody asks")
 
