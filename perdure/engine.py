@@ -119,7 +119,7 @@ class Engine(Verbs):
             self._world,
             self._log.logger,
         )
-        self._watchdog = Watchdog(self._stuck_after, self._kill_when_hung)
+        self._watchdog = Watchdog(self._stuck_after, self._kill_when_hung, member.thread)
         self._watchdog.begin()
         try:
             member.begin()

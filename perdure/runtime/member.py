@@ -111,6 +111,10 @@ class Member:
             self._inbox.put(request)
             return True
 
+    def thread(self) -> int | None:
+        """The number of the thread that runs workflow code; None before there is one."""
+        return self._thread.ident
+
     def nudge(self) -> None:
         self._inbox.nudge()
 

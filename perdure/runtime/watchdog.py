@@ -11,6 +11,7 @@ import faulthandler
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from perdure.languages.python.guard import Watch
 
@@ -24,10 +25,13 @@ class Watchdog:
         stuck_after: seconds that workflow code may run without an await.
         kill_when_hung: seconds without a tick, or with interrupts that have no effect, after which the process ends;
             None never ends it.
+        thread: gives the number of the thread that runs the workflow code; without it all are watched.
     """
 
-    def __init__(self, stuck_after: float, kill_when_hung: float | None) -> None:
-        self._watch = Watch(stuck_after)
+    def __init__(
+        self, stuck_after: float, kill_when_hung: float | None, thread: Callable[[], int | None] | None = None
+    ) -> None:
+        self._watch = Watch(stuck_after, thread)
         self._tick_seconds = stuck_after / TICKS_PER_LIMIT
         self._kill_when_hung = kill_when_hung
         self._ended = threading.Event()

@@ -249,3 +249,15 @@ def test_a_quarantined_run_is_released_by_retry_and_by_nothing_else(address: str
 
     assert before.startswith("RunBlocked: run 'hell' is quarantined")
     assert after == "None"
+
+
+async def test_an_engine_with_less_patience_leaves_the_runs_of_another_alone():
+    @workflow
+    async def computes() -> int:
+        return sum(1 for _ in range(6_000_000))  # some tenths of a second
+
+    async with (
+        Engine("memory://", [computes], stuck_after="60s") as patient,
+        Engine("memory://", [healthy, add], stuck_after=0.05),
+    ):
+        assert await patient.run(computes()) == 6_000_000

@@ -166,10 +166,12 @@ class Watch:
 
     Args:
         limit_s: how long a thread may stay in workflow code.
+        thread: gives the number of the one that is watched, None while there is none; without it all are.
     """
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, thread: Callable[[], int | None] | None = None) -> None:
         self.limit_s = limit_s
+        self._thread = thread
         self._seen: dict[int, tuple[Stretch, float]] = {}
 
     def tick(self, now_s: float) -> "list[RunInfo]":
@@ -179,7 +181,10 @@ class Watch:
         """
         seen, self._seen = self._seen, {}
         struck: list[RunInfo] = []
+        watched = None if self._thread is None else self._thread()
         for thread, stretch in stretches.copy().items():
+            if self._thread is not None and thread != watched:
+                continue  # another engine's, which may have more patience
             known = seen.get(thread)
             since = known[1] if known is not None and known[0] is stretch else now_s
             self._seen[thread] = (stretch, since)
