@@ -13,6 +13,7 @@ import msgspec
 from perdure.calls import Call
 from perdure.durations import duration_ns
 from perdure.errors import DefinitionError, NonRetryable, RetryAfter
+from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.policy import RetryPolicy
 from perdure.payload import Parameters, ValueType
 from perdure.payload.misfit import did_you_mean
@@ -66,7 +67,7 @@ class Retry:
             isinstance(non_retryable, list | tuple | set | frozenset),
             f"non_retryable must be a tuple of exception classes or their names, as in (ValueError,), not {non_retryable!r}",
         )
-        initial_ns, maximum_ns = duration_ns(initial), duration_ns(maximum)
+        initial_ns, maximum_ns = min(duration_ns(initial), END_OF_TIME), min(duration_ns(maximum), END_OF_TIME)
         _demand(maximum_ns >= initial_ns, f"maximum ({maximum}) must not be shorter than initial ({initial})")
         self._policy = RetryPolicy(
             initial_ns=initial_ns,
@@ -123,7 +124,7 @@ def _policy_of(retry: "Retry | int | None", owner: str) -> RetryPolicy | None:
 def _timeout_of(timeout: "Duration | None", owner: str) -> int | None:
     if timeout is None:
         return None
-    ns = duration_ns(timeout)
+    ns = min(duration_ns(timeout), END_OF_TIME)
     if ns <= 0:
         raise DefinitionError(f"{owner}: timeout must be longer than nothing, not {timeout!r}; None is no limit")
     return ns

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from perdure.durations import duration_ns
 from perdure.errors import ActivityFailed, ActivityTimedOut, NonRetryable, PerdureError, RemoteError, RetryAfter, is_bug
 from perdure.kernel.events import Failure
-from perdure.kernel.limits import FAILURE_CAUSES, FAILURE_LEAVES, FAILURE_MESSAGE_CHARS, TRACEBACK_CHARS
+from perdure.kernel.limits import END_OF_TIME, FAILURE_CAUSES, FAILURE_LEAVES, FAILURE_MESSAGE_CHARS, TRACEBACK_CHARS
 
 _OURS = __file__.rpartition("failures.py")[0]
 _CUT = "\n... {} characters ...\n"
@@ -79,7 +79,7 @@ def _retry_after(error: BaseException) -> tuple[int | None, str | None]:
     if not isinstance(error, RetryAfter):
         return None, None
     try:
-        return duration_ns(error.delay), None
+        return min(duration_ns(error.delay), END_OF_TIME), None
     except PerdureError as wrong:
         return None, f"RetryAfter: {wrong}"
 

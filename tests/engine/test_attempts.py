@@ -446,3 +446,20 @@ async def test_attempts_that_a_task_factory_runs_at_once_leave_nothing_behind():
         gc.collect()
 
         assert len(begun) < 3
+
+
+async def test_times_without_an_end_in_sight_are_kept_as_far_as_time_is_counted():
+    @activity(timeout=timedelta.max, retry=Retry(maximum=timedelta.max))
+    async def step() -> str:
+        if activity.info().attempt == 1:
+            raise RetryAfter(99_999_999_999)
+        return "done"
+
+    STEP["step"] = step
+    async with Engine("memory://", [run_step, step]) as engine:
+        handle = await engine.start(run_step("step"), id="r")
+        while (await handle.describe()).status != "retrying":
+            await asyncio.sleep(0)
+        await handle.retry()
+
+        assert await handle.result() == "done"
