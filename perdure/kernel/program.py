@@ -106,6 +106,10 @@ class Language(Protocol):
         """A fresh program for a run. `traced` programs are slow and can tell when an exception was raised."""
         ...
 
+    def check(self, info: RunInfo, input: Payload, blobs: "Blobs") -> None:
+        """Raises an error of the family `errors.PerdureError` if a run cannot be started with that input."""
+        ...
+
 
 class Blobs(Protocol):
     """Where the bytes behind a payload with `ref` are found, and where new ones are left."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from perdure.kernel import events as ev
 from perdure.kernel.program import Divergence, Language, Lookup, Program, ProgramBlocked, RunInfo, replay
+from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
 
 _NOTHING_RECORDED = Lookup()
@@ -18,12 +19,14 @@ class Programs:
 
     def load(self, actor: Actor, history: Sequence[ev.HistoryEvent], traced: bool = False) -> Program | None:
         """A fresh program that has seen nothing yet; None of a workflow nobody knows."""
-        run = actor.run
-        language = self._languages.get(run.workflow)
+        language = self._languages.get(actor.run.workflow)
         if language is None:
             return None
-        info = RunInfo(run.id, run.run_id, run.workflow, run.started_at)
-        return language.load(info, Lookup(history) if history else _NOTHING_RECORDED, actor, traced)
+        return language.load(_info(actor.run), Lookup(history) if history else _NOTHING_RECORDED, actor, traced)
+
+    def check(self, actor: Actor, input: ev.Payload) -> None:
+        """Raises an error of the family `errors.PerdureError` if the run cannot be started with that input."""
+        self._languages[actor.run.workflow].check(_info(actor.run), input, actor)
 
     def unknown(self, workflow: str) -> ProgramBlocked:
         known = ", ".join(sorted(self._languages)[:10]) or "none"
@@ -53,6 +56,10 @@ class Programs:
             return again
         program.close()
         return blocked
+
+
+def _info(run: Run) -> RunInfo:
+    return RunInfo(run.id, run.run_id, run.workflow, run.started_at)
 
 
 def block_of(blocked: ProgramBlocked, build: str, now: int, open_tail: bool) -> ev.Block:

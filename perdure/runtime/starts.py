@@ -12,7 +12,7 @@ from perdure.kernel.events import Payload
 from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Run
-from perdure.payload import seal, unseal
+from perdure.payload import seal
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.attaching import Begun, demand_same, input_of, unknown_workflow
 from perdure.runtime.draft import Draft
@@ -113,11 +113,10 @@ class Starts:
         draft.consume(letter)
 
     def _fault(self, actor: Actor, start: msg.Start) -> errors.PerdureError | None:
-        definition = self._workflows.get(start.workflow)
-        if definition is None:
+        if start.workflow not in self._workflows:
             return unknown_workflow(start.workflow, self._workflows)
         try:
-            definition.parameters.decode(unseal(start.input, lambda digest: actor.get(b"", digest)))
+            self._turns.programs.check(actor, start.input)
         except errors.PayloadNotDecodable as error:
             return errors.InvalidArguments(str(error))
         except errors.PerdureError as error:

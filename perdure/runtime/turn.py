@@ -41,7 +41,7 @@ class Turns:
         marker: TurnMarker,
         most_pending: int = PENDING_COMMANDS,
     ) -> None:
-        self._programs = Programs(languages)
+        self.programs = Programs(languages)
         self._build = build
         self._claims = claims
         self._marker = marker
@@ -89,9 +89,9 @@ class Turns:
         run = actor.run
         program = actor.program
         if program is None:
-            program = actor.program = self._programs.load(actor, ())
+            program = actor.program = self.programs.load(actor, ())
         if program is None:
-            self._block(actor, self._programs.unknown(run.workflow), now)
+            self._block(actor, self.programs.unknown(run.workflow), now)
             return
         self._marker.enter(run.key)
         try:
@@ -107,9 +107,9 @@ class Turns:
         """Make a program and show it the history. False if the run is blocked now: its code does not fit."""
         run = actor.run
         history = actor.history()
-        program = self._programs.load(actor, history)
+        program = self.programs.load(actor, history)
         if program is None:
-            self._block(actor, self._programs.unknown(run.workflow), now, open_tail=run.open_tail)
+            self._block(actor, self.programs.unknown(run.workflow), now, open_tail=run.open_tail)
             return False
         self._marker.enter(run.key)
         try:
@@ -157,7 +157,7 @@ class Turns:
         """The program could not answer the last event. Its bug fails the run if cleanup of it is committed already."""
         actor.program = None  # it has unwound itself
         if blocked.kind == "bug" and blocked.failure is not None:
-            blocked = self._programs.look_into(actor, blocked)
+            blocked = self.programs.look_into(actor, blocked)
         if blocked.raised_earlier and blocked.failure is not None:
             self._record(actor, [*blocked.commands, cmd.FailRun(blocked.failure)], now)
         else:

@@ -182,6 +182,18 @@ async def test_the_run_is_blocked_and_the_healthy_ones_complete_beside(what: str
     assert [word for word in words if word not in str(outcome)] == []
 
 
+async def test_a_start_by_a_client_whose_arguments_are_never_done_with_hurts_nobody():
+    async with Engine("memory://stubborn", ALL, stuck_after=0.2) as engine, Client("memory://stubborn") as client:
+        bad = asyncio.ensure_future(client.run("takes_stubborn", [{"n": 1}], id="bad"))
+        while not await client.count(id_prefix="bad"):
+            await asyncio.sleep(0)
+        result = await engine.run(healthy(1))
+
+        with pytest.raises(RunBlocked, match="did not come to an await in time"):
+            await bad
+    assert result == 3
+
+
 async def test_memory_that_is_not_there_fails_the_run_and_the_healthy_ones_complete_beside():
     outcome = await beside_healthy_runs(explodes())
 

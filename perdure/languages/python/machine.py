@@ -1,6 +1,7 @@
 """Python as a language: a coroutine that decides for a run."""
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import sys
@@ -12,7 +13,7 @@ from perdure.failures import activity_error, failure_of
 from perdure.kernel import events as ev
 from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
-from perdure.kernel.program import Blobs, Program, ProgramBlocked, Recorded, RunInfo
+from perdure.kernel.program import Blobs, Lookup, Program, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python import alike, guard, refused, replaced, unwind
 from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.logs import emit
@@ -61,6 +62,13 @@ class PythonLanguage:
     def load(self, info: RunInfo, recorded: Recorded, blobs: Blobs, traced: bool = False) -> Program:
         loop = WorkflowLoop(info, recorded, blobs, self.activities, self.payload_max_bytes, self.emit)
         return PythonProgram(self.definition, loop, Tracer() if traced else None)
+
+    def check(self, info: RunInfo, input: ev.Payload, blobs: Blobs) -> None:
+        loop = WorkflowLoop(info, Lookup(), blobs, self.activities, self.payload_max_bytes, self.emit)
+        with contextlib.suppress(
+            guard.WorkflowInterrupted
+        ):  # it does not fit the time: the run's first turn will say so
+            decoded(loop, self.definition.parameters.decode, input)
 
 
 def refuse_untested(version: tuple[int, ...]) -> None:
@@ -208,14 +216,10 @@ class PythonProgram:
         loop, definition = self.loop, self.definition
         what = f"the input of workflow {definition.name}"
         try:
-            args, kwargs = self._decoded(definition.parameters.decode, event.input)
+            args, kwargs = decoded(loop, definition.parameters.decode, event.input)
         except PerdureError as error:
             raise _undecodable(what, error, definition.source) from error
         loop.main = loop.start(definition.direct(args, kwargs), "0", contextvars.Context())
-
-    def _decoded(self, decode: Callable[[bytes], Any], payload: ev.Payload) -> Any:
-        """The types of values may bring code of the user's, validators say: it is no other than that of the workflow."""
-        return guard.run(self.loop, decode, unseal(payload, self.loop.get))
 
     def _completed(self, event: ev.ActivityCompleted) -> None:
         loop = self.loop
@@ -224,7 +228,7 @@ class PythonProgram:
             return
         definition = future.definition
         try:
-            value = self._decoded(definition.result.decode, event.result)
+            value = decoded(loop, definition.result.decode, event.result)
         except PerdureError as error:
             what = f"the result of activity {definition.name} [{event.id}]"
             raise _undecodable(what, error, definition.source) from error
@@ -246,6 +250,11 @@ class PythonProgram:
         main = self.loop.main
         assert main is not None
         main.cancel(event.reason or None)
+
+
+def decoded(loop: WorkflowLoop, decode: Callable[[bytes], Any], payload: ev.Payload) -> Any:
+    """The types of values may bring code of the user's, validators say: it is no other than that of the workflow."""
+    return guard.run(loop, decode, unseal(payload, loop.get))
 
 
 def _undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked:
