@@ -50,6 +50,8 @@ def type_name(kind: type[BaseException]) -> str:
 
 def _failure(error: BaseException, depth: int) -> Failure:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if getattr(cause, "is_signal", False):
+        cause = None  # one of the engine's own, which means nothing to a reader
     if isinstance(error, RemoteError):
         type, message, trace = error.type, error.message, error.remote_traceback
     else:

@@ -6,6 +6,7 @@ from perdure.activities import activity
 from perdure.errors import ActivityFailed, ActivityTimedOut, RemoteError, RetryAfter
 from perdure.failures import activity_error, failure_of, remote_error
 from perdure.kernel.limits import FAILURE_CAUSES, FAILURE_LEAVES, FAILURE_MESSAGE_CHARS, TRACEBACK_CHARS
+from perdure.languages.python.guard import WorkflowInterrupted
 
 
 class CardDeclined(Exception):
@@ -58,6 +59,16 @@ def test_causes_are_kept_in_order_and_a_suppressed_context_is_not() -> None:
         fail()
 
     assert chained.cause is not None and chained.cause.type == "KeyError"
+    assert failure_of(raised.value).cause is None
+
+
+def test_the_engines_own_signals_are_nobodys_cause() -> None:
+    with pytest.raises(ValueError) as raised:
+        try:
+            raise WorkflowInterrupted
+        except WorkflowInterrupted:
+            raise ValueError("afterwards")  # noqa: B904
+
     assert failure_of(raised.value).cause is None
 
 

@@ -34,6 +34,8 @@ An exception in the middle of that leaves half a module or a locked handler to t
 class WorkflowInterrupted(BaseException):
     """Raised by the watchdog in workflow code that does not come to an await."""
 
+    is_signal = True
+
 
 class _Absorbed(BaseException):
     """Takes the place of an interrupt that nobody needs any more."""
@@ -75,8 +77,12 @@ def run(loop: "WorkflowLoop", act: Callable[..., R], *args: Any) -> R:
     # From the next line to the first one of `finally` an interrupt may come. Python delivers it only at the beginning
     # of a function, at a jump backwards and after a call into C: there is none between the last call in `try` and there.
     stretches[me] = stretch
+    raised: BaseException | None = None
     try:
         return act(*args)
+    except BaseException as error:
+        raised = error
+        raise
     finally:
         stretch.loop = None
         if outer is None:
@@ -92,8 +98,12 @@ def run(loop: "WorkflowLoop", act: Callable[..., R], *args: Any) -> R:
                     _absorb(me)
             except WorkflowInterrupted:
                 _absorb(me)
-            if not isinstance(sys.exception(), WorkflowInterrupted):
+            # Not sys.exception(): where an interrupt was swallowed, Python 3.11 may go on taking it for being handled.
+            swallowed = not isinstance(raised, WorkflowInterrupted)
+            raised = None
+            if swallowed:
                 raise WorkflowInterrupted(stretch.struck)
+        raised = None
 
 
 def _absorb(thread: int) -> None:
