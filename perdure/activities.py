@@ -292,7 +292,7 @@ _real_logger = logging.getLogger("perdure.activity")
 
 
 class _AttemptLogger(logging.Logger):
-    """Keeps records from INFO on with the attempt, whatever levels and handlers the application has set up."""
+    """Makes records from INFO on in an attempt, which keeps them, whatever levels the application has set up."""
 
     def isEnabledFor(self, level: int) -> bool:
         kept = level >= logging.INFO and attempt_log.get(None) is not None
@@ -301,10 +301,6 @@ class _AttemptLogger(logging.Logger):
     def handle(self, record: logging.LogRecord) -> None:
         if _real_logger.isEnabledFor(record.levelno):
             _real_logger.handle(record)
-            return
-        log = attempt_log.get(None)
-        if log is not None:
-            log.keep(record)
 
 
 class _Decorator(Protocol):

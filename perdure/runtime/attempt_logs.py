@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections.abc import Callable
+from typing import Any
 
 from perdure.activities import attempt_log
 from perdure.kernel.events import LogRecord, Logs
@@ -41,36 +43,46 @@ class AttemptLog:
         return Logs(tuple(self._records), self._dropped)
 
 
-class _Keeper(logging.Handler):
-    """On the root logger: gives each record to the attempt that runs in its context, if one does."""
+class _Factory:
+    """Makes log records as before, and gives each to the attempt that runs in its context, if one does.
 
-    def handle(self, record: logging.LogRecord) -> bool:
-        log = attempt_log.get(None)
+    Not a handler on the root logger: with one there, Python prints no warnings of programs that have set up nothing,
+    `logging.basicConfig` does nothing, and records of loggers that do not propagate are not seen.
+    """
+
+    def __init__(self, before: Callable[..., logging.LogRecord]) -> None:
+        self.before = before
+        self.active = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self.before(*args, **kwargs)
+        log = attempt_log.get(None) if self.active else None
         if log is not None:
             log.keep(record)
-        return True
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.handle(record)
+        return record
 
 
-_keeper = _Keeper()
+_factory: _Factory | None = None
 _users = 0
 _lock = threading.Lock()
 
 
 def install() -> None:
     """Begin to keep records; as often as `remove`."""
-    global _users
+    global _users, _factory
     with _lock:
         _users += 1
         if _users == 1:
-            logging.getLogger().addHandler(_keeper)
+            _factory = _Factory(logging.getLogRecordFactory())
+            logging.setLogRecordFactory(_factory)
 
 
 def remove() -> None:
+    """Stop keeping them. If somebody has put another factory before ours meanwhile, ours stays behind it, idle."""
     global _users
     with _lock:
         _users -= 1
-        if _users == 0:
-            logging.getLogger().removeHandler(_keeper)
+        if _users == 0 and _factory is not None:
+            _factory.active = False
+            if logging.getLogRecordFactory() is _factory:
+                logging.setLogRecordFactory(_factory.before)

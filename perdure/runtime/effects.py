@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from perdure.kernel import events as ev
+from perdure.kernel.project import failure_line
 from perdure.kernel.run import Step
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.alarms import Alarms
@@ -133,12 +134,28 @@ class Effects:
             block = event.block
             where = f" (at {block.source})" if block.source else ""
             self._log.error("run %s is blocked: %s%s\n  hint: %s", id, block.message, where, block.hint)
-        elif isinstance(event, ev.AttemptFailed) and event.held:
+        elif isinstance(event, ev.AttemptFailed):
             step = actor.run.pending.get(event.id)
-            name = event.id if step is None else step.name
+            self._tell_failed(id, event.id if step is None else step.name, event)
+
+    def _tell_failed(self, id: str, name: str, event: ev.AttemptFailed) -> None:
+        """A bug is told with its traceback; a failure that is tried again in one line, and ever more rarely."""
+        if event.held:
             hint = f"mend it and start again, or: perdure retry {id}"
             trace = event.failure.traceback.rstrip()
             self._log.error("run %s: a bug holds activity %s\n%s\n  hint: %s", id, name, trace, hint)
+        elif event.retry_at is not None and event.attempt.bit_count() == 1:
+            asked = event.failure.retry_after_ns is not None
+            again = max(event.retry_at - event.at, 0) / 1e9
+            self._log.log(
+                logging.INFO if asked else logging.WARNING,
+                "run %s: attempt %d of activity %s failed: %s; the next in %.3g s",
+                id,
+                event.attempt,
+                name,
+                failure_line(event.failure),
+                again,
+            )
 
 
 _TOLD = frozenset({ev.RunBlocked, ev.RunReleased, ev.AttemptFailed})

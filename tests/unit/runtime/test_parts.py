@@ -300,14 +300,28 @@ def test_arguments_that_do_not_fit_their_message_lose_nothing_else() -> None:
 
 
 def test_outside_of_attempts_nothing_is_kept_and_nothing_stays_installed() -> None:
-    handlers = list(logging.getLogger().handlers)
+    factory, handlers = logging.getLogRecordFactory(), list(logging.getLogger().handlers)
     attempt_logs.install()
     attempt_logs.install()
     logging.getLogger("app").error("to nobody")
+    assert logging.getLogger().handlers == handlers, "basicConfig and Python's last resort look for handlers there"
     attempt_logs.remove()
     attempt_logs.remove()
 
-    assert logging.getLogger().handlers == handlers
+    assert logging.getLogRecordFactory() is factory
+
+
+def test_a_factory_put_before_ours_stays_and_ours_is_idle_behind_it(kept: AttemptLog) -> None:
+    before = logging.getLogRecordFactory()
+    theirs = lambda *args, **kwargs: before(*args, **kwargs)  # noqa: E731
+    logging.setLogRecordFactory(theirs)
+    attempt_logs.remove()
+    logging.getLogger("app").error("not kept")
+    attempt_logs.install()
+    logging.getLogger("app").error("kept once")
+
+    assert texts(kept) == ["kept once"]
+    logging.setLogRecordFactory(before)
 
 
 @pytest.mark.parametrize("before", [True, False])
