@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from perdure import errors
 from perdure.activities import Duration, is_whole
+from perdure.client.answer import Answer, Asked
 from perdure.client.door import EngineDoor, checked_address
 from perdure.client.verbs import Verbs
 from perdure.durations import duration_ns
@@ -154,6 +155,7 @@ class Engine(Verbs):
         finally:
             if self._own_loop is not None:
                 self._own_loop.end()
+        self._tell_fault(kind)
 
     async def __aenter__(self) -> Self:
         return self._enter(asyncio.get_running_loop())
@@ -173,6 +175,22 @@ class Engine(Verbs):
         leaving.result()
         if cancelled is not None:
             raise cancelled  # late, since the engine had to be left first
+        self._tell_fault(kind)
+
+    def _tell_fault(self, kind: type[BaseException] | None) -> None:
+        """An engine that a fault has stopped is not left in silence: nobody may have asked it anything since."""
+        fault = self._member.untold()
+        if kind is None and fault is not None:
+            raise fault
+
+    def serve(self) -> Answer[None]:
+        """Do nothing but work, for runs that others start; returns when the engine is closed.
+
+        Raises:
+            errors.EngineNotRunning: a fault has stopped it (a full disk, say); the cause is the fault.
+        """
+        self._opened()
+        return Asked("engine.serve()", self._member.when_over, lambda _: None)
 
     @property
     def owns(self) -> bool:

@@ -42,6 +42,7 @@ def run(settings: Settings, target: str, id_: str | None, input_: str | None, ar
         settings.narrate([(f"database {where.address}  (by {where.chosen_by})", "dim")])
     from perdure import Engine
 
+    _show_logs(settings)
     id = None
     try:
         with Engine(where.address, [module], kill_when_hung=HUNG) as engine:
@@ -59,6 +60,20 @@ def run(settings: Settings, target: str, id_: str | None, input_: str | None, ar
             command = again(settings, "perdure", "run", target, "--id", id)
             settings.narrate(f"stopped; what is done is kept. Go on with:  {command}")
         return INTERRUPTED
+
+
+def _show_logs(settings: Settings) -> None:
+    """What stops the run is told at the end, and a picture shows the attempts: else those that fail are told at once."""
+    import logging
+
+    engine = logging.getLogger("perdure")
+    engine.propagate = False
+    if settings.quiet or sys.stderr.isatty():
+        engine.addHandler(logging.NullHandler())
+        return
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.levelno < logging.ERROR)
+    engine.addHandler(handler)
 
 
 def recorded(store: Any, definition: Any, id: str) -> Any:

@@ -13,7 +13,8 @@ class Client(Verbs):
     """Starts, reads and steers runs through their database; an engine, here or elsewhere, moves them.
 
     Args:
-        store: the address of a database, such as "sqlite:///orders.db", or a store that is open.
+        store: the address of a database, such as "sqlite:///orders.db", or a store that is open, and is not closed
+            with the client.
 
     Raises:
         errors.DefinitionError: it is no address.
@@ -22,7 +23,8 @@ class Client(Verbs):
 
     def __init__(self, store: str | Store) -> None:
         store = checked_address(store)
-        self._database = self._door = DatabaseDoor(open_store(store) if isinstance(store, str) else store)
+        opened = isinstance(store, str)
+        self._database = self._door = DatabaseDoor(open_store(store) if isinstance(store, str) else store, opened)
 
     def close(self) -> None:
         """Let go of the database. May be called twice."""

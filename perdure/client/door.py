@@ -70,10 +70,11 @@ def checked_address(store: "str | Store") -> "str | Store":
 
 
 class DatabaseDoor:
-    """Through the database alone: mail in, replies and rows out."""
+    """Through the database alone: mail in, replies and rows out. `closes`: the store is this door's own."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, closes: bool = True) -> None:
         self.store = store
+        self._closes = closes
         self._threads = Threads("perdure-client", ASKING_AT_ONCE)
         self._waiters = Waiters()
         self._lock = threading.Lock()
@@ -140,7 +141,8 @@ class DatabaseDoor:
         self._waiters.fail(errors.EngineNotRunning("the client was closed before the run ended"), outbox)
         outbox.flush()
         self._threads.close()
-        self.store.admin.close()
+        if self._closes:
+            self.store.admin.close()
 
 
 class EngineDoor:
@@ -152,7 +154,7 @@ class EngineDoor:
         self._threads = Threads("perdure-client", ASKING_AT_ONCE)
 
     def demand_open(self) -> None:
-        stopped = self._member.stopped()
+        stopped = self._member.told()
         if stopped is not None:
             raise stopped
 

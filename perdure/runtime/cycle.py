@@ -143,6 +143,13 @@ class Cycle:
     # delivering
 
     def _load_for(self, draft: Draft, items: Sequence[Item]) -> None:
+        """Bring into memory what the letters are about. A store that does not answer now is asked again, as at commits."""
+        try:
+            self._look_up(draft, items)
+        except errors.StoreUnreachable as error:
+            raise base.StoreUnavailable(str(error)) from error
+
+    def _look_up(self, draft: Draft, items: Sequence[Item]) -> None:
         requests = [item for item in items if type(item) is StartRequest]
         if requests:
             self._starts.look_up(requests)

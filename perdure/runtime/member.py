@@ -20,7 +20,7 @@ from perdure.kernel.program import Language
 from perdure.runtime import collector
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import StartRequest
-from perdure.runtime.outbox import Outbox
+from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.owner import Owner
 from perdure.runtime.waiters import Waiters
 from perdure.runtime.worker import Loop, Worker
@@ -76,6 +76,7 @@ class Member:
         self._drain_seconds = 0.0
         self._hurried = threading.Event()
         self._over = False
+        self._mourners: list[Receiver] = []
         self._worker: Worker | None = None
         self._first: int | None = None
         self._thread = threading.Thread(target=self._main, name="perdure-engine", daemon=True)
@@ -117,6 +118,26 @@ class Member:
 
     def nudge(self) -> None:
         self._inbox.nudge()
+
+    def untold(self) -> errors.EngineNotRunning | None:
+        """The fault that has stopped the engine, if nobody has heard of it yet."""
+        return self.stopped() if self.failure is not None and not self._outbox.told_end else None
+
+    def told(self) -> errors.EngineNotRunning | None:
+        """What `stopped` says, to somebody who is going to be told."""
+        stopped = self.stopped()
+        self._outbox.told_end = self._outbox.told_end or stopped is not None
+        return stopped
+
+    def when_over(self, receiver: Receiver) -> None:
+        """Tell the receiver once nothing happens here any more: with the error if it was a fault."""
+        with self._lock:
+            if not self._over:
+                self._mourners.append(receiver)
+                return
+        outbox = Outbox()
+        outbox.answer(receiver, True, self.told() if self.failure is not None else None)
+        outbox.flush()
 
     def close(self, drain_seconds: float) -> None:
         """Finish what is in flight if that takes no longer than so, then let go of the store. Waits for the thread."""
@@ -236,6 +257,8 @@ class Member:
         with self._lock:
             self._over = True
         failed = self.stopped() if self.failure is not None else None
+        for receiver in self._mourners:
+            self._outbox.answer(receiver, True, failed)
         not_begun = failed or errors.EngineNotRunning("the engine was closed before the run began; start it again")
         for item in self._inbox.take(0, sys.maxsize):
             if isinstance(item, StartRequest):

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from perdure.errors import EngineNotRunning
+
 
 class Receiver(Protocol):
     """Somebody who waits for one answer. `loop` is where it must be given, None if any thread will do."""
@@ -17,9 +19,12 @@ class Outbox:
     """Collects calls by the loop they belong to; `flush` makes them. Used by one thread."""
 
     def __init__(self) -> None:
+        self.told_end = False
+        """Whether somebody was told that the engine does not run any more."""
         self._calls: dict[asyncio.AbstractEventLoop, list[tuple[Callable[..., object], tuple[Any, ...]]]] = {}
 
     def answer(self, receiver: Receiver, value: Any, error: BaseException | None) -> None:
+        self.told_end = self.told_end or isinstance(error, EngineNotRunning)
         if receiver.loop is None:
             receiver.receive(value, error)
         else:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from perdure.errors import StoreUnreachable
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure
 from perdure.kernel.program import Language
@@ -31,6 +32,10 @@ BATCH_ITEMS = 2_000
 POLL_SECONDS = 1.0
 POLL_AHEAD_NS = 1_200_000_000
 POLL_ROWS = 1_000
+POLL_TRIES = 8
+"""How often in a row the store may not answer a poll until the engine stops; pauses grow from 50 ms to 1 s, beside the
+10 s for which a call waits for whoever keeps a database locked."""
+
 TAKEOVER_RUNS = 500
 """Runs of a dead owner that are looked after in one batch."""
 
@@ -76,6 +81,8 @@ class Owner:
         self._waiting_starts: deque[StartRequest] = deque()
         self._left_behind: deque[int] = deque()
         self._mending = 0
+        self._log = log
+        self._failed_polls = 0
         self._poll_at = 0.0
         self._look_after: list[int] = []
 
@@ -100,7 +107,11 @@ class Owner:
         items = self._arrived(most_seconds)
         now, monotonic = self._world.now(), self._world.monotonic()
         if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
-            items += self._polled(now, monotonic)  # first, as it may raise: then starts that wait are not lost
+            try:  # first, as it may raise: then starts that wait are not lost
+                items += self._polled(now, monotonic)
+                self._failed_polls = 0
+            except StoreUnreachable as error:
+                self._poll_failed(error, monotonic)
         items += self._admitted()
         items += self._due(now)
         items += self._overdue(monotonic)
@@ -109,6 +120,16 @@ class Owner:
             self._waiters.mending = False
             self._waiters.look(self._store.views, self._outbox)
             self._outbox.flush()
+
+    def _poll_failed(self, error: StoreUnreachable, monotonic: float) -> None:
+        """The store does not answer now (another program keeps it locked, say): what is in hand goes on."""
+        self._failed_polls += 1
+        if self._failed_polls > POLL_TRIES:
+            raise error
+        if self._failed_polls == 1:
+            self._log.warning("the database does not answer now and is asked again: %s", error)
+        self._world.pause(min(0.025 * 2**self._failed_polls, 1.0))
+        self._poll_at = monotonic
 
     def _process(self, items: list[Item]) -> None:
         if items or self.slots.can_grant():

@@ -1,9 +1,11 @@
 """What the owner asks, on the connection it writes with."""
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from perdure import errors
 from perdure.kernel.project import RunRow
 from perdure.stores.base import Poll, Stored
 from perdure.stores.sqlite import rows
@@ -32,6 +34,7 @@ class SqliteWork:
     def __init__(self, path: str, line: Line) -> None:
         self._path = path
         self._line = line
+        self._file = _file_at(path)
 
     @contextmanager
     def _asking(self) -> Iterator[sqlite3.Connection]:
@@ -62,10 +65,24 @@ class SqliteWork:
             return [key for (key,) in connection.execute(_WITH_STATUS.format(statuses=statuses)).fetchall()]
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
+        if _file_at(self._path) != self._file:
+            raise errors.StoreCorrupt(
+                f"{self._path}: the file was deleted or replaced while an engine was using it; what is written now "
+                "would be seen by nobody. Put it back from a backup, or start with the new file"
+            )
         with self._asking() as connection:
             sql = _POLL_ALL if starts else _POLL_WITHOUT_STARTS
             found = connection.execute(sql, (now, limit, limit)).fetchall()
         return Poll([row[2] for row in found if row[0] == 0], rows.mail_rows(row[1:] for row in found if row[0] == 1))
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Which file has that name now; None without any."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
 
 
 def load(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Stored]:
