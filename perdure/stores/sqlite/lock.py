@@ -6,7 +6,8 @@ by the owner do not carry the lock on; a forked child closes its copy at once, s
 its owner in it.
 
 Asking who owns takes a *shared* lock for an instant (microseconds). An engine that tries to own in just that instant
-fails; therefore it tries a few times in a row, a millisecond apart, before it believes that somebody owns.
+fails; therefore it tries a few times in a row, 1, 2, 4 ... milliseconds apart, before it believes that somebody owns:
+who asks may lose its processor, or the interpreter lock, in just that instant.
 """
 
 import fcntl
@@ -14,7 +15,7 @@ import os
 import time
 import weakref
 
-TRIES = 4
+TRIES = 6
 _PAUSE_SECONDS = 0.001
 
 
@@ -38,7 +39,7 @@ class OwnerLock:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(_PAUSE_SECONDS * 2 ** (attempt - 1))
             if _lock(descriptor, fcntl.LOCK_EX):
                 self._descriptor = descriptor
                 return True
