@@ -106,15 +106,24 @@ class Looked(Answer[R_co]):
 
 
 class Asked(Answer[R_co]):
-    """An answer that somebody gives later. `read` makes of what was received what the caller gets; it may block."""
+    """An answer that somebody gives later. `read` makes of what was received what the caller gets; it may block.
+    `late` says what becomes of it if it has not come in `seconds`."""
 
-    __slots__ = ("_ask", "_read", "_seconds")
+    __slots__ = ("_ask", "_late", "_read", "_seconds")
 
-    def __init__(self, verb: str, ask: Ask, read: Callable[[Any], R_co], seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        verb: str,
+        ask: Ask,
+        read: Callable[[Any], R_co],
+        seconds: float | None = None,
+        late: Callable[[], str] = lambda: "ask again later",
+    ) -> None:
         super().__init__(verb)
         self._ask = ask
         self._read = read
         self._seconds = seconds
+        self._late = late
 
     def _begin(self) -> Generator[Any, Any, R_co]:
         return self._awaited().__await__()
@@ -159,7 +168,7 @@ class Asked(Answer[R_co]):
             raise _plain(error) from error.__cause__
 
     def _too_long(self) -> WaitedTooLong:
-        return WaitedTooLong(f"{self._verb}: no answer within {self._seconds:g} s; the run goes on, ask again later")
+        return WaitedTooLong(f"{self._verb}: no answer within {self._seconds:g} s; {self._late()}")
 
 
 def _plain(error: PerdureError) -> PerdureError:

@@ -54,7 +54,12 @@ class Handle(Generic[R_co]):
             errors.EngineNotRunning: the engine was closed meanwhile.
         """
         seconds = None if timeout is None else duration_ns(timeout) / 1e9
-        return Asked(f"handle.result() of {self.id!r}", self._ask, self._read, seconds)
+        return Asked(f"handle.result() of {self.id!r}", self._ask, self._read, seconds, self._late)
+
+    def _late(self) -> str:
+        if self._door.store.views.owner() is None:
+            return "no engine runs on the database: the run goes on when one is started"
+        return "the run goes on, ask again later"
 
     def _ask(self, receiver: Receiver) -> Any:
         if self._key is None:

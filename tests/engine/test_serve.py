@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perdure import Client, Engine, EngineNotRunning, activity, workflow
-from perdure.errors import StoreCorrupt, StoreFull
+from perdure.errors import StoreCorrupt, StoreFull, WaitedTooLong
 from perdure.testing import FaultAt, open_store
 
 
@@ -61,6 +61,14 @@ def test_an_error_in_the_block_is_not_covered_by_the_fault() -> None:
         with pytest.raises(EngineNotRunning):
             engine.run(one_step(1)).wait()
         _ = 1 / 0
+
+
+def test_who_waits_where_no_engine_runs_is_told_so(tmp_path: Path) -> None:
+    with Client(f"sqlite:///{tmp_path / 'runs.db'}") as client:
+        handle = client.start("one_step", [1], id="a").wait()
+
+        with pytest.raises(WaitedTooLong, match="no engine runs on the database: the run goes on when one is started"):
+            handle.result(timeout="10ms").wait()
 
 
 def test_a_client_of_the_engines_own_store_leaves_it_open() -> None:

@@ -68,7 +68,7 @@ def test_an_error_is_raised_without_the_frames_that_found_it() -> None:
     assert "fail" not in [entry.name for entry in raised.traceback]
 
 
-def test_a_limit_of_the_callers_own_says_that_the_run_goes_on() -> None:
+def test_a_limit_of_the_callers_own_says_what_becomes_of_the_answer() -> None:
     forgotten: list[Receiver] = []
 
     def never(receiver: Receiver):
@@ -77,8 +77,8 @@ def test_a_limit_of_the_callers_own_says_that_the_run_goes_on() -> None:
     async def awaited() -> None:
         await Asked("handle.result()", never, int, 0.01)
 
-    with pytest.raises(WaitedTooLong, match=r"no answer within 0\.01 s; the run goes on"):
-        Asked("handle.result()", never, int, 0.01).wait()
+    with pytest.raises(WaitedTooLong, match=r"no answer within 0\.01 s; it is on its way"):
+        Asked("handle.result()", never, int, 0.01, lambda: "it is on its way").wait()
     with pytest.raises(TimeoutError):
         asyncio.run(awaited())
     assert len(forgotten) == 2
