@@ -2,24 +2,27 @@
 and may take their time."""
 
 import logging
+from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
+
+WAITING_RECORDS = 10_000
+"""Records that may wait for slow handlers; those that come then are counted, not kept."""
 
 
 class _Queued(logging.Logger):
     """Stands before a logger: its records are handled later, elsewhere."""
 
-    def __init__(self, real: logging.Logger, queue: "SimpleQueue[logging.LogRecord | None]") -> None:
+    def __init__(self, real: logging.Logger, put: Callable[[logging.LogRecord], None]) -> None:
         super().__init__(real.name)
         self._real = real
-        self._queue = queue
+        self._put = put
 
     def isEnabledFor(self, level: int) -> bool:
         return self._real.isEnabledFor(level)
 
     def handle(self, record: logging.LogRecord) -> None:
-        self._queue.put(record)
+        self._put(record)
 
 
 class LogQueue:
@@ -27,18 +30,33 @@ class LogQueue:
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
-        self.put: Any = self._queue.put
-        self.logger: logging.Logger = _Queued(logging.getLogger("perdure"), self._queue)
+        self._dropped = 0
+        self.logger: logging.Logger = _Queued(logging.getLogger("perdure"), self.put)
         self._thread: Thread = Thread(target=self._handle, name="perdure-logs", daemon=True)
         self._thread.start()
+
+    def put(self, record: logging.LogRecord) -> None:
+        if self._queue.qsize() < WAITING_RECORDS:
+            self._queue.put(record)
+        else:
+            self._dropped += 1
+
+    def _tell_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        text = "%d log records were dropped: the handlers are too slow for them"
+        logging.getLogger("perdure").warning(text, dropped)
 
     def _handle(self) -> None:
         while (record := self._queue.get()) is not None:
             try:
                 logging.getLogger(record.name).handle(record)
+                if self._dropped and self._queue.empty():
+                    self._tell_dropped()
             except Exception:  # noqa: BLE001  a handler that raises loses its record, and must not lose the others
                 if logging.raiseExceptions:
                     logging.Handler().handleError(record)
+        if self._dropped:
+            self._tell_dropped()
 
     def close(self, seconds: float = 2.0) -> None:
         """Handle what is there; a handler that hangs is left behind."""
