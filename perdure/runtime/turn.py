@@ -77,7 +77,7 @@ class Turns:
     def _heed(self, actor: Actor, event: ev.Event, now: int) -> None:
         if type(event) in ev.DELIVERED:
             self._show(actor, event, now)  # type: ignore[arg-type]
-        elif type(event) is ev.AttemptReleased:
+        elif type(event) is ev.AttemptReleased and actor.run.block is None:  # else when the block is released
             self._claims.want(actor, actor.run.pending[event.id].name, event.id)
         elif type(event) is ev.RunReleased:
             self.resume(actor, now)
