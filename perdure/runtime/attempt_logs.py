@@ -32,8 +32,9 @@ class AttemptLog:
             text = _text.format(record)
         except Exception as error:  # noqa: BLE001  arguments that do not fit their message are no reason to fail
             text = f"{record.msg!r} ({type(error).__name__} while formatting it)"
-        text = text[: ATTEMPT_LOG_BYTES - self._size].encode("utf-8", "backslashreplace").decode("utf-8")
-        self._size += len(text)
+        kept = text.encode("utf-8", "backslashreplace")[: ATTEMPT_LOG_BYTES - self._size]
+        self._size += len(kept)
+        text = kept.decode("utf-8", "ignore")  # a character may have been cut
         self._records.append(LogRecord(int(record.created * 1e6) * 1000, record.levelno, record.name, text))
 
     def taken(self) -> Logs | None:

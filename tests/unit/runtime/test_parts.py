@@ -292,6 +292,14 @@ def test_one_huge_record_is_cut(kept: AttemptLog) -> None:
     assert (len(logs.records[0].text), logs.dropped) == (ATTEMPT_LOG_BYTES, 1)
 
 
+def test_the_bound_is_one_of_bytes_and_cuts_no_character_in_two(kept: AttemptLog) -> None:
+    logging.getLogger("app").error("x" + "\N{SNOWMAN}" * ATTEMPT_LOG_BYTES)
+
+    (record,) = kept.taken().records
+    assert ATTEMPT_LOG_BYTES - 3 < len(record.text.encode()) <= ATTEMPT_LOG_BYTES
+    assert record.text.endswith("\N{SNOWMAN}")
+
+
 def test_arguments_that_do_not_fit_their_message_lose_nothing_else() -> None:
     log = AttemptLog()
     log.keep(logging.LogRecord("app", logging.ERROR, "shop.py", 1, "%d apples", ("many",), None))
