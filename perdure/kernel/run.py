@@ -37,10 +37,6 @@ class Status(enum.IntEnum):
     CANCELLED = 9
     TERMINATED = 10
 
-    @property
-    def is_closed(self) -> bool:
-        return self >= Status.COMPLETED
-
 
 class Step:
     """An activity that has no outcome yet.

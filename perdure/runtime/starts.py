@@ -101,11 +101,9 @@ class Starts:
         if error is not None and start.refuse_by_reply and letter.reply_to:
             draft.withdraw(letter, error.code, str(error))
             return
-        begun = msg.Start(start.workflow, _inlined_less(start.input, actor), start.run_id, self._build)
+        begun = msg.Start(start.workflow, _kept_apart(start.input, actor), start.run_id, self._build)
         if error is None or isinstance(error, errors.UnknownWorkflow):
-            self._turns.take(
-                actor, begun, draft.now
-            )  # of an unknown workflow: it waits, blocked, for code that knows it
+            self._turns.take(actor, begun, draft.now)  # an unknown one waits, blocked, for code that knows it
         else:
             for event in decide(actor.run, begun, draft.now):
                 actor.fold(event)
@@ -133,7 +131,7 @@ class Starts:
         )
 
 
-def _inlined_less(input: Payload, actor: Actor) -> Payload:
+def _kept_apart(input: Payload, actor: Actor) -> Payload:
     """A client sends large arguments in its letter; in the history they are a reference."""
     if input.ref or len(input.data) <= PAYLOAD_INLINE_BYTES:
         return input

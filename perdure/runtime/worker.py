@@ -87,7 +87,7 @@ class Attempt:
 
 
 class Loop:
-    """The event loop attempts run on; `on_gone` is told when it is closed under them."""
+    """The event loop attempts run on, and the context they begin in: that of whoever entered the engine."""
 
     __slots__ = ("context", "loop")
 
@@ -184,7 +184,7 @@ class Worker:
 
     async def _on_loop(self, attempt: Attempt) -> None:
         try:
-            args, kwargs = self._enter(attempt, None if attempt.input.ref is False else await self._fetched(attempt))
+            args, kwargs = self._enter(attempt, await self._fetched(attempt) if attempt.input.ref else b"")
             value = await attempt.definition.fn(*args, **kwargs)
             result = self._sealed(attempt, value)
         except KeyboardInterrupt:
@@ -199,14 +199,13 @@ class Worker:
 
     async def _fetched(self, attempt: Attempt) -> bytes:
         """Large arguments, read beside the loop."""
-        return await self._threads.beside(lambda: self._blob(attempt, attempt.input.data))
+        return await self._threads.beside(lambda: self._blob(attempt))
 
     # in a thread
 
     def _in_thread(self, attempt: Attempt) -> None:
         try:
-            data = self._blob(attempt, attempt.input.data) if attempt.input.ref else None
-            args, kwargs = self._enter(attempt, data)
+            args, kwargs = self._enter(attempt, self._blob(attempt) if attempt.input.ref else b"")
             result = self._sealed(attempt, attempt.definition.fn(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
             self._end(attempt, None, failure_of(error))
@@ -215,14 +214,15 @@ class Worker:
 
     # both
 
-    def _enter(self, attempt: Attempt, large: bytes | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _enter(self, attempt: Attempt, large: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """`large` are the arguments, if the attempt has only a reference to them."""
         attempt.started_at = self._world.now()
         attempt_context.set(attempt)
         attempt_log.set(attempt.log)
-        data = unseal(attempt.input, lambda digest: large or b"")
-        return attempt.definition.parameters.decode(data)
+        return attempt.definition.parameters.decode(unseal(attempt.input, lambda digest: large))
 
-    def _blob(self, attempt: Attempt, digest: bytes) -> bytes:
+    def _blob(self, attempt: Attempt) -> bytes:
+        digest = attempt.input.data
         data = self._views.blob(attempt.flight.key, digest)
         if data is None:
             raise StoreCorrupt(
