@@ -86,20 +86,7 @@ class DatabaseDoor:
             raise errors.EngineNotRunning("this client is closed; make another one")
 
     def start(self, request: StartRequest, definition: Any) -> None:
-        self._threads.run(lambda: self._start(request, definition))
-
-    def _start(self, request: StartRequest, definition: Any) -> None:
-        try:
-            self._answer(request, start_by_mail(self.store, request, definition))
-        except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
-            _give(request.receiver, None, error)
-
-    def _answer(self, request: StartRequest, started: Started) -> None:
-        if not request.until_end or started.at_rest:
-            _give(request.receiver, started, None)
-        else:
-            self.watch(started.key, request.receiver)
-            request.watched(self._waiters, started.key)
+        self._threads.run(lambda: _start(self, self._waiters, request, definition))
 
     def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
         with self._lock:
@@ -161,18 +148,7 @@ class EngineDoor:
     def start(self, request: StartRequest, definition: Any) -> None:
         self.demand_open()
         if not self._member.ask(request):
-            self._threads.run(lambda: self._start(request, definition))
-
-    def _start(self, request: StartRequest, definition: Any) -> None:
-        try:
-            started = start_by_mail(self.store, request, definition)
-            if not request.until_end or started.at_rest:
-                _give(request.receiver, started, None)
-            else:
-                self.watch(started.key, request.receiver)
-                request.watched(self._member.waiters, started.key)
-        except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
-            _give(request.receiver, None, error)
+            self._threads.run(lambda: _start(self, self._member.waiters, request, definition))
 
     def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
         self.demand_open()
@@ -195,6 +171,19 @@ class EngineDoor:
 
     def close(self) -> None:
         self._threads.close()
+
+
+def _start(door: Door, waiters: Waiters, request: StartRequest, definition: Any) -> None:
+    """Start through the database, and tell the receiver, at once or when the run is at rest. On a thread that may wait."""
+    try:
+        started = start_by_mail(door.store, request, definition)
+        if not request.until_end or started.at_rest:
+            _give(request.receiver, started, None)
+        else:
+            door.watch(started.key, request.receiver)
+            request.watched(waiters, started.key)
+    except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
+        _give(request.receiver, None, error)
 
 
 def _give(receiver: Receiver, value: Any, error: BaseException | None) -> None:
