@@ -16,14 +16,18 @@ class Actor:
     """One run. `events` have happened since the last commit, when its history held `seq` events.
 
     `blobs` are bytes to be written with the next commit. `alarm` is the wake-up that is set for it, 0 for none.
+    `stored` is the history it was made from, kept only until the batch in which it came into memory is settled.
     It is what a program gets as `Blobs`: what a run put is its own, so the run's number need not be asked.
     """
 
-    __slots__ = ("_store", "alarm", "blobs", "events", "is_new", "program", "run", "seq")
+    __slots__ = ("_store", "alarm", "blobs", "events", "is_new", "program", "run", "seq", "stored")
 
-    def __init__(self, run: Run, store: Store, is_new: bool = False) -> None:
+    def __init__(
+        self, run: Run, store: Store, is_new: bool = False, stored: list[ev.HistoryEvent] | None = None
+    ) -> None:
         self.run = run
         self.seq = run.seq
+        self.stored = stored
         self.is_new = is_new
         self.program: Program | None = None
         self.events: list[ev.Event] = []
@@ -56,10 +60,10 @@ class Actor:
 
     def history(self) -> list[ev.HistoryEvent]:
         """All of it: what the store holds, then what is not committed yet."""
-        events: list[ev.HistoryEvent] = []
-        if self.seq:
-            stored = self._store.work.load([self.run.key])[self.run.key]
-            events = wire.decode_history(stored.history)
+        events = self.stored
+        if events is None:
+            stored = self._store.work.load([self.run.key]) if self.seq else {}
+            events = wire.decode_history(stored[self.run.key].history) if stored else []
         return events + [event for event in self.events if type(event) not in ev.STATUS]  # type: ignore[misc]
 
     def let_go(self) -> None:
@@ -102,6 +106,7 @@ class Roster:
     def settle(self, actor: Actor) -> None:
         """After a commit: a closed or blocked run leaves, one that waits may have to when there is no room."""
         key = actor.run.key
+        actor.stored = None
         if not actor.run.is_open or actor.run.block is not None:
             self.evict(key)
         elif actor.is_parked:
@@ -128,5 +133,5 @@ class Roster:
 
 def actor_of(stored: Stored, store: Store) -> Actor:
     """A run as it lay in the store, with its program not standing yet."""
-    run = restore(stored.run, wire.decode_history(stored.history), stored.attempts)
-    return Actor(run, store)
+    history = wire.decode_history(stored.history)
+    return Actor(restore(stored.run, history, stored.attempts), store, stored=history)

@@ -306,3 +306,15 @@ def test_a_takeover_loses_attempts_of_others_but_not_those_that_are_spared() -> 
     lost = [event for event in table.actor.events if isinstance(event, ev.AttemptFailed)]
     assert [event.id for event in lost] == ["0.1:1"]
     assert table.actor.run.pending["0.2:1"].member == table.member
+
+
+def test_the_history_of_a_run_that_comes_into_memory_is_read_once() -> None:
+    table = Table(two_steps).start().reload(two_steps)
+    loads: list[object] = []
+    load = table.store.work.load
+    table.store.work.load = lambda keys: loads.append(keys) or load(keys)  # type: ignore[method-assign,func-returns-value]
+
+    table.end("0:1", 10)
+
+    assert list(table.actor.run.pending) == ["0:2"]
+    assert loads == []
