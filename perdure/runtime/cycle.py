@@ -5,7 +5,7 @@ refuses is split until the culprit is alone.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +26,9 @@ from perdure.runtime.world import World
 from perdure.stores import base
 
 UNAVAILABLE_TRIES = 60
-"""How often a commit that the store does not take now is tried before the engine stops; pauses grow to 2 s."""
+CLOSING_TRIES = 3
+"""How often a commit that the store does not take now is tried before the engine stops, and when it is being closed;
+pauses grow to 2 s."""
 
 
 class Cycle:
@@ -44,6 +46,7 @@ class Cycle:
         starts: Starts,
         effects: Effects,
         log: logging.Logger,
+        closing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._world = world
@@ -55,6 +58,7 @@ class Cycle:
         self._starts = starts
         self._effects = effects
         self._log = log
+        self._closing = closing
         self._culprits = Culprits(build, world, log)
         self._items: Sequence[Item] = ()
         self._apart = False
@@ -108,7 +112,7 @@ class Cycle:
         return []
 
     def _wait(self, error: Exception, tries: int) -> None:
-        if tries >= UNAVAILABLE_TRIES:
+        if tries >= (CLOSING_TRIES if self._closing() else UNAVAILABLE_TRIES):
             raise errors.StoreUnreachable(f"{error}; given up after {tries} tries") from error
         if not tries:
             self._log.warning("the database does not take a commit now and is asked again: %s", error)

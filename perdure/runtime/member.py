@@ -230,6 +230,7 @@ class Member:
             (settings.concurrency, settings.threads),
             settings.cached_runs,
             settings.awake_runs,
+            self._closing.is_set,
         )
         self._publish()
         collector.relax()

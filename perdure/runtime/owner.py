@@ -60,6 +60,7 @@ class Owner:
         concurrency: tuple[int, int],
         cached_runs: int,
         awake_runs: int,
+        closing: Callable[[], bool],
     ) -> None:
         self._store = store
         self._member = member
@@ -76,7 +77,9 @@ class Owner:
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
         effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world)
         self._alarms = effects.alarms
-        self._cycle = Cycle(store, world, build, activities, self._roster, self.slots, turns, starts, effects, log)
+        self._cycle = Cycle(
+            store, world, build, activities, self._roster, self.slots, turns, starts, effects, log, closing
+        )
         self._awake_runs = awake_runs
         self._waiting_starts: deque[StartRequest] = deque()
         self._left_behind: deque[int] = deque()

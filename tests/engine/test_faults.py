@@ -1,6 +1,7 @@
 """A failed, an ambiguous and a refused commit at each n: programs are evicted, nothing is lost, nothing is done again."""
 
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from perdure import Client, Engine, EngineNotRunning, RunBlocked, errors
+from perdure.runtime.cycle import CLOSING_TRIES
 from perdure.runtime.world import World
 from perdure.stores.base import Fault, Faults, Store
 from perdure.stores.memory import MemoryStore, Shelf
@@ -171,3 +173,39 @@ def test_an_engine_that_lost_its_lock_stops_and_writes_nothing_more():
         "the engine has stopped: this handle does not own the store; nothing is lost. Mend that, then start it again"
     )
     assert list(shelf.keys) == ["a"]
+
+
+class Patient(World):
+    """The first pause lasts until the engine is being closed; all are counted."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+        self.reached = threading.Event()
+        self.closing = threading.Event()
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.reached.set()
+        assert self.closing.wait(30)
+
+
+def test_an_engine_that_is_closed_does_not_wait_long_for_a_store_that_takes_nothing():
+    world = Patient()
+    engine = Engine(MemoryStore(faults=FaultWhere("unavailable", lambda batch: True)), scenarios.ALL, world=world)
+    told: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            engine.run(scenarios.sequence("a")).wait()
+        except EngineNotRunning as error:
+            told.append(error)
+
+    with engine:
+        world.closing = engine._member._closing
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert world.reached.wait(30)
+    asking.join(30)
+
+    assert len(world.pauses) == CLOSING_TRIES
+    assert "given up after 3 tries" in str(told[0])
