@@ -206,7 +206,7 @@ def _grant(run: Run, message: msg.GrantSlot, now: int) -> tuple[ev.Event, ...]:
 def _takeover(run: Run, message: msg.Takeover, now: int) -> list[ev.Event]:
     events: list[ev.Event] = []
     for step in run.pending.values():
-        if step.member in (0, message.member) or step.id in message.spared:
+        if not step.member or step.id in message.spared:
             continue
         lost = msg.AttemptEnded(step.id, step.attempt, step.member, step.started_at, failure=_LOST_FAILURE)
         decided = _attempt_failed(run, step, lost, _LOST_FAILURE, now)

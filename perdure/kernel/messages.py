@@ -55,12 +55,11 @@ class GrantSlot(msgspec.Struct, frozen=True, gc=False):
 
 
 class Takeover(msgspec.Struct, frozen=True, gc=False):
-    """A new owner: attempts claimed by any member but `member` are lost, save those of the steps `spared`.
+    """Somebody else looks after the run now: attempts in flight are lost, save those of the steps `spared`.
 
     Spared are steps whose attempt is known to be alive, or whose outcome lies in the mailbox already.
     """
 
-    member: int
     spared: frozenset[str] = frozenset()
 
 

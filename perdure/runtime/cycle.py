@@ -186,7 +186,7 @@ class Cycle:
             if (run.key, step.id, step.attempt) in ended or flies(run.key, step.id, step.attempt)
         }
         if any(step.member and step.id not in spared for step in run.pending.values()):
-            self._turn(draft, actor, Letter(run.key, msg.Takeover(0, frozenset(spared))))
+            self._turn(draft, actor, Letter(run.key, msg.Takeover(frozenset(spared))))
         if run.block is None:
             for step in run.slot_wanted():
                 self._slots.want(actor, step.name, step.id)

@@ -58,7 +58,7 @@ messages = (
     | st.builds(msg.Retry)
     | st.just(msg.Wake())
     | st.builds(msg.GrantSlot, ids, st.integers(1, 3))
-    | st.builds(msg.Takeover, st.integers(1, 3))
+    | st.builds(msg.Takeover, st.frozensets(ids))
     | st.builds(msg.BlockRun, blocks)
     | st.builds(msg.NewBuild, builds)
 )

@@ -105,7 +105,7 @@ def test_the_attempts_of_a_step_tell_its_whole_story():
     actor.tell(failed(2, BUG))
     actor.tell(msg.Retry())
     actor.tell(msg.GrantSlot("0:1", OTHER))
-    actor.tell(msg.Takeover(ME))
+    actor.tell(msg.Takeover())
     actor.commit()
 
     states = [AttemptState(row.state).name for row in actor.attempts("0:1")]

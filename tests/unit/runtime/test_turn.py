@@ -301,7 +301,7 @@ def test_a_takeover_loses_attempts_of_others_but_not_those_that_are_spared() -> 
 
     table = Table(both).start().reload(both)
 
-    table.tell(msg.Takeover(0, spared=frozenset({"0.2:1"})))
+    table.tell(msg.Takeover(spared=frozenset({"0.2:1"})))
 
     lost = [event for event in table.actor.events if isinstance(event, ev.AttemptFailed)]
     assert [event.id for event in lost] == ["0.1:1"]
