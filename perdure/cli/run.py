@@ -33,11 +33,12 @@ def run(settings: Settings, target: str, id_: str | None, input_: str | None, ar
     Example: perdure run shop.py:process_order --id order-1 --arg amount=10
     """
     from perdure.cli import arguments, database, loading
+    from perdure.cli.start import signature
     from perdure.cli.waiting import again, finish
 
     where = database.find(settings)
     module, definition = loading.load(target)
-    positional, named = arguments.parse(input_, args, *signature(definition))
+    positional, named = arguments.parse(input_, args, *signature(definition.parameters.published()))
     if settings.verbose:
         settings.narrate([(f"database {where.address}  (by {where.chosen_by})", "dim")])
     from perdure import Engine
@@ -105,19 +106,6 @@ def _say_who(settings: Settings, client: Any) -> None:
     owner = client.store.views.owner()
     if owner is not None:
         settings.narrate([(f"engine {owner.host}:{owner.pid} holds this database and runs it", "dim")])
-
-
-def signature(definition: Any) -> tuple[list[str] | None, frozenset[str]]:
-    """The parameters of a workflow, and those that are plain text."""
-    import inspect
-
-    found = list(inspect.signature(definition.fn, eval_str=False).parameters.values())
-    if definition.cls is not None:
-        found = found[1:]
-    if any(parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) for parameter in found):
-        return None, frozenset()
-    texts = frozenset(p.name for p in found if p.annotation in (str, "str"))
-    return [parameter.name for parameter in found], texts
 
 
 def watch(settings: Settings, engine: Any, client: Any, id: str) -> bool:

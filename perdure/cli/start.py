@@ -63,14 +63,13 @@ def parameters(client: Any, workflow: str) -> tuple[list[str] | None, frozenset[
             [f"the engine of this database knows: {', '.join(sorted(known)[:20])}"],
             f"did you mean  perdure start {meant}" if meant else "",
         )
-    published = json.loads(known[workflow] or b"{}")
-    names = published.get("names")
-    return names, text_names(published.get("schema"))
+    return signature(json.loads(known[workflow]))
 
 
-def text_names(schema: Any) -> frozenset[str]:
-    """Parameters whose JSON schema is plain text."""
-    properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
-    return frozenset(
-        name for name, kind in properties.items() if isinstance(kind, dict) and kind.get("type") == "string"
-    )
+def signature(published: dict[str, Any]) -> tuple[list[str] | None, frozenset[str]]:
+    """The names of parameters and those that take text, of what is published of a workflow; no names if it takes others,
+    too (`*args`, `**kwargs`)."""
+    names, schema = published["names"], published["schema"]
+    kinds = schema["properties"]
+    open_ended = "additionalProperties" in schema or len(kinds) > len(names)
+    return None if open_ended else names, frozenset(name for name in kinds if kinds[name].get("type") == "string")

@@ -3,8 +3,8 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+from perdure.durations import duration_ns
+from perdure.errors import DefinitionError
 
 
 def took(seconds: float) -> str:
@@ -30,12 +30,13 @@ def left(seconds: float) -> str:
 
 def seconds(text: str) -> float | None:
     """A duration such as 90, 1.5s, 5m or 1h30m in seconds; None if it is not one."""
-    text = text.strip().lower().replace(" ", "")
+    text = text.strip()
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
-    if not text or _DURATION.sub("", text):
+    try:
+        return duration_ns(text) / 1e9
+    except DefinitionError:
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
 
 
 def since(text: str, now: datetime) -> datetime | None:

@@ -9,7 +9,8 @@ from perdure import Engine, EngineNotRunning, activity, sleep, workflow
 from perdure.cli.database import Connection
 from perdure.cli.options import Settings
 from perdure.cli.problems import UNREACHABLE, Problem, of_error
-from perdure.cli.run import recorded, rests, signature, watch
+from perdure.cli.run import recorded, rests, watch
+from perdure.cli.start import signature
 from perdure.stores.base import Batch, Fault, Moment, Store
 from perdure.stores.open import open_store
 
@@ -123,15 +124,15 @@ def test_a_full_disk_ends_the_wait_with_the_fault(opened: Store, disk: FullDisk,
 
 
 def test_the_parameters_of_a_function_and_which_of_them_are_text() -> None:
-    assert signature(total) == (["first", "second", "label"], frozenset({"label"}))
+    assert signature(total.parameters.published()) == (["first", "second", "label"], frozenset({"label"}))
 
 
 def test_the_parameters_of_a_class_are_those_of_its_run_method() -> None:
-    assert signature(Held.run) == (["name"], frozenset({"name"}))
+    assert signature(Held.run.parameters.published()) == (["name"], frozenset({"name"}))
 
 
 def test_free_parameters_are_not_checked_by_name() -> None:
-    assert signature(free) == (None, frozenset())
+    assert signature(free.parameters.published()) == (None, frozenset())
 
 
 def test_a_run_is_resumed_with_the_arguments_it_was_started_with(engine: Engine) -> None:
