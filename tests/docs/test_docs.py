@@ -3,6 +3,7 @@
 A block marked ```python runs in an empty folder of its own; one marked ```python compile is only compiled.
 """
 
+import importlib
 import inspect
 import os
 import re
@@ -187,6 +188,14 @@ def test_every_limit_is_documented_with_its_value():
             assert int(number[1].replace(",", "")) * factor == value, name
 
 
+def test_limits_inside_the_engine_are_documented_with_their_values():
+    for cells in table("Limits inside the engine")[1:]:
+        module, _, name = cells[0].strip("`").partition(".")
+        value = getattr(importlib.import_module(f"perdure.runtime.{module}"), name)
+
+        assert str(value) == cells[1], cells[0]
+
+
 def test_every_option_of_an_engine_is_documented_with_its_default():
     rows = {cells[0].strip("`"): cells[1].strip("`") for cells in table("Options of an engine")[1:]}
     parameters = inspect.signature(Engine).parameters.values()
@@ -207,6 +216,13 @@ def test_every_room_is_on_the_plan_of_the_house():
     drawn = set(re.findall(r"[├└]── ([\w.]+)", plan))
 
     assert rooms <= drawn
+
+
+@pytest.mark.parametrize("room", ["runtime", "languages/python"])
+def test_every_file_of_a_large_room_is_on_its_map(room):
+    files = {path.name for path in (ROOT / "perdure" / room).glob("*.py")} - {"__init__.py"}
+
+    assert {name for name in files if name not in ARCHITECTURE} == set()
 
 
 def test_files_named_in_the_docs_exist():
