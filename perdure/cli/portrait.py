@@ -75,7 +75,7 @@ def portrait(run: RunDescription, view: View) -> list[Line]:
 def headline(run: RunDescription, view: View) -> Line:
     """State, workflow, id; then age, build and what else is worth a word, as far as there is room."""
     icon, style = token(run.status)
-    facts = [took(run.duration)] if run.started_at else []
+    facts = [took(run.duration)]
     if run.build:
         facts.append(f"build {run.build[:12]}")
     facts.append(f"{run.events:,} events" if run.events != 1 else "1 event")
@@ -175,7 +175,7 @@ def row_state(row: Row) -> str:
 
 
 def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
-    if not rows or run.started_at is None:
+    if not rows:
         return []
     labels = [_label(row, view) for row in rows]
     notes = [_note(row, view) for row in rows]

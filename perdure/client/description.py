@@ -109,7 +109,7 @@ class RunDescription(msgspec.Struct, frozen=True):
     status: str
     note: str
     build: str
-    started_at: datetime | None
+    started_at: datetime
     closed_at: datetime | None
     duration: float
     wake_at: datetime | None
@@ -141,9 +141,9 @@ def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int
         status=Status(row.status).name.lower(),
         note=row.note,
         build=row.build,
-        started_at=moment(row.started_at) if row.started_at else None,
+        started_at=moment(row.started_at),
         closed_at=None if row.closed_at is None else moment(row.closed_at),
-        duration=max(end - row.started_at, 0) / 1e9 if row.started_at else 0.0,
+        duration=max(end - row.started_at, 0) / 1e9,
         wake_at=None if row.wake_at is None else moment(row.wake_at),
         events=row.seq,
         input=story.input,
