@@ -67,6 +67,9 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+SLOW = re.compile(r"Executing <.*> took [0-9.]+ seconds$")
+
+
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_in_the_docs_compiles(block):
     compile(block.text, str(block), "exec")
@@ -77,7 +80,8 @@ def test_a_program_in_the_docs_runs_and_says_nothing_on_stderr(block, tmp_path):
     done = run(block, tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    # asyncio's remark on a slow callback is dropped: it speaks of how busy the machine is.
+    assert [line for line in done.stderr.splitlines() if not SLOW.match(line)] == []
 
 
 def test_the_first_program_of_the_readme_prints_its_result_again_when_it_is_run_again(tmp_path):
