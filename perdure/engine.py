@@ -98,11 +98,14 @@ class Engine(Verbs):
         self._own_loop: OwnLoop | None = None
         self._entered = False
 
+    def _open(self) -> Store:
+        return open_store(self._address) if isinstance(self._address, str) else self._address
+
     def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
         if self._entered:
             raise errors.EngineNotRunning("this engine was entered before; make another one")
         self._entered = True
-        opened = open_store(self._address) if isinstance(self._address, str) else self._address
+        opened = self._open()
         self._own_loop = OwnLoop() if loop is None else None
         self._log = LogQueue()
         self._languages = {
@@ -133,7 +136,7 @@ class Engine(Verbs):
             raise
         attempt_logs.install()
         self._member = member
-        self._own_door = self._door = EngineDoor(opened, member)
+        self._own_door = self._door = EngineDoor(opened, member, loop)
         return self
 
     def _leave(self, drain: float) -> None:

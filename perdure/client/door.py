@@ -1,5 +1,6 @@
 """The way to the runs of a store: through the database, which works from any process, or straight to an owner in this one."""
 
+import asyncio
 import os
 import secrets
 import threading
@@ -56,6 +57,10 @@ class Door(Protocol):
         """Raises errors.EngineNotRunning if this door is closed."""
         ...
 
+    def now(self) -> int:
+        """Nanoseconds since the epoch, by the clock that the runs go by."""
+        ...
+
 
 def checked_address(store: "str | Store") -> "str | Store":
     """The store or its address, if it can be one.
@@ -84,6 +89,9 @@ class DatabaseDoor:
     def demand_open(self) -> None:
         if self._closed:
             raise errors.EngineNotRunning("this client is closed; make another one")
+
+    def now(self) -> int:
+        return time.time_ns()
 
     def start(self, request: StartRequest, definition: Any) -> None:
         self._threads.run(lambda: _start(self, self._waiters, request, definition))
@@ -133,11 +141,15 @@ class DatabaseDoor:
 
 
 class EngineDoor:
-    """Straight to the owner in this process, if this process owns; else, standing by, through the database."""
+    """Straight to the owner in this process, if this process owns; else, standing by, through the database.
 
-    def __init__(self, store: Store, member: "Member") -> None:
+    `loop` is where `async def` activities run, if that is the application's loop and not the engine's own.
+    """
+
+    def __init__(self, store: Store, member: "Member", loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.store = store
         self._member = member
+        self._loop = loop
         self._threads = Threads("perdure-client", ASKING_AT_ONCE)
 
     def demand_open(self) -> None:
@@ -145,8 +157,24 @@ class EngineDoor:
         if stopped is not None:
             raise stopped
 
+    def now(self) -> int:
+        return self._member.now()
+
+    def _loop_fault(self) -> errors.EngineNotRunning | None:
+        """Nobody is to wait for the end of a run whose activities cannot begin."""
+        if self._loop is None or self._loop.is_running():
+            return None
+        return errors.EngineNotRunning(
+            "the event loop that entered this engine is not running, so its async activities cannot run; enter the "
+            "engine on the loop that uses it (async with Engine(...) in the same asyncio.run; a fixture with the "
+            "loop scope of its tests), or on none: with Engine(...)"
+        )
+
     def start(self, request: StartRequest, definition: Any) -> None:
         self.demand_open()
+        fault = self._loop_fault() if request.until_end else None
+        if fault is not None:
+            raise fault
         if not self._member.ask(request):
             self._threads.run(lambda: _start(self, self._member.waiters, request, definition))
 
@@ -157,8 +185,10 @@ class EngineDoor:
         if row is None or self._member.waiters.rests(row):
             if self._member.waiters.remove(key, receiver):
                 _give(receiver, None, None)
-        elif self._member.stopped() is not None and self._member.waiters.remove(key, receiver):
-            _give(receiver, None, self._member.stopped())
+        else:
+            fault = self._member.stopped() or self._loop_fault()
+            if fault is not None and self._member.waiters.remove(key, receiver):
+                _give(receiver, None, fault)
         return lambda: self._member.waiters.remove(key, receiver)
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:

@@ -1,6 +1,5 @@
 """A run, seen from outside: ask how it is, wait for its result, steer it."""
 
-import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from perdure import errors
@@ -79,7 +78,9 @@ class Handle(Generic[R_co]):
         stored = self._stored()
         views = self._door.store.views
         with told_as_damage(self.id):
-            return describe(stored, views.members(), lambda digest: views.blob(stored.run.key, digest), time.time_ns())
+            return describe(
+                stored, views.members(), lambda digest: views.blob(stored.run.key, digest), self._door.now()
+            )
 
     def history(self) -> Answer[list[dict[str, Any]]]:
         """The run's events, numbered from 1, as dicts that `json.dumps` takes: `seq`, `at`, `type` and their own fields."""

@@ -34,15 +34,18 @@ if TYPE_CHECKING:
 STANDBY_SECONDS = 0.1
 """How often one that stands by tries to own, and looks how the runs get on that its callers wait for."""
 
+_CLOSED = "the engine is closed; use it within its block, or enter another one"
+
 
 class Settings(msgspec.Struct, frozen=True):
-    """What an engine was asked for."""
+    """What an engine was asked for. `forgetful` is for tests: see `Turns`."""
 
     concurrency: int
     threads: int
     payload_max_bytes: int
     cached_runs: int
     awake_runs: int
+    forgetful: bool = False
 
 
 class Member:
@@ -116,6 +119,9 @@ class Member:
         """The number of the thread that runs workflow code; None before there is one."""
         return self._thread.ident
 
+    def now(self) -> int:
+        return self._world.now()
+
     def nudge(self) -> None:
         self._inbox.nudge()
 
@@ -161,7 +167,7 @@ class Member:
             error = errors.EngineNotRunning(f"the engine has stopped: {self.failure}{advice}")
             error.__cause__ = self.failure
             return error
-        return errors.EngineNotRunning("the engine is closed") if self._over else None
+        return errors.EngineNotRunning(_CLOSED) if self._over else None
 
     # on its own thread
 
@@ -231,6 +237,7 @@ class Member:
             settings.cached_runs,
             settings.awake_runs,
             self._closing.is_set,
+            settings.forgetful,
         )
         self._publish()
         collector.relax()
