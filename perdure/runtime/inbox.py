@@ -19,6 +19,9 @@ class Inbox:
     def nudge(self) -> None:
         self._queue.put(_NUDGE)
 
+    def is_empty(self) -> bool:
+        return self._queue.empty()
+
     def take(self, seconds: float, limit: int) -> list[Item]:
         """What is there, at most `limit`; waits up to `seconds` for the first."""
         queue = self._queue

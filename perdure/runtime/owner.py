@@ -17,6 +17,7 @@ from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
+from perdure.runtime.stillness import Stillness
 from perdure.runtime.turn import Turns
 from perdure.runtime.waiters import Waiters
 from perdure.runtime.world import World
@@ -61,6 +62,7 @@ class Owner:
         cached_runs: int,
         awake_runs: int,
         closing: Callable[[], bool],
+        forgetful: bool = False,
     ) -> None:
         self._store = store
         self._member = member
@@ -73,7 +75,7 @@ class Owner:
         self._marker = store.admin.strikes()
         self._roster = Roster(store, cached_runs)
         self.slots = Slots(member, activities, *concurrency)
-        turns = Turns(languages, build, self.slots, self._marker)
+        turns = Turns(languages, build, self.slots, self._marker, forgetful=forgetful)
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
         effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world)
         self._alarms = effects.alarms
@@ -88,6 +90,7 @@ class Owner:
         self._failed_polls = 0
         self._poll_at = 0.0
         self._look_after: list[int] = []
+        self._stillness = Stillness(store, inbox, self.slots, waiters)
 
     def take_over(self) -> None:
         """Look after the runs that an earlier owner left: the one it died in, those in motion, those other code blocked."""
@@ -148,6 +151,8 @@ class Owner:
             seconds = min(seconds, until)
         if self._look_after or self.slots.can_grant() or (self._room() and (self._left_behind or self._waiting_starts)):
             seconds = 0.0
+        if seconds > 0:
+            seconds = self._world.rest(seconds, self._stillness)
         arrived: list[Item] = []
         for item in self._inbox.take(seconds, BATCH_ITEMS):
             if not isinstance(item, Letter):

@@ -31,7 +31,7 @@ class Claims(Protocol):
 
 class Turns:
     """Moves actors. `languages` by workflow; `build` is that of the code at hand; `most_pending` unresolved steps and
-    timers may a run have."""
+    timers may a run have. With `forgetful` a program is made anew, and shown the history, before each event it sees."""
 
     def __init__(
         self,
@@ -40,12 +40,14 @@ class Turns:
         claims: Claims,
         marker: TurnMarker,
         most_pending: int = PENDING_COMMANDS,
+        forgetful: bool = False,
     ) -> None:
         self.programs = Programs(languages)
         self._build = build
         self._claims = claims
         self._marker = marker
         self._most_pending = most_pending
+        self._forgetful = forgetful
 
     def take(self, actor: Actor, message: msg.Message, now: int) -> bool:
         """Move a run by a message. False: the message has to wait in the mailbox, the run is blocked.
@@ -60,6 +62,8 @@ class Turns:
             events = decide(run, message, now)
             if not events:
                 return True
+            if self._forgetful:
+                actor.let_go()
             if run.seq and actor.program is None and type(events[-1]) in ev.DELIVERED and not self._stand(actor, now):
                 return False
             for event in events:

@@ -4,6 +4,10 @@ import os
 
 # Bound here: in their module they are replaced, by functions that look in whose turn they are called.
 from time import monotonic, sleep, time_ns
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perdure.runtime.stillness import Stillness
 
 _IDS_DRAWN = 256
 _ids: list[bytes] = []
@@ -33,6 +37,11 @@ class World:
     def pause(self, seconds: float) -> None:
         """Wait, because the store asks for patience."""
         sleep(seconds)
+
+    def rest(self, seconds: float, stillness: "Stillness") -> float:
+        """The engine has nothing to do for so many seconds: how long it is to wait, at most. A world in which time can
+        be skipped moves its clock instead."""
+        return seconds
 
     def new_id(self) -> bytes:
         """16 random bytes."""

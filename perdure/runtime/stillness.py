@@ -1,0 +1,40 @@
+"""What a world may ask of an owner that has nothing to do, before it moves the clock: who works, who waits, what is next."""
+
+from perdure.kernel.limits import END_OF_TIME
+from perdure.runtime.inbox import Inbox
+from perdure.runtime.slots import Slots
+from perdure.runtime.waiters import Waiters
+from perdure.stores.base import Store
+
+
+class Stillness:
+    """Asked on the owner's thread, and only in `World.rest`."""
+
+    def __init__(self, store: Store, inbox: Inbox, slots: Slots, waiters: Waiters) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._slots = slots
+        self._waiters = waiters
+
+    def at_work(self) -> int:
+        """How many attempts run whose result is wanted: what they do takes its own time."""
+        return sum(not each.given_up for each in self._slots.all())
+
+    def has_letters(self) -> bool:
+        """Whether something has arrived meanwhile."""
+        return not self._inbox.is_empty() or bool(self._store.work.poll(0, 1).mail)
+
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for the end of a run."""
+        return len(self._waiters) > 0
+
+    def next_due(self, now: int, monotonic: float) -> int | None:
+        """When the next thing happens by itself, in nanoseconds since the epoch: a run is due, or an attempt has to be
+        over. None: nothing ever does."""
+        limits = [each.deadline for each in self._slots.all() if each.deadline and not each.given_up]
+        dues = [now + int((limit - monotonic) * 1e9) + 1_000 for limit in limits]
+        for key in self._store.work.poll(END_OF_TIME, 1).due:
+            wake_at = self._store.views.rows_by_key([key])[key].wake_at
+            if wake_at is not None and wake_at < END_OF_TIME:
+                dues.append(wake_at)
+        return min(dues, default=None)
