@@ -1,0 +1,149 @@
+"""An engine for tests: it skips time, replays each run before each step, and takes stand-ins for activities."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import msgspec
+
+from perdure.activities import ActivityDefinition, Duration, attempt_context
+from perdure.client.answer import Answer, Asked
+from perdure.client.door import EngineDoor
+from perdure.durations import duration_ns
+from perdure.engine import Engine
+from perdure.errors import DefinitionError, EngineNotRunning
+from perdure.runtime.outbox import Receiver
+from perdure.stores.base import Store
+from perdure.stores.open import open_store
+from perdure.testing.rereading import reread
+from perdure.testing.skipping import SkippingWorld, Sleep
+from perdure.testing.stand_ins import ActivityCall, StandIns
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TestEngine(Engine):
+    """An engine whose clock jumps to what is due next, while somebody waits for a result or in `sleep`, and no attempt
+    runs. Entered like any other: `with TestEngine([...]) as engine`, or `async with`.
+
+    Args:
+        definitions: workflows, activities and modules that contain them.
+        activities: stand-ins, by the activity they are called for.
+        store: the address of a database or an open store; by default one in memory that nobody else sees.
+        start: what the clock shows when the engine is made; the real time, if None.
+        replay_every_step: make each program anew from its history, before each event it sees, so that one that is not
+            deterministic blocks at once; and read back all that is written. Costs time that grows with the square of
+            the number of steps: switch it off for runs of many hundred.
+        drain: how long to wait, when the engine is closed, for what is in flight (a duration).
+        options: further options of an engine.
+
+    Raises:
+        errors.DefinitionError: definitions, stand-ins or options make no sense.
+    """
+
+    __test__: ClassVar[bool] = False  # pytest shall not take it for a class of tests
+
+    def __init__(
+        self,
+        definitions: Iterable[Any],
+        *,
+        activities: Mapping[ActivityDefinition[..., Any], Callable[..., Any]] | None = None,
+        store: str | Store = "memory://",
+        start: datetime | None = None,
+        replay_every_step: bool = True,
+        drain: Duration = 0,
+        **options: Any,
+    ) -> None:
+        stand_ins = dict(activities or {})
+        if stand_ins and isinstance(definitions, Iterable) and not isinstance(definitions, str):
+            definitions = [*definitions, *stand_ins]
+        self._clock = SkippingWorld(_nanoseconds(start))
+        self._rereads = replay_every_step
+        super().__init__(store, definitions, world=self._clock, drain=drain, **options)
+        self._settings = msgspec.structs.replace(self._settings, forgetful=replay_every_step)
+        self._stand_ins = StandIns(self._activities)
+        for definition, fn in stand_ins.items():
+            self._stand_ins.replace(definition, fn)
+
+    def _open(self) -> Store:
+        if self._rereads and isinstance(self._address, str):
+            return open_store(self._address, faults=reread)
+        return super()._open()
+
+    def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
+        super()._enter(loop)
+        self._own_door = self._door = _NudgingDoor(self._own_door.store, self._member, loop)
+        return self
+
+    def now(self) -> datetime:
+        """What the engine's clock shows, in UTC."""
+        return _EPOCH + timedelta(microseconds=self._clock.now() // 1000)
+
+    def sleep(self, duration: Duration) -> Answer[None]:
+        """Let so much time pass on the engine's clock. What is due until then happens, in order, before it returns.
+
+        In an activity, or its stand-in, it makes the attempt take so long, by that clock.
+        """
+        ns = duration_ns(duration)
+        attempt = attempt_context.get(None) is not None
+        return Asked(f"engine.sleep({duration!r})", partial(self._ask_sleep, ns, attempt), _slept)
+
+    def _ask_sleep(self, ns: int, attempt: bool, receiver: Receiver) -> Callable[[], None]:
+        self._opened().demand_open()
+        if not self.owns:
+            raise EngineNotRunning(
+                "another engine owns the database, and this one's clock moves nothing; close that one"
+            )
+        sleep = self._clock.sleep(ns, receiver, self._member.nudge, attempt)
+        self._member.when_over(receiver)
+        self._member.nudge()
+        return partial(self._clock.forget, sleep)
+
+    def replace(self, activity: ActivityDefinition[..., Any], stand_in: Callable[..., Any]) -> None:
+        """Call another function instead of an activity's own, from its next attempt on; its options stay. The activity
+        itself as its stand-in undoes it.
+
+        Raises:
+            errors.DefinitionError: the engine does not know the activity, or the function cannot be called like it.
+        """
+        self._stand_ins.replace(activity, stand_in)
+
+    def calls(self, activity: ActivityDefinition[..., Any]) -> list[ActivityCall]:
+        """The attempts of an activity so far, in the order in which they began: `.arguments` by name, and `.attempt`.
+
+        Raises:
+            errors.DefinitionError: the engine does not know the activity.
+        """
+        return self._stand_ins.calls(activity)
+
+
+class _NudgingDoor(EngineDoor):
+    """Tells the engine when somebody begins to wait: time may be skipped from then on."""
+
+    def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
+        forget = super().watch(key, receiver)
+        self._member.nudge()
+        return forget
+
+
+def _slept(told: Any) -> None:
+    if not isinstance(told, Sleep):
+        raise EngineNotRunning("the engine was closed before the sleep was over")
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        told.goes_on()
+    else:
+        loop.call_soon(told.goes_on)  # after whoever slept has come to its next await
+
+
+def _nanoseconds(start: datetime | None) -> int | None:
+    if start is None:
+        return None
+    if not isinstance(start, datetime) or start.tzinfo is None:
+        raise DefinitionError(
+            f"TestEngine: start is a time with a zone, as in datetime(..., tzinfo=UTC), not {start!r}"
+        )
+    since = start - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000

@@ -1,0 +1,123 @@
+"""A world in which nobody has to wait: when nothing is at work the clock jumps to what is due next.
+
+Time is skipped only while somebody waits, for the end of a run or in `engine.sleep`, so that a test can cancel a run, or
+look at it, while it sleeps. While an attempt runs, time passes as everywhere. The clock never goes back.
+"""
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from perdure.runtime.outbox import Outbox, Receiver
+from perdure.runtime.stillness import Stillness
+from perdure.runtime.world import World
+
+PATIENCE_SECONDS = 1.0
+"""How long, in real time, a sleep of a test waits at its end for attempts that run, as they may be what it waited for; and
+how long the clock waits for whoever was woken to go on."""
+
+LETTERS_SECONDS = 0.001
+"""How soon the engine looks again when there is mail that it has not read."""
+
+
+class Sleep:
+    """Somebody who sleeps until `at`, but not longer than `latest` by the real clock. `attempt`: who sleeps is one.
+
+    It is what the receiver is told when the time has come.
+    """
+
+    __slots__ = ("_world", "at", "attempt", "latest", "nudge", "receiver")
+
+    def __init__(
+        self,
+        world: "SkippingWorld",
+        at: int,
+        latest: float,
+        receiver: Receiver,
+        nudge: Callable[[], None],
+        attempt: bool,
+    ) -> None:
+        self._world = world
+        self.at = at
+        self.latest = latest
+        self.receiver = receiver
+        self.nudge = nudge
+        self.attempt = attempt
+
+    def goes_on(self) -> None:
+        """Whoever slept has seen what time it is, and done what it does without waiting: the clock may jump again."""
+        self._world.forget(self)
+        self.nudge()
+
+
+class SkippingWorld(World):
+    """Its clock begins at `start` (nanoseconds since the epoch), the real time if that is None."""
+
+    def __init__(self, start: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self._began = monotonic()
+        self._start = World.now(self) if start is None else start
+        self._ahead_ns = 0
+        self._sleeps: list[Sleep] = []
+        self._waking: list[Sleep] = []
+
+    def now(self) -> int:
+        return self._start + self._ahead_ns + int((monotonic() - self._began) * 1e9)
+
+    def monotonic(self) -> float:
+        return monotonic() + self._ahead_ns / 1e9
+
+    def sleep(self, ns: int, receiver: Receiver, nudge: Callable[[], None], attempt: bool) -> Sleep:
+        """Tell the receiver when so much time has passed, and what is due until then is done; from any thread."""
+        latest = monotonic() + max(ns / 1e9, PATIENCE_SECONDS)
+        with self._lock:
+            sleep = Sleep(self, self.now() + ns, latest, receiver, nudge, attempt)
+            self._sleeps.append(sleep)
+        return sleep
+
+    def forget(self, sleep: Sleep) -> None:
+        """Nobody sleeps there any more."""
+        with self._lock:
+            self._sleeps = [each for each in self._sleeps if each is not sleep]
+            self._waking = [each for each in self._waking if each is not sleep]
+
+    def rest(self, seconds: float, stillness: Stillness) -> float:
+        with self._lock:
+            self._wake(self._works(stillness))
+            if self._waking or self._works(stillness):
+                return self._until_next(seconds)
+            if stillness.has_letters():
+                return min(seconds, LETTERS_SECONDS)
+            if not stillness.is_awaited() and all(sleep.attempt for sleep in self._sleeps):
+                return self._until_next(seconds)
+            return self._jump(seconds, stillness.next_due(self.now(), self.monotonic()))
+
+    def _works(self, stillness: Stillness) -> bool:
+        return stillness.at_work() > sum(sleep.attempt for sleep in self._sleeps)
+
+    def _jump(self, seconds: float, due: int | None) -> float:
+        dues = [sleep.at for sleep in self._sleeps]
+        ahead = min(dues if due is None else [*dues, due], default=0) - self.now()
+        if ahead <= 0:
+            return seconds
+        self._ahead_ns += ahead
+        return 0.0
+
+    def _wake(self, works: bool) -> None:
+        """Wake those whose time has come; and wait no more for those who were woken long ago."""
+        now, real = self.now(), monotonic()
+        over = [each for each in self._sleeps if each.at <= now and (not works or each.attempt or each.latest <= real)]
+        self._sleeps = [each for each in self._sleeps if each not in over]
+        self._waking = [each for each in self._waking if each.latest > real]
+        outbox = Outbox()
+        for sleep in over:
+            if not sleep.attempt:  # that is at work again, which is enough
+                sleep.latest = real + PATIENCE_SECONDS
+                self._waking.append(sleep)
+            outbox.answer(sleep.receiver, sleep, None)
+        outbox.flush()
+
+    def _until_next(self, seconds: float) -> float:
+        now, real = self.now(), monotonic()
+        waits = [(sleep.at - now) / 1e9 if sleep.at > now else max(sleep.latest - real, 0.0) for sleep in self._sleeps]
+        return min([seconds, *waits])
