@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from perdure.cli.completion import run_ids, workflows
-from perdure.cli.completion import states as state_words
+from perdure.cli.completion import run_ids
+from perdure.cli.filters import demand_workflow, filtered, wanted
 from perdure.cli.options import Command, Settings, options
-from perdure.cli.problems import NOT_FOUND, USAGE, Problem, guess
-from perdure.cli.times import left, rfc3339, shown, since, took
-from perdure.cli.tokens import CLOSED, OPEN, STATES, Line, token
+from perdure.cli.problems import USAGE, Problem
+from perdure.cli.times import left, rfc3339, shown, took
+from perdure.cli.tokens import Line, token
 
 FIELDS = (
     "id",
@@ -29,18 +29,11 @@ DETAILS = ("input", "result", "error", "block", "cancel_requested", "reason", "s
 """Fields of a description: selected by name, they cost a look at the whole run."""
 
 COUNTED = 10_000
+"""Runs are counted exactly up to here."""
 
 
 @click.command(cls=Command, name="list")
-@click.option(
-    "--state",
-    multiple=True,
-    shell_complete=state_words,
-    metavar="STATE[,...]",
-    help=f"{', '.join(STATES)}; open, closed.",
-)
-@click.option("--workflow", shell_complete=workflows, metavar="NAME", help="Only runs of this workflow.")
-@click.option("--since", "since_", metavar="AGE|TIME", help="Started in the last 24h, 7d, ... or since 2026-11-22.")
+@filtered
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on after a page.")
 @options(json=True, quiet="Ids only.", times=True)
@@ -57,11 +50,14 @@ def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workfl
 
     chosen = output.fields(settings.json, FIELDS + DETAILS) if settings.json else None
     now = settings.now()
-    wanted = _filter(states(state), workflow, prefix, since_, limit, after, now)
+    if after is not None and not after.isdecimal():
+        raise Problem(f"--after {after!r} is no cursor", USAGE, [], "take it from the last line of the page before")
+    before = None if after is None else int(after)
+    page = wanted(state, workflow, since_, now, id_prefix=prefix, before_key=before, limit=limit)
     with opened(settings) as client:
-        rows = client.store.views.search(wanted)
-        if workflow and not rows:
-            _demand_workflow(client, workflow)
+        rows = client.store.views.search(page)
+        if not rows:
+            demand_workflow(client, workflow)
         if settings.quiet:
             for row in rows:
                 click.echo(row.id)
@@ -69,71 +65,8 @@ def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workfl
             output.write_json([output.selected(_record(settings, client, row, chosen), chosen) for row in rows])
         else:
             _table(settings, client, rows, now)
-        _footnote(settings, client, rows, wanted)
+        _footnote(settings, client, rows, page)
     return 0
-
-
-def states(given: tuple[str, ...]) -> tuple[str, ...]:
-    """The states meant by `--state a,b --state c`, each once.
-
-    Raises:
-        Problem: there is no such state.
-    """
-    meant: list[str] = []
-    for word in ",".join(given).replace(" ", "").split(","):
-        if word in ("open", "closed"):
-            meant += OPEN if word == "open" else CLOSED
-        elif word in STATES:
-            meant.append(word)
-        elif word:
-            near = guess(word, (*STATES, "open", "closed"))
-            raise Problem(
-                f"there is no state {word!r}",
-                USAGE,
-                [f"states: {', '.join(STATES)}; open and closed stand for several"],
-                f"did you mean  --state {near}" if near else "",
-            )
-    return tuple(dict.fromkeys(meant))
-
-
-def _filter(states: tuple[str, ...], workflow: str | None, prefix: str | None, since_: str | None, limit: int,
-            after: str | None, now: datetime) -> Any:  # fmt: skip
-    from perdure.kernel.run import Status
-    from perdure.stores.base import RunFilter
-
-    started = None
-    if since_ is not None:
-        started = since(since_, now)
-        if started is None:
-            raise Problem(
-                f"--since {since_!r} is no age and no time", USAGE, [], "write 90s, 24h, 7d or 2026-11-22T14:00"
-            )
-    if after is not None and not after.isdecimal():
-        raise Problem(f"--after {after!r} is no cursor", USAGE, [], "take it from the last line of the page before")
-    return RunFilter(
-        statuses=tuple(int(Status[state.upper()]) for state in states),
-        workflow=workflow,
-        id_prefix=prefix,
-        started_since=None if started is None else int(started.timestamp() * 1e6) * 1000,
-        before_key=None if after is None else int(after),
-        limit=limit,
-    )
-
-
-def _demand_workflow(client: Any, name: str) -> None:
-    """A workflow nobody ever heard of is a slip of the pen; one without runs is not."""
-    from perdure.stores.base import RunFilter
-
-    known = {row.name for row in client.store.views.definitions() if row.kind == "workflow"}
-    known |= {row.workflow for row in client.store.views.search(RunFilter(limit=500))}
-    if name not in known:
-        near = guess(name, known)
-        raise Problem(
-            f"no run of a workflow {name!r}",
-            NOT_FOUND,
-            [f"workflows here: {', '.join(sorted(known)[:20])}"] if known else [],
-            f"did you mean  --workflow {near}" if near else "",
-        )
 
 
 def summary(row: Any, now: datetime) -> dict[str, Any]:
@@ -275,17 +208,17 @@ def _age(row: Any, now: datetime) -> str:
     return took(max(end - row.started_at / 1e9, 0)) if row.started_at else ""
 
 
-def _footnote(settings: Settings, client: Any, rows: list[Any], wanted: Any) -> None:
+def _footnote(settings: Settings, client: Any, rows: list[Any], page: Any) -> None:
     """On stderr: how many there are, and how to get the next page. Into a pipe only if something is missing."""
     import sys
 
     if not rows:
         if not (settings.quiet or settings.json):
-            _nothing(settings, client, wanted)
+            _nothing(settings, client, page)
         return
-    total = client.store.views.count(wanted, COUNTED + 1)
-    shown = f"{COUNTED:,}+" if total > COUNTED else f"{total:,}"
-    if len(rows) == wanted.limit and total > len(rows):
+    total = client.store.views.count(page, COUNTED + 1)
+    shown = many(total)
+    if len(rows) == page.limit and total > len(rows):
         settings.narrate([(f"{len(rows):,} of {shown} · next page: --after {rows[-1].key}", "dim")])
     elif sys.stdout.isatty() and not (settings.quiet or settings.json):
         whole = "1 run" if total == 1 else f"{shown} runs"
@@ -294,15 +227,20 @@ def _footnote(settings: Settings, client: Any, rows: list[Any], wanted: Any) -> 
             settings.narrate([("no engine holds this database: open runs sleep until one starts", "held")])
 
 
-def _nothing(settings: Settings, client: Any, wanted: Any) -> None:
+def _nothing(settings: Settings, client: Any, page: Any) -> None:
     from perdure.stores.base import RunFilter
 
     everything = client.store.views.count(RunFilter(), COUNTED + 1)
     if not everything:
         settings.narrate("no runs yet; start one:  perdure run MODULE:WORKFLOW --arg name=value")
-    elif wanted.before_key is not None:
+    elif page.before_key is not None:
         settings.narrate([("no more runs", "dim")])
     else:
         settings.narrate(
             f"no run fits; without the filter there {'is 1' if everything == 1 else f'are {everything:,}'}"
         )
+
+
+def many(total: int) -> str:
+    """How many runs, of a count that went one beyond what is exact."""
+    return f"{COUNTED:,}+" if total > COUNTED else f"{total:,}"

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "cancel": Entry("steer", "Ask runs to stop, with their cleanup", 'perdure cancel order-1 --reason "test data"'),
     "retry": Entry("steer", "Go on at once with what is blocked, held or waiting to retry", "perdure retry order-1"),
     "doctor": Entry("doctor", "Check the database and what stands still", "perdure doctor"),
+    "count": Entry("counting", "How many runs there are, by state", "perdure count --state open"),
     "terminate": Entry("steer", "End runs at once, without cleanup", "perdure terminate order-1"),
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),

@@ -88,12 +88,20 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 class Command(click.Command):
-    """A command in which `--json` may stand without a value anywhere."""
+    """A command in which `--json` may stand without a value anywhere, and `--status` is `--state`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
-        spelled = [f"--json={ALL}" if arg == "--json" else arg for arg in args[:end]]
-        return super().parse_args(ctx, spelled + args[end:])
+        return super().parse_args(ctx, [_spelled(arg) for arg in args[:end]] + args[end:])
+
+
+def _spelled(arg: str) -> str:
+    """The option as it is documented."""
+    if arg == "--json":
+        return f"--json={ALL}"
+    if arg == "--status" or arg.startswith("--status="):
+        return arg.replace("--status", "--state", 1)
+    return arg
 
 
 def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:

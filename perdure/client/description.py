@@ -122,6 +122,11 @@ class RunDescription(msgspec.Struct, frozen=True):
     reason: str = ""
     steps: list[StepView] = []
 
+    @property
+    def state(self) -> str:
+        """`status` under its other name: the command line says state."""
+        return self.status
+
 
 def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int) -> RunDescription:
     """Derive the description of a run from what the store holds of it; `now` in nanoseconds since the epoch."""

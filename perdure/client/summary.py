@@ -1,5 +1,6 @@
 """A run in one line, as lists show it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -24,6 +25,11 @@ class RunSummary(msgspec.Struct, frozen=True):
     wake_at: datetime | None
     events: int
 
+    @property
+    def state(self) -> str:
+        """`status` under its other name: the command line says state."""
+        return self.status
+
 
 def summary_of(row: RunRow) -> RunSummary:
     return RunSummary(
@@ -40,13 +46,16 @@ def summary_of(row: RunRow) -> RunSummary:
     )
 
 
-def statuses_of(status: "str | tuple[str, ...] | list[str] | None") -> tuple[int, ...]:
-    """Numbers of the states named.
+def statuses_of(status: "str | Sequence[str] | None", state: "str | Sequence[str] | None" = None) -> tuple[int, ...]:
+    """Numbers of the states named, by either word.
 
     Raises:
-        DefinitionError: there is no such state.
+        DefinitionError: there is no such state, or both words were used.
     """
-    names = () if status is None else (status,) if isinstance(status, str) else tuple(status)
+    if status is not None and state is not None:
+        raise DefinitionError("status and state are two words for the same; give one of them")
+    meant = status if state is None else state
+    names = () if meant is None else (meant,) if isinstance(meant, str) else tuple(meant)
     known = {each.name.lower(): int(each) for each in Status}
     for name in names:
         if name not in known:

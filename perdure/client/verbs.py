@@ -120,10 +120,11 @@ class Verbs:
         workflow: str | None = None,
         id_prefix: str | None = None,
         limit: int = 100,
+        state: "str | Sequence[str] | None" = None,
     ) -> "Answer[Sequence[RunSummary]]":
-        """Runs, newest first: those that meet all conditions, at most `limit`."""
+        """Runs, newest first: those that meet all conditions, at most `limit`. `state` is another word for `status`."""
         wanted = RunFilter(
-            statuses=statuses_of(status if status is None or isinstance(status, str) else tuple(status)),
+            statuses=statuses_of(status, state),
             workflow=workflow,
             id_prefix=id_prefix,
             limit=limit,
@@ -136,10 +137,11 @@ class Verbs:
         status: "str | Sequence[str] | None" = None,
         workflow: str | None = None,
         id_prefix: str | None = None,
+        state: "str | Sequence[str] | None" = None,
     ) -> Answer[int]:
-        """How many runs meet all conditions: exact up to 10,000, then 10,001."""
+        """How many runs meet all conditions: exact up to 10,000, then 10,001. `state` is another word for `status`."""
         wanted = RunFilter(
-            statuses=statuses_of(status if status is None or isinstance(status, str) else tuple(status)),
+            statuses=statuses_of(status, state),
             workflow=workflow,
             id_prefix=id_prefix,
         )
