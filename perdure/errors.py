@@ -28,10 +28,12 @@ and what to do next.
     ├── NotDeterministic             a call that workflow code must not make (bug)
     ├── StoreError                   the database refuses
     │   ├── StoreUnreachable
+    │   │   └── StoreNotFound
     │   ├── StoreCorrupt
     │   ├── StoreReadOnly
     │   ├── StoreFull
-    │   └── SchemaTooNew
+    │   ├── SchemaTooNew
+    │   └── SchemaTooOld
     ├── EngineNotRunning             closed, not yet entered, stopped by a fault, or no engine owns the database
     └── WaitedTooLong                a `timeout` of the caller's own ran out (also a TimeoutError)
 """
@@ -198,6 +200,10 @@ class StoreUnreachable(StoreError):
     code = "store-unreachable"
 
 
+class StoreNotFound(StoreUnreachable):
+    code = "store-not-found"
+
+
 class StoreCorrupt(StoreError):
     code = "store-corrupt"
 
@@ -212,6 +218,10 @@ class StoreFull(StoreError):
 
 class SchemaTooNew(StoreError):
     code = "schema-too-new"
+
+
+class SchemaTooOld(StoreError):
+    code = "schema-too-old"
 
 
 class EngineNotRunning(PerdureError):

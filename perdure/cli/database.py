@@ -99,37 +99,20 @@ def demand(database: Database) -> None:
     Raises:
         Problem: there is no such file.
     """
+    from perdure.stores.sqlite.missing import databases_in
+
     path = database.path
     if path is None or path.is_file():
         return
     what = "is a directory" if path.is_dir() else "does not exist"
     facts = [f"looked for {path}", f"chosen by {database.chosen_by}"]
-    others = _others(path.parent)
+    others = [os.path.relpath(path.parent / name) for name in databases_in(str(path.parent))]
     if others:
         facts.append(f"databases there: {', '.join(others)}")
     meant = others[0] if len(others) == 1 else guess(path.name, others)
-    creates = "" if others else ";  perdure run MODULE:WORKFLOW  creates one"
+    creates = "" if others else ";  perdure migrate  creates one, and so does an engine"
     hint = f"name it with  --db {meant or 'sqlite:///file.db'}  or PERDURE_DB{creates}"
     raise Problem(f"database {database.address} {what}", UNREACHABLE, facts, hint)
-
-
-def _others(folder: Path) -> list[str]:
-    """The databases of a folder, at most five, as paths from here."""
-    found = []
-    try:
-        for file in sorted(folder.iterdir()):
-            if file.suffix in (".db", ".sqlite", ".sqlite3") and file.is_file() and _is_ours(file):
-                found.append(os.path.relpath(file))
-    except OSError:
-        return []
-    return found[:5]
-
-
-def _is_ours(file: Path) -> bool:
-    from perdure.stores.sqlite.opening import APPLICATION_ID
-
-    with file.open("rb") as opened:
-        return opened.read(72)[68:] == APPLICATION_ID.to_bytes(4, "big")
 
 
 class Connection:
@@ -138,7 +121,7 @@ class Connection:
     def __init__(self, address: str) -> None:
         from perdure.stores.open import open_store
 
-        self.store = open_store(address)
+        self.store = open_store(address, create=False, migrate=False)
 
     @cached_property
     def verbs(self) -> Any:

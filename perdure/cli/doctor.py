@@ -72,15 +72,15 @@ def _findings(settings: Settings, where: Any) -> Iterator[Finding]:
     yield _versions()
     if where.path is None or not where.path.is_file():
         yield Finding("database", "broken", f"database {where.address} does not exist (chosen by {where.chosen_by})",
-                      "name it with --db, or perdure run MODULE:WORKFLOW creates it")  # fmt: skip
+                      "name it with --db, or perdure migrate creates it")  # fmt: skip
         return
     yield _disk(where.path)
-    is_sqlite = True
-    for finding in _file(where.path):
-        is_sqlite &= finding.check != "file" or finding.level == "ok"
+    fit = True
+    for finding in (*_file(where.path), *_schema(where.path)):
+        fit &= finding.check not in ("file", "schema") or finding.level == "ok"
         yield finding
-    if not is_sqlite:
-        return
+        if not fit:
+            return
     try:
         with database.opened(settings) as client:
             yield from _store(client, where)
@@ -147,6 +147,27 @@ def _file(path: Path) -> Iterator[Finding]:
     remedy = "" if mode == "wal" else "open it once with an engine: it switches to WAL"
     yield Finding("journal", level, f"journal {mode}; the engine commits with synchronous=FULL", remedy)
     yield Finding("file", "ok", f"{path}: {_bytes(pages * size)}, {_bytes(free * size)} of it free")
+
+
+def _schema(path: Path) -> Iterator[Finding]:
+    """Whether this version of Perdure can read it."""
+    from perdure.errors import StoreError
+    from perdure.stores.sqlite import migrations, opening
+
+    newest = migrations.schema()[-1].number
+    try:
+        found = opening.version(str(path))
+    except StoreError as error:
+        yield Finding("schema", "broken", str(error))
+        return
+    if found < newest:
+        what = f"schema {found} of {newest}: an older version of Perdure has written it" if found else "it is empty"
+        yield Finding("schema", "warning", what, "perdure migrate  brings it up to date, and so does an engine")
+    elif found > newest:
+        yield Finding("schema", "broken", f"schema {found}, written by a newer Perdure; this one knows {newest}",
+                      "upgrade Perdure")  # fmt: skip
+    else:
+        yield Finding("schema", "ok", f"schema {found} of {newest}")
 
 
 def _bytes(count: int) -> str:

@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("doctor", "Check the database and what stands still", "perdure doctor"),
     "count": Entry("counting", "How many runs there are, by state", "perdure count --state open"),
     "terminate": Entry("steer", "End runs at once, without cleanup", "perdure terminate order-1"),
+    "migrate": Entry("migrating", "Make a database, or bring its schema up to date", "perdure migrate --check"),
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),
 }

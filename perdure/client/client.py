@@ -15,16 +15,20 @@ class Client(Verbs):
     Args:
         store: the address of a database, such as "sqlite:///orders.db", or a store that is open, and is not closed
             with the client.
+        create: make the database if there is none, for runs that wait for the first engine. Without it a misspelled
+            address is an error.
 
     Raises:
         errors.DefinitionError: it is no address.
+        errors.StoreNotFound: there is no such database.
+        errors.SchemaTooOld: an older version has written it; a client changes no schema.
         errors.StoreError: it cannot be opened.
     """
 
-    def __init__(self, store: str | Store) -> None:
+    def __init__(self, store: str | Store, *, create: bool = False) -> None:
         store = checked_address(store)
-        opened = isinstance(store, str)
-        self._database = self._door = DatabaseDoor(open_store(store) if isinstance(store, str) else store, opened)
+        opened = open_store(store, create=create, migrate=False) if isinstance(store, str) else store
+        self._database = self._door = DatabaseDoor(opened, closes=isinstance(store, str))
 
     def close(self) -> None:
         """Let go of the database. May be called twice."""

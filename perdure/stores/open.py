@@ -10,8 +10,10 @@ _shelves: dict[str, Shelf] = {}
 _shelves_lock = threading.Lock()
 
 
-def open_store(address: str, faults: Faults | None = None) -> Store:
+def open_store(address: str, faults: Faults | None = None, *, create: bool = True, migrate: bool = True) -> Store:
     """The store behind an address; nothing is owned yet.
+
+    `create` makes a database that is not there, `migrate` brings the schema of an old one up to date.
 
     - "sqlite:///orders.db" is a file relative to the working folder, "sqlite:////var/lib/orders.db" an absolute one.
     - "memory://" is new and private; "memory://name" is the same store wherever this process opens that name.
@@ -25,7 +27,7 @@ def open_store(address: str, faults: Faults | None = None) -> Store:
     if separator and scheme == "sqlite" and rest.startswith("/") and rest != "/":
         from perdure.stores.sqlite.store import SqliteStore  # a store in memory needs no sqlite3
 
-        return SqliteStore(rest[1:], faults)
+        return SqliteStore(rest[1:], faults, create=create, migrate=migrate)
     raise errors.StoreUnreachable(_advice(address, scheme if separator else ""))
 
 

@@ -74,7 +74,7 @@ def main(role: str, address: str) -> None:
 
     engine = Engine(address, deeds.ALL, stuck_after=0.2, kill_when_hung=1.0 if role == "engine that dies" else None)
     here: Any
-    with Client(address) if role == "client" else engine as here:
+    with Client(address, create=True) if role == "client" else engine as here:
         print("ready", flush=True)
         for line in sys.stdin:
             try:

@@ -235,7 +235,7 @@ async def test_a_release_whose_answer_cancels_a_waiting_step_leaves_nothing_of_i
 
 
 async def test_a_queued_run_of_a_workflow_that_is_not_known_waits_for_an_engine_that_knows_it(address: str):
-    async with Client(address) as client:
+    async with Client(address, create=True) as client:
         await client.start("order", id="o")
     async with Engine(address, [noted]) as engine:
         with pytest.raises(RunBlocked) as blocked:

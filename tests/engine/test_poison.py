@@ -222,7 +222,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def dies_three_times(address: str) -> list[tuple[int, str]]:
     """What the engines leave behind that have a regular expression without end in one of their runs."""
-    with Client(address) as client:
+    with Client(address, create=True) as client:
         client.start("hellish", id="hell").wait()
         for n in range(5):
             client.start("hello", [str(n)], id=f"healthy-{n}").wait()

@@ -102,7 +102,7 @@ def test_what_the_owner_refuses_reaches_a_client_in_another_process(address: str
 
 
 def test_a_start_without_any_engine_waits_in_the_database(address: str):
-    with Client(address) as client:
+    with Client(address, create=True) as client:
         handle = client.start("hello", ["Ada"], id="a").wait()
         status = handle.describe().wait().status
     with Engine(address, deeds.ALL) as engine:
@@ -124,7 +124,7 @@ def test_a_cancellation_sent_while_nothing_runs_is_heard_later(address: str):
 
 
 def test_an_activity_that_kills_its_process_ends_as_failed_after_three_deaths(address: str):
-    with Client(address) as client:
+    with Client(address, create=True) as client:
         client.start("deadly", id="d").wait()
         for _ in range(3):
             with Child("engine", address) as engine:

@@ -64,7 +64,7 @@ def test_an_error_in_the_block_is_not_covered_by_the_fault() -> None:
 
 
 def test_who_waits_where_no_engine_runs_is_told_so(tmp_path: Path) -> None:
-    with Client(f"sqlite:///{tmp_path / 'runs.db'}") as client:
+    with Client(f"sqlite:///{tmp_path / 'runs.db'}", create=True) as client:
         handle = client.start("one_step", [1], id="a").wait()
 
         with pytest.raises(WaitedTooLong, match="no engine runs on the database: the run goes on when one is started"):

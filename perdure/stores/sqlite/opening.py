@@ -1,20 +1,31 @@
-"""From a path to connections: what the file is, whether it may be used, its schema brought up to date."""
+"""From a path to connections: what the file is, whether it may be used, its schema brought up to date.
+
+An engine makes a database that is not there and migrates one that is old; a client does neither, unless it is told to
+make one. A schema is changed only while nobody owns the database: an engine of the older version would go on writing the
+old rows into the new tables.
+"""
 
 import os
 import platform
 import sqlite3
 import time
 from collections.abc import Iterator
-from importlib import resources
+from contextlib import contextmanager
 
 from perdure import errors
-from perdure.stores.sqlite.trouble import BUSY_SECONDS, for_people, is_busy, told_to_people
+from perdure.stores.sqlite import migrations
+from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.migrations import Schema
+from perdure.stores.sqlite.missing import not_found
+from perdure.stores.sqlite.trouble import BUSY_SECONDS, is_busy, told_to_people
 
-APPLICATION_ID = 0x50445552  # "PDUR", in the file's header: `file x.db` shows it
 OLDEST_SQLITE = (3, 35, 0)
 CACHED_STATEMENTS = 256
 CHECKPOINT_PAGES = 4_000
 """The log is copied into the file each time it holds this many pages: fewer checkpoints write hot pages less often."""
+
+PATIENCE_S = 10.0
+"""How long an engine that has to migrate waits for an older one that owns the database, and is perhaps being stopped."""
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 CACHE_KIB = 16 * 1024
@@ -22,19 +33,32 @@ _MAGIC = b"SQLite format 3\0"
 
 
 class Place:
-    """A database that was found fit to use. `path` is its real one; the files beside it are named after that."""
+    """A database that was found fit to use. `path` is its real one; the files beside it are named after that.
 
-    def __init__(self, path: str, max_pages: int | None = None) -> None:
+    `create` makes one that is not there, `migrate` brings an old one up to date; without them such a database is refused.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        max_pages: int | None = None,
+        create: bool = True,
+        migrate: bool = True,
+        schema: Schema | None = None,
+    ) -> None:
         self.path = os.path.realpath(path)
         self._max_pages = max_pages
-        _require_sqlite()
-        _inspect(self.path)
-        with told_to_people(self.path):
-            connection = _connect(self.path)
-            try:
-                _prepare(connection, self.path)
-            finally:
-                connection.close()
+        with _examined(self.path, create) as (connection, found):
+            schema = schema or migrations.schema()
+            demand_known(self.path, found, schema)
+            if found == 0 and not create:
+                raise not_found(self.path, "the file is empty")
+            if 0 < found < schema[-1].number and not migrate:
+                raise errors.SchemaTooOld(
+                    f"{self.path} has schema {found}, and this version of Perdure needs {schema[-1].number}; "
+                    "bring it up to date with `perdure migrate`, or start an engine of this version"
+                )
+            _bring(connection, self.path, found, schema, PATIENCE_S)
 
     def writing(self) -> sqlite3.Connection:
         """A connection for transactions that are durable when COMMIT returns."""
@@ -55,6 +79,88 @@ class Place:
         return connection
 
 
+def version(path: str) -> int:
+    """The schema a database has, 0 if it is empty or not there. Nothing is changed.
+
+    Raises:
+        errors.StoreError: it cannot be read, or is none of ours.
+    """
+    path = os.path.realpath(path)
+    if not os.path.exists(path):
+        return 0
+    with _examined(path, create=False) as (_, found):
+        return found
+
+
+def demand_known(path: str, found: int, schema: Schema) -> None:
+    """Raises errors.SchemaTooNew of a database that a newer Perdure has written."""
+    if found > schema[-1].number:
+        raise errors.SchemaTooNew(
+            f"{path} was written by a newer Perdure (schema {found}; this one knows {schema[-1].number}); upgrade Perdure"
+        )
+
+
+def upgrade(path: str, schema: Schema, patience_s: float = 0.0) -> int:
+    """Bring a database to the last version of a schema, making it if it is not there. Gives the version it had.
+
+    Raises:
+        errors.StoreError: it cannot be changed, or somebody else owns it; nothing was changed.
+    """
+    path = os.path.realpath(path)
+    with _examined(path, create=True) as (connection, found):
+        _bring(connection, path, found, schema, patience_s)
+        return found
+
+
+@contextmanager
+def _examined(path: str, create: bool) -> Iterator[tuple[sqlite3.Connection, int]]:
+    """A connection to what was found to be a database of ours, or nothing yet; and the version of its schema."""
+    _require_sqlite()
+    _inspect(path, create)
+    with told_to_people(path):
+        connection = _connect(path)
+        try:
+            yield connection, migrations.version_of(connection, path)
+        finally:
+            connection.close()
+
+
+def _bring(connection: sqlite3.Connection, path: str, found: int, schema: Schema, patience_s: float) -> None:
+    """Use the log, and apply what is missing. Who makes a database does so at the same time as others."""
+    _use_log(connection, path)
+    if found >= schema[-1].number:
+        return
+    if found == 0:
+        migrations.apply(connection, path, schema)
+        return
+    lock = OwnerLock(f"{path}-owner")
+    try:
+        if _alone(lock, connection, path, schema[-1].number, patience_s):
+            migrations.apply(connection, path, schema)
+    finally:
+        lock.release()
+
+
+def _alone(lock: OwnerLock, connection: sqlite3.Connection, path: str, newest: int, patience_s: float) -> bool:
+    """Take the owner's lock. False if whoever had it has migrated meanwhile.
+
+    Raises:
+        errors.SchemaTooOld: somebody keeps it.
+    """
+    end = time.monotonic() + patience_s
+    while not lock.try_take():
+        found = migrations.version_of(connection, path)
+        if found >= newest:
+            return False
+        if time.monotonic() >= end:
+            raise errors.SchemaTooOld(
+                f"{path} has schema {found}, and cannot be brought to {newest} while an engine of an older version owns it; "
+                "stop that engine first"
+            )
+        time.sleep(0.02)
+    return True
+
+
 def _connect(path: str) -> sqlite3.Connection:
     return sqlite3.connect(
         path,
@@ -73,7 +179,7 @@ def _require_sqlite() -> None:
         )
 
 
-def _inspect(path: str) -> None:
+def _inspect(path: str, create: bool) -> None:
     """Refuse what cannot be a database of ours, before anything is opened or written."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
@@ -81,6 +187,8 @@ def _inspect(path: str) -> None:
     if os.path.isdir(path):
         raise errors.StoreUnreachable(f"{path} is a folder; name a file in it, for example {path}/perdure.db")
     if not os.path.exists(path):
+        if not create:
+            raise not_found(path)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise errors.StoreReadOnly(f"{path}: this user may not create files in {folder}; choose another folder")
         return
@@ -99,34 +207,6 @@ def _inspect(path: str) -> None:
         )
 
 
-def _prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Look at what is in the database; only if that is ours, or nothing, change anything."""
-    version = _version(connection, path)
-    known = len(_schema_files())
-    if version > known:
-        raise errors.SchemaTooNew(
-            f"{path} was written by a newer Perdure (schema {version}; this one knows {known}); upgrade Perdure"
-        )
-    _use_log(connection, path)
-    if version < known:
-        connection.execute("PRAGMA synchronous = FULL")
-        for number, script in enumerate(_schema_files(), 1):
-            _migrate(connection, path, number, script)
-
-
-def _version(connection: sqlite3.Connection, path: str) -> int:
-    connection.execute("BEGIN")  # one snapshot: another process may be creating the schema right now
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    connection.execute("COMMIT")
-    if application != APPLICATION_ID and (application or version or tables):
-        raise errors.StoreCorrupt(
-            f"{path} is a SQLite database of another application (no Perdure schema in it); name another file"
-        )
-    return version
-
-
 def _use_log(connection: sqlite3.Connection, path: str) -> None:
     """Switch to write-ahead logging, once and for all. SQLite does not wait by itself for others to let it."""
     patience = time.monotonic() + BUSY_SECONDS
@@ -143,36 +223,3 @@ def _use_log(connection: sqlite3.Connection, path: str) -> None:
         raise errors.StoreUnreachable(
             f"{path}: its file system does not carry SQLite's write-ahead log (a network share?); use a local disk"
         )
-
-
-def _migrate(connection: sqlite3.Connection, path: str, number: int, script: str) -> None:
-    """Apply one file of the schema, in one transaction, unless another process has just done so."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] < number:
-            for statement in _statements(script):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise for_people(error, path) from error
-
-
-def _schema_files() -> list[str]:
-    """The migrations, in order; the n-th brings schema n - 1 to n."""
-    folder = resources.files("perdure.stores.sqlite") / "schema"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return [file.read_text(encoding="utf-8") for file in files]
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements one by one: `executescript` would commit the transaction they belong to."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

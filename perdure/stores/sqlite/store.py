@@ -5,6 +5,7 @@ from perdure.stores.sqlite.admin import SqliteAdmin
 from perdure.stores.sqlite.journal import SqliteJournal
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.migrations import Schema
 from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.post import SqlitePost
 from perdure.stores.sqlite.views import SqliteViews
@@ -12,18 +13,26 @@ from perdure.stores.sqlite.work import SqliteWork
 
 
 class SqliteStore:
-    """Opened, its schema brought up to date, and owned by nobody new.
+    """Opened, its schema brought up to date if that is asked for, and owned by nobody new.
 
     Beside `x.db` and SQLite's own `x.db-wal` and `x.db-shm` there are `x.db-owner`, which the owner locks, and
     `x.db-turn`, which names the run in its turn. Both may be deleted while no engine runs.
-    `max_pages` bounds the file's size, in pages of 4,096 bytes.
+    `max_pages` bounds the file's size, in pages of 4,096 bytes. `create`, `migrate` and `schema` are those of `Place`.
 
     Raises:
         errors.StoreError: the file, its folder or its schema is not fit; nothing was changed.
     """
 
-    def __init__(self, path: str, faults: Faults | None = None, max_pages: int | None = None) -> None:
-        place = Place(path, max_pages)
+    def __init__(
+        self,
+        path: str,
+        faults: Faults | None = None,
+        max_pages: int | None = None,
+        create: bool = True,
+        migrate: bool = True,
+        schema: Schema | None = None,
+    ) -> None:
+        place = Place(path, max_pages, create, migrate, schema)
         self.address = f"sqlite:///{place.path}"
         lock = OwnerLock(f"{place.path}-owner")
         writer, post_line, readers = Line(place), Line(place), Readers(place)

@@ -27,6 +27,11 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code_of(error) in _BUSY
 
 
+def is_about_the_content(error: sqlite3.Error) -> bool:
+    """Whether it is what a statement says that is wrong for this database, and not the database that cannot be used."""
+    return code_of(error) == sqlite3.SQLITE_ERROR or code_of(error) in _UNFIT
+
+
 def for_owner(error: Exception, path: str, committing: bool) -> Exception:
     """What `Journal.commit` raises for it; `committing` if it was COMMIT itself that failed."""
     if isinstance(error, UNFIT_VALUES):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from perdure.stores.sqlite import migrations
 from tests.unit.cli.conftest import Perdure
 
 
@@ -63,3 +64,17 @@ def test_the_probe_of_the_disk_leaves_nothing_behind(perdure: Perdure, tmp_path:
     perdure("doctor")
 
     assert {path.name for path in tmp_path.iterdir()} <= before | {"runs.db-wal", "runs.db-shm"}
+
+
+def test_an_old_schema_is_pointed_at_and_is_no_damage(perdure: Perdure, unowned, monkeypatch) -> None:
+    known = migrations.schema()
+    newer = [*known, migrations.Migration(len(known) + 1, "next", "CREATE TABLE extra (a);\n")]
+    monkeypatch.setattr(migrations, "schema", lambda: newer)
+
+    said = perdure("doctor", "--json")
+
+    assert said.code == 0
+    assert findings(said.out)["schema"] == (
+        "warning",
+        "perdure migrate  brings it up to date, and so does an engine",
+    )

@@ -182,27 +182,6 @@ def test_processes_that_create_the_schema_together_all_succeed(path: str) -> Non
             ready(process)
 
 
-def test_a_migration_that_fails_leaves_nothing(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "_schema_files", lambda: ["CREATE TABLE a (b);\nCREATE TABLE a (b);\n"])
-    with pytest.raises(errors.StoreUnreachable):
-        SqliteStore(path)
-    monkeypatch.undo()
-
-    SqliteStore(path).admin.close()
-
-
-def test_later_migrations_are_applied_once_to_what_is_there(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    SqliteStore(path).admin.close()
-    first = opening._schema_files()
-    monkeypatch.setattr(opening, "_schema_files", lambda: [*first, "-- why\nCREATE TABLE extra (a);\n"])
-
-    SqliteStore(path).admin.close()
-    SqliteStore(path).admin.close()
-
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(first) + 1,)
-
-
 def test_a_killed_owner_is_succeeded_at_once(path: str) -> None:
     standby = SqliteStore(path)
     with child(OWN + "marker = store.admin.strikes(); marker.enter(6); wait()", path) as owner:
