@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from perdure import errors
-    from perdure.activities import ActivityInfo, Retry, activity
+    from perdure.activities import ActivityInfo, activity
     from perdure.calls import Call
     from perdure.client.client import Client
     from perdure.client.description import RunDescription
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         InvalidArguments,
         NonRetryable,
         NotDeterministic,
+        OutcomeUnknown,
         PayloadError,
         PerdureError,
         RemoteError,
@@ -48,14 +49,16 @@ if TYPE_CHECKING:
         RunNotFound,
         RunTerminated,
         StoreError,
+        TokenRefused,
         UnknownActivity,
         UnknownWorkflow,
         WaitedTooLong,
     )
+    from perdure.options import Retry
     from perdure.workflows import WorkflowInfo, patched, sleep, workflow
 
 _PLACES = {
-    "perdure.activities": ("ActivityInfo", "Retry", "activity"),
+    "perdure.activities": ("ActivityInfo", "activity"),
     "perdure.calls": ("Call",),
     "perdure.client.client": ("Client",),
     "perdure.client.description": ("RunDescription",),
@@ -71,6 +74,7 @@ _PLACES = {
         "InvalidArguments",
         "NonRetryable",
         "NotDeterministic",
+        "OutcomeUnknown",
         "PayloadError",
         "PerdureError",
         "RemoteError",
@@ -84,10 +88,12 @@ _PLACES = {
         "RunNotFound",
         "RunTerminated",
         "StoreError",
+        "TokenRefused",
         "UnknownActivity",
         "UnknownWorkflow",
         "WaitedTooLong",
     ),
+    "perdure.options": ("Retry",),
     "perdure.workflows": ("WorkflowInfo", "patched", "sleep", "workflow"),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
@@ -106,6 +112,7 @@ __all__ = [
     "InvalidArguments",
     "NonRetryable",
     "NotDeterministic",
+    "OutcomeUnknown",
     "PayloadError",
     "PerdureError",
     "RemoteError",
@@ -122,6 +129,7 @@ __all__ = [
     "RunSummary",
     "RunTerminated",
     "StoreError",
+    "TokenRefused",
     "UnknownActivity",
     "UnknownWorkflow",
     "WaitedTooLong",

@@ -6,135 +6,21 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 
 from perdure.calls import Call
-from perdure.durations import duration_ns
-from perdure.errors import DefinitionError, NonRetryable, RetryAfter
-from perdure.kernel.limits import END_OF_TIME
+from perdure.errors import DefinitionError, NonRetryable, PayloadTooLarge, RetryAfter
+from perdure.kernel.events import Payload, Terms
+from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
 from perdure.kernel.policy import RetryPolicy
+from perdure.options import OPTIONS, Duration, Options, Retry
 from perdure.payload import Parameters, ValueType
 from perdure.payload.misfit import did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Duration: TypeAlias = float | str | timedelta
-
-
-class Retry:
-    """How failed attempts of an activity are repeated; the defaults are Temporal's.
-
-    Args:
-        initial: delay before the second attempt (a duration: seconds, a timedelta or a text like "1s").
-        coefficient: factor by which each further delay grows.
-        maximum: longest delay (a duration).
-        max_attempts: attempts in all, the first included; None is no limit.
-        jitter: fraction (0 to 1) by which a delay is spread around its value.
-        non_retryable: exception classes, or their names, that end the activity at once.
-        bugs: what an exception that means "the code is wrong" does: "hold" the attempt until new code
-            or `perdure retry`, "retry" it like any other, or "fail" the activity.
-
-    Raises:
-        DefinitionError: an option has no sense.
-    """
-
-    __slots__ = ("_policy",)
-
-    def __init__(
-        self,
-        *,
-        initial: Duration = "1s",
-        coefficient: float = 2.0,
-        maximum: Duration = "100s",
-        max_attempts: int | None = None,
-        jitter: float = 0.0,
-        non_retryable: tuple[type[BaseException] | str, ...] = (),
-        bugs: str = "hold",
-    ) -> None:
-        _demand(
-            _is_number(coefficient) and 1.0 <= coefficient < float("inf"),
-            f"coefficient must be a number from 1 on, not {coefficient!r}",
-        )
-        _demand(
-            max_attempts is None or (is_whole(max_attempts) and max_attempts >= 1),
-            f"max_attempts must be a whole number from 1 on, or None for no limit, not {max_attempts!r}",
-        )
-        _demand(_is_number(jitter) and 0.0 <= jitter <= 1.0, f"jitter must be a number between 0 and 1, not {jitter!r}")
-        _demand(bugs in ("hold", "retry", "fail"), f'bugs must be "hold", "retry" or "fail", not {bugs!r}')
-        _demand(
-            isinstance(non_retryable, list | tuple | set | frozenset),
-            f"non_retryable must be a tuple of exception classes or their names, as in (ValueError,), not {non_retryable!r}",
-        )
-        initial_ns, maximum_ns = min(duration_ns(initial), END_OF_TIME), min(duration_ns(maximum), END_OF_TIME)
-        _demand(maximum_ns >= initial_ns, f"maximum ({maximum}) must not be shorter than initial ({initial})")
-        self._policy = RetryPolicy(
-            initial_ns=initial_ns,
-            coefficient=float(coefficient),
-            maximum_ns=maximum_ns,
-            max_attempts=max_attempts or 0,
-            jitter=float(jitter),
-            non_retryable=tuple(_class_name(entry) for entry in non_retryable),
-            bugs=bugs,
-        )
-
-    def policy(self) -> RetryPolicy:
-        """The kernel's words for it."""
-        return self._policy
-
-    def __repr__(self) -> str:
-        fields = (f"{name}={getattr(self._policy, name)!r}" for name in self._policy.__struct_fields__)
-        return f"Retry({', '.join(fields)})"
-
-
-def _demand(holds: bool, message: str) -> None:
-    if not holds:
-        raise DefinitionError(f"Retry: {message}")
-
-
-def is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or is_whole(value)
-
-
-def _class_name(entry: "type[BaseException] | str") -> str:
-    if isinstance(entry, str):
-        return entry
-    _demand(
-        isinstance(entry, type) and issubclass(entry, BaseException),
-        f"non_retryable takes exception classes or their names, not {entry!r}",
-    )
-    return entry.__qualname__ if entry.__module__ == "builtins" else f"{entry.__module__}.{entry.__qualname__}"
-
-
-def _policy_of(retry: "Retry | int | None", owner: str) -> RetryPolicy | None:
-    if retry is None:
-        return None
-    if isinstance(retry, Retry):
-        return retry.policy()
-    if not is_whole(retry):
-        raise DefinitionError(f"{owner}: retry must be a Retry, a number of attempts or None, not {retry!r}")
-    return Retry(max_attempts=retry).policy()
-
-
-def _timeout_of(timeout: "Duration | None", owner: str) -> int | None:
-    if timeout is None:
-        return None
-    ns = min(duration_ns(timeout), END_OF_TIME)
-    if ns <= 0:
-        raise DefinitionError(f"{owner}: timeout must be longer than nothing, not {timeout!r}; None is no limit")
-    return ns
-
-
-class Options(msgspec.Struct, frozen=True, gc=False):
-    """What holds for one call of an activity. None is no limit, or the default policy."""
-
-    timeout_ns: int | None
-    policy: RetryPolicy | None
 
 
 class ActivityDefinition(Generic[P, R]):
@@ -147,9 +33,8 @@ class ActivityDefinition(Generic[P, R]):
         self,
         fn: Callable[..., Any],
         *,
-        timeout: "Duration | None" = None,
-        retry: "Retry | int | None" = None,
         name: str | None = None,
+        **wishes: Any,
     ) -> None:
         self.source = source_of(fn, "activity")
         self.name = checked_name(name, fn, "activity")
@@ -160,7 +45,7 @@ class ActivityDefinition(Generic[P, R]):
         if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
             raise DefinitionError(f"{owner} is a generator; return a list, or make an activity of each step")
         _demand_no_method(fn, owner)
-        self.default = Options(_timeout_of(timeout, owner), _policy_of(retry, owner))
+        self.default = Options().over(wishes, owner)
         self.parameters = Parameters.of(fn, owner=owner)
         self.result = ValueType.result_of(fn, owner=owner)
 
@@ -178,6 +63,11 @@ class ActivityDefinition(Generic[P, R]):
         return self.default.policy
 
     @property
+    def terms(self) -> Terms | None:
+        """Queue and further time limits; None is the engine's own process, without any."""
+        return self.default.terms
+
+    @property
     def __name__(self) -> str:
         return self.name
 
@@ -186,13 +76,8 @@ class ActivityDefinition(Generic[P, R]):
         return self.fn.__doc__
 
     def options(self, base: Options | None = None, **wishes: Any) -> Options:
-        """Options of one call: `wishes` (timeout, retry) over `base` over the definition's own."""
-        base = base or self.default
-        owner = f"call of activity {self.name}"
-        return Options(
-            _timeout_of(wishes["timeout"], owner) if "timeout" in wishes else base.timeout_ns,
-            _policy_of(wishes["retry"], owner) if "retry" in wishes else base.policy,
-        )
+        """Options of one call: `wishes` over `base` over the definition's own."""
+        return (base or self.default).over(wishes, f"call of activity {self.name}")
 
     def direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """Run the function here and now: a coroutine on the running loop, a plain function in a thread."""
@@ -253,6 +138,7 @@ class ActivityInfo(msgspec.Struct, frozen=True):
 
     `id` is the run's id, `run_id` its unique number in hexadecimal digits, `step` the place of this activity in
     the run; `idempotency_key` is the same for all attempts of the step, and of no other step anywhere.
+    `heartbeat_details` is what the latest heartbeat of an earlier attempt carried, as JSON has it; None without one.
     """
 
     id: str
@@ -263,6 +149,9 @@ class ActivityInfo(msgspec.Struct, frozen=True):
     attempt: int
     scheduled_at: datetime
     timeout: timedelta | None = None
+    heartbeat_timeout: timedelta | None = None
+    heartbeat_details: Any = None
+    queue: str = ""
 
     @property
     def idempotency_key(self) -> str:
@@ -270,9 +159,27 @@ class ActivityInfo(msgspec.Struct, frozen=True):
 
 
 class Attempt(Protocol):
-    """What runs in a context, and can tell about itself."""
+    """What runs in a context, can tell about itself, and be told how it gets on."""
 
     def info(self) -> ActivityInfo: ...
+
+    def heartbeat(self, details: Payload | None) -> None:
+        """The attempt lives. From any thread; returns at once."""
+        ...
+
+    def cancelled(self) -> bool:
+        """Whether nobody wants its result any more."""
+        ...
+
+    def token(self) -> str:
+        """Whoever has it may complete the attempt."""
+        ...
+
+
+class CompleteLater(BaseException):
+    """Ends the function of an attempt whose result comes from elsewhere. Raised by `activity.complete_later()`."""
+
+    is_signal = True
 
 
 attempt_context: contextvars.ContextVar[ActivityInfo | Attempt] = contextvars.ContextVar("perdure.attempt")
@@ -310,10 +217,34 @@ class _Decorator(Protocol):
     def __call__(self, fn: Callable[P, R], /) -> ActivityDefinition[P, R]: ...
 
 
+def _attempt(wish: str) -> ActivityInfo | Attempt:
+    try:
+        return attempt_context.get()
+    except LookupError:
+        raise DefinitionError(
+            f"activity.{wish}() is known only in an activity that an engine runs; "
+            "in a test, set perdure.activities.attempt_context"
+        ) from None
+
+
+_any = ValueType.of(Any, owner="activity.heartbeat(details)")
+
+
+def _details(value: Any) -> Payload:
+    data = _any.encode(value)
+    if len(data) > PAYLOAD_INLINE_BYTES:
+        raise PayloadTooLarge(
+            f"the details of a heartbeat have {len(data):,} bytes, and at most {PAYLOAD_INLINE_BYTES:,} are kept; "
+            "store them elsewhere and pass a reference"
+        )
+    return Payload(data)
+
+
 class _Activity:
     """`@activity` makes a function a step that touches the world; `activity.info()` and the rest serve inside it."""
 
     NonRetryable = NonRetryable
+    Cancelled = asyncio.CancelledError
     RetryAfter = RetryAfter
     logger: ClassVar[logging.Logger] = _AttemptLogger("perdure.activity")
     __slots__ = ()
@@ -327,7 +258,12 @@ class _Activity:
         self,
         *,
         timeout: "Duration | None" = None,
+        schedule_to_close: "Duration | None" = None,
+        schedule_to_start: "Duration | None" = None,
+        heartbeat: "Duration | None" = None,
         retry: "Retry | int | None" = None,
+        at_most_once: bool = False,
+        queue: str | None = None,
         name: str | None = None,
     ) -> _Decorator: ...
     def __call__(self, fn: Any = None, **options: Any) -> Any:
@@ -335,10 +271,16 @@ class _Activity:
 
         Args:
             timeout: start to close of one attempt (a duration); None is no limit.
+            schedule_to_close: from the call to its result, all attempts and pauses included (a duration).
+            schedule_to_start: how long an attempt may wait to begin (a duration); it is not tried again after that.
+            heartbeat: how long an attempt may run without a call of `activity.heartbeat()` (a duration).
             retry: a `Retry`, or a number of attempts; None is the default policy: 1 s, doubled up to 100 s, no end.
+            at_most_once: no second attempt, whatever became of the first; if that is not known, the workflow sees
+                `OutcomeUnknown`.
+            queue: whose workers run it (`perdure worker MODULE --queue Q`); None is the engine's own process.
             name: under which it is recorded; default is the function's own.
         """
-        demand_options("activity", options, ("timeout", "retry", "name"))
+        demand_options("activity", options, (*OPTIONS, "name"))
         if fn is None:
             return lambda fn: ActivityDefinition(fn, **options)
         return ActivityDefinition(fn, **options)
@@ -349,14 +291,53 @@ class _Activity:
         Raises:
             DefinitionError: no attempt does.
         """
-        try:
-            attempt = attempt_context.get()
-        except LookupError:
-            raise DefinitionError(
-                "activity.info() is known only in an activity that an engine runs; "
-                "in a test, set perdure.activities.attempt_context"
-            ) from None
+        attempt = _attempt("info")
         return attempt if isinstance(attempt, ActivityInfo) else attempt.info()
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Tell that the attempt lives, and how far it has come.
+
+        Args:
+            details: any JSON value of at most 64 KiB; the next attempt finds it in `activity.info().heartbeat_details`.
+
+        Raises:
+            asyncio.CancelledError: (in a plain function) nobody wants the result any more; an `async def` is cancelled
+                where it awaits.
+            PayloadError: the details cannot be encoded, or are too large.
+            DefinitionError: no attempt runs here.
+        """
+        attempt = _attempt("heartbeat")
+        if isinstance(attempt, ActivityInfo):
+            return
+        attempt.heartbeat(None if details is None else _details(details))
+        if attempt.cancelled() and asyncio._get_running_loop() is None:
+            raise asyncio.CancelledError(
+                "the activity was cancelled, or its time has run out: its result is not wanted"
+            )
+
+    def cancelled(self) -> bool:
+        """Whether nobody wants the result any more: the workflow has cancelled it, its time ran out, the engine ends.
+
+        Raises:
+            DefinitionError: no attempt runs here.
+        """
+        attempt = _attempt("cancelled")
+        return not isinstance(attempt, ActivityInfo) and attempt.cancelled()
+
+    def token(self) -> str:
+        """A text that stands for this attempt: whoever has it may give the result, from any process, once:
+        `client.attempt(token).complete(...)`.
+
+        Raises:
+            DefinitionError: no attempt runs here.
+        """
+        attempt = _attempt("token")
+        return "token" if isinstance(attempt, ActivityInfo) else attempt.token()
+
+    def complete_later(self) -> NoReturn:
+        """End the function here; the result comes from whoever was given `activity.token()`. Time limits go on."""
+        _attempt("complete_later")
+        raise CompleteLater
 
     def __repr__(self) -> str:
         return "<perdure.activity>"

@@ -123,15 +123,34 @@ class Call(Lazy[R_co]):
         self.kwargs = kwargs
         self.options = options
 
-    def with_options(self, *, timeout: Any = ..., retry: Any = ...) -> "Call[R_co]":
-        """The same call under other options than its definition has.
+    def with_options(
+        self,
+        *,
+        timeout: Any = ...,
+        schedule_to_close: Any = ...,
+        schedule_to_start: Any = ...,
+        heartbeat: Any = ...,
+        retry: Any = ...,
+        at_most_once: Any = ...,
+        queue: Any = ...,
+    ) -> "Call[R_co]":
+        """The same call under other options than its definition has: those of `@activity`, each with the same meaning.
 
-        Args:
-            timeout: of an activity, start to close; seconds, a timedelta or a text like "5m"; None for no limit.
-            retry: a `Retry`, a number of attempts, or None for the default policy.
+        Durations are seconds, a timedelta or a text like "5m"; None is no limit. `retry` is a `Retry`, a number of
+        attempts, or None for the default policy; `queue` None is the engine's own process.
         """
-        wishes = {name: wish for name, wish in (("timeout", timeout), ("retry", retry)) if wish is not ...}
-        options = self.definition.options(base=self.options, **wishes)
+        named = {
+            "timeout": timeout,
+            "schedule_to_close": schedule_to_close,
+            "schedule_to_start": schedule_to_start,
+            "heartbeat": heartbeat,
+            "retry": retry,
+            "at_most_once": at_most_once,
+            "queue": queue,
+        }
+        options = self.definition.options(
+            base=self.options, **{name: wish for name, wish in named.items() if wish is not ...}
+        )
         self.take()
         return Call(self.definition, self.args, self.kwargs, options)
 

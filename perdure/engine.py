@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from perdure import errors
-from perdure.activities import Duration, is_whole
 from perdure.client.answer import Answer, Asked
 from perdure.client.door import EngineDoor, checked_address
 from perdure.client.verbs import Verbs
@@ -16,6 +15,7 @@ from perdure.durations import duration_ns
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.languages.python.machine import PythonLanguage
+from perdure.options import Duration, is_whole
 from perdure.runtime import attempt_logs
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.member import Member, Settings
@@ -47,6 +47,7 @@ class Engine(Verbs):
         awake_runs: runs that do something at the same time; further starts wait until there is room.
         stuck_after: a workflow that computes for longer than this (a duration) without an await is interrupted.
         kill_when_hung: end this process if it does not come back to Python for so long (a duration); None never does.
+        grace: how long an attempt whose result nobody wants any more keeps its slot, if it does not end (a duration).
         drain: how long to wait, when the engine is closed, for what is in flight (a duration).
         world: clock and chance; a test may bring its own.
 
@@ -67,6 +68,7 @@ class Engine(Verbs):
         awake_runs: int = 20_000,
         stuck_after: Duration = "2s",
         kill_when_hung: Duration | None = None,
+        grace: Duration = "10s",
         drain: Duration = "5s",
         world: World | None = None,
     ) -> None:
@@ -83,7 +85,9 @@ class Engine(Verbs):
         )
         self._address = checked_address(store)
         self._payload_max_bytes = payload_max_bytes
-        self._settings = Settings(concurrency, threads, payload_max_bytes, cached_runs, awake_runs)
+        self._settings = Settings(
+            concurrency, threads, payload_max_bytes, cached_runs, awake_runs, _seconds("grace", grace)
+        )
         self._stuck_after = _seconds("stuck_after", stuck_after)
         self._kill_when_hung = None if kill_when_hung is None else _seconds("kill_when_hung", kill_when_hung)
         _demand(self._stuck_after > 0, "stuck_after must be longer than nothing")

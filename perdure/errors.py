@@ -20,7 +20,9 @@ and what to do next.
     │   ├── RunTerminated
     │   └── RunBlocked               waits for mended code or an operator; not an end
     ├── ActivityFailed               raised where a workflow awaits an activity (its cause is the failure)
-    │   └── ActivityTimedOut
+    │   ├── ActivityTimedOut
+    │   └── OutcomeUnknown           it may be attempted once, and whether it took effect is not known
+    ├── TokenRefused                 a token of an attempt that is none, or has been used
     ├── RemoteError                  an exception that was data in between: type, message, traceback, cause
     ├── NonRetryable                 raise it in an activity: no further attempt
     ├── RetryAfter                   raise it in an activity: the next attempt not before so long
@@ -165,7 +167,24 @@ class ActivityFailed(PerdureError):
 
 
 class ActivityTimedOut(ActivityFailed):
+    """`kind` says which limit: "start-to-close", "heartbeat", "schedule-to-start" or "schedule-to-close".
+
+    `heartbeat_details` are those of the latest heartbeat of any attempt, as what their JSON says; None without one.
+    """
+
     code = "activity-timed-out"
+    kind: str = "start-to-close"
+    heartbeat_details: object = None
+
+
+class OutcomeUnknown(ActivityFailed):
+    """Nobody knows whether an `at_most_once` activity took effect: its process died, or its time ran out."""
+
+    code = "outcome-unknown"
+
+
+class TokenRefused(PerdureError):
+    code = "token-refused"
 
 
 class NonRetryable(PerdureError):

@@ -7,7 +7,16 @@ import traceback
 from collections.abc import Iterator
 
 from perdure.durations import duration_ns
-from perdure.errors import ActivityFailed, ActivityTimedOut, NonRetryable, PerdureError, RemoteError, RetryAfter, is_bug
+from perdure.errors import (
+    ActivityFailed,
+    ActivityTimedOut,
+    NonRetryable,
+    OutcomeUnknown,
+    PerdureError,
+    RemoteError,
+    RetryAfter,
+    is_bug,
+)
 from perdure.kernel.events import Failure
 from perdure.kernel.limits import END_OF_TIME, FAILURE_CAUSES, FAILURE_LEAVES, FAILURE_MESSAGE_CHARS, TRACEBACK_CHARS
 
@@ -23,10 +32,24 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(type_name(type(error)), f"(what it says cannot be told: {type_name(type(broken))})")
 
 
-def activity_error(name: str, attempts: int, failure: Failure, timed_out: bool) -> ActivityFailed:
-    """What a workflow sees where it awaits an activity that has failed for good."""
-    kind = ActivityTimedOut if timed_out else ActivityFailed
-    error = kind(name, attempts, failure.type, failure.message)
+_LIMITS = {
+    "timeout": "start-to-close",
+    "heartbeat": "heartbeat",
+    "schedule-to-start": "schedule-to-start",
+    "schedule-to-close": "schedule-to-close",
+}
+
+
+def activity_error(name: str, attempts: int, failure: Failure, reason: str, details: object = None) -> ActivityFailed:
+    """What a workflow sees where it awaits an activity that has failed for good; `reason` as in `ev.ActivityFailed`."""
+    if reason in _LIMITS:
+        error: ActivityFailed = ActivityTimedOut(name, attempts, failure.type, failure.message)
+        error.kind, error.heartbeat_details = _LIMITS[reason], details  # type: ignore[attr-defined]
+    else:
+        kind = OutcomeUnknown if reason == "unknown" else ActivityFailed
+        error = kind(name, attempts, failure.type, failure.message)
+        if reason == "no-time":
+            error.add_note("The next attempt would have begun after the end of schedule_to_close.")
     error.__cause__ = remote_error(failure)
     return error
 

@@ -427,7 +427,7 @@ class _Story:
             draft.state = "running" if draft.claimed_by else "scheduled"
             return
         draft.state = _OPEN_STATES[AttemptState(newest.state)]
-        draft.retry_at = newest.retry_at
+        draft.retry_at = newest.retry_at if newest.state == AttemptState.WAITING else None
         failed = [attempt.error for attempt in draft.attempts if attempt.error is not None]
         draft.error = failed[-1] if failed else None
 
@@ -489,4 +489,5 @@ _OPEN_STATES = {
     AttemptState.HELD: "held",
     AttemptState.RELEASED: "scheduled",
     AttemptState.FAILED: "failed",
+    AttemptState.DEFERRED: "deferred",
 }

@@ -15,7 +15,7 @@ from perdure.stores.base import Stored
 from perdure.stores.health import told_as_damage
 
 if TYPE_CHECKING:
-    from perdure.activities import Duration
+    from perdure.options import Duration
     from perdure.workflows import WorkflowDefinition
 
 R_co = TypeVar("R_co", covariant=True)

@@ -9,6 +9,7 @@ import msgspec
 from perdure import errors
 from perdure.calls import Call
 from perdure.client.answer import Answer, Asked, Looked
+from perdure.client.attempt import AttemptHandle
 from perdure.client.door import Door
 from perdure.client.handle import Handle
 from perdure.client.outcome import outcome_of
@@ -112,6 +113,10 @@ class Verbs:
     def handle(self, id: str, workflow: "WorkflowDefinition[P, R] | None" = None) -> "Handle[R]":
         """A handle on a run by its id. With the workflow its result has the workflow's type, else that of its JSON."""
         return Handle(self._opened(), _checked_id(id), workflow)
+
+    def attempt(self, token: str) -> AttemptHandle:
+        """The attempt that `activity.token()` stands for, to be completed from outside."""
+        return AttemptHandle(self._opened(), token, self._payload_max_bytes)
 
     def list(
         self,

@@ -4,18 +4,19 @@ from typing import TypeAlias
 
 import msgspec
 
-from perdure.kernel.events import Failure, Payload
+from perdure.kernel.events import Failure, Payload, Terms
 from perdure.kernel.policy import RetryPolicy
 
 
 class ScheduleActivity(msgspec.Struct, frozen=True, gc=False):
-    """`timeout_ns` is start-to-close; None is no limit. `retry` None is the default policy."""
+    """`timeout_ns` is start-to-close; None is no limit. `retry` None is the default policy, `terms` the usual ones."""
 
     id: str
     name: str
     input: Payload
     timeout_ns: int | None = None
     retry: RetryPolicy | None = None
+    terms: Terms | None = None
 
 
 class CancelActivity(msgspec.Struct, frozen=True, gc=False):

@@ -11,16 +11,18 @@ from typing import Any
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel import overdue
 from perdure.kernel.limits import END_OF_TIME, PENDING_COMMANDS, STRIKES
 from perdure.kernel.policy import delay_ns, exhausted
-from perdure.kernel.run import LOST, Run, Step
+from perdure.kernel.run import LOST, Run
+from perdure.kernel.step import OUT, Step
 
 _NOTHING: tuple[ev.Event, ...] = ()
 _NO_LOGS = ev.Logs()
 
 
 class Refused(Exception):
-    """The message does not fit the run's state. `code` is "run-closed" or "too-many-commands"."""
+    """The message does not fit the run's state. `code` is that of an error in `errors`, or "too-many-commands"."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -32,7 +34,9 @@ def must_wait(run: Run, message: msg.Message) -> bool:
     return run.block is not None and type(message) in _FOR_THE_PROGRAM
 
 
-_FOR_THE_PROGRAM = frozenset({msg.Start, msg.AttemptEnded, msg.Cancel, msg.Wake, msg.Takeover, msg.GrantSlot})
+_FOR_THE_PROGRAM = frozenset(
+    {msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Wake, msg.Takeover, msg.GrantSlot}
+)
 REPEATED = frozenset({msg.Wake, msg.Takeover})
 """Messages to be decided again until they have nothing left to say."""
 
@@ -67,16 +71,20 @@ def _start(run: Run, message: msg.Start, now: int) -> tuple[ev.Event, ...]:
 
 def _attempt_ended(run: Run, message: msg.AttemptEnded, now: int) -> tuple[ev.Event, ...]:
     step = run.pending.get(message.id)
-    if step is None or not step.member:
+    if step is None or not step.member or step.deferred:
         return _NOTHING  # resolved, or nobody runs it now: the result comes too late
-    if step.attempt != message.attempt or step.member != message.member:
+    if step.attempt != message.attempt or step.member not in (message.member, OUT):
         return _NOTHING
+    if message.deferred:
+        return (_deferred(step, message, now),)
     if message.failure is not None:
         return _attempt_failed(run, step, message, message.failure, now)
     assert message.result is not None
-    completed = ev.ActivityCompleted(
-        now, message.id, message.result, message.started_at, message.attempt, message.member
-    )
+    return _completed(step, message, message.result, now)
+
+
+def _completed(step: Step, message: msg.AttemptEnded, result: ev.Payload, now: int) -> tuple[ev.Event, ...]:
+    completed = ev.ActivityCompleted(now, message.id, result, message.started_at, message.attempt, message.member)
     if not step.rows and message.logs is None:
         return (completed,)
     kept = ev.AttemptSucceeded(
@@ -85,12 +93,78 @@ def _attempt_ended(run: Run, message: msg.AttemptEnded, now: int) -> tuple[ev.Ev
     return (kept, completed)
 
 
+def _deferred(step: Step, message: msg.AttemptEnded, now: int) -> ev.AttemptDeferred:
+    return ev.AttemptDeferred(
+        at=now,
+        id=step.id,
+        attempt=message.attempt,
+        member=message.member,
+        started_at=message.started_at,
+        logs=message.logs or _NO_LOGS,
+        details=message.details,
+        due_at=_close_by(step, message.started_at, now),
+    )
+
+
+def _close_by(step: Step, started_at: int, heard_at: int) -> int | None:
+    """When an attempt that nobody here runs is too late: it took too long, or was not heard of."""
+    limits = [(started_at, step.timeout_ns), (heard_at, step.heartbeat_ns)]
+    return min((min(at + ns, END_OF_TIME) for at, ns in limits if ns is not None), default=None)
+
+
+def _complete(run: Run, message: msg.Complete, now: int) -> tuple[ev.Event, ...]:
+    """The result may come before the function has returned: its own end is too late then."""
+    step = _held_by_token(run, message)
+    ended = msg.AttemptEnded(
+        step.id, step.attempt, step.member, step.started_at, message.result, message.failure, step.logs
+    )
+    if message.failure is not None:
+        return _attempt_failed(run, step, ended, message.failure, now)
+    assert message.result is not None
+    return _completed(step, ended, message.result, now)
+
+
+def _heartbeat(run: Run, message: msg.Heartbeat, now: int) -> tuple[ev.Event, ...]:
+    step = run.pending.get(message.id)
+    if not message.member:
+        step = _held_by_token(run, message)
+    elif step is None or step.attempt != message.attempt or step.member != message.member:
+        return _NOTHING
+    due_at = _close_by(step, step.started_at, now) if step.deferred else None
+    return (ev.AttemptBeat(now, step.id, step.attempt, step.member, message.details, due_at),)
+
+
+def _held_by_token(run: Run, message: msg.Complete | msg.Heartbeat) -> Step:
+    """The step whose attempt the token stands for.
+
+    Raises:
+        Refused: it has ended, by this token or otherwise.
+    """
+    step = run.pending.get(message.id)
+    if step is None or not step.member or step.attempt != message.attempt:
+        ended = "the run has ended" if not run.is_open else f"attempt {message.attempt} of it has ended"
+        if step is not None and step.attempt == message.attempt:
+            ended += " in a failure, and the next one has a token of its own"
+        raise Refused("token-refused", f"the token is of no use any more: {ended}; a token can be used once")
+    return step
+
+
+def _task_taken(run: Run, message: msg.TaskTaken, now: int) -> tuple[ev.Event, ...]:
+    step = run.pending.get(message.id)
+    if step is None or step.member != OUT or step.attempt != message.attempt:
+        return _NOTHING
+    return (ev.AttemptStarted(now, message.id, message.attempt, message.member),)
+
+
 def _attempt_failed(
     run: Run, step: Step, message: msg.AttemptEnded, failure: ev.Failure, now: int
 ) -> tuple[ev.Event, ...]:
-    held = failure.is_bug and step.retry.bugs == "hold"
-    final = None if held else _final_reason(step, failure, message.timed_out)
-    retry_at = None if held or final else min(now + _delay_ns(run, step, failure), END_OF_TIME)
+    policy = step.retry
+    held = failure.is_bug and policy.bugs == "hold" and not policy.at_most_once
+    retry_at = min(now + _delay_ns(run, step, failure), END_OF_TIME)
+    final = None if held else _final_reason(step, failure, message, retry_at)
+    if final is not None and policy.exhausted == "hold" and final not in _TOO_LATE:
+        held, final = True, None
     failed = ev.AttemptFailed(
         at=now,
         id=message.id,
@@ -99,25 +173,40 @@ def _attempt_failed(
         started_at=message.started_at,
         failure=failure,
         logs=message.logs or _NO_LOGS,
-        retry_at=retry_at,
+        retry_at=None if held or final else retry_at,
         held=held,
         build=message.build,
+        details=message.details,
     )
     if final is None:
         return (failed,)
+    details = message.details or step.details
     return (
         failed,
-        ev.ActivityFailed(now, message.id, failure, message.started_at, message.attempt, message.member, final),
+        ev.ActivityFailed(
+            now, message.id, failure, message.started_at, message.attempt, message.member, final, details
+        ),
     )
 
 
-def _final_reason(step: Step, failure: ev.Failure, timed_out: bool) -> str | None:
-    if failure.is_bug and step.retry.bugs == "fail":
+_TOO_LATE = frozenset({"no-time", "schedule-to-close"})
+"""Reasons after which no attempt could begin in time, so that it makes no sense to hold one."""
+
+
+def _final_reason(step: Step, failure: ev.Failure, message: msg.AttemptEnded, retry_at: int) -> str | None:
+    """Why there is no further attempt; None if there is one."""
+    policy = step.retry
+    ran_out = ("heartbeat" if message.silent else "timeout") if message.timed_out else None
+    if policy.at_most_once:
+        return "unknown" if ran_out or failure.code == LOST else "failed"
+    if failure.is_bug and policy.bugs == "fail":
         return "failed"
-    if failure.non_retryable or _named(failure.type, step.retry.non_retryable):
+    if failure.non_retryable or _named(failure.type, policy.non_retryable):
         return "failed"
-    if exhausted(step.retry, step.counted + 1):
-        return "timeout" if timed_out else "exhausted"
+    if exhausted(policy, step.counted + 1):
+        return ran_out or "exhausted"
+    if step.expires_at is not None and retry_at >= step.expires_at:
+        return "no-time"
     return None
 
 
@@ -171,17 +260,53 @@ def _new_build(run: Run, message: msg.NewBuild, now: int) -> list[ev.Event]:
 
 
 def _wake(run: Run, message: msg.Wake, now: int) -> list[ev.Event]:
-    """Due timers in order of their time; retries that are due in between only want a slot."""
+    """Everything that is due, in order of its time, up to the first event that the program must see."""
     events: list[ev.Event] = []
-    released: set[str] = set()
+    done: set[str] = set()
     for at, id in _due(run, now):
         if run.timers.get(id) == at:
             events.append(ev.TimerFired(now, id))
             break
-        if id not in released:
-            released.add(id)
-            events.append(ev.AttemptReleased(now, id, run.pending[id].attempt))
+        if id in done:
+            continue  # only what is not changed by an event that is not folded yet
+        done.add(id)
+        events += _due_in(run, run.pending[id], at, now)
+        if type(events[-1]) is ev.ActivityFailed:
+            break
     return events
+
+
+def _due_in(run: Run, step: Step, at: int, now: int) -> tuple[ev.Event, ...]:
+    """What the clock does to a step."""
+    if at == step.expires_at:
+        return _expired(step, now)
+    if at == step.start_by:
+        return (_given_up(step, overdue.not_begun(step), "schedule-to-start", now),)
+    if at == step.close_by:
+        silent = step.timeout_ns is None or step.started_at + step.timeout_ns > at
+        failure = overdue.silent(step.heartbeat_ns or 0) if silent else overdue.too_long(step.timeout_ns or 0)
+        ended = msg.AttemptEnded(
+            step.id, step.attempt, step.member, step.started_at, None, failure, step.logs, True, silent=silent
+        )
+        return _attempt_failed(run, step, ended, failure, now)
+    return (ev.AttemptReleased(now, step.id, step.attempt),)
+
+
+def _expired(step: Step, now: int) -> tuple[ev.Event, ...]:
+    """Whatever becomes of an attempt that is under way, it comes too late."""
+    failure = overdue.expired(step)
+    reason = "unknown" if step.retry.at_most_once and step.member else "schedule-to-close"
+    given_up = _given_up(step, failure, reason, now)
+    if step.member <= 0:
+        return (given_up,)
+    began = step.started_at
+    failed = ev.AttemptFailed(now, step.id, step.attempt, step.member, began, failure, step.logs or _NO_LOGS)
+    return (failed, given_up)
+
+
+def _given_up(step: Step, failure: ev.Failure, reason: str, now: int) -> ev.ActivityFailed:
+    member = max(step.member, 0)
+    return ev.ActivityFailed(now, step.id, failure, step.started_at, step.attempt, member, reason, step.details)
 
 
 def _due(run: Run, now: int) -> list[tuple[int, str]]:
@@ -192,7 +317,7 @@ def _due(run: Run, now: int) -> list[tuple[int, str]]:
     if run.deadlines[0][1] in run.timers and run.timers[run.deadlines[0][1]] == at:
         return [run.deadlines[0]]
     live = [(at, id) for id, at in run.timers.items() if at <= now]
-    live += [(s.retry_at, s.id) for s in run.pending.values() if s.retry_at is not None and s.retry_at <= now]
+    live += [(at, step.id) for step in run.pending.values() for at in step.deadlines() if at <= now]
     return sorted(live)
 
 
@@ -206,7 +331,7 @@ def _grant(run: Run, message: msg.GrantSlot, now: int) -> tuple[ev.Event, ...]:
 def _takeover(run: Run, message: msg.Takeover, now: int) -> list[ev.Event]:
     events: list[ev.Event] = []
     for step in run.pending.values():
-        if not step.member or step.id in message.spared:
+        if step.member <= 0 or step.deferred or step.id in message.spared:
             continue
         lost = msg.AttemptEnded(step.id, step.attempt, step.member, step.started_at, failure=_LOST_FAILURE)
         decided = _attempt_failed(run, step, lost, _LOST_FAILURE, now)
@@ -255,7 +380,7 @@ def _refuse_closed(run: Run) -> None:
 def _schedule_activity(run: Run, command: cmd.ScheduleActivity, now: int, claimed_by: int) -> ev.HistoryEvent:
     _refuse_flood(run)
     return ev.ActivityScheduled(
-        now, command.id, command.name, command.input, command.timeout_ns, command.retry, claimed_by
+        now, command.id, command.name, command.input, command.timeout_ns, command.retry, claimed_by, command.terms
     )
 
 
@@ -276,6 +401,9 @@ def _refuse_flood(run: Run) -> None:
 _MESSAGES: dict[type, Callable[[Run, Any, int], tuple[ev.Event, ...] | list[ev.Event]]] = {
     msg.Start: _start,
     msg.AttemptEnded: _attempt_ended,
+    msg.Complete: _complete,
+    msg.Heartbeat: _heartbeat,
+    msg.TaskTaken: _task_taken,
     msg.Cancel: _cancel,
     msg.Terminate: _terminate,
     msg.Retry: _retry,

@@ -21,10 +21,12 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     RunTerminated        no                      Terminate
 
     status event         projected into          caused by
-    AttemptStarted       attempts                a slot granted later than the schedule, a retry that is due
+    AttemptStarted       attempts                a slot granted later than the schedule, a task with a time limit taken
     AttemptSucceeded     attempts                AttemptEnded that has logs or an earlier row
     AttemptFailed        attempts                AttemptEnded with a failure, Takeover (the attempt is lost)
-    AttemptReleased      attempts                Retry, or new code: a held or waiting attempt is due now
+    AttemptReleased      attempts, tasks         Wake, Retry, or new code: the next attempt is due now
+    AttemptBeat          attempts                Heartbeat
+    AttemptDeferred      attempts                AttemptEnded, to be completed from outside
     RunBlocked           run row                 Block
     RunReleased          run row                 Retry, or new code
     RunReacted           run row                 a released run whose answer is recorded at last
@@ -84,6 +86,19 @@ class Logs(msgspec.Struct, frozen=True, array_like=True):
     dropped: int = 0
 
 
+class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an activity was scheduled under, beyond what most are. Times in nanoseconds, None is no limit.
+
+    `queue`: whose workers make the attempts; "" is the owner itself. `compensates`: it undoes another step.
+    """
+
+    queue: str = ""
+    schedule_to_close_ns: int | None = None
+    schedule_to_start_ns: int | None = None
+    heartbeat_ns: int | None = None
+    compensates: bool = False
+
+
 class RunStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     at: int
     workflow: str
@@ -93,7 +108,10 @@ class RunStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
 
 
 class ActivityScheduled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
-    """`claimed_by` is the member that was granted a slot for attempt 1 in the same transaction, or 0."""
+    """`claimed_by` is the member that was granted a slot for attempt 1 in the same transaction, or 0.
+
+    `timeout_ns` is start to close of one attempt.
+    """
 
     at: int
     id: str
@@ -102,6 +120,7 @@ class ActivityScheduled(msgspec.Struct, frozen=True, array_like=True, gc=False, 
     timeout_ns: int | None = None
     retry: RetryPolicy | None = None
     claimed_by: int = 0
+    terms: Terms | None = None
 
 
 class ActivityCompleted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -114,7 +133,10 @@ class ActivityCompleted(msgspec.Struct, frozen=True, array_like=True, gc=False, 
 
 
 class ActivityFailed(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """`reason`: "failed" (non-retryable), "exhausted" (the policy is used up) or "timeout" of the last attempt."""
+    """`reason`: "failed" (non-retryable), "exhausted" (the policy is used up), "no-time" (the next attempt would begin too
+    late), "unknown" (at most once, and whether it took effect is not known), or what ran out: "timeout" (start to close),
+    "heartbeat", "schedule-to-close", "schedule-to-start". `details`: of the last heartbeat.
+    """
 
     at: int
     id: str
@@ -123,6 +145,7 @@ class ActivityFailed(msgspec.Struct, frozen=True, array_like=True, tag=4):
     attempt: int = 1
     member: int = 0
     reason: str = "failed"
+    details: Payload | None = None
 
 
 class ActivityCancelled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
@@ -212,12 +235,42 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     retry_at: int | None = None
     held: bool = False
     build: str = ""
+    details: Payload | None = None
 
 
 class AttemptReleased(msgspec.Struct, frozen=True, gc=False):
+    """The attempt after this one is due: it wants a slot, or goes into its queue."""
+
     at: int
     id: str
     attempt: int
+
+
+class AttemptBeat(msgspec.Struct, frozen=True, gc=False):
+    """An attempt lives. `due_at`: when it is taken for dead unless it is heard of again; None if it is watched elsewhere."""
+
+    at: int
+    id: str
+    attempt: int
+    member: int
+    details: Payload | None
+    due_at: int | None = None
+
+
+class AttemptDeferred(msgspec.Struct, frozen=True):
+    """The function has returned; the result comes later, from whoever has the attempt's token.
+
+    `due_at`: when that is too late; None without a time limit.
+    """
+
+    at: int
+    id: str
+    attempt: int
+    member: int
+    started_at: int
+    logs: Logs
+    details: Payload | None = None
+    due_at: int | None = None
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -282,6 +335,8 @@ StatusEvent: TypeAlias = (
     | AttemptSucceeded
     | AttemptFailed
     | AttemptReleased
+    | AttemptBeat
+    | AttemptDeferred
     | RunBlocked
     | RunReleased
     | RunReacted
@@ -301,7 +356,7 @@ MATCHED: frozenset[type] = frozenset(
 TERMINAL: frozenset[type] = frozenset({RunCompleted, RunFailed, RunCancelled, RunTerminated})
 
 STATUS: frozenset[type] = frozenset(
-    {AttemptStarted, AttemptSucceeded, AttemptFailed, AttemptReleased}
+    {AttemptStarted, AttemptSucceeded, AttemptFailed, AttemptReleased, AttemptBeat, AttemptDeferred}
     | {RunBlocked, RunReleased, RunReacted, RunStruck}
 )
 """Events that are projected but not kept in the history."""

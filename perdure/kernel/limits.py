@@ -17,6 +17,9 @@ ATTEMPT_LOG_BYTES = 64 * 1024
 ID_CHARS = 200
 """Longest run id; shorter ones keep indexes small."""
 
+QUEUE_CHARS = 100
+"""Longest name of a queue."""
+
 FAILURE_MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 16_000
 FAILURE_CAUSES = 10

@@ -18,7 +18,11 @@ class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """An attempt came to its end: `result`, or `failure`. `timed_out`: the engine ended it, not the code."""
+    """An attempt came to its end: `result`, or `failure`. `timed_out`: the engine ended it, not the code.
+
+    `details` are those of its last heartbeat. `silent`: what ran out was the time between two heartbeats.
+    `deferred`: the function has returned, and somebody else brings the result.
+    """
 
     id: str
     attempt: int
@@ -29,6 +33,9 @@ class AttemptEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):
     logs: Logs | None = None
     timed_out: bool = False
     build: str = ""
+    details: Payload | None = None
+    silent: bool = False
+    deferred: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -41,6 +48,32 @@ class Terminate(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
 
 class Retry(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     """An operator's wish: release the block, start held and waiting attempts now."""
+
+
+class Complete(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Somebody outside has the attempt's token and brings its `result`, or its `failure`."""
+
+    id: str
+    attempt: int
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """An attempt lives. `member` 0: it is told by somebody outside, who has the attempt's token."""
+
+    id: str
+    attempt: int
+    member: int = 0
+    details: Payload | None = None
+
+
+class TaskTaken(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
+    """A worker has taken the task of an attempt that has to begin in time."""
+
+    id: str
+    attempt: int
+    member: int
 
 
 class Wake(msgspec.Struct, frozen=True, gc=False):
@@ -81,5 +114,5 @@ class NewBuild(msgspec.Struct, frozen=True, gc=False):
     build: str
 
 
-Mail: TypeAlias = Start | AttemptEnded | Cancel | Terminate | Retry
+Mail: TypeAlias = Start | AttemptEnded | Cancel | Terminate | Retry | Complete | Heartbeat | TaskTaken
 Message: TypeAlias = Mail | Wake | GrantSlot | Takeover | BlockRun | Strike | NewBuild

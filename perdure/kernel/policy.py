@@ -13,6 +13,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Times in nanoseconds. `max_attempts` 0 means unlimited. `jitter` is the fraction (0 to 1) by which a
     delay is spread around its value. `bugs` says what an exception that means "the code is wrong" does:
     "hold" the attempt until new code or `retry`, "retry" it like any failure, or "fail" the activity.
+    `exhausted` says what becomes of the activity when no further attempt is due: it will "fail", or "hold" its last
+    attempt until somebody retries it. `at_most_once`: there is no second attempt, whatever became of the first.
     """
 
     initial_ns: int = SECOND_NS
@@ -22,6 +24,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     jitter: float = 0.0
     non_retryable: tuple[str, ...] = ()
     bugs: str = "hold"
+    exhausted: str = "fail"
+    at_most_once: bool = False
 
 
 DEFAULT_RETRY = RetryPolicy()

@@ -110,6 +110,10 @@ class Language(Protocol):
         """Raises an error of the family `errors.PerdureError` if a run cannot be started with that input."""
         ...
 
+    def check_result(self, info: RunInfo, activity: str, result: Payload, blobs: "Blobs") -> None:
+        """The same if the program could not read the result of an activity that somebody outside brings."""
+        ...
+
 
 class Blobs(Protocol):
     """Where the bytes behind a payload with `ref` are found, and where new ones are left."""

@@ -1,7 +1,7 @@
 """Every row a store writes is derived here from the events of one commit; all stores share it.
 
-The history itself (one row per run and commit), the run's summary row, and a row per attempt that failed, was retried
-or has logs. Nothing else is stored about a run, so nothing can disagree with its events.
+The history itself (one row per run and commit), the run's summary row, a row per attempt that failed, was retried
+or has logs, and one per attempt that waits for a worker, or is with one. Nothing else is stored about a run, so nothing can disagree with its events.
 """
 
 import enum
@@ -13,7 +13,8 @@ import msgspec
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
-from perdure.kernel.run import LOST, Run, Step, evolve
+from perdure.kernel.run import LOST, Run, evolve
+from perdure.kernel.step import OUT, Step
 
 
 class AttemptState(enum.IntEnum):
@@ -25,6 +26,7 @@ class AttemptState(enum.IntEnum):
     HELD = 3
     RELEASED = 4
     FAILED = 5
+    DEFERRED = 6
 
 
 class RunRow(msgspec.Struct):
@@ -58,7 +60,11 @@ class HistoryRow(msgspec.Struct):
 
 
 class AttemptRow(msgspec.Struct):
-    """One attempt of one step. `counted`: attempts that count against the policy, this one included."""
+    """One attempt of one step. `counted`: attempts that count against the policy, this one included.
+
+    `retry_at` of one that waits is when the next is due, of one that is released since when it may begin, and of one
+    that is deferred when it is too late.
+    """
 
     run: int
     step: str
@@ -72,13 +78,38 @@ class AttemptRow(msgspec.Struct):
     detail: bytes | None = None
 
 
+class TaskRow(msgspec.Struct):
+    """The next attempt of a step whose queue other processes serve; at most one per step.
+
+    `start_by` is when that is too late; `body` an encoded `wire.Task`. `member` is the worker that has taken it, 0 nobody,
+    since `claimed_at`: both are written by workers, and are 0 and None in what a commit writes.
+    """
+
+    run: int
+    step: str
+    attempt: int
+    queue: str
+    name: str
+    start_by: int | None
+    body: bytes
+    member: int = 0
+    claimed_at: int | None = None
+
+
 class RunRows(msgspec.Struct):
-    """What one commit writes about one run. `attempts` in order: a later row of the same attempt replaces it."""
+    """What one commit writes about one run. `attempts` in order: a later row of the same attempt replaces it.
+
+    `tasks_gone` are steps that have no task any more; then come the `tasks`, each in the place of an earlier one of its
+    step. `all_tasks_gone`: the run has ended.
+    """
 
     run: RunRow
     history: HistoryRow | None
     attempts: list[AttemptRow]
     attempts_dropped: list[tuple[int, str, int]]
+    tasks_gone: list[tuple[int, str]] = []
+    tasks: list[TaskRow] = []
+    all_tasks_gone: bool = False
 
 
 def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
@@ -93,7 +124,51 @@ def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
             _ATTEMPTS[kind](rows, run, event)
     if history:
         rows.history = HistoryRow(run.key, seq_before + 1, wire.encode(history))
+    if run.queued:
+        _task_rows(rows, run, events)
     return rows
+
+
+def _task_rows(rows: RunRows, run: Run, events: Sequence[ev.Event]) -> None:
+    """Steps that these events were about: those that are out now have a task, the others have none."""
+    if not run.is_open:
+        rows.all_tasks_gone = True
+        return
+    touched = {event.id: None for event in events if type(event) in _TASK_EVENTS}  # type: ignore[union-attr]
+    for id in touched:
+        step = run.pending.get(id)
+        if step is not None and step.member == OUT:
+            rows.tasks.append(task_row(run, step))
+        else:
+            rows.tasks_gone.append((run.key, id))
+
+
+_TASK_EVENTS = frozenset(
+    {ev.ActivityScheduled, ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled}
+    | {ev.AttemptReleased, ev.AttemptFailed, ev.AttemptDeferred}
+)
+
+
+def task_row(run: Run, step: Step) -> TaskRow:
+    """The task of a step that is out."""
+    body = wire.encode(task_of(run, step))
+    return TaskRow(run.key, step.id, step.attempt, step.queue, step.name, step.start_by, body)
+
+
+def task_of(run: Run, step: Step) -> wire.Task:
+    """What whoever runs the step's attempt has to know."""
+    return wire.Task(
+        run.id,
+        run.run_id,
+        run.workflow,
+        step.input,
+        step.scheduled_at,
+        step.timeout_ns,
+        step.heartbeat_ns,
+        step.expires_at,
+        step.details,
+        step.queue,
+    )
 
 
 def run_row(run: Run) -> RunRow:
@@ -133,11 +208,26 @@ def note(run: Run) -> str:
 
 def _step_note(step: Step) -> str:
     if step.held is not None:
-        return f"{step.name} held by a bug"
+        by_bug = step.failure is not None and step.failure.is_bug
+        return f"{step.name} held by a bug" if by_bug else f"{step.name} held: {_failed(step)}"
+    return _attempt_note(step) + _place_note(step)
+
+
+def _failed(step: Step) -> str:
+    return failure_line(step.failure) if step.failure is not None else "it has failed"
+
+
+def _attempt_note(step: Step) -> str:
     if step.attempt <= 1 and not step.rows:
         return step.name
     most = step.retry.max_attempts
     return f"{step.name} {step.attempt}/{most}" if most else f"{step.name} ×{step.attempt}"
+
+
+def _place_note(step: Step) -> str:
+    if step.deferred:
+        return ", to be completed from outside"
+    return f" on queue {step.queue}" if step.queue else ""
 
 
 def _clip(text: str) -> str:
@@ -179,6 +269,11 @@ def _attempt_started(rows: RunRows, run: Run, event: ev.AttemptStarted) -> None:
             counted=step.counted if step is not None else 0,
         )
     )
+    _drop(rows, run, event)
+
+
+def _drop(rows: RunRows, run: Run, event: "ev.AttemptStarted | ev.AttemptFailed") -> None:
+    """Of each step the first and the last attempts are kept."""
     drop = event.attempt - ATTEMPTS_LAST
     if drop > ATTEMPTS_FIRST:
         rows.attempts_dropped.append((run.key, event.id, drop))
@@ -206,6 +301,8 @@ def _attempt_failed(rows: RunRows, run: Run, event: ev.AttemptFailed) -> None:
     else:
         state = AttemptState.FAILED if event.retry_at is None else AttemptState.WAITING
     step = run.pending.get(event.id)
+    logs = event.logs if event.logs.records else None
+    details = event.details if step is None else step.details  # those of an earlier attempt too
     rows.attempts.append(
         AttemptRow(
             run.key,
@@ -217,24 +314,68 @@ def _attempt_failed(rows: RunRows, run: Run, event: ev.AttemptFailed) -> None:
             event.at,
             event.retry_at,
             step.counted if step is not None else 0,
-            wire.encode(wire.AttemptDetail(event.failure, event.logs if event.logs.records else None, event.build)),
+            wire.encode(wire.AttemptDetail(event.failure, logs, event.build, details)),
         )
     )
+    if step is not None and step.queue:
+        _drop(rows, run, event)  # of an attempt elsewhere it is not told when it begins
 
 
 def _attempt_released(rows: RunRows, run: Run, event: ev.AttemptReleased) -> None:
     """Only the state of an existing row changes: `member` -1 stands for "keep the rest"."""
-    rows.attempts.append(AttemptRow(run.key, event.id, event.attempt, AttemptState.RELEASED, KEEP, event.at))
+    rows.attempts.append(AttemptRow(run.key, event.id, event.attempt, AttemptState.RELEASED, KEEP, 0, None, event.at))
+
+
+def _attempt_beat(rows: RunRows, run: Run, event: ev.AttemptBeat) -> None:
+    step = run.pending.get(event.id)
+    if step is None or step.attempt != event.attempt:
+        return  # it has ended since: what there is to tell of it comes with its end
+    deferred = step.deferred
+    rows.attempts.append(
+        AttemptRow(
+            run.key,
+            event.id,
+            event.attempt,
+            AttemptState.DEFERRED if deferred else AttemptState.STARTED,
+            event.member,
+            step.started_at,
+            None,
+            event.due_at,
+            step.counted,
+            wire.encode(wire.AttemptDetail(logs=step.logs if deferred else None, details=step.details)),
+        )
+    )
+
+
+def _attempt_deferred(rows: RunRows, run: Run, event: ev.AttemptDeferred) -> None:
+    step = run.pending.get(event.id)
+    logs = event.logs if event.logs.records else None
+    rows.attempts.append(
+        AttemptRow(
+            run.key,
+            event.id,
+            event.attempt,
+            AttemptState.DEFERRED,
+            event.member,
+            event.started_at,
+            None,
+            event.due_at,
+            step.counted if step is not None else 0,
+            wire.encode(wire.AttemptDetail(logs=logs, details=event.details if step is None else step.details)),
+        )
+    )
 
 
 KEEP = -1
-"""As `AttemptRow.member`: update `state` and clear `retry_at` of the existing row, keep everything else."""
+"""As `AttemptRow.member`: update `state` and `retry_at` of the existing row, keep everything else."""
 
 _ATTEMPTS: dict[type, Callable[[RunRows, Run, Any], None]] = {
     ev.AttemptStarted: _attempt_started,
     ev.AttemptSucceeded: _attempt_succeeded,
     ev.AttemptFailed: _attempt_failed,
     ev.AttemptReleased: _attempt_released,
+    ev.AttemptBeat: _attempt_beat,
+    ev.AttemptDeferred: _attempt_deferred,
 }
 
 
@@ -265,12 +406,23 @@ def _number(attempt: AttemptRow) -> int:
 
 def _recall(step: Step, attempt: AttemptRow) -> None:
     detail = wire.decode_detail(attempt.detail) if attempt.detail is not None else wire.AttemptDetail()
+    state = attempt.state
     step.rows = True
     step.attempt = attempt.attempt
     step.started_at = attempt.started_at
     step.counted = attempt.counted
-    step.member = attempt.member if attempt.state == AttemptState.STARTED else 0
-    step.retry_at = attempt.retry_at if attempt.state == AttemptState.WAITING else None
-    step.held = detail.build if attempt.state == AttemptState.HELD else None
+    step.deferred = state == AttemptState.DEFERRED
+    step.member = attempt.member if step.deferred or state == AttemptState.STARTED else 0
+    step.retry_at = attempt.retry_at if state == AttemptState.WAITING else None
+    step.close_by = attempt.retry_at if step.deferred else None
+    step.held = detail.build if state == AttemptState.HELD else None
+    step.start_by = None
+    step.logs = (detail.logs or ev.Logs()) if step.deferred else None
+    step.details = detail.details or step.details
     if detail.failure is not None:  # an attempt that has only started says nothing about those before it
+        step.failure = detail.failure
         step.losses = step.losses + 1 if detail.failure.code == LOST else 0
+    if state == AttemptState.RELEASED:
+        step.ready(attempt.retry_at or attempt.started_at)
+    elif state == AttemptState.STARTED and step.queue:
+        step.member = OUT  # a worker has it: which one, the task knows

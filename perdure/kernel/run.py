@@ -9,8 +9,9 @@
         completed | failed | cancelled | terminated
 
 An open run's status is derived, never set: *blocked* or *quarantined* while it has a block, else *running* while an
-attempt is in flight or wants a slot, or while the program owes the answer it gave too early (open tail), else *held* while a bug holds an attempt, else *retrying* while an attempt
-waits for its next try, else *waiting* (a timer, a message).
+attempt is in flight or wants a slot, or while the program owes the answer it gave too early (open tail), else *held* while
+an attempt is held, else *retrying* while an attempt waits for its next try, else *waiting* (a timer, a message, a worker
+of a queue, somebody with a token).
 """
 
 import enum
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.kernel import events as ev
-from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
+from perdure.kernel.step import OUT, Place, Step
 
 
 class Status(enum.IntEnum):
@@ -38,53 +39,6 @@ class Status(enum.IntEnum):
     TERMINATED = 10
 
 
-class Step:
-    """An activity that has no outcome yet.
-
-    `attempt` is the number of the latest attempt, 0 before the first; `member` who runs it, 0 nobody;
-    `started_at` when that attempt began; `counted` how many attempts count against the policy (held ones do not);
-    `losses` how many attempts in a row were lost with their process (after a restart: at least that). With `member` 0 the step wants a slot
-    unless `retry_at` (waiting) or `held`. `rows` tells whether attempts of it have rows of their own.
-    """
-
-    __slots__ = (
-        "attempt",
-        "counted",
-        "held",
-        "id",
-        "input",
-        "losses",
-        "member",
-        "name",
-        "retry",
-        "retry_at",
-        "rows",
-        "scheduled_at",
-        "started_at",
-        "timeout_ns",
-    )
-
-    def __init__(self, scheduled: ev.ActivityScheduled) -> None:
-        self.id = scheduled.id
-        self.name = scheduled.name
-        self.input = scheduled.input
-        self.timeout_ns = scheduled.timeout_ns
-        self.retry: RetryPolicy = scheduled.retry or DEFAULT_RETRY
-        self.scheduled_at = scheduled.at
-        self.started_at = scheduled.at
-        self.member = scheduled.claimed_by
-        self.attempt = 1 if scheduled.claimed_by else 0
-        self.counted = 0
-        self.losses = 0
-        self.retry_at: int | None = None
-        self.held: str | None = None
-        self.rows = False
-
-    @property
-    def wants_slot(self) -> bool:
-        return self.member == 0 and self.retry_at is None and self.held is None
-
-
 class Run:
     """One execution of a workflow. Only `evolve` changes it."""
 
@@ -99,8 +53,10 @@ class Run:
         "id",
         "key",
         "open_tail",
+        "out",
         "outcome",
         "pending",
+        "queued",
         "retrying",
         "run_id",
         "seq",
@@ -111,6 +67,7 @@ class Run:
     )
 
     def __init__(self, key: int, id: str) -> None:
+        """`queued`: some step of it had a queue."""
         self.key = key
         self.id = id
         self.run_id = b""
@@ -125,6 +82,8 @@ class Run:
         self.flying = 0
         self.retrying = 0
         self.held = 0
+        self.out = 0
+        self.queued = False
         self.cancel_requested = False
         self.block: ev.Block | None = None
         self.open_tail = False
@@ -163,24 +122,41 @@ class Run:
         if self.timers.get(id) == at:
             return True
         step = self.pending.get(id)
-        return step is not None and step.retry_at == at
+        return step is not None and at in (step.retry_at, step.expires_at, step.start_by, step.close_by)
 
     def recount(self) -> None:
         """Derive the counters and deadlines anew, after the steps were restored from their attempts."""
-        steps = list(self.pending.values())
-        self.held = sum(step.held is not None for step in steps)
-        self.retrying = sum(step.retry_at is not None for step in steps)
-        self.flying = len(steps) - self.held - self.retrying
+        self.flying = self.retrying = self.held = self.out = 0
+        for step in self.pending.values():
+            self.count(step, 1)
         self.forget_dead_deadlines()
+
+    def count(self, step: Step, by: int) -> None:
+        """Add a step to the counter of its place, or take it out."""
+        match step.place:
+            case Place.FLYING:
+                self.flying += by
+            case Place.WAITING:
+                self.retrying += by
+            case Place.HELD:
+                self.held += by
+            case Place.OUT:
+                self.out += by
+
+    def remind(self, step: Step, *deadlines: int | None) -> None:
+        """The clock will do something to the step."""
+        for at in deadlines:
+            if at is not None:
+                heapq.heappush(self.deadlines, (at, step.id))
 
     def forget_dead_deadlines(self) -> None:
         """Build the heap from what is live: a deadline that is moot stays in it until it comes to the top."""
         self.deadlines = [(at, id) for id, at in self.timers.items()]
-        self.deadlines += [(s.retry_at, s.id) for s in self.pending.values() if s.retry_at is not None]
+        self.deadlines += [(at, step.id) for step in self.pending.values() for at in step.deadlines()]
         heapq.heapify(self.deadlines)
 
     def slot_wanted(self) -> list[Step]:
-        """Steps that could run now if a slot were free, in the order they were scheduled."""
+        """Steps that could run here now if a slot were free, in the order they were scheduled."""
         return [step for step in self.pending.values() if step.wants_slot]
 
 
@@ -208,25 +184,25 @@ def _started(run: Run, event: ev.RunStarted) -> None:
 
 def _scheduled(run: Run, event: ev.ActivityScheduled) -> None:
     run.seq += 1
-    run.flying += 1
-    run.pending[event.id] = Step(event)
+    step = run.pending[event.id] = Step(event)
+    if event.terms is None:
+        run.flying += 1
+        return
+    run.queued = run.queued or bool(event.terms.queue)
+    run.count(step, 1)
+    run.remind(step, step.expires_at, step.start_by)
 
 
 def _resolved(run: Run, event: ev.ActivityCompleted | ev.ActivityFailed | ev.ActivityCancelled) -> None:
     run.seq += 1
     step = run.pending.pop(event.id, None)
-    if step is not None:
-        _leave(run, step)
-
-
-def _leave(run: Run, step: Step) -> None:
-    """Take the step out of the counter its state is counted in."""
-    if step.held is not None:
-        run.held -= 1
-    elif step.retry_at is not None:
-        run.retrying -= 1
-    else:
-        run.flying -= 1
+    if step is None:
+        return
+    if step.terms is None and not step.rows:
+        run.flying -= 1  # nearly all: nothing but its first attempt has happened to it
+        return
+    run.count(step, -1)
+    _tidy(run)
 
 
 def _timer_started(run: Run, event: ev.TimerStarted) -> None:
@@ -238,12 +214,16 @@ def _timer_started(run: Run, event: ev.TimerStarted) -> None:
 def _timer_gone(run: Run, event: ev.TimerFired | ev.TimerCancelled) -> None:
     run.seq += 1
     run.timers.pop(event.id, None)
-    if len(run.deadlines) > 2 * (len(run.timers) + run.retrying) + _DEAD_DEADLINES:
+    _tidy(run)
+
+
+def _tidy(run: Run) -> None:
+    if len(run.deadlines) > 2 * (len(run.timers) + len(run.pending)) + _DEAD_DEADLINES:
         run.forget_dead_deadlines()
 
 
 _DEAD_DEADLINES = 64
-"""Timeouts that never fire leave this many entries in the heap, and as many again as there are live ones."""
+"""Timeouts that never fire leave this many entries in the heap, and twice as many again as there are timers and steps."""
 
 
 def _noted(run: Run, event: ev.SideEffectRecorded | ev.PatchMarked) -> None:
@@ -264,15 +244,17 @@ def _closed(run: Run, event: Any) -> None:
     run.pending.clear()
     run.timers.clear()
     run.deadlines.clear()
-    run.flying = run.retrying = run.held = 0
+    run.flying = run.retrying = run.held = run.out = 0
 
 
 def _attempt_started(run: Run, event: ev.AttemptStarted) -> None:
     step = run.pending[event.id]
-    step.attempt = event.attempt
-    step.member = event.member
-    step.started_at = event.at
     step.rows = True
+    step.start_by = None
+    step.started_at = event.at
+    if step.member != OUT:  # else it stays out: the store knows who has it
+        step.attempt = event.attempt
+        step.member = event.member
 
 
 def _attempt_succeeded(run: Run, event: ev.AttemptSucceeded) -> None:
@@ -281,28 +263,56 @@ def _attempt_succeeded(run: Run, event: ev.AttemptSucceeded) -> None:
 
 def _attempt_failed(run: Run, event: ev.AttemptFailed) -> None:
     step = run.pending[event.id]
+    run.count(step, -1)
     step.member = 0
     step.rows = True
+    step.deferred = False
+    step.close_by = step.start_by = step.logs = None
+    step.failure = event.failure
+    step.details = event.details or step.details
     step.losses = step.losses + 1 if event.failure.code == LOST else 0
     if event.held:
         step.held = event.build
-        run.flying -= 1
-        run.held += 1
-        return
-    step.counted += 1
-    if event.retry_at is not None:
+        if not event.failure.is_bug:
+            step.counted = 0  # whoever releases it grants all attempts anew
+    else:
+        step.counted += 1
         step.retry_at = event.retry_at
-        run.flying -= 1
-        run.retrying += 1
-        heapq.heappush(run.deadlines, (event.retry_at, event.id))
+        run.remind(step, step.retry_at)
+    run.count(step, 1)
 
 
 def _attempt_released(run: Run, event: ev.AttemptReleased) -> None:
     step = run.pending[event.id]
-    _leave(run, step)
+    run.count(step, -1)
     step.held = None
     step.retry_at = None
-    run.flying += 1
+    step.ready(event.at)
+    run.remind(step, step.start_by)
+    run.count(step, 1)
+
+
+def _attempt_beat(run: Run, event: ev.AttemptBeat) -> None:
+    step = run.pending[event.id]
+    step.rows = True
+    step.details = event.details or step.details
+    if step.deferred:
+        step.close_by = event.due_at
+        run.remind(step, event.due_at)
+
+
+def _attempt_deferred(run: Run, event: ev.AttemptDeferred) -> None:
+    step = run.pending[event.id]
+    run.count(step, -1)
+    step.member = event.member
+    step.started_at = event.started_at
+    step.rows = step.deferred = True
+    step.start_by = None
+    step.logs = event.logs
+    step.details = event.details or step.details
+    step.close_by = event.due_at
+    run.remind(step, event.due_at)
+    run.count(step, 1)
 
 
 def _blocked(run: Run, event: ev.RunBlocked) -> None:
@@ -346,6 +356,8 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.AttemptSucceeded: _attempt_succeeded,
     ev.AttemptFailed: _attempt_failed,
     ev.AttemptReleased: _attempt_released,
+    ev.AttemptBeat: _attempt_beat,
+    ev.AttemptDeferred: _attempt_deferred,
     ev.RunBlocked: _blocked,
     ev.RunReleased: _released,
     ev.RunReacted: _reacted,

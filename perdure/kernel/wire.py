@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.kernel.events import Block, Failure, HistoryEvent, Logs
+from perdure.kernel.events import Block, Failure, HistoryEvent, Logs, Payload
 from perdure.kernel.messages import Mail
 
 
@@ -15,6 +15,25 @@ class AttemptDetail(msgspec.Struct, frozen=True, array_like=True):
     failure: Failure | None = None
     logs: Logs | None = None
     build: str = ""
+    details: Payload | None = None
+
+
+class Task(msgspec.Struct, frozen=True, array_like=True):
+    """All that is needed to run an attempt, beside which it is.
+
+    `run_id` and the rest as in `events`; `expires_at` is when the whole step does, None never.
+    """
+
+    id: str
+    run_id: bytes
+    workflow: str
+    input: Payload
+    scheduled_at: int
+    timeout_ns: int | None = None
+    heartbeat_ns: int | None = None
+    expires_at: int | None = None
+    details: Payload | None = None
+    queue: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -22,6 +41,7 @@ _events = msgspec.msgpack.Decoder(list[HistoryEvent])
 _mail = msgspec.msgpack.Decoder(Mail)
 _detail = msgspec.msgpack.Decoder(AttemptDetail)
 _block = msgspec.msgpack.Decoder(Block)
+_task = msgspec.msgpack.Decoder(Task)
 
 encode: Any = _encoder.encode
 """Any of the structs above, or a list of them, as bytes."""
@@ -50,3 +70,7 @@ def decode_detail(data: bytes) -> AttemptDetail:
 
 def decode_block(data: bytes) -> Block:
     return _block.decode(data)
+
+
+def decode_task(data: bytes) -> Task:
+    return _task.decode(data)

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from perdure.errors import StoreCorrupt
 from perdure.kernel import events as ev
 from perdure.kernel import wire
+from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
 from perdure.kernel.program import Program
 from perdure.kernel.project import restore
 from perdure.kernel.run import Run, evolve
+from perdure.payload import seal
 from perdure.stores.base import BlobRow, Store, Stored
 
 
@@ -16,11 +18,12 @@ class Actor:
     """One run. `events` have happened since the last commit, when its history held `seq` events.
 
     `blobs` are bytes to be written with the next commit. `alarm` is the wake-up that is set for it, 0 for none.
+    `told_outside`: somebody with a token has brought the result of an attempt, which may be in the air still.
     `stored` is the history it was made from, kept only until the batch in which it came into memory is settled.
     It is what a program gets as `Blobs`: what a run put is its own, so the run's number need not be asked.
     """
 
-    __slots__ = ("_store", "alarm", "blobs", "events", "is_new", "program", "run", "seq", "stored")
+    __slots__ = ("_store", "alarm", "blobs", "events", "is_new", "program", "run", "seq", "stored", "told_outside")
 
     def __init__(
         self, run: Run, store: Store, is_new: bool = False, stored: list[ev.HistoryEvent] | None = None
@@ -33,6 +36,7 @@ class Actor:
         self.events: list[ev.Event] = []
         self.blobs: dict[bytes, bytes] | None = None
         self.alarm = 0
+        self.told_outside = False
         self._store = store
 
     def fold(self, event: ev.Event) -> None:
@@ -53,6 +57,12 @@ class Actor:
         if self.blobs is None:
             self.blobs = {}
         self.blobs[digest] = data
+
+    def set_apart(self, payload: ev.Payload) -> ev.Payload:
+        """A client sends large bytes in its letter; in the history they are a reference."""
+        if payload.ref or len(payload.data) <= PAYLOAD_INLINE_BYTES:
+            return payload
+        return seal(payload.data, lambda digest, data: self.put(b"", digest, data), len(payload.data), "a payload")
 
     def take_blobs(self) -> list[BlobRow]:
         blobs, self.blobs = self.blobs, None

@@ -226,6 +226,8 @@ class Cycle:
             return
         if letter.blobs:
             actor.blobs = {**(actor.blobs or {}), **letter.blobs}
+        if type(letter.message) is msg.Complete and not self._is_readable(draft, actor, letter, letter.message):
+            return
         try:
             taken = self._guarded(letter, self._turns.take, actor, letter.message, draft.now)
         except Refused as refused:
@@ -236,6 +238,21 @@ class Cycle:
         else:
             draft.keep(letter)
             draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
+
+    def _is_readable(self, draft: Draft, actor: Actor, letter: Letter, message: msg.Complete) -> bool:
+        """Whoever brings a result from outside may have no code: it is checked here, before the run has taken it."""
+        actor.told_outside = True
+        if message.result is None:
+            return True
+        try:
+            self._guarded(letter, self._turns.programs.check_result, actor, message.id, message.result)
+        except TurnFailed as failed:
+            if not isinstance(failed.error, errors.PerdureError):
+                raise
+            draft.consume(letter, errors.InvalidArguments.code, str(failed.error))
+            return False
+        letter.message = msgspec.structs.replace(message, result=actor.set_apart(message.result))
+        return True
 
     def _guarded(self, item: Item, act: Any, *args: Any) -> Any:
         """Whatever goes wrong in one run's turn is that run's: the others of the batch are delivered again without it."""

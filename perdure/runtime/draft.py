@@ -15,7 +15,7 @@ from perdure.stores.base import Batch, MailRow, ReplyRow
 REPLY_LIVES_NS = 600 * 1_000_000_000
 """How long an answer waits in the store for a client that does not come for it."""
 
-_KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Cancel, msg.Terminate, msg.Retry})
+_KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Terminate, msg.Retry})
 
 
 class Draft:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from perdure.kernel import events as ev
-from perdure.kernel.project import failure_line
-from perdure.kernel.run import Step
+from perdure.kernel.project import failure_line, task_of
+from perdure.kernel.wire import Task
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.alarms import Alarms
+from perdure.runtime.deadlines import Deadlines
 from perdure.runtime.draft import Draft
 from perdure.runtime.letters import Started, StartRequest
 from perdure.runtime.outbox import Outbox
@@ -16,16 +17,19 @@ from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.waiters import Waiters, is_at_rest
 from perdure.runtime.world import World
 
-GRACE_NS = 10_000_000_000
-"""How long an attempt that was given up keeps its slot if it does not end: a thread cannot be stopped."""
-
 
 class Crew(Protocol):
     """Runs attempts."""
 
-    def begin(self, departures: Sequence[tuple[Flight, Step, Actor]]) -> None: ...
+    def begin(self, departures: Sequence[tuple[Flight, str, Task]]) -> None:
+        """Each with the name of its activity."""
+        ...
 
     def give_up(self, flight: Flight) -> None: ...
+
+    def beats(self) -> list[Flight]:
+        """Attempts whose heartbeats have brought details that are not stored yet, each once."""
+        ...
 
     def loop_is_gone(self, loop: Any) -> None: ...
 
@@ -42,6 +46,7 @@ class Effects:
         crew: Crew,
         log: logging.Logger,
         world: World,
+        grace_seconds: float,
     ) -> None:
         self._roster = roster
         self._slots = slots
@@ -50,7 +55,9 @@ class Effects:
         self._crew = crew
         self._log = log
         self._world = world
+        self._grace_seconds = grace_seconds
         self.alarms = Alarms()
+        self.deadlines = Deadlines()
         self._released: list[int] = []
 
     def perform(self, draft: Draft) -> list[int]:
@@ -86,7 +93,7 @@ class Effects:
     def _settle(self, actor: Actor) -> None:
         """Look at what has happened to a run, and tell those whom it concerns."""
         run = actor.run
-        gives_up = False
+        gives_up, actor.told_outside = actor.told_outside, False
         for event in actor.events:
             kind = type(event)
             if kind in _GIVE_UP:
@@ -107,22 +114,22 @@ class Effects:
         for flight in self._slots.of_run(actor.run.key):
             step = pending.get(flight.step)
             if not flight.given_up and (step is None or step.attempt != flight.attempt or not step.member):
-                flight.given_up = True
-                self.alarms.limit(flight, self._world.monotonic(), GRACE_NS)
+                self.deadlines.give_up(flight, self._world.monotonic(), self._grace_seconds)
                 self._crew.give_up(flight)
 
     def _begin(self, flights: list[Flight], draft: Draft) -> None:
         """Also those of a run that was blocked in the same batch, and has left memory."""
-        departures: list[tuple[Flight, Step, Actor]] = []
+        departures: list[tuple[Flight, str, Task]] = []
         for flight in flights:
             actor = draft.actors[flight.key]
             step = actor.run.pending.get(flight.step)
             if step is None or step.attempt != flight.attempt or not step.member:
                 self._slots.land(flight.key, flight.step, flight.attempt)
                 continue
-            if step.timeout_ns is not None:
-                self.alarms.limit(flight, self._world.monotonic(), step.timeout_ns)
-            departures.append((flight, step, actor))
+            if step.timeout_ns is not None or step.heartbeat_ns is not None:
+                flight.began = draft.now
+                self.deadlines.watch(flight, self._world.monotonic(), step.timeout_ns, step.heartbeat_ns)
+            departures.append((flight, step.name, task_of(actor.run, step)))
         if departures:
             self._crew.begin(departures)
 
@@ -140,7 +147,11 @@ class Effects:
 
     def _tell_failed(self, id: str, name: str, event: ev.AttemptFailed) -> None:
         """A bug is told with its traceback; a failure that is tried again in one line, and ever more rarely."""
-        if event.held:
+        if event.held and not event.failure.is_bug:
+            hint = f"see to it that it can succeed, then: perdure retry {id}"
+            why = failure_line(event.failure)
+            self._log.error("run %s: activity %s has no attempt left and is held: %s\n  hint: %s", id, name, why, hint)
+        elif event.held:
             hint = f"mend it and start again, or: perdure retry {id}"
             trace = event.failure.traceback.rstrip()
             self._log.error("run %s: a bug holds activity %s\n%s\n  hint: %s", id, name, trace, hint)

@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
     payload_max_bytes: int
     cached_runs: int
     awake_runs: int
+    grace_seconds: float
     forgetful: bool = False
 
 
@@ -236,6 +237,7 @@ class Member:
             (settings.concurrency, settings.threads),
             settings.cached_runs,
             settings.awake_runs,
+            settings.grace_seconds,
             self._closing.is_set,
             settings.forgetful,
         )

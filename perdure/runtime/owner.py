@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from perdure.errors import StoreUnreachable
 from perdure.kernel import messages as msg
-from perdure.kernel.events import Failure
 from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
 from perdure.runtime.cycle import Cycle, Item
+from perdure.runtime.deadlines import timed_out
 from perdure.runtime.effects import Crew, Effects
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
@@ -61,6 +61,7 @@ class Owner:
         concurrency: tuple[int, int],
         cached_runs: int,
         awake_runs: int,
+        grace_seconds: float,
         closing: Callable[[], bool],
         forgetful: bool = False,
     ) -> None:
@@ -77,8 +78,10 @@ class Owner:
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker, forgetful=forgetful)
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
-        effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world)
+        effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds)
         self._alarms = effects.alarms
+        self._deadlines = effects.deadlines
+        self._grace_seconds = grace_seconds
         self._cycle = Cycle(
             store, world, build, activities, self._roster, self.slots, turns, starts, effects, log, closing
         )
@@ -146,9 +149,9 @@ class Owner:
     def _arrived(self, most_seconds: float) -> list[Item]:
         monotonic = self._world.monotonic()
         seconds = min(most_seconds, max(self._poll_at - monotonic, 0.0))
-        until = self._alarms.seconds(self._world.now(), monotonic)
-        if until is not None:
-            seconds = min(seconds, until)
+        for until in (self._alarms.seconds(self._world.now()), self._deadlines.seconds(monotonic)):
+            if until is not None:
+                seconds = min(seconds, until)
         if self._look_after or self.slots.can_grant() or (self._room() and (self._left_behind or self._waiting_starts)):
             seconds = 0.0
         if seconds > 0:
@@ -197,13 +200,36 @@ class Owner:
     def _overdue(self, monotonic: float) -> list[Item]:
         """Attempts over their time limit fail; those given up long ago lose their slot."""
         items: list[Item] = []
-        for flight in self._alarms.overdue(monotonic):
+        for flight in self._deadlines.overdue(monotonic):
             if flight.given_up:
-                self.slots.land(flight.key, flight.step, flight.attempt)
-                continue
+                self._abandon(flight, monotonic)
+            elif self.slots.flies(flight.key, flight.step, flight.attempt):
+                items.append(Letter(flight.key, timed_out(flight, self._member, self._world.now(), monotonic)))
+        self._deadlines.forget_landed(self.slots)
+        return items
+
+    def _abandon(self, flight: Flight, monotonic: float) -> None:
+        if not self.slots.holds(flight):
+            return
+        told = "its slot is free again" if self.slots.abandon(flight) else "it keeps its slot: too many hang already"
+        if self.slots.holds(flight):
+            self._deadlines.give_up(flight, monotonic, self._grace_seconds)
+        self._log.warning(
+            "attempt %d of step [%s] does not end, although nobody wants its result any more; %s. "
+            "Let it look at activity.cancelled(), or call activity.heartbeat()",
+            flight.attempt,
+            flight.step,
+            told,
+        )
+
+    def _beats(self) -> list[Item]:
+        """Details of heartbeats, all at once, to be kept for the next attempt."""
+        items: list[Item] = []
+        for flight in self._crew.beats():
+            flight.beaten = False
             if self.slots.flies(flight.key, flight.step, flight.attempt):
-                items.append(Letter(flight.key, _timed_out(flight, self._member, self._world.now())))
-        self._alarms.forget_landed(self.slots)
+                beat = msg.Heartbeat(flight.step, flight.attempt, self._member, flight.details)
+                items.append(Letter(flight.key, beat))
         return items
 
     def _polled(self, now: int, monotonic: float) -> list[Item]:
@@ -221,6 +247,7 @@ class Owner:
                 self._alarms.set(actor, now)
         items += [self._care(key) for key in self._look_after]
         self._look_after = []
+        items += self._beats()
         more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
         self._poll_at = monotonic if more else monotonic + POLL_SECONDS
         return items
@@ -245,13 +272,3 @@ class Owner:
                 self._crew.give_up(flight)
         self._roster.evict_all()
         self._outbox.flush()
-
-
-def _timed_out(flight: Flight, member: int, now: int) -> msg.AttemptEnded:
-    failure = Failure(
-        type="perdure.errors.ActivityTimedOut",
-        message=f"no end after {flight.limit_ns / 1e9:g} s",
-        code="activity-timed-out",
-    )
-    began = now - flight.limit_ns
-    return msg.AttemptEnded(flight.step, flight.attempt, member, began, failure=failure, timed_out=True)

@@ -28,6 +28,12 @@ class Programs:
         """Raises an error of the family `errors.PerdureError` if the run cannot be started with that input."""
         self._languages[actor.run.workflow].check(_info(actor.run), input, actor)
 
+    def check_result(self, actor: Actor, step: str, result: ev.Payload) -> None:
+        """Raises an error of the family `errors.PerdureError` if the program could not read the result of a step."""
+        language, pending = self._languages.get(actor.run.workflow), actor.run.pending.get(step)
+        if language is not None and pending is not None:
+            language.check_result(_info(actor.run), pending.name, result, actor)
+
     def unknown(self, workflow: str) -> ProgramBlocked:
         known = ", ".join(sorted(self._languages)[:10]) or "none"
         return ProgramBlocked(

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.kernel.events import Payload
 from perdure.runtime.actors import Actor
 
 ON_LOOP = 0
@@ -13,15 +14,26 @@ IN_THREAD = 1
 
 
 class Flight(msgspec.Struct, gc=False, eq=False):
-    """An attempt that holds a slot. `given_up`: whatever it still does, nobody wants its result."""
+    """An attempt that holds a slot. `given_up`: whatever it still does, nobody wants its result.
+
+    `began` is when, in nanoseconds since the epoch, 0 if nobody asked. Moments of the monotonic clock, in seconds:
+    `deadline` is when to look at it next, `close_at` when it has run too long (`limit_ns`), `heard` when it was last heard
+    of (not longer ago than `heartbeat_ns`). `details` are those of its latest heartbeat; `beaten`: they are not stored yet.
+    """
 
     key: int
     step: str
     attempt: int
     kind: int
-    deadline: float = 0.0
-    limit_ns: int = 0
     given_up: bool = False
+    began: int = 0
+    deadline: float = 0.0
+    close_at: float = 0.0
+    limit_ns: int = 0
+    heartbeat_ns: int = 0
+    heard: float = 0.0
+    details: Payload | None = None
+    beaten: bool = False
 
 
 class Slots:
@@ -35,6 +47,8 @@ class Slots:
         self.member = member
         self._activities = activities
         self._free = [on_loop, in_thread]
+        self._most = (on_loop, in_thread)
+        self._abandoned: dict[tuple[int, str, int], int] = {}
         self._waiting: tuple[deque[tuple[int, str]], deque[tuple[int, str]]] = (deque(), deque())
         self.claimed: list[Flight] = []
         self._flights: dict[int, dict[tuple[str, int], Flight]] = {}
@@ -106,12 +120,22 @@ class Slots:
         """The attempt has ended, or its slot is taken from it: others may have it. Twice does no harm."""
         of_run = self._flights.get(key)
         flight = None if of_run is None else of_run.pop((step, attempt), None)
-        if flight is None:
+        if flight is None or of_run is None:
+            self._abandoned.pop((key, step, attempt), None)
             return
         self._free[flight.kind] += 1
         self._count -= 1
         if not of_run:
             del self._flights[key]
+
+    def abandon(self, flight: Flight) -> bool:
+        """Take the slot from an attempt that does not end, though nobody wants it. False if as many as there are slots
+        hang like that already: it keeps its slot then, so that their number has a bound."""
+        if list(self._abandoned.values()).count(flight.kind) >= self._most[flight.kind]:
+            return False
+        self.land(flight.key, flight.step, flight.attempt)
+        self._abandoned[flight.key, flight.step, flight.attempt] = flight.kind
+        return True
 
     def in_air(self) -> int:
         """How many attempts hold a slot."""

@@ -9,10 +9,8 @@ from perdure.kernel import commands as cmd
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import decide, decide_command
 from perdure.kernel.events import Payload
-from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Run
-from perdure.payload import seal
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.attaching import Begun, demand_same, input_of, unknown_workflow
 from perdure.runtime.draft import Draft
@@ -101,7 +99,7 @@ class Starts:
         if error is not None and start.refuse_by_reply and letter.reply_to:
             draft.withdraw(letter, error.code, str(error))
             return
-        begun = msg.Start(start.workflow, _kept_apart(start.input, actor), start.run_id, self._build)
+        begun = msg.Start(start.workflow, actor.set_apart(start.input), start.run_id, self._build)
         if error is None or isinstance(error, errors.UnknownWorkflow):
             self._turns.take(actor, begun, draft.now)  # an unknown one waits, blocked, for code that knows it
         else:
@@ -129,10 +127,3 @@ class Starts:
             Begun(workflow, input, lambda digest: theirs.get(b"", digest)),
             self._workflows.get(workflow),
         )
-
-
-def _kept_apart(input: Payload, actor: Actor) -> Payload:
-    """A client sends large arguments in its letter; in the history they are a reference."""
-    if input.ref or len(input.data) <= PAYLOAD_INLINE_BYTES:
-        return input
-    return seal(input.data, lambda digest, data: actor.put(b"", digest, data), len(input.data), "the arguments")

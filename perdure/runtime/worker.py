@@ -6,23 +6,26 @@ Each attempt ends in exactly one letter to the engine, whatever it does: that is
 import asyncio
 import contextvars
 import inspect
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from perdure.activities import ActivityInfo, attempt_context, attempt_log
+import msgspec
+
+from perdure.activities import ActivityInfo, CompleteLater, attempt_context, attempt_log
 from perdure.errors import StoreCorrupt
 from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure, Payload
-from perdure.kernel.run import Step
+from perdure.kernel.wire import Task
 from perdure.payload import seal, unseal
-from perdure.runtime.actors import Actor
 from perdure.runtime.attempt_logs import AttemptLog
 from perdure.runtime.letters import Letter
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
+from perdure.runtime.tokens import Named, token_of
 from perdure.runtime.world import World
 from perdure.stores.base import Views
 
@@ -35,55 +38,54 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Attempt:
     """One try of an activity, with all that is needed to make it."""
 
-    __slots__ = (
-        "blobs",
-        "definition",
-        "flight",
-        "id",
-        "input",
-        "log",
-        "member",
-        "run_id",
-        "scheduled_at",
-        "started_at",
-        "timeout_ns",
-        "workflow",
-    )
+    __slots__ = ("_worker", "blobs", "definition", "flight", "log", "started_at", "task")
 
     def __init__(
-        self, flight: Flight, step: Step, actor: Actor, definition: "ActivityDefinition[Any, Any]", member: int
+        self, worker: "Worker", flight: Flight, definition: "ActivityDefinition[Any, Any]", task: Task
     ) -> None:
+        self._worker = worker
         self.flight = flight
         self.definition = definition
-        self.member = member
-        self.input = step.input
+        self.task = task
         self.started_at = 0
         self.log = AttemptLog()
         self.blobs: dict[bytes, bytes] | None = None
-        self.scheduled_at = step.scheduled_at
-        self.timeout_ns = step.timeout_ns
-        run = actor.run
-        self.id = run.id
-        self.run_id = run.run_id
-        self.workflow = run.workflow
 
     def info(self) -> ActivityInfo:
         """Made when it is asked for: most attempts never ask."""
+        task = self.task
         return ActivityInfo(
-            id=self.id,
-            run_id=self.run_id.hex(),
-            workflow=self.workflow,
+            id=task.id,
+            run_id=task.run_id.hex(),
+            workflow=task.workflow,
             activity=self.definition.name,
             step=self.flight.step,
             attempt=self.flight.attempt,
-            scheduled_at=_EPOCH + timedelta(microseconds=self.scheduled_at // 1000),
-            timeout=None if self.timeout_ns is None else timedelta(microseconds=self.timeout_ns // 1000),
+            scheduled_at=_EPOCH + timedelta(microseconds=task.scheduled_at // 1000),
+            timeout=_delta(task.timeout_ns),
+            heartbeat_timeout=_delta(task.heartbeat_ns),
+            heartbeat_details=None if task.details is None else msgspec.json.decode(task.details.data),
+            queue=task.queue,
         )
+
+    def heartbeat(self, details: Payload | None) -> None:
+        self._worker.heard(self.flight, details)
+
+    def cancelled(self) -> bool:
+        return self.flight.given_up
+
+    def token(self) -> str:
+        flight = self.flight
+        return self._worker.token(Named(flight.key, self.task.run_id, flight.step, flight.attempt))
 
     def put(self, digest: bytes, data: bytes) -> None:
         if self.blobs is None:
             self.blobs = {}
         self.blobs[digest] = data
+
+
+def _delta(ns: int | None) -> timedelta | None:
+    return None if ns is None else timedelta(microseconds=ns // 1000)
 
 
 class Loop:
@@ -130,13 +132,15 @@ class Worker:
         self._on_loop_gone = on_loop_gone
         self._threads = Threads("perdure-activity")
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
+        self._beats: deque[Flight] = deque()
+        self._secret = b""
 
     # on the engine's thread
 
-    def begin(self, departures: Sequence[tuple[Flight, Step, Actor]]) -> None:
+    def begin(self, departures: Sequence[tuple[Flight, str, Task]]) -> None:
         on_loop: list[Attempt] = []
-        for flight, step, actor in departures:
-            attempt = Attempt(flight, step, actor, self._activities[step.name], self._member)
+        for flight, name, task in departures:
+            attempt = Attempt(self, flight, self._activities[name], task)
             if attempt.definition.is_async:
                 on_loop.append(attempt)
             else:
@@ -153,12 +157,32 @@ class Worker:
     def give_up(self, flight: Flight) -> None:
         self._outbox.post(self._home.loop, self._cancel, flight)
 
+    def beats(self) -> list[Flight]:
+        beats = self._beats
+        return [beats.popleft() for _ in range(len(beats))]
+
     def loop_is_gone(self, loop: Any) -> None:
         if loop is self._home.loop:
             self._on_loop_gone()
 
     def close(self) -> None:
         self._threads.close()
+
+    # from any thread
+
+    def heard(self, flight: Flight, details: Payload | None) -> None:
+        """The attempt lives."""
+        flight.heard = self._world.monotonic()
+        if details is not None:
+            flight.details = details
+            if not flight.beaten:
+                flight.beaten = True
+                self._beats.append(flight)
+
+    def token(self, named: Named) -> str:
+        if not self._secret:
+            self._secret = self._views.secret()
+        return token_of(self._secret, named)
 
     # on the loop
 
@@ -184,12 +208,14 @@ class Worker:
 
     async def _on_loop(self, attempt: Attempt) -> None:
         try:
-            args, kwargs = self._enter(attempt, await self._fetched(attempt) if attempt.input.ref else b"")
+            args, kwargs = self._enter(attempt, await self._fetched(attempt) if attempt.task.input.ref else b"")
             value = await attempt.definition.fn(*args, **kwargs)
             result = self._sealed(attempt, value)
         except KeyboardInterrupt:
             self._end(attempt, None, _interrupted())
             raise
+        except CompleteLater:
+            self._end(attempt, None, None)
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
             self._end(attempt, None, failure_of(error))
         else:
@@ -205,8 +231,10 @@ class Worker:
 
     def _in_thread(self, attempt: Attempt) -> None:
         try:
-            args, kwargs = self._enter(attempt, self._blob(attempt) if attempt.input.ref else b"")
+            args, kwargs = self._enter(attempt, self._blob(attempt) if attempt.task.input.ref else b"")
             result = self._sealed(attempt, attempt.definition.fn(*args, **kwargs))
+        except CompleteLater:
+            self._end(attempt, None, None)
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
             self._end(attempt, None, failure_of(error))
         else:
@@ -219,10 +247,10 @@ class Worker:
         attempt.started_at = self._world.now()
         attempt_context.set(attempt)
         attempt_log.set(attempt.log)
-        return attempt.definition.parameters.decode(unseal(attempt.input, lambda digest: large))
+        return attempt.definition.parameters.decode(unseal(attempt.task.input, lambda digest: large))
 
     def _blob(self, attempt: Attempt) -> bytes:
-        digest = attempt.input.data
+        digest = attempt.task.input.data
         data = self._views.blob(attempt.flight.key, digest)
         if data is None:
             raise StoreCorrupt(
@@ -236,6 +264,7 @@ class Worker:
         return seal(data, attempt.put, self._max_bytes, f"the result of activity {attempt.definition.name}")
 
     def _end(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
+        """Without result and failure: somebody else brings them."""
         flight = attempt.flight
         message = msg.AttemptEnded(
             flight.step,
@@ -246,6 +275,8 @@ class Worker:
             failure,
             attempt.log.taken(),
             build=self._build,
+            details=flight.details,
+            deferred=result is None and failure is None,
         )
         self._send(Letter(flight.key, message, blobs=attempt.blobs))
 

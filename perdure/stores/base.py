@@ -90,8 +90,8 @@ class Batch(msgspec.Struct):
     history: list[HistoryRow] = []
     """Appended; a (run, seq) that exists refuses the batch."""
     attempts: list[AttemptRow] = []
-    """In order; each replaces the row of the same (run, step, attempt). With `member` KEEP only `state` is set and
-    `retry_at` cleared, and a row that is not there stays away."""
+    """In order; each replaces the row of the same (run, step, attempt). With `member` KEEP only `state` and
+    `retry_at` are set, and a row that is not there stays away."""
     attempts_dropped: list[tuple[int, str, int]] = []
     blobs: list[BlobRow] = []
     """A blob the run has already is left alone."""
@@ -260,6 +260,10 @@ class Views(Protocol):
     def stored(self, key: int) -> Stored | None: ...
 
     def blob(self, run: int, digest: bytes) -> bytes | None: ...
+
+    def secret(self) -> bytes:
+        """32 random bytes, the same for ever: what proves that a token was issued by this database."""
+        ...
 
     def members(self) -> dict[int, MemberRow]: ...
 

@@ -5,6 +5,7 @@ behave like several processes on one database: one of them can own it, and closi
 """
 
 import copy
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -39,6 +40,7 @@ class Shelf:
         self.definitions: list[base.DefinitionRow] = []
         self.owner = 0
         self.turn = 0
+        self.secret = os.urandom(32)
         self.on_nudge: Callable[[], None] | None = None
 
     def open_runs(self) -> list[RunRow]:
@@ -250,7 +252,7 @@ def _put_attempt(shelf: Shelf, attempt: AttemptRow) -> None:
         shelf.attempts[at] = _copy(attempt)
     elif at in shelf.attempts:
         shelf.attempts[at].state = attempt.state
-        shelf.attempts[at].retry_at = None
+        shelf.attempts[at].retry_at = attempt.retry_at
 
 
 def _has_state(shelf: Shelf, row: RunRow) -> bool:
@@ -390,6 +392,9 @@ class MemoryViews:
 
     def blob(self, run: int, digest: bytes) -> bytes | None:
         return self._shelf.blobs.get((run, digest))
+
+    def secret(self) -> bytes:
+        return self._shelf.secret
 
     def members(self) -> dict[int, base.MemberRow]:
         with self._shelf.lock:

@@ -21,7 +21,7 @@ FILE_LINES = 600
 CLASS_METHODS = 20
 
 FLOOR_0 = {"kernel", "payload", "failures", "durations", "errors"}
-FLOOR_1 = {"calls", "activities", "workflows", "languages", "stores"}
+FLOOR_1 = {"calls", "options", "activities", "workflows", "languages", "stores"}
 FLOOR_3 = {"engine", "client"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -31,9 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failures": {"kernel", "errors", "durations"},
     "payload": {"kernel", "errors", "durations", "failures"},
     "calls": FLOOR_0,
-    "activities": FLOOR_0 | {"calls"},
+    "options": FLOOR_0,
+    "activities": FLOOR_0 | {"calls", "options"},
     "languages": FLOOR_0 | {"calls"},
-    "workflows": FLOOR_0 | {"calls", "activities", "languages"},
+    "workflows": FLOOR_0 | {"calls", "options", "activities", "languages"},
     "stores": FLOOR_0,
     "runtime": FLOOR_0 | FLOOR_1,
     "client": FLOOR_0 | FLOOR_1 | {"runtime"},

@@ -26,7 +26,7 @@ def charge() -> None: ...
         (lambda: Retry(initial="2m", maximum="1m"), "maximum (1m) must not be shorter than initial (2m)"),
         (lambda: activity(timout=3)(charge), "@activity has no option timout; did you mean timeout?"),
         (lambda: activity(max_attempts=3)(charge), "no option max_attempts; write retry=Retry(max_attempts=...)"),
-        (lambda: activity(queue="a")(charge), "no option queue; it has: timeout, retry, name"),
+        (lambda: activity(priority=1)(charge), "no option priority; it has: timeout, schedule_to_close, "),
         (lambda: activity(retry="abc")(charge), "retry must be a Retry, a number of attempts or None, not 'abc'"),
         (lambda: workflow(timeout=3), "@workflow has no option timeout; it has: name"),
     ],

@@ -111,7 +111,7 @@ class Issuer(Scheduler):
         input = seal(data, self.put, self.max_bytes, f"the arguments of activity {name}")
         options = call.options or definition.default
         id = self.next_id()
-        self.commands[id] = ScheduleActivity(id, name, input, options.timeout_ns, options.policy)
+        self.commands[id] = ScheduleActivity(id, name, input, options.timeout_ns, options.policy, options.terms)
         future = StepFuture(loop=self)  # type: ignore[arg-type]  it is the loop's other half
         future.id = id
         future.definition = definition

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from perdure.errors import DefinitionError, PerdureError, is_bug
 from perdure.failures import activity_error, failure_of
 from perdure.kernel import events as ev
@@ -64,11 +66,17 @@ class PythonLanguage:
         return PythonProgram(self.definition, loop, Tracer() if traced else None)
 
     def check(self, info: RunInfo, input: ev.Payload, blobs: Blobs) -> None:
+        self._decode(info, self.definition.parameters.decode, input, blobs)
+
+    def check_result(self, info: RunInfo, activity: str, result: ev.Payload, blobs: Blobs) -> None:
+        definition = self.activities.get(activity)
+        if definition is not None:
+            self._decode(info, definition.result.decode, result, blobs)
+
+    def _decode(self, info: RunInfo, decode: Callable[[bytes], Any], payload: ev.Payload, blobs: Blobs) -> None:
         loop = WorkflowLoop(info, Lookup(), blobs, self.activities, self.payload_max_bytes, self.emit)
-        with contextlib.suppress(
-            guard.WorkflowInterrupted
-        ):  # it does not fit the time: the run's first turn will say so
-            decoded(loop, self.definition.parameters.decode, input)
+        with contextlib.suppress(guard.WorkflowInterrupted):  # it does not fit the time: its turn will say so
+            decoded(loop, decode, payload)
 
 
 def refuse_untested(version: tuple[int, ...]) -> None:
@@ -238,7 +246,8 @@ class PythonProgram:
         future: StepFuture | None = self.loop.waiting.pop(event.id, None)
         if future is not None:
             name = future.definition.name
-            future.set_exception(activity_error(name, event.attempt, event.failure, event.reason == "timeout"))
+            details = None if event.details is None else _json(self.loop, event.details)
+            future.set_exception(activity_error(name, event.attempt, event.failure, event.reason, details))
 
     def _fired(self, event: ev.TimerFired) -> None:
         handle = self.loop.waiting.pop(event.id, None)
@@ -255,6 +264,10 @@ class PythonProgram:
 def decoded(loop: WorkflowLoop, decode: Callable[[bytes], Any], payload: ev.Payload) -> Any:
     """The types of values may bring code of the user's, validators say: it is no other than that of the workflow."""
     return guard.run(loop, decode, unseal(payload, loop.get))
+
+
+def _json(loop: WorkflowLoop, payload: ev.Payload) -> Any:
+    return msgspec.json.decode(unseal(payload, loop.get))
 
 
 def _undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked:

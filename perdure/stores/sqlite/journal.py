@@ -58,7 +58,7 @@ _UPDATE_STATE = _UPDATE.format(
     values=VALUES,
 )
 _KEEP_ATTEMPTS = (
-    f"UPDATE attempts SET state = rows.column4, retry_at = NULL FROM ({VALUES}) AS rows "
+    f"UPDATE attempts SET state = rows.column4, retry_at = rows.column5 FROM ({VALUES}) AS rows "
     "WHERE run = rows.column1 AND step = rows.column2 AND attempt = rows.column3"
 )
 _DROP_ATTEMPTS = f"DELETE FROM attempts WHERE (run, step, attempt) IN ({VALUES})"
@@ -156,16 +156,16 @@ def _attempt_writes(attempts: Sequence[AttemptRow]) -> list[Write]:
         if row.member != KEEP:
             whole[at] = _tuple(row)
         elif at in whole:
-            whole[at] = _with_state(whole[at], row.state)
+            whole[at] = _with_state(whole[at], row)
         else:
-            kept[at] = (*at, row.state)
+            kept[at] = (*at, row.state, row.retry_at)
     writes = [Write(_KEEP_ATTEMPTS, list(kept.values()))] if kept else []
     return [*writes, Write(_REPLACE_ATTEMPTS, list(whole.values()))] if whole else writes
 
 
-def _with_state(columns: tuple[Any, ...], state: int) -> tuple[Any, ...]:
+def _with_state(columns: tuple[Any, ...], kept: AttemptRow) -> tuple[Any, ...]:
     row = AttemptRow(*columns)
-    row.state, row.retry_at = state, None
+    row.state, row.retry_at = kept.state, kept.retry_at
     return _tuple(row)
 
 

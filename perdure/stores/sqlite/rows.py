@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from perdure.kernel import wire
-from perdure.kernel.messages import AttemptEnded, Cancel, Mail, Retry, Start, Terminate
+from perdure.kernel.messages import Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, RunRow
 from perdure.stores.base import MailRow
 
@@ -32,8 +32,7 @@ RUN_COLUMNS = ", ".join(RUN_FIELDS)
 ATTEMPT_COLUMNS = ", ".join(ATTEMPT_FIELDS)
 MAIL_COLUMNS = "id, run, body, reply_to"
 
-_MAIL_TYPES = (Start, AttemptEnded, Cancel, Terminate, Retry)
-KINDS: dict[type, Any] = {kind: kind.__struct_config__.tag for kind in _MAIL_TYPES}
+KINDS: dict[type, Any] = {kind: kind.__struct_config__.tag for kind in get_args(Mail)}
 """The numbers messages have in the column `kind`: those of their tags."""
 
 

@@ -74,6 +74,10 @@ class SqliteViews:
             found = connection.execute("SELECT data FROM blobs WHERE run = ? AND digest = ?", (run, digest)).fetchone()
         return None if found is None else found[0]
 
+    def secret(self) -> bytes:
+        with self._reading() as connection:
+            return connection.execute("SELECT value FROM secret").fetchone()[0]
+
     def members(self) -> dict[int, MemberRow]:
         with self._reading() as connection:
             found = connection.execute("SELECT * FROM members ORDER BY id").fetchall()

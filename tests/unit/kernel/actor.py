@@ -8,7 +8,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.decide import REPEATED, decide, decide_command
 from perdure.kernel.policy import RetryPolicy
-from perdure.kernel.project import KEEP, AttemptRow, RunRow, project, restore, run_row
+from perdure.kernel.project import KEEP, AttemptRow, RunRow, TaskRow, project, restore, run_row
 from perdure.kernel.run import Run, evolve
 
 T0 = 1_700_000_000_000_000_000
@@ -32,6 +32,7 @@ class Actor:
         self._seq = 0
         self._history_rows: list[bytes] = []
         self._attempts: dict[tuple[int, str, int], AttemptRow] = {}
+        self.tasks: dict[tuple[int, str], TaskRow] = {}
         self._row = run_row(self.run)
 
     def tell(self, message: msg.Message) -> list[ev.Event]:
@@ -80,12 +81,15 @@ class Actor:
             self._merge(row)
         for key in rows.attempts_dropped:
             self._attempts.pop(key, None)
+        for gone in list(self.tasks) if rows.all_tasks_gone else rows.tasks_gone:
+            self.tasks.pop(gone, None)
+        self.tasks |= {(row.run, row.step): row for row in rows.tasks}
 
     def _merge(self, row: AttemptRow) -> None:
         key = (row.run, row.step, row.attempt)
         if row.member == KEEP:
             kept = self._attempts[key]
-            row = msgspec.structs.replace(kept, state=row.state, retry_at=None)
+            row = msgspec.structs.replace(kept, state=row.state, retry_at=row.retry_at)
         self._attempts[key] = row
 
     def attempts(self, step: str) -> list[AttemptRow]:
@@ -147,6 +151,7 @@ def facts(run: Run) -> dict[str, object]:
             step.rows,
             step.losses > 0,
             step.started_at if step.member else None,
+            (step.deferred, step.details, step.failure, step.logs, step.deadlines()),
         )
         for step in run.pending.values()
     }
@@ -155,7 +160,7 @@ def facts(run: Run) -> dict[str, object]:
         "steps": steps,
         "order": list(run.pending),
         "timers": run.timers,
-        "counters": (run.flying, run.retrying, run.held),
+        "counters": (run.flying, run.retrying, run.held, run.out),
         "status": run.status,
         "wake_at": run.wake_at(),
         "flags": (run.cancel_requested, run.block, run.open_tail, run.strikes),

@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
@@ -10,6 +11,7 @@ from perdure.kernel.decide import Refused, must_wait
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.run import LOST, Status
+from perdure.kernel.step import OUT
 from tests.unit.kernel.actor import BOOM, BUG, INPUT, RESULT, SECOND, Actor, facts
 
 ids = st.integers(0, 5).map(lambda n: f"0:{n}")
@@ -31,7 +33,12 @@ retries = st.none() | st.builds(
     jitter=st.sampled_from([0.0, 0.5]),
     non_retryable=st.sampled_from([(), ("ValueError",)]),
     bugs=st.sampled_from(["hold", "retry", "fail"]),
+    exhausted=st.sampled_from(["fail", "hold"]),
+    at_most_once=st.sampled_from([False, False, True]),
 )
+limits = st.none() | st.integers(1, 9 * SECOND)
+terms = st.none() | st.builds(ev.Terms, st.sampled_from(["", "gpu"]), limits, limits, limits)
+details = st.none() | st.just(ev.Payload(b"7"))
 logs = st.none() | st.just(ev.Logs((ev.LogRecord(1, 20, "shop", "hello"),)))
 ends = st.builds(
     msg.AttemptEnded,
@@ -43,7 +50,19 @@ ends = st.builds(
     logs=logs,
     timed_out=st.booleans(),
     build=builds,
-) | st.builds(msg.AttemptEnded, ids, st.integers(0, 2), members, st.integers(0, 9), result=st.just(RESULT), logs=logs)
+    details=details,
+    silent=st.booleans(),
+) | st.builds(
+    msg.AttemptEnded,
+    ids,
+    st.integers(0, 2),
+    members,
+    st.integers(0, 9),
+    result=st.just(RESULT),
+    logs=logs,
+    details=details,
+    deferred=st.booleans(),
+)
 blocks = st.builds(
     ev.Block,
     kind=st.sampled_from(["bug", "divergence", "quarantined"]),
@@ -61,10 +80,14 @@ messages = (
     | st.builds(msg.Takeover, st.frozensets(ids))
     | st.builds(msg.BlockRun, blocks)
     | st.builds(msg.NewBuild, builds)
+    | st.builds(msg.Complete, ids, st.integers(0, 3), st.just(RESULT))
+    | st.builds(msg.Complete, ids, st.integers(0, 3), failure=failures)
+    | st.builds(msg.Heartbeat, ids, st.integers(0, 3), members, details)
+    | st.builds(msg.TaskTaken, ids, st.integers(0, 3), st.integers(1, 3))
 )
 rare = st.builds(msg.Terminate) | st.builds(msg.Strike, builds)
 commands = (
-    st.builds(cmd.ScheduleActivity, ids, st.just("charge"), st.just(INPUT), st.none(), retries)
+    st.builds(cmd.ScheduleActivity, ids, st.just("charge"), st.just(INPUT), limits, retries, terms)
     | st.builds(cmd.StartTimer, ids.map(lambda id: f"1{id}"), st.integers(0, 5 * SECOND))
     | st.builds(cmd.CancelActivity, ids)
     | st.builds(cmd.CancelTimer, ids.map(lambda id: f"1{id}"))
@@ -124,6 +147,8 @@ def _play(actor: Actor, step, used: set[str]) -> None:
         case "commit":
             actor.commit()
             assert facts(actor.stored()) == facts(run)
+            assert {step for _, step in actor.tasks} == {step.id for step in run.pending.values() if step.member == OUT}
+            assert all(task.attempt == run.pending[task.step].attempt for task in actor.tasks.values())
         case ("tick", ns):
             actor.now += ns
             if not must_wait(run, msg.Wake()):
@@ -132,23 +157,13 @@ def _play(actor: Actor, step, used: set[str]) -> None:
             flying = run.pending.get(step.id)
             if flying is not None and flying.member and run.block is None:
                 end = step.end
-                actor.tell(
-                    msg.AttemptEnded(
-                        flying.id,
-                        flying.attempt,
-                        flying.member,
-                        end.started_at,
-                        end.result,
-                        end.failure,
-                        end.logs,
-                        end.timed_out,
-                        end.build,
-                    )
-                )
+                member = flying.member if flying.member > 0 else 3
+                actor.tell(structs.replace(end, id=flying.id, attempt=flying.attempt, member=member))
         case cmd.ScheduleActivity() | cmd.StartTimer():
             if run.is_open and run.block is None and step.id not in used:
                 used.add(step.id)
-                actor.do(step, claimed_by=len(used) % 3)
+                queued = isinstance(step, cmd.ScheduleActivity) and step.terms is not None and step.terms.queue
+                actor.do(step, claimed_by=0 if queued else len(used) % 3)
         case _ if type(step).__module__.endswith("commands"):
             if run.is_open and run.block is None:
                 actor.do(step)
@@ -157,8 +172,8 @@ def _play(actor: Actor, step, used: set[str]) -> None:
                 return
             try:
                 actor.tell(step)
-            except Refused:
-                assert not run.is_open
+            except Refused as refused:
+                assert not run.is_open or refused.code == "token-refused"
     if run.open_tail and run.block is None:
         actor.fold(ev.RunReacted(actor.now))
 
@@ -168,12 +183,13 @@ def check(actor: Actor) -> None:
     pending = list(run.pending.values())
     assert run.held == sum(step.held is not None for step in pending)
     assert run.retrying == sum(step.retry_at is not None for step in pending)
-    assert run.flying == len(pending) - run.held - run.retrying
+    assert run.out == sum(step.deferred or step.member == OUT for step in pending)
+    assert run.flying == len(pending) - run.held - run.retrying - run.out
     assert run.seq == len(actor.history)
     for step in pending:
         assert (step.member != 0) + (step.retry_at is not None) + (step.held is not None) + step.wants_slot == 1
         assert step.attempt >= step.counted
-    deadlines = [*run.timers.values(), *[step.retry_at for step in pending if step.retry_at is not None]]
+    deadlines = [*run.timers.values(), *[at for step in pending for at in step.deadlines()]]
     expected = min(deadlines, default=None) if run.is_open and run.block is None else None
     assert run.wake_at() == expected
     if not run.is_open:

@@ -94,7 +94,7 @@ def test_releasing_an_attempt_keeps_its_error():
     actor.commit()
 
     (row,) = actor.attempts("0:1")
-    assert (row.state, row.retry_at, row.member) == (AttemptState.RELEASED, None, ME)
+    assert (row.state, row.retry_at, row.member) == (AttemptState.RELEASED, actor.now, ME)
     assert wire.decode_detail(row.detail).failure == BUG
 
 

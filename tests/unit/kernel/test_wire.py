@@ -43,8 +43,9 @@ logs = st.builds(
     st.integers(0, 9),
 )
 policies = st.builds(
-    RetryPolicy, int64, st.floats(0, 9), int64, st.integers(0, 9), st.floats(0, 1), st.tuples(texts), texts
+    RetryPolicy, int64, st.floats(0, 9), int64, st.integers(0, 9), st.floats(0, 1), st.tuples(texts), texts, texts
 )
+terms = st.builds(ev.Terms, texts, st.none() | int64, st.none() | int64, st.none() | int64, st.booleans())
 _FIELDS = {
     int: int64,
     str: texts,
@@ -54,6 +55,7 @@ _FIELDS = {
     ev.Failure: failures,
     ev.Logs: logs,
     RetryPolicy: policies,
+    ev.Terms: terms,
     type(None): st.none(),
 }
 

@@ -15,9 +15,10 @@ from perdure.runtime import attempt_logs
 from perdure.runtime.actors import Actor
 from perdure.runtime.alarms import HORIZON_NS, Alarms
 from perdure.runtime.attempt_logs import AttemptLog
+from perdure.runtime.deadlines import Deadlines, timed_out
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
-from perdure.runtime.slots import Slots
+from perdure.runtime.slots import ON_LOOP, Flight, Slots
 from perdure.runtime.threads import Threads
 from perdure.runtime.waiters import Waiters, is_at_rest
 from perdure.stores.memory import MemoryStore
@@ -52,7 +53,7 @@ def test_an_alarm_rings_once_when_its_time_has_come() -> None:
     alarms.set(actor(2, {"0:1": 1_000}), now=0)
 
     assert alarms.due(999) == []
-    assert alarms.seconds(0, 0.0) == pytest.approx(1e-6)
+    assert alarms.seconds(0) == pytest.approx(1e-6)
     assert alarms.due(1_000) == [2]
     assert alarms.due(1_000) == []
 
@@ -62,49 +63,49 @@ def test_far_alarms_are_left_to_the_store_until_they_are_near() -> None:
     sleeper = actor(2, {"0:1": HORIZON_NS + 5})
 
     alarms.set(sleeper, now=0)
-    assert alarms.seconds(0, 0.0) is None
+    assert alarms.seconds(0) is None
 
     alarms.set(sleeper, now=10)
     assert alarms.due(HORIZON_NS + 5) == [2]
 
 
 def test_deadlines_of_attempts_that_landed_do_not_pile_up() -> None:
-    alarms, slots = Alarms(), Slots(7, ACTIVITIES, 10_000, 1)
+    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 10_000, 1)
     for number in range(1_000):
         slots.claim(actor(2), "on_loop", f"0:{number}")
         (flight,) = slots.take_off()
-        alarms.limit(flight, 0.0, 10**9)
+        deadlines.watch(flight, 0.0, 10**9, None)
         slots.land(2, f"0:{number}", 1)
-        alarms.forget_landed(slots)
+        deadlines.forget_landed(slots)
 
-    assert len(alarms._deadlines) <= 257
+    assert len(deadlines._heap) <= 257
 
 
 def test_a_deadline_that_was_set_anew_does_not_ring_at_its_old_time() -> None:
-    alarms, slots = Alarms(), Slots(7, ACTIVITIES, 1, 1)
+    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 1, 1)
     slots.claim(actor(2), "on_loop", "0:1")
     (flight,) = slots.take_off()
-    alarms.limit(flight, 0.0, 1 * 10**9)
-    alarms.limit(flight, 0.5, 10 * 10**9)
+    deadlines.watch(flight, 0.0, 1 * 10**9, None)
+    deadlines.watch(flight, 0.5, 10 * 10**9, None)
 
-    assert alarms.overdue(2.0) == []
-    assert alarms.overdue(10.5) == [flight]
+    assert deadlines.overdue(2.0) == []
+    assert deadlines.overdue(10.5) == [flight]
 
 
 def test_an_attempt_that_was_given_up_keeps_its_deadline_until_it_lands() -> None:
-    alarms, slots = Alarms(), Slots(7, ACTIVITIES, 10_000, 1)
+    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 10_000, 1)
     slots.claim(actor(2), "on_loop", "0:hangs")
     (hangs,) = slots.take_off()
     hangs.given_up = True
-    alarms.limit(hangs, 0.0, 10 * 10**9)
+    deadlines.watch(hangs, 0.0, 10 * 10**9, None)
     for number in range(1_000):
         slots.claim(actor(2), "on_loop", f"0:{number}")
         (flight,) = slots.take_off()
-        alarms.limit(flight, 0.0, 20 * 10**9)
+        deadlines.watch(flight, 0.0, 20 * 10**9, None)
         slots.land(2, f"0:{number}", 1)
-        alarms.forget_landed(slots)
+        deadlines.forget_landed(slots)
 
-    assert alarms.overdue(10.0) == [hangs]
+    assert deadlines.overdue(10.0) == [hangs]
 
 
 # slots
@@ -117,6 +118,26 @@ def test_a_slot_is_granted_while_there_is_one() -> None:
 
     assert granted == [7, 7, 0]
     assert slots.claim(actor(), "in_thread", "0:9") == 7
+
+
+def test_a_heartbeat_moves_the_deadline_of_silence_but_not_that_of_the_attempt() -> None:
+    deadlines, flight = Deadlines(), Flight(2, "0:1", 1, ON_LOOP)
+    deadlines.watch(flight, 0.0, 10 * 10**9, 3 * 10**9)
+    for heard in (2.0, 4.0, 6.0, 8.0):
+        flight.heard = heard
+        assert deadlines.overdue(heard + 1) == []
+
+    assert deadlines.overdue(10.0) == [flight]
+    assert not timed_out(flight, 7, 0, 10.0).silent
+
+
+def test_an_attempt_that_falls_silent_is_told_from_one_that_takes_too_long() -> None:
+    deadlines, flight = Deadlines(), Flight(2, "0:1", 1, ON_LOOP)
+    deadlines.watch(flight, 0.0, 10 * 10**9, 3 * 10**9)
+
+    assert deadlines.overdue(2.9) == []
+    assert deadlines.overdue(3.0) == [flight]
+    assert timed_out(flight, 7, 0, 3.0).silent
 
 
 def test_who_waits_longer_is_served_first() -> None:

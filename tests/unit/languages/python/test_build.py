@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from perdure.activities import Retry, activity
+from perdure.activities import activity
 from perdure.languages.python.build import DIGITS, fingerprint, is_users
+from perdure.options import Retry
 from perdure.workflows import workflow
 
 APP = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from perdure.activities import Retry, activity
+from perdure.activities import activity
 from perdure.errors import ActivityFailed, DefinitionError, NotDeterministic
 from perdure.kernel import events as ev
 from perdure.kernel.commands import CancelActivity, CompleteRun, EndCancelled, FailRun, ScheduleActivity, StartTimer
@@ -17,6 +17,7 @@ from perdure.kernel.program import ProgramBlocked
 from perdure.languages.python.guard import WorkflowInterrupted
 from perdure.languages.python.machine import PythonLanguage, refuse_untested
 from perdure.languages.python.tasks import Task
+from perdure.options import Retry
 from perdure.workflows import patched, sleep, workflow
 from tests.unit.languages.python.workflow_driver import START, Driver
 

@@ -1,0 +1,88 @@
+"""An attempt, seen by whoever has its token: it may be told how it gets on, and be given its end."""
+
+from typing import Any
+
+from perdure import errors
+from perdure.client.answer import Answer, Looked
+from perdure.client.door import Door
+from perdure.failures import failure_of
+from perdure.kernel import messages as msg
+from perdure.kernel.events import Failure, Payload
+from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
+from perdure.payload import ValueType, seal
+from perdure.runtime.tokens import Named, named_by
+
+
+class AttemptHandle:
+    """The attempt of a token. Making one asks nothing; its methods do, and raise `TokenRefused` if the token is none, or
+    if the attempt has an end already. `payload_max_bytes`: a larger result is refused."""
+
+    __slots__ = ("_door", "_max_bytes", "token")
+
+    def __init__(self, door: Door, token: str, payload_max_bytes: int) -> None:
+        self._door = door
+        self.token = token
+        self._max_bytes = payload_max_bytes
+
+    def complete(self, result: Any = None) -> Answer[None]:
+        """Give the result: what the function would have returned, or its JSON form.
+
+        Raises:
+            errors.TokenRefused: it is no token of this database, or the attempt has an end already.
+            errors.InvalidArguments: the workflow could not read the result; the attempt goes on.
+            errors.PayloadError: the result cannot be encoded.
+        """
+        data = _json.encode(result)
+        seal(data, _nowhere, self._max_bytes, "the result")  # too large is too large, wherever it is kept
+        return self._told("complete", lambda named: msg.Complete(named.step, named.attempt, Payload(data)))
+
+    def fail(self, error: BaseException | str, *, non_retryable: bool = False) -> Answer[None]:
+        """End the attempt in a failure: it is tried again as its retry policy says.
+
+        Args:
+            error: an exception, or what to say.
+            non_retryable: it is not tried again.
+
+        Raises:
+            errors.TokenRefused: as for `complete`.
+        """
+        failure = failure_of(error) if isinstance(error, BaseException) else Failure("Failed", str(error))
+        if non_retryable and not failure.non_retryable:
+            failure = Failure(failure.type, failure.message, failure.traceback, failure.cause, True, code=failure.code)
+        return self._told("fail", lambda named: msg.Complete(named.step, named.attempt, failure=failure))
+
+    def heartbeat(self, details: Any = None) -> Answer[None]:
+        """Tell that the attempt lives; `details` as for `activity.heartbeat`.
+
+        Raises:
+            errors.TokenRefused: as for `complete`; whoever works on the result can stop.
+        """
+        data = None if details is None else _json.encode(details)
+        if data is not None and len(data) > PAYLOAD_INLINE_BYTES:
+            raise errors.PayloadTooLarge(
+                f"the details of a heartbeat have {len(data):,} bytes, and at most {PAYLOAD_INLINE_BYTES:,} are kept"
+            )
+        payload = None if data is None else Payload(data)
+        return self._told("heartbeat", lambda named: msg.Heartbeat(named.step, named.attempt, 0, payload))
+
+    def _told(self, verb: str, message: Any) -> Answer[None]:
+        return Looked(f"attempt.{verb}()", lambda: self._tell(message))
+
+    def _tell(self, message: Any) -> None:
+        self._door.demand_open()
+        views = self._door.store.views
+        named: Named = named_by(views.secret(), self.token)
+        row = views.rows_by_key([named.key]).get(named.key)
+        if row is None or row.run_id != named.run_id:
+            raise errors.TokenRefused("the run that the token belongs to is not in the database any more")
+        self._door.tell(row, message(named))
+
+    def __repr__(self) -> str:
+        return f"<attempt of token {self.token[:12]}…>"
+
+
+_json = ValueType.of(Any, owner="attempt.complete(result)")
+
+
+def _nowhere(digest: bytes, data: bytes) -> None:
+    """Large bytes travel in the message; the owner sets them apart."""

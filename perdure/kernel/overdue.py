@@ -1,0 +1,34 @@
+"""The failures of what takes too long, in words that name the limit."""
+
+from perdure.kernel.events import Failure
+from perdure.kernel.step import Step
+
+TIMED_OUT = "activity-timed-out"
+"""The code of all of them."""
+
+_TYPE = "perdure.errors.ActivityTimedOut"
+
+
+def too_long(ns: int) -> Failure:
+    """An attempt has not ended in time (start to close)."""
+    return Failure(_TYPE, f"no end after {ns / 1e9:g} s", code=TIMED_OUT)
+
+
+def silent(ns: int) -> Failure:
+    """An attempt was not heard of in time (heartbeat)."""
+    return Failure(_TYPE, f"no heartbeat for {ns / 1e9:g} s", code=TIMED_OUT)
+
+
+def not_begun(step: Step) -> Failure:
+    """No attempt has begun in time (schedule to start). The cause is the failure of the one before, if any."""
+    assert step.terms is not None and step.terms.schedule_to_start_ns is not None
+    seconds = step.terms.schedule_to_start_ns / 1e9
+    where = f"in queue {step.queue!r}" if step.queue else "waiting for a slot"
+    return Failure(_TYPE, f"no attempt begun within {seconds:g} s, {where}", cause=step.failure, code=TIMED_OUT)
+
+
+def expired(step: Step) -> Failure:
+    """There is no result in time, however many attempts were made (schedule to close)."""
+    assert step.terms is not None and step.terms.schedule_to_close_ns is not None
+    seconds = step.terms.schedule_to_close_ns / 1e9
+    return Failure(_TYPE, f"no result within {seconds:g} s, retries included", cause=step.failure, code=TIMED_OUT)

@@ -1,0 +1,224 @@
+"""What an activity can be given beside its code: retry policies, time limits, a queue. Checked here, once."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import msgspec
+
+from perdure.durations import duration_ns
+from perdure.errors import DefinitionError
+from perdure.kernel.events import Terms
+from perdure.kernel.limits import END_OF_TIME, QUEUE_CHARS
+from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
+
+Duration: TypeAlias = float | str | timedelta
+
+OPTIONS = ("timeout", "schedule_to_close", "schedule_to_start", "heartbeat", "retry", "at_most_once", "queue")
+"""All that `@activity(...)` and `with_options(...)` take."""
+
+
+class Retry:
+    """How failed attempts of an activity are repeated; the defaults are Temporal's.
+
+    Args:
+        initial: delay before the second attempt (a duration: seconds, a timedelta or a text like "1s").
+        coefficient: factor by which each further delay grows.
+        maximum: longest delay (a duration).
+        max_attempts: attempts in all, the first included; None is no limit.
+        jitter: fraction (0 to 1) by which a delay is spread around its value.
+        non_retryable: exception classes, or their names, that end the activity at once.
+        bugs: what an exception that means "the code is wrong" does: "hold" the attempt until new code
+            or `perdure retry`, "retry" it like any other, or "fail" the activity.
+
+    Raises:
+        DefinitionError: an option has no sense.
+    """
+
+    __slots__ = ("_policy",)
+
+    def __init__(
+        self,
+        *,
+        initial: Duration = "1s",
+        coefficient: float = 2.0,
+        maximum: Duration = "100s",
+        max_attempts: int | None = None,
+        jitter: float = 0.0,
+        non_retryable: tuple[type[BaseException] | str, ...] = (),
+        bugs: str = "hold",
+    ) -> None:
+        _demand(
+            _is_number(coefficient) and 1.0 <= coefficient < float("inf"),
+            f"coefficient must be a number from 1 on, not {coefficient!r}",
+        )
+        _demand(
+            max_attempts is None or (is_whole(max_attempts) and max_attempts >= 1),
+            f"max_attempts must be a whole number from 1 on, or None for no limit, not {max_attempts!r}",
+        )
+        _demand(_is_number(jitter) and 0.0 <= jitter <= 1.0, f"jitter must be a number between 0 and 1, not {jitter!r}")
+        _demand(bugs in ("hold", "retry", "fail"), f'bugs must be "hold", "retry" or "fail", not {bugs!r}')
+        _demand(
+            isinstance(non_retryable, list | tuple | set | frozenset),
+            f"non_retryable must be a tuple of exception classes or their names, as in (ValueError,), not {non_retryable!r}",
+        )
+        initial_ns, maximum_ns = min(duration_ns(initial), END_OF_TIME), min(duration_ns(maximum), END_OF_TIME)
+        _demand(maximum_ns >= initial_ns, f"maximum ({maximum}) must not be shorter than initial ({initial})")
+        self._policy = RetryPolicy(
+            initial_ns=initial_ns,
+            coefficient=float(coefficient),
+            maximum_ns=maximum_ns,
+            max_attempts=max_attempts or 0,
+            jitter=float(jitter),
+            non_retryable=tuple(_class_name(entry) for entry in non_retryable),
+            bugs=bugs,
+        )
+
+    def policy(self) -> RetryPolicy:
+        """The kernel's words for it."""
+        return self._policy
+
+    def __repr__(self) -> str:
+        fields = (f"{name}={getattr(self._policy, name)!r}" for name in self._policy.__struct_fields__)
+        return f"Retry({', '.join(fields)})"
+
+
+def _demand(holds: bool, message: str) -> None:
+    if not holds:
+        raise DefinitionError(f"Retry: {message}")
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or is_whole(value)
+
+
+def _class_name(entry: "type[BaseException] | str") -> str:
+    if isinstance(entry, str):
+        return entry
+    _demand(
+        isinstance(entry, type) and issubclass(entry, BaseException),
+        f"non_retryable takes exception classes or their names, not {entry!r}",
+    )
+    return entry.__qualname__ if entry.__module__ == "builtins" else f"{entry.__module__}.{entry.__qualname__}"
+
+
+def _policy_of(retry: "Retry | int | None", owner: str) -> RetryPolicy | None:
+    if retry is None:
+        return None
+    if isinstance(retry, Retry):
+        return retry.policy()
+    if not is_whole(retry):
+        raise DefinitionError(f"{owner}: retry must be a Retry, a number of attempts or None, not {retry!r}")
+    return Retry(max_attempts=retry).policy()
+
+
+_USUAL = Terms()
+
+
+class Options(msgspec.Struct, frozen=True, gc=False):
+    """What holds for one call of an activity. None is no limit, the default policy, the usual terms."""
+
+    timeout_ns: int | None = None
+    policy: RetryPolicy | None = None
+    terms: Terms | None = None
+
+    def over(self, wishes: Mapping[str, Any], owner: str) -> "Options":
+        """These options with `wishes` (some of `OPTIONS`) in their place; `owner` is named in errors.
+
+        Raises:
+            DefinitionError: a wish makes no sense, or contradicts another.
+        """
+        terms = self.terms or _USUAL
+        changed: dict[str, Any] = {f"{name}_ns": _limit(wishes[name], name, owner) for name in _TERMS if name in wishes}
+        if "queue" in wishes:
+            changed["queue"] = _queue(wishes["queue"], owner)
+        terms = msgspec.structs.replace(terms, **changed)
+        timeout_ns = _limit(wishes["timeout"], "timeout", owner) if "timeout" in wishes else self.timeout_ns
+        options = Options(timeout_ns, self._policy(wishes, owner), None if terms == _USUAL else terms)
+        _demand_order(options.limits(), owner)
+        return options
+
+    def _policy(self, wishes: Mapping[str, Any], owner: str) -> RetryPolicy | None:
+        policy = _policy_of(wishes["retry"], owner) if "retry" in wishes else self.policy
+        once = wishes.get("at_most_once", self.policy is not None and self.policy.at_most_once)
+        if not isinstance(once, bool):
+            raise DefinitionError(f"{owner}: at_most_once is True or False, not {once!r}")
+        if not once:
+            was = self.policy is not None and self.policy.at_most_once and policy is self.policy
+            return None if was else policy
+        if policy is not None and policy.max_attempts != 1:
+            most = policy.max_attempts or "any number of"
+            raise DefinitionError(
+                f"{owner}: at_most_once allows one attempt, and retry asks for {most}; leave out one of them"
+            )
+        return msgspec.structs.replace(policy or DEFAULT_RETRY, max_attempts=1, at_most_once=True)
+
+    def limits(self) -> dict[str, int | None]:
+        """The time limits by their names, from the longest to the shortest."""
+        terms = self.terms or _USUAL
+        return {
+            "schedule_to_close": terms.schedule_to_close_ns,
+            "schedule_to_start": terms.schedule_to_start_ns,
+            "timeout": self.timeout_ns,
+            "heartbeat": terms.heartbeat_ns,
+        }
+
+
+_TERMS = ("schedule_to_close", "schedule_to_start", "heartbeat")
+_NO_LONGER = (
+    ("schedule_to_start", "schedule_to_close"),
+    ("timeout", "schedule_to_close"),
+    ("heartbeat", "schedule_to_close"),
+    ("heartbeat", "timeout"),
+)
+"""Limits of which the first would never be reached if it were longer than the second."""
+
+
+def _demand_order(limits: Mapping[str, int | None], owner: str) -> None:
+    for short, long in _NO_LONGER:
+        inner, outer = limits[short], limits[long]
+        if inner is not None and outer is not None and inner > outer:
+            raise DefinitionError(
+                f"{owner}: {short} ({inner / 1e9:g} s) would never be reached, as {long} is shorter ({outer / 1e9:g} s); "
+                "make it shorter than that, or leave it out"
+            )
+
+
+def _limit(value: "Duration | None", name: str, owner: str) -> int | None:
+    if value is None:
+        return None
+    try:
+        ns = min(duration_ns(value), END_OF_TIME)
+    except DefinitionError as error:
+        raise DefinitionError(f"{owner}: {name}: {error}") from None
+    if ns <= 0:
+        raise DefinitionError(f"{owner}: {name} must be longer than nothing, not {value!r}; None is no limit")
+    return ns
+
+
+def _queue(value: Any, owner: str) -> str:
+    return "" if value is None else checked_queue(value, owner)
+
+
+def checked_queue(value: Any, owner: str) -> str:
+    """The name of a queue, if it can be one.
+
+    Raises:
+        DefinitionError: it cannot.
+    """
+    if (
+        not isinstance(value, str)
+        or not value
+        or len(value) > QUEUE_CHARS
+        or not value.isprintable()
+        or value != value.strip()
+    ):
+        raise DefinitionError(
+            f"{owner}: a queue is named by a text of 1 to {QUEUE_CHARS} printable characters, not {value!r}; "
+            "None is the engine's own process"
+        )
+    return value
