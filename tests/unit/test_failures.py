@@ -139,7 +139,7 @@ def test_the_leaves_of_groups_are_flat_and_bounded() -> None:
 def test_an_activity_error_has_the_remote_traceback_as_its_cause() -> None:
     failure = failure_of(caught(ConnectionError("refused"), caught(OSError("111"))))
 
-    error = activity_error("charge", 3, failure, timed_out=False)
+    error = activity_error("charge", 3, failure, reason="exhausted")
 
     assert type(error) is ActivityFailed
     assert str(error) == "activity charge failed after 3 attempts: ConnectionError: refused"
@@ -147,7 +147,7 @@ def test_an_activity_error_has_the_remote_traceback_as_its_cause() -> None:
     assert isinstance(error.__cause__, RemoteError)
     assert "raise error from cause" in error.__cause__.remote_traceback
     assert isinstance(error.__cause__.__cause__, RemoteError)
-    assert type(activity_error("charge", 1, failure, timed_out=True)) is ActivityTimedOut
+    assert type(activity_error("charge", 1, failure, reason="timeout")) is ActivityTimedOut
 
 
 def test_a_class_of_a_script_is_the_same_when_the_script_is_imported() -> None:
