@@ -12,7 +12,7 @@ and what to do next.
     │   ├── PayloadTooLarge
     │   ├── PayloadNotEncodable
     │   └── PayloadNotDecodable
-    ├── RunExists                    the id belongs to a run of another workflow or other input
+    ├── RunExists                    the id belongs to a run that the start does not attach to
     ├── RunClosed                    the run has ended and can take no more messages
     ├── RunDidNotComplete            what `result()` raises for a run without a result
     │   ├── RunFailed                (its cause is the failure)

@@ -136,18 +136,34 @@ class Connection:
             self.store.admin.close()
 
 
-def stored_run(client: Any, id: str) -> Any:
-    """A run as it lies in the store.
+def stored_run(client: Any, id: str, run_id: str | None = None) -> Any:
+    """A run as it lies in the store: the newest of its id, or the one whose `run_id` begins so.
 
     Raises:
-        Problem: it is gone.
+        Problem: it is gone, or there is no such run.
     """
     views = client.store.views
-    row = views.row(id)
+    row = views.row(id) if run_id is None else _certain(views, id, run_id)
     stored = None if row is None else views.stored(row.key)
     if stored is None:
         raise Problem(f"run {id!r} is gone", NOT_FOUND)
     return stored
+
+
+def _certain(views: Any, id: str, run_id: str) -> Any:
+    from perdure.stores.base import RunFilter
+
+    runs = [row for row in views.search(RunFilter(id_prefix=id, limit=RUNS_OF_AN_ID)) if row.id == id]
+    fitting = [row for row in runs if row.run_id.hex().startswith(run_id.lower())]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = ", ".join(row.run_id.hex()[:8] for row in runs[:10])
+    what = f"no run of {id!r} has a run_id that begins with" if not fitting else f"several runs of {id!r} begin with"
+    raise Problem(f"{what} {run_id!r}", NOT_FOUND, [f"run ids, the newest first: {known}"])
+
+
+RUNS_OF_AN_ID = 1_000
+"""Among so many runs, the newest of those whose ids begin with one, a certain run of that id is sought."""
 
 
 def description(settings: Settings, client: Any, stored: Any) -> Any:

@@ -21,7 +21,7 @@ _EVENT_FIELDS = {"seq", "at", "type", "id", "name", "input", "result", "failure"
 def status_of(row: Any) -> str:
     from perdure.kernel.run import Status
 
-    return Status(row.status).name.lower()
+    return Status(row.status).word
 
 
 def lines(settings: Settings, client: Any, id: str, form: str) -> int:

@@ -79,7 +79,7 @@ def summary(row: Any, now: datetime) -> dict[str, Any]:
         "id": row.id,
         "run_id": row.run_id.hex(),
         "workflow": row.workflow,
-        "status": Status(row.status).name.lower(),
+        "status": Status(row.status).word,
         "note": row.note,
         "build": row.build,
         "started_at": exact(row.started_at) if row.started_at else None,
@@ -97,7 +97,7 @@ def _record(settings: Settings, client: Any, row: Any, chosen: list[str] | None)
 
         from perdure.cli.database import description, stored_run
 
-        record.update(msgspec.to_builtins(description(settings, client, stored_run(client, row.id))))
+        record.update(msgspec.to_builtins(description(settings, client, stored_run(client, row.id, row.run_id.hex()))))
     return record
 
 
@@ -107,7 +107,7 @@ def _table(settings: Settings, client: Any, rows: list[Any], now: datetime) -> N
     from perdure.kernel.run import Status
 
     owned = client.store.views.owner() is not None
-    entries = [(Status(row.status).name.lower(), row) for row in rows]
+    entries = [(Status(row.status).word, row) for row in rows]
     if not sys.stdout.isatty():
         click.echo("\t".join(HEADS))
         for state, row in entries:

@@ -6,7 +6,7 @@ import click
 
 from perdure.cli.completion import run_ids
 from perdure.cli.options import ALL, Command, Settings, options
-from perdure.cli.problems import NOT_COMPLETED, OK
+from perdure.cli.problems import NOT_COMPLETED, OK, USAGE, Problem
 from perdure.cli.tokens import CLOSED, Line
 
 POLL_S = 0.25
@@ -18,10 +18,12 @@ POLL_S = 0.25
 @click.option("--logs", "form", flag_value="logs", help="What the attempts logged.")
 @click.option("--details", is_flag=True, help="Side effects and patches too.")
 @click.option("--all", "all_", is_flag=True, help="Every row, however many.")
+@click.option("--run-id", metavar="HEX", help="An earlier run of the id, by the beginning of its run_id.")
 @click.option("-w", "--follow", is_flag=True, help="Stay until the run ends; NDJSON if not on a terminal.")
 @options(json=True, times=True)
 @click.pass_obj
-def show(settings: Settings, run: str, form: str | None, details: bool, all_: bool, follow: bool) -> int:
+def show(settings: Settings, run: str, form: str | None, details: bool, all_: bool, run_id: str | None,
+         follow: bool) -> int:  # fmt: skip
     """Show one run: its steps on one time axis, the last error, and why it does not go on.
 
     RUN is an id, the beginning of one that is unique, or @last.
@@ -35,12 +37,14 @@ def show(settings: Settings, run: str, form: str | None, details: bool, all_: bo
     with database.opened(settings) as client:
         id = selection.one(client, settings, run)
         if follow:
+            if run_id is not None:
+                raise Problem("an earlier run does not go on", USAGE, [], "leave out --follow, or --run-id")
             from perdure.cli import follow as following
 
             if settings.lively(sys.stdout) and not settings.json:
                 return following.live(settings, client, id, form or "tree", details)
             return following.lines(settings, client, id, form or "events")
-        stored = database.stored_run(client, id)
+        stored = database.stored_run(client, id, run_id)
         if settings.json:
             _json(settings, client, stored, form)
             return OK

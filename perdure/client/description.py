@@ -143,7 +143,7 @@ def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int
         id=row.id,
         run_id=row.run_id.hex(),
         workflow=row.workflow,
-        status=Status(row.status).name.lower(),
+        status=Status(row.status).word,
         note=row.note,
         build=row.build,
         started_at=moment(row.started_at),

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from perdure import errors
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
+from perdure.kernel.ids import Claim, claim
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
-from perdure.runtime.attaching import Begun, demand_same, input_of
+from perdure.runtime.attaching import Begun, demand_same, demand_workflow, input_of, taken
 from perdure.runtime.letters import Started, StartRequest
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
@@ -180,16 +181,21 @@ class EngineDoor:
 
     def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
         self.demand_open()
-        self._member.waiters.add(key, receiver)
-        row = self.store.views.rows_by_key([key]).get(key)
-        if row is None or self._member.waiters.rests(row):
-            if self._member.waiters.remove(key, receiver):
+        waiters = self._member.waiters
+        while True:
+            waiters.add(key, receiver)
+            row = self.store.views.end_of_chain(key)
+            if row is None or row.key == key or not waiters.remove(key, receiver):
+                break
+            key = row.key  # it goes on as another run
+        if row is None or (row.key == key and waiters.rests(row)):
+            if waiters.remove(key, receiver):
                 _give(receiver, None, None)
         else:
             fault = self._member.stopped() or self._loop_fault()
-            if fault is not None and self._member.waiters.remove(key, receiver):
+            if fault is not None and waiters.remove(key, receiver):
                 _give(receiver, None, fault)
-        return lambda: self._member.waiters.remove(key, receiver)
+        return lambda: waiters.remove(key, receiver)
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:
         self.demand_open()
@@ -210,6 +216,7 @@ def _start(door: Door, waiters: Waiters, request: StartRequest, definition: Any)
         if not request.until_end or started.at_rest:
             _give(request.receiver, started, None)
         else:
+            request.key = started.key  # before anybody can be told to look there
             door.watch(started.key, request.receiver)
             request.watched(waiters, started.key)
     except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
@@ -234,20 +241,38 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any) -> Start
     if input.ref:
         input = Payload((request.blobs or {})[input.data])
     run_id = secrets.token_bytes(16)
+    wishes = request.wishes
     row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", time.time_ns(), None, None, 0)
-    start = msg.Start(request.workflow, input, run_id, "", refuse_by_reply=owned)
+    row.request = wishes.request_id
+    start = msg.Start(request.workflow, input, run_id, "", owned, wishes.terms, wishes.id_conflict, wishes.id_reuse)
     found = store.post.submit(row, MailRow(0, 0, start, token if owned else ""))
     if found.run_id != run_id:
-        ours = Begun(request.workflow, request.input, (request.blobs or {}).__getitem__)
-        theirs = Begun(
-            found.workflow, input_of(store, found.key), lambda digest: store.views.blob(found.key, digest) or b""
-        )
-        demand_same(request.id, ours, theirs, definition)
-        return Started(found.key, found.run_id, attached=True, at_rest=rests(found))
+        return _attached(store, request, found, definition)
     store.post.nudge()
     if owned:
         _await_reply(store, token)
     return Started(found.key, run_id)
+
+
+def _attached(store: Store, request: StartRequest, found: RunRow, definition: Any) -> Started:
+    """A run has the id: the start attaches to it, if it was made by the same request or if the policies say so."""
+    wishes = request.wishes
+    if not wishes.request_id or found.request != wishes.request_id:
+        match claim(found.status, wishes.id_conflict, wishes.id_reuse):
+            case Claim.ATTACH:
+                demand_workflow(request.id, request.workflow, found.workflow)
+            case Claim.ATTACH_IF_SAME:
+                ours = Begun(request.workflow, request.input, (request.blobs or {}).__getitem__)
+                theirs = Begun(
+                    found.workflow,
+                    input_of(store, found.key),
+                    lambda digest: store.views.blob(found.key, digest) or b"",
+                )
+                demand_same(request.id, ours, theirs, definition)
+            case _:
+                raise taken(request.id, found.status, wishes.id_reuse)
+    end = store.views.end_of_chain(found.key) or found
+    return Started(end.key, found.run_id, attached=True, at_rest=rests(end))
 
 
 def tell_by_mail(store: Store, row: RunRow, message: msg.Mail) -> None:

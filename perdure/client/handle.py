@@ -22,9 +22,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Handle(Generic[R_co]):
-    """The run of an id. Making one asks nothing; its methods do, and raise `RunNotFound` if there is no such run."""
+    """The run of an id. Making one asks nothing; its methods do, and raise `RunNotFound` if there is no such run.
 
-    __slots__ = ("_attached", "_definition", "_door", "_key", "id")
+    `run_id` is the unique number, in hex digits, of the run that was started, or asked for. Without one (None) it is the
+    newest run of the id that each method finds.
+    """
+
+    __slots__ = ("_attached", "_definition", "_door", "_key", "id", "run_id")
 
     def __init__(
         self,
@@ -33,8 +37,10 @@ class Handle(Generic[R_co]):
         definition: "WorkflowDefinition[Any, R_co] | None" = None,
         key: int | None = None,
         attached: bool = True,
+        run_id: str | None = None,
     ) -> None:
         self.id = id
+        self.run_id = run_id
         self._door = door
         self._definition = definition
         self._key = key
@@ -53,22 +59,13 @@ class Handle(Generic[R_co]):
             errors.EngineNotRunning: the engine was closed meanwhile.
         """
         seconds = None if timeout is None else duration_ns(timeout) / 1e9
-        return Asked(f"handle.result() of {self.id!r}", self._ask, self._read, seconds, self._late)
+        wait = _Wait(self)
+        return Asked(f"handle.result() of {self.id!r}", wait.ask, wait.read, seconds, self._late)
 
     def _late(self) -> str:
         if self._door.store.views.owner() is None:
             return "no engine runs on the database: the run goes on when one is started"
         return "the run goes on, ask again later"
-
-    def _ask(self, receiver: Receiver) -> Any:
-        if self._key is None:
-            self._key = self._row().key
-        return self._door.watch(self._key, receiver)
-
-    def _read(self, event: Any) -> R_co:
-        assert self._key is not None
-        with told_as_damage(self.id):
-            return outcome_of(self._door.store, self.id, self._key, event, self._definition, self._attached)
 
     def describe(self) -> Answer[RunDescription]:
         """Everything about the run: state, steps with their attempts and logs, input, result, error."""
@@ -120,9 +117,16 @@ class Handle(Generic[R_co]):
 
     def _row(self) -> RunRow:
         self._door.demand_open()
-        row = self._door.store.views.row(self.id)
+        views = self._door.store.views
+        if self._key is not None:
+            row = views.end_of_chain(self._key)
+        elif self.run_id is not None:
+            row = views.row_of(self.id, bytes.fromhex(self.run_id))
+        else:
+            row = views.row(self.id)
         if row is None:
-            raise errors.RunNotFound(f"there is no run {self.id!r} in {self._door.store.address}")
+            certain = "" if self._key is not None or self.run_id is None else f" with run_id {self.run_id}"
+            raise errors.RunNotFound(f"there is no run {self.id!r}{certain} in {self._door.store.address}")
         return row
 
     def _stored(self) -> Stored:
@@ -133,6 +137,27 @@ class Handle(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<handle of run {self.id!r}>"
+
+
+class _Wait:
+    """Somebody who waits for the end of a handle's run."""
+
+    __slots__ = ("handle", "key")
+
+    def __init__(self, handle: Handle[Any]) -> None:
+        self.handle = handle
+        self.key = 0
+
+    def ask(self, receiver: Receiver) -> Any:
+        handle = self.handle
+        self.key = handle._key if handle._key is not None else handle._row().key
+        return handle._door.watch(self.key, receiver)
+
+    def read(self, end: Any) -> Any:
+        handle = self.handle
+        key, event = (self.key, None) if end is None else (end.key, end.event)
+        with told_as_damage(handle.id):
+            return outcome_of(handle._door.store, handle.id, key, event, handle._definition, handle._attached)
 
 
 def _text(reason: Any) -> str:

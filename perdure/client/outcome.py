@@ -25,7 +25,8 @@ def outcome_of(
     definition: "WorkflowDefinition[Any, Any] | None",
     attached: bool = False,
 ) -> Any:
-    """The result of a run at rest. `event` is its last one, None if it has to be looked up.
+    """The result of a run at rest. `event` is its last one, None if it has to be looked up; if it has gone on as another
+    run, the result is that of the last of them.
 
     Without a definition the result is what its JSON says. `attached`: the caller did not begin this run.
 
@@ -33,15 +34,17 @@ def outcome_of(
         errors.RunDidNotComplete: there is no result, and why.
     """
     if event is None:
-        stored = store.views.stored(key)
+        end = store.views.end_of_chain(key)
+        stored = None if end is None else store.views.stored(end.key)
         if stored is None:
             raise errors.RunNotFound(f"run {id!r} is not in the database any more")
         if stored.run.status < Status.COMPLETED:
             raise _blocked(id, stored)
+        key = stored.run.key
         event = wire.decode_events(stored.history[-1])[-1]
     if isinstance(event, ev.RunCompleted):
         return _result(store, key, event.result, definition)
-    again = "; to start afresh, choose another id" if attached else ""
+    again = '; to start afresh, choose another id, or say id_reuse="allow_duplicate"' if attached else ""
     if isinstance(event, ev.RunFailed):
         error = errors.RunFailed(f"run {id!r} failed: {failure_line(event.failure)}{again}", id)
         error.__cause__ = remote_error(event.failure)
@@ -74,7 +77,7 @@ def _blocked(id: str, stored: Stored) -> errors.RunBlocked:
     place = f" at {block.source}" if block.source else ""
     differs = f"\n  recorded: {block.recorded}\n  produced: {block.produced}" if block.recorded else ""
     error = errors.RunBlocked(
-        f"run {id!r} is {Status(stored.run.status).name.lower()}{place}: {block.message}{differs}\n  hint: {block.hint}",
+        f"run {id!r} is {Status(stored.run.status).word}{place}: {block.message}{differs}\n  hint: {block.hint}",
         id,
     )
     if block.failure is not None:

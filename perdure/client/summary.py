@@ -36,7 +36,7 @@ def summary_of(row: RunRow) -> RunSummary:
         id=row.id,
         run_id=row.run_id.hex(),
         workflow=row.workflow,
-        status=Status(row.status).name.lower(),
+        status=Status(row.status).word,
         note=row.note,
         build=row.build,
         started_at=moment(row.started_at),
@@ -56,7 +56,7 @@ def statuses_of(status: "str | Sequence[str] | None", state: "str | Sequence[str
         raise DefinitionError("status and state are two words for the same; give one of them")
     meant = status if state is None else state
     names = () if meant is None else (meant,) if isinstance(meant, str) else tuple(meant)
-    known = {each.name.lower(): int(each) for each in Status}
+    known = {each.word: int(each) for each in Status}
     for name in names:
         if name not in known:
             raise DefinitionError(f"there is no state {name!r}; states are: {', '.join(known)}")

@@ -1,8 +1,9 @@
 """What can be done with runs, the same for an engine and for a client that has nothing but the database."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -13,11 +14,11 @@ from perdure.client.attempt import AttemptHandle
 from perdure.client.door import Door
 from perdure.client.handle import Handle
 from perdure.client.outcome import outcome_of
+from perdure.client.starting import StartOptions, wishes_of
 from perdure.client.summary import RunSummary, statuses_of, summary_of
-from perdure.kernel.events import RunCompleted
 from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
 from perdure.payload import encode_untyped, seal
-from perdure.runtime.letters import Started, StartRequest
+from perdure.runtime.letters import Started, StartRequest, Wishes
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.world import new_id
 from perdure.stores.base import RunFilter, Store
@@ -47,7 +48,9 @@ class Verbs:
         return door
 
     @overload
-    def start(self, workflow: Call[R], /, *, id: str | None = None) -> Answer[Handle[R]]: ...
+    def start(
+        self, workflow: Call[R], /, *, id: str | None = None, **options: Unpack[StartOptions]
+    ) -> Answer[Handle[R]]: ...
     @overload
     def start(
         self,
@@ -57,6 +60,7 @@ class Verbs:
         /,
         *,
         id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Answer[Handle[Any]]: ...
     def start(
         self,
@@ -66,24 +70,27 @@ class Verbs:
         /,
         *,
         id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Answer[Handle[Any]]:
         """Start a run, or attach to the one that has the id, open or ended. The answer comes when that is durable.
 
         Args:
             workflow: a call, `process_order(10, "acct")`; or a name, for a client that does not have the code.
             args, kwargs: with a name, the arguments.
-            id: of your choice, unique in the database; None makes one.
+            id: of your choice; None makes one. Of the runs of an id, one after the other, at most the newest is open.
+            options: what to do if the id has a run, and more; `StartOptions` has them.
 
         Raises:
             errors.InvalidArguments: the arguments do not fit the workflow.
             errors.UnknownWorkflow: the engine that owns the database does not know it.
-            errors.RunExists: the id belongs to a run of another workflow, or with other arguments.
+            errors.RunExists: the id belongs to a run that this start does not attach to, by its policies.
+            errors.DefinitionError: an option makes no sense.
         """
-        wish = self._wish(workflow, args, kwargs or {}, id)
+        wish = self._wish(workflow, args, kwargs or {}, id, options)
         return Asked(f"start(...) of {wish.id!r}", wish.ask_for_start, wish.handle)
 
     @overload
-    def run(self, workflow: Call[R], /, *, id: str | None = None) -> Answer[R]: ...
+    def run(self, workflow: Call[R], /, *, id: str | None = None, **options: Unpack[StartOptions]) -> Answer[R]: ...
     @overload
     def run(
         self,
@@ -93,6 +100,7 @@ class Verbs:
         /,
         *,
         id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Answer[Any]: ...
     def run(
         self,
@@ -102,17 +110,23 @@ class Verbs:
         /,
         *,
         id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Answer[Any]:
         """Start a run, or attach to the one that has the id, and wait for its result.
 
         Takes what `start` takes, and raises what `start` and `Handle.result` raise.
         """
-        wish = self._wish(workflow, args, kwargs or {}, id)
+        wish = self._wish(workflow, args, kwargs or {}, id, options)
         return Asked(f"run(...) of {wish.id!r}", wish.ask_for_end, wish.outcome)
 
-    def handle(self, id: str, workflow: "WorkflowDefinition[P, R] | None" = None) -> "Handle[R]":
-        """A handle on a run by its id. With the workflow its result has the workflow's type, else that of its JSON."""
-        return Handle(self._opened(), _checked_id(id), workflow)
+    def handle(
+        self, id: str, workflow: "WorkflowDefinition[P, R] | None" = None, *, run_id: str | None = None
+    ) -> "Handle[R]":
+        """A handle on the newest run of an id, or on the one with a certain `run_id` (32 hex digits).
+
+        With the workflow its result has the workflow's type, else that of its JSON.
+        """
+        return Handle(self._opened(), _checked_id(id), workflow, run_id=_checked_run_id(run_id))
 
     def attempt(self, token: str) -> AttemptHandle:
         """The attempt that `activity.token()` stands for, to be completed from outside."""
@@ -152,10 +166,13 @@ class Verbs:
         )
         return Looked("count(...)", lambda: self.store.views.count(wanted))
 
-    def _wish(self, workflow: Any, args: Sequence[Any], kwargs: Mapping[str, Any], id: str | None) -> "_Wish":
+    def _wish(
+        self, workflow: Any, args: Sequence[Any], kwargs: Mapping[str, Any], id: str | None, options: Mapping[str, Any]
+    ) -> "_Wish":
         """Check what is asked for and make it bytes, before anything happens."""
         if isinstance(workflow, Call):
             workflow.take()  # it was used, even if nothing comes of it
+        wishes = wishes_of(options)
         self._opened().demand_open()
         if not isinstance(args, Sequence) or isinstance(args, str | bytes) or not isinstance(kwargs, Mapping):
             raise errors.InvalidArguments(
@@ -184,7 +201,7 @@ class Verbs:
                 f"a call of a workflow was expected, like process_order(10), or a workflow's name, not {workflow!r}"
                 f"{_advice(workflow)}"
             )
-        return _Wish(self._door, name, definition, data, id, self._payload_max_bytes)
+        return _Wish(self._door, name, definition, data, id, wishes, self._payload_max_bytes)
 
     def _demand_code(self, definition: "WorkflowDefinition[Any, Any]") -> None:
         """Refuse to run other code than the caller shows, as when a notebook has defined a workflow anew."""
@@ -221,7 +238,7 @@ class _Wish:
     Its methods are what an `Asked` needs: there are as many of them as there are callers who wait.
     """
 
-    __slots__ = ("blobs", "definition", "door", "id", "input", "workflow")
+    __slots__ = ("blobs", "definition", "door", "id", "input", "request", "wishes", "workflow")
 
     def __init__(
         self,
@@ -230,9 +247,12 @@ class _Wish:
         definition: "WorkflowDefinition[Any, Any] | None",
         data: bytes,
         id: str | None,
+        wishes: Wishes,
         most: int,
     ) -> None:
         self.door = door
+        self.wishes = wishes
+        self.request: StartRequest | None = None
         self.workflow = workflow
         self.definition = definition
         self.id = f"{workflow}-{new_id()[:8].hex()}"[-ID_CHARS:] if id is None else _checked_id(id)
@@ -246,26 +266,23 @@ class _Wish:
         return self._ask(receiver, True).give_up
 
     def _ask(self, receiver: Receiver, until_end: bool) -> StartRequest:
-        request = StartRequest(self.id, self.workflow, self.input, self.blobs, receiver, until_end)
+        request = StartRequest(self.id, self.workflow, self.input, self.blobs, receiver, until_end, self.wishes)
+        self.request = request
         self.door.start(request, self.definition)
         return request
 
     def handle(self, started: Any) -> Handle[Any]:
-        return Handle(self.door, self.id, self.definition, started.key, started.attached)
+        return Handle(self.door, self.id, self.definition, started.key, started.attached, started.run_id.hex())
 
     def outcome(self, end: Any) -> Any:
         with told_as_damage(self.id):
             store = self.door.store
             if isinstance(end, Started):  # it was at rest when it was found
                 return outcome_of(store, self.id, end.key, None, self.definition, end.attached)
-            key = 0 if end is not None and not _refers(end) else self._key()
-            return outcome_of(store, self.id, key, end, self.definition)
-
-    def _key(self) -> int:
-        row = self.door.store.views.row(self.id)
-        if row is None:
-            raise errors.RunNotFound(f"run {self.id!r} is not in {self.door.store.address} any more")
-        return row.key
+            if end is None:
+                assert self.request is not None
+                return outcome_of(store, self.id, self.request.key, None, self.definition)
+            return outcome_of(store, self.id, end.key, end.event, self.definition)
 
 
 def _advice(found: Any) -> str:
@@ -279,11 +296,6 @@ def _advice(found: Any) -> str:
     if inspect.iscoroutine(found):
         return "; is @workflow missing? (of a workflow class the method is called on the class, not on an instance)"
     return ""
-
-
-def _refers(event: Any) -> bool:
-    """Whether the result lies apart from the event, and is found by the key of its run."""
-    return isinstance(event, RunCompleted) and event.result.ref
 
 
 def _json(published: bytes | None) -> Any:
@@ -305,3 +317,10 @@ def _checked_id(id: Any) -> str:
     if not id.isprintable() or id != id.strip():
         raise errors.DefinitionError(f"the id {id!r} has characters that cannot be printed, or blanks around it")
     return id
+
+
+def _checked_run_id(run_id: Any) -> str | None:
+    """Raises errors.DefinitionError if it is not 32 hex digits."""
+    if run_id is None or (isinstance(run_id, str) and re.fullmatch("[0-9a-fA-F]{32}", run_id)):
+        return run_id
+    raise errors.DefinitionError(f"a run_id has 32 hex digits, as in handle.run_id and lists, and {run_id!r} has not")

@@ -62,11 +62,7 @@ def decide_command(run: Run, command: cmd.Command, now: int, claimed_by: int = 0
 def _start(run: Run, message: msg.Start, now: int) -> tuple[ev.Event, ...]:
     if run.seq:
         return _NOTHING
-    return (
-        ev.RunStarted(
-            at=now, workflow=message.workflow, input=message.input, run_id=message.run_id, build=message.build
-        ),
-    )
+    return (ev.RunStarted(now, message.workflow, message.input, message.run_id, message.build, message.terms),)
 
 
 def _attempt_ended(run: Run, message: msg.AttemptEnded, now: int) -> tuple[ev.Event, ...]:
@@ -374,7 +370,7 @@ def _quarantine(run: Run, build: str, now: int) -> ev.Block:
 
 def _refuse_closed(run: Run) -> None:
     if not run.is_open:
-        raise Refused("run-closed", f"run {run.id!r} is {run.status.name.lower()} already")
+        raise Refused("run-closed", f"run {run.id!r} is {run.status.word} already")
 
 
 def _schedule_activity(run: Run, command: cmd.ScheduleActivity, now: int, claimed_by: int) -> ev.HistoryEvent:

@@ -38,6 +38,7 @@ from typing import TypeAlias
 import msgspec
 
 from perdure.kernel.policy import RetryPolicy
+from perdure.kernel.terms import RunTerms
 
 
 class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -105,6 +106,7 @@ class RunStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     input: Payload
     run_id: bytes
     build: str
+    terms: RunTerms | None = None
 
 
 class ActivityScheduled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):

@@ -5,16 +5,23 @@ from typing import TypeAlias
 import msgspec
 
 from perdure.kernel.events import Block, Failure, Logs, Payload
+from perdure.kernel.terms import RunTerms
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """Begin the run. `refuse_by_reply` false: bad input fails the run instead of answering a waiting client."""
+    """Begin the run. `refuse_by_reply` false: bad input fails the run instead of answering a waiting client.
+
+    `id_conflict` and `id_reuse` are policies of `ids`: what to do if the id has a run.
+    """
 
     workflow: str
     input: Payload
     run_id: bytes
     build: str = ""
     refuse_by_reply: bool = False
+    terms: RunTerms | None = None
+    id_conflict: str = ""
+    id_reuse: str = ""
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):

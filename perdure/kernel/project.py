@@ -33,6 +33,10 @@ class RunRow(msgspec.Struct):
     """The summary of a run: what lists show and claims look at. Times in nanoseconds since the epoch.
 
     `note`: what it does now, or how it ended. `block`: the encoded `Block`, if any. `seq`: events in its history.
+
+    `followed_by` orders the runs of an id: the key of the next one, 0 of the newest; below 0 while the run waits to take
+    the place of the newest (`unplaced`). `chain`: the key of the run this one continues, by way of any others, or 0.
+    `request` names the request that made it. `expires_at`: when it is ended, whatever it does then.
     """
 
     key: int
@@ -49,6 +53,15 @@ class RunRow(msgspec.Struct):
     block: bytes | None = None
     open_tail: bool = False
     strikes: int = 0
+    followed_by: int = 0
+    chain: int = 0
+    request: str = ""
+    expires_at: int | None = None
+
+
+def unplaced(key: int) -> int:
+    """As `RunRow.followed_by`: the run is not among those of its id yet. The owner places it when it ends the newest."""
+    return -key
 
 
 class HistoryRow(msgspec.Struct):
@@ -188,6 +201,9 @@ def run_row(run: Run) -> RunRow:
         None if run.block is None else wire.encode(run.block),
         run.open_tail,
         run.strikes,
+        0,
+        run.chain,
+        "" if run.terms is None else run.terms.request_id,
     )
 
 
@@ -381,7 +397,7 @@ _ATTEMPTS: dict[type, Callable[[RunRows, Run, Any], None]] = {
 
 def restore(row: RunRow, history: Sequence[ev.HistoryEvent], attempts: Sequence[AttemptRow]) -> Run:
     """The run as it stood: its history folded, then the newest attempt of each step that is still pending."""
-    run = Run(row.key, row.id)
+    run = Run(row.key, row.id, row.chain)
     run.workflow = row.workflow
     run.run_id = row.run_id
     run.build = row.build

@@ -21,6 +21,7 @@ from typing import Any
 
 from perdure.kernel import events as ev
 from perdure.kernel.step import OUT, Place, Step
+from perdure.kernel.terms import RunTerms
 
 
 class Status(enum.IntEnum):
@@ -38,14 +39,24 @@ class Status(enum.IntEnum):
     CANCELLED = 9
     TERMINATED = 10
 
+    @property
+    def word(self) -> str:
+        """As people read it."""
+        return self.name.lower().replace("_", " ")
+
 
 class Run:
-    """One execution of a workflow. Only `evolve` changes it."""
+    """One execution of a workflow. Only `evolve` changes it.
+
+    `chain` is the key of the run it continues, by way of any others; 0 if it continues none. `queued`: some step of it had
+    a queue.
+    """
 
     __slots__ = (
         "block",
         "build",
         "cancel_requested",
+        "chain",
         "closed_at",
         "deadlines",
         "flying",
@@ -62,14 +73,16 @@ class Run:
         "seq",
         "started_at",
         "strikes",
+        "terms",
         "timers",
         "workflow",
     )
 
-    def __init__(self, key: int, id: str) -> None:
-        """`queued`: some step of it had a queue."""
+    def __init__(self, key: int, id: str, chain: int = 0) -> None:
         self.key = key
         self.id = id
+        self.chain = chain
+        self.terms: RunTerms | None = None
         self.run_id = b""
         self.workflow = ""
         self.build = ""
@@ -180,6 +193,7 @@ def _started(run: Run, event: ev.RunStarted) -> None:
     run.run_id = event.run_id
     run.build = event.build
     run.started_at = event.at
+    run.terms = event.terms
 
 
 def _scheduled(run: Run, event: ev.ActivityScheduled) -> None:

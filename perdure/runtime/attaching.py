@@ -1,4 +1,4 @@
-"""Whether a start made again is the same start: then it attaches to the run that exists, else it is refused."""
+"""Whether a start attaches to the run that has its id: if it is the same start made again, or asks for that; else it is refused."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,9 @@ import msgspec
 from perdure import errors
 from perdure.kernel import wire
 from perdure.kernel.events import Payload, RunStarted
+from perdure.kernel.ids import ALLOW_DUPLICATE, FAIL, TERMINATE_EXISTING, USE_EXISTING
 from perdure.kernel.messages import Start
+from perdure.kernel.run import Status
 from perdure.payload import unseal
 from perdure.stores.base import Store
 from perdure.stores.health import told_as_damage
@@ -43,11 +45,7 @@ def demand_same(id: str, ours: Begun, theirs: Begun, definition: "WorkflowDefini
     Raises:
         errors.RunExists: it is of another workflow, or has other arguments.
     """
-    if ours.workflow != theirs.workflow:
-        raise errors.RunExists(
-            f"the id {id!r} belongs to a run of workflow {theirs.workflow}, and this start is of "
-            f"{ours.workflow}; choose another id"
-        )
+    demand_workflow(id, ours.workflow, theirs.workflow)
     if theirs.input is None or ours.input is None or theirs.input == ours.input:
         return
     try:
@@ -59,7 +57,30 @@ def demand_same(id: str, ours: Begun, theirs: Begun, definition: "WorkflowDefini
         pass  # what cannot be read any more is not the same
     raise errors.RunExists(
         f"the id {id!r} belongs to a run of {theirs.workflow} with other arguments "
-        f"(see them with: perdure show {id}); choose another id"
+        f"(see them with: perdure show {id}); choose another id, or say id_conflict=... (if it is open) "
+        "or id_reuse=... (if it has ended)"
+    )
+
+
+def demand_workflow(id: str, ours: str, theirs: str) -> None:
+    """Raises errors.RunExists if the run that has the id is of another workflow."""
+    if ours != theirs:
+        raise errors.RunExists(
+            f"the id {id!r} belongs to a run of workflow {theirs}, and this start is of {ours}; choose another id"
+        )
+
+
+def taken(id: str, status: int, id_reuse: str) -> errors.RunExists:
+    """Why the policies of a start do not give it the id that a run of this status has."""
+    state = Status(status)
+    if status < Status.COMPLETED:
+        return errors.RunExists(
+            f'the id {id!r} belongs to a run that is {state.word}, and this start says id_conflict="{FAIL}"; wait for its '
+            f'end, choose another id, or say id_conflict="{USE_EXISTING}" or "{TERMINATE_EXISTING}"'
+        )
+    return errors.RunExists(
+        f'the id {id!r} belongs to a run that is {state.word}, and this start says id_reuse="{id_reuse}"; '
+        f'choose another id, or say id_reuse="{ALLOW_DUPLICATE}"'
     )
 
 

@@ -13,6 +13,9 @@ from perdure.runtime.world import World
 
 Item: TypeAlias = Letter | StartRequest
 
+REQUEST_TRIES = 3
+"""How often a start is decided anew when the store refuses it: the id may have got another newest run each time."""
+
 
 class TurnFailed(Exception):
     """The turn of one item raised what no turn may raise."""
@@ -61,7 +64,7 @@ class Culprits:
         """What becomes of the one letter whose batch the store refuses: first it waits, its run blocked; if the store
         refuses that too it goes, and its attempt counts as lost."""
         if isinstance(item, StartRequest):
-            if tries == 0:  # somebody else may have taken the id meanwhile
+            if tries < REQUEST_TRIES:  # somebody else may have taken the id meanwhile
                 return [item]
             return [Refusal(item, errors.StoreError(f"the database refuses run {item.id!r}: {why}"))]
         block = self.blocks.get(item.key)

@@ -217,6 +217,8 @@ class Cycle:
         elif type(item.message) is msg.Cancel and not actor.run.seq:
             draft.keep(item)  # the run has to begin first, so that its code can see it
         else:
+            if type(item.message) is msg.Terminate and not actor.run.seq:
+                self._starts.begin_silently(draft, actor)
             self._turn(draft, actor, item)
 
     def _turn(self, draft: Draft, actor: Actor, letter: Letter | None) -> None:

@@ -1,7 +1,5 @@
 """One batch in the making: which runs were moved, what was read, what is to be answered once it is durable."""
 
-from typing import Any
-
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.events import Block
@@ -21,7 +19,20 @@ _KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.T
 class Draft:
     """`answers` are given when the batch is durable: (request, what it is told, or the error)."""
 
-    __slots__ = ("actors", "answers", "damaged", "kept", "marked", "now", "read", "replies", "started", "withdrawn")
+    __slots__ = (
+        "actors",
+        "answers",
+        "begun",
+        "damaged",
+        "followers",
+        "kept",
+        "made",
+        "marked",
+        "now",
+        "read",
+        "replies",
+        "withdrawn",
+    )
 
     def __init__(self, now: int) -> None:
         self.now = now
@@ -31,8 +42,12 @@ class Draft:
         self.replies: list[ReplyRow] = []
         self.withdrawn: list[int] = []
         self.answers: list[tuple[StartRequest, Started | None, BaseException | None]] = []
-        self.started: dict[str, tuple[Actor, Any]] = {}
-        """Runs begun in this batch, by id, with their Start."""
+        self.begun: dict[str, tuple[Actor, msg.Start]] = {}
+        """The newest runs of ids, of those that have begun in this batch, with their Start."""
+        self.made: dict[tuple[str, str], Actor] = {}
+        """Runs begun in this batch, by id and the request that made them."""
+        self.followers: dict[int, int] = {}
+        """Who is the newest run of its id no more, and who is in its stead, by key."""
         self.damaged: dict[int, str] = {}
         """Runs that cannot be read, by key, with what to say of them."""
         self.marked: list[RunRow] = []
@@ -82,13 +97,20 @@ class Draft:
             at=self.now,
             updated=list(self.marked),
         )
+        if self.followers:
+            new = {key for key, actor in self.actors.items() if actor.is_new}
+            batch.followed = [pair for pair in self.followers.items() if pair[0] not in new]
         for actor in self.actors.values():
             if actor.blobs:
                 batch.blobs += actor.take_blobs()
             if not actor.events:
                 continue
             rows = project(actor.run, actor.events, actor.seq)
-            (batch.created if actor.is_new else batch.updated).append(rows.run)
+            if actor.is_new:
+                rows.run.followed_by = self.followers.get(actor.run.key, 0)
+                batch.created.append(rows.run)
+            else:
+                batch.updated.append(rows.run)
             if rows.history is not None:
                 batch.history.append(rows.history)
             if rows.attempts:

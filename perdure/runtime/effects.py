@@ -11,7 +11,7 @@ from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.alarms import Alarms
 from perdure.runtime.deadlines import Deadlines
 from perdure.runtime.draft import Draft
-from perdure.runtime.letters import Started, StartRequest
+from perdure.runtime.letters import Ended, Started, StartRequest
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.waiters import Waiters, is_at_rest
@@ -106,7 +106,7 @@ class Effects:
         actor.seq = run.seq
         actor.is_new = False
         if len(self._waiters) and is_at_rest(run.status, run.wake_at()):
-            self._waiters.tell(run.key, run.outcome, self._outbox)
+            self._waiters.tell(run.key, None if run.outcome is None else Ended(run.key, run.outcome), self._outbox)
 
     def _give_up(self, actor: Actor) -> None:
         """Cancel the attempts in the air of which nobody wants the result any more."""

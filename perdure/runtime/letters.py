@@ -1,7 +1,12 @@
-"""What reaches an engine's thread from others."""
+"""What reaches an engine's thread from others, and what it tells them."""
+
+from typing import Any
+
+import msgspec
 
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
+from perdure.kernel.terms import RunTerms
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.waiters import Waiters
 
@@ -29,6 +34,31 @@ class Letter:
         self.blobs = blobs
 
 
+class Wishes(msgspec.Struct, frozen=True):
+    """What a starter asks for beside a workflow with its arguments, and an id. The policies are those of `kernel.ids`."""
+
+    id_conflict: str = ""
+    id_reuse: str = ""
+    terms: RunTerms | None = None
+
+    @property
+    def request_id(self) -> str:
+        return "" if self.terms is None else self.terms.request_id
+
+
+NO_WISHES = Wishes()
+
+
+class Ended:
+    """What somebody who waits for a run is told: the key of the run that has ended, and its last event."""
+
+    __slots__ = ("event", "key")
+
+    def __init__(self, key: int, event: Any) -> None:
+        self.key = key
+        self.event = event
+
+
 class Started:
     """What a starter is told: the run that has the id now.
 
@@ -48,11 +78,11 @@ class StartRequest:
     """A wish to start a run, or to attach to the one that has the id, from a thread of this process.
 
     `receiver` is answered once, when the answer is durable: with a `Started`, or an error. With `until_end` it is
-    answered when the run is at rest instead: with the `Started` if it was so before, else with its last event, or None,
-    which means "look into the store". Whoever asked may stop waiting (`give_up`), from any thread.
+    answered when the run is at rest instead: with the `Started` if it was so before, else with an `Ended`, or None, which
+    means "look into the store". Whoever asked may stop waiting (`give_up`), from any thread.
     """
 
-    __slots__ = ("blobs", "given_up", "id", "input", "key", "receiver", "until_end", "waiters", "workflow")
+    __slots__ = ("blobs", "given_up", "id", "input", "key", "receiver", "until_end", "waiters", "wishes", "workflow")
 
     def __init__(
         self,
@@ -62,8 +92,10 @@ class StartRequest:
         blobs: dict[bytes, bytes] | None,
         receiver: Receiver,
         until_end: bool = False,
+        wishes: Wishes = NO_WISHES,
     ) -> None:
         self.id = id
+        self.wishes = wishes
         self.workflow = workflow
         self.input = input
         self.blobs = blobs

@@ -1,7 +1,9 @@
-"""Starting a run, or attaching to the one that has the id already."""
+"""Starting a run, or attaching to the one that has the id already, or ending that one first."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from perdure import errors
 from perdure.failures import failure_of
@@ -9,16 +11,18 @@ from perdure.kernel import commands as cmd
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import decide, decide_command
 from perdure.kernel.events import Payload
+from perdure.kernel.ids import TERMINATE_EXISTING, Claim, claim
 from perdure.kernel.project import RunRow
-from perdure.kernel.run import Run
-from perdure.runtime.actors import Actor, Roster
-from perdure.runtime.attaching import Begun, demand_same, input_of, unknown_workflow
+from perdure.kernel.run import Run, Status
+from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.attaching import Begun, demand_same, demand_workflow, input_of, taken, unknown_workflow
 from perdure.runtime.draft import Draft
 from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.runtime.turn import Turns
 from perdure.runtime.waiters import Waiters
 from perdure.runtime.world import World
 from perdure.stores.base import Store
+from perdure.stores.health import told_as_damage
 
 if TYPE_CHECKING:
     from perdure.workflows import WorkflowDefinition
@@ -59,30 +63,92 @@ class Starts:
             draft.answers.append((request, None, error))
 
     def _answer(self, draft: Draft, request: StartRequest) -> Started:
-        if request.id in draft.started:
-            actor, start = draft.started[request.id]
-            self._demand_same(request, start.workflow, start.input, actor)
-            return Started(actor.run.key, actor.run.run_id, attached=True)
-        row = self._found.get(request.id)
-        if row is not None:
-            self._bump(row.key)
-            self._demand_same(
-                request, row.workflow, input_of(self._store, row.key), Actor(Run(row.key, row.id), self._store)
-            )
-            return Started(row.key, row.run_id, attached=True, at_rest=self._waiters.rests(row))
-        if request.workflow not in self._workflows:
-            raise unknown_workflow(request.workflow, self._workflows)
-        return self._begin(draft, request)
+        newest = self._newest(draft, request.id)
+        if newest is None:
+            return self._begin(draft, request, None)
+        wishes = request.wishes
+        made = self._made(draft, request.id, wishes.request_id) if wishes.request_id else None
+        if made is not None:
+            return made
+        match claim(newest.status, wishes.id_conflict, wishes.id_reuse):
+            case Claim.FOLLOW:
+                return self._begin(draft, request, newest)
+            case Claim.REPLACE:
+                self._demand_known(request.workflow)
+                self._end(draft, newest)
+                return self._begin(draft, request, newest)
+            case Claim.REFUSE:
+                raise taken(request.id, newest.status, wishes.id_reuse)
+            case Claim.ATTACH:
+                demand_workflow(request.id, request.workflow, newest.workflow)
+            case Claim.ATTACH_IF_SAME:
+                self._demand_same(request, newest)
+        return Started(newest.key, newest.run_id, attached=True, at_rest=newest.rests)
 
-    def _begin(self, draft: Draft, request: StartRequest) -> Started:
+    def _newest(self, draft: Draft, id: str) -> "Standing | None":
+        """The newest run of an id as it stands now: in this batch, else in the store."""
+        if id in draft.begun:
+            actor, start = draft.begun[id]
+            return Standing(
+                actor.run.key, actor.run.run_id, start.workflow, actor.run.status, False, actor, start.input
+            )
+        row = self._found.get(id)
+        if row is None or row.key in draft.withdrawn:
+            return None
+        self._bump(row.key)
+        actor = draft.actors.get(row.key)
+        status = row.status if actor is None else actor.run.status
+        return Standing(row.key, row.run_id, row.workflow, status, self._waiters.rests(row), actor)
+
+    def _made(self, draft: Draft, id: str, request_id: str) -> Started | None:
+        """The run that the same request has made before."""
+        actor = draft.made.get((id, request_id))
+        if actor is not None:
+            return Started(actor.run.key, actor.run.run_id, attached=True)
+        row = self._store.views.row_by_request(id, request_id)
+        end = None if row is None else self._store.views.end_of_chain(row.key)
+        if row is None or end is None:
+            return None
+        return Started(end.key, row.run_id, attached=True, at_rest=self._waiters.rests(end))
+
+    def _begin(self, draft: Draft, request: StartRequest, newest: "Standing | None") -> Started:
+        self._demand_known(request.workflow)
         self._last_key = (self._last_key + 2) & ~1
         actor = self._roster.add(Actor(Run(self._last_key, request.id), self._store, is_new=True))
         actor.blobs = dict(request.blobs) if request.blobs else None
-        start = msg.Start(request.workflow, request.input, self._world.new_id(), self._build)
+        terms = request.wishes.terms
+        start = msg.Start(request.workflow, request.input, self._world.new_id(), self._build, False, terms)
         draft.actors[self._last_key] = actor
-        draft.started[request.id] = (actor, start)
+        draft.begun[request.id] = (actor, start)
+        if terms is not None and terms.request_id:
+            draft.made[request.id, terms.request_id] = actor
+        if newest is not None:
+            draft.followers[newest.key] = actor.run.key
         self._turns.take(actor, start, draft.now)
         return Started(self._last_key, start.run_id)
+
+    def _end(self, draft: Draft, newest: "Standing") -> None:
+        """A new run of the id ends the one that is open."""
+        actor = newest.actor or self._roster.get(newest.key) or self._loaded(newest.key)
+        draft.actors[newest.key] = actor
+        if not actor.run.seq:
+            self.begin_silently(draft, actor)
+        self._turns.take(actor, msg.Terminate(REPLACED), draft.now)
+
+    def _loaded(self, key: int) -> Actor:
+        stored = self._store.work.load([key])[key]
+        with told_as_damage(stored.run.id):
+            return self._roster.add(actor_of(stored, self._store))
+
+    def begin_silently(self, draft: Draft, actor: Actor) -> None:
+        """A run that is ended before it has begun: its history says what it was to be, its code does not see it."""
+        stored = self._store.work.load([actor.run.key]).get(actor.run.key)
+        start = next(
+            (mail.message for mail in (stored.mail if stored else ()) if type(mail.message) is msg.Start), None
+        )
+        if start is not None:
+            for event in decide(actor.run, self._begun(start, actor), draft.now):
+                actor.fold(event)
 
     def _bump(self, key: int) -> None:
         self._last_key = max(self._last_key, key)
@@ -99,14 +165,31 @@ class Starts:
         if error is not None and start.refuse_by_reply and letter.reply_to:
             draft.withdraw(letter, error.code, str(error))
             return
-        begun = msg.Start(start.workflow, actor.set_apart(start.input), start.run_id, self._build)
+        begun = self._begun(start, actor)
         if error is None or isinstance(error, errors.UnknownWorkflow):
+            if start.id_conflict == TERMINATE_EXISTING:
+                self._replace(draft, actor, begun)
             self._turns.take(actor, begun, draft.now)  # an unknown one waits, blocked, for code that knows it
         else:
             for event in decide(actor.run, begun, draft.now):
                 actor.fold(event)
             actor.fold(decide_command(actor.run, cmd.FailRun(failure_of(error)), draft.now))
         draft.consume(letter)
+
+    def _replace(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
+        """A queued start takes the place of the newest run, which it ends, unless it got its place at once."""
+        id = actor.run.id
+        self._found.update(self._store.work.find([id]))
+        newest = self._newest(draft, id)
+        if newest is None or newest.key == actor.run.key:
+            return
+        if newest.status < Status.COMPLETED:
+            self._end(draft, newest)
+        draft.followers[newest.key] = actor.run.key
+        draft.begun[id] = (actor, start)
+
+    def _begun(self, start: msg.Start, actor: Actor) -> msg.Start:
+        return msgspec.structs.replace(start, input=actor.set_apart(start.input), build=self._build)
 
     def _fault(self, actor: Actor, start: msg.Start) -> errors.PerdureError | None:
         if start.workflow not in self._workflows:
@@ -119,11 +202,32 @@ class Starts:
             return error
         return None
 
-    def _demand_same(self, request: StartRequest, workflow: str, input: Payload | None, theirs: Actor) -> None:
+    def _demand_known(self, workflow: str) -> None:
+        if workflow not in self._workflows:
+            raise unknown_workflow(workflow, self._workflows)
+
+    def _demand_same(self, request: StartRequest, newest: "Standing") -> None:
+        theirs = newest.actor or Actor(Run(newest.key, request.id), self._store)
+        input = newest.input or input_of(self._store, newest.key)
         blobs = request.blobs or {}
         demand_same(
             request.id,
             Begun(request.workflow, request.input, blobs.__getitem__),
-            Begun(workflow, input, lambda digest: theirs.get(b"", digest)),
-            self._workflows.get(workflow),
+            Begun(newest.workflow, input, lambda digest: theirs.get(b"", digest)),
+            self._workflows.get(newest.workflow),
         )
+
+
+class Standing(msgspec.Struct):
+    """The newest run of an id. `actor`: it is in this batch; `input`: it has begun in it."""
+
+    key: int
+    run_id: bytes
+    workflow: str
+    status: int
+    rests: bool
+    actor: Actor | None = None
+    input: Payload | None = None
+
+
+REPLACED = "a new run of the same id was started in its stead"

@@ -31,6 +31,7 @@ class Waiters:
         self.mending = False
         self._lock = threading.Lock()
         self._receivers: dict[int, list[Receiver]] = {}
+        self._moved: dict[Receiver, int] = {}
 
     def add(self, key: int, receiver: Receiver) -> None:
         with self._lock:
@@ -39,6 +40,7 @@ class Waiters:
     def remove(self, key: int, receiver: Receiver) -> bool:
         """Wait no more; false if the answer is on its way already."""
         with self._lock:
+            key = self._moved.pop(receiver, key) if self._moved else key
             waiting = self._receivers.get(key, [])
             if receiver not in waiting:
                 return False
@@ -53,8 +55,21 @@ class Waiters:
             return
         with self._lock:
             waiting = self._receivers.pop(key, ())
+            for receiver in waiting if self._moved else ():
+                self._moved.pop(receiver, None)
         for receiver in waiting:
             outbox.answer(receiver, value, None)
+
+    def move(self, key: int, further: int) -> None:
+        """The run goes on as another one: who waits for it waits for that."""
+        if not self._receivers:
+            return
+        with self._lock:
+            waiting = self._receivers.pop(key, [])
+            for receiver in waiting:
+                self._moved[receiver] = further
+            if waiting:
+                self._receivers.setdefault(further, []).extend(waiting)
 
     def look(self, views: Views, outbox: Outbox) -> None:
         """Ask the store about every run that is waited for, and tell those that are at rest, or not there any more:
@@ -63,7 +78,13 @@ class Waiters:
             keys = list(self._receivers)
         rows = views.rows_by_key(keys) if keys else {}
         for key in keys:
-            if key not in rows or self.rests(rows[key]):
+            row = rows.get(key)
+            if row is not None and row.status >= Status.COMPLETED and row.followed_by > 0:
+                row = views.end_of_chain(key)
+                if row is not None and row.key != key:
+                    self.move(key, row.key)
+                    key = row.key
+            if row is None or self.rests(row):
                 self.tell(key, None, outbox)
 
     def rests(self, row: RunRow) -> bool:
@@ -75,6 +96,7 @@ class Waiters:
         with self._lock:
             receivers: Iterable[list[Receiver]] = list(self._receivers.values())
             self._receivers.clear()
+            self._moved.clear()
         for waiting in receivers:
             for receiver in waiting:
                 outbox.answer(receiver, None, error)

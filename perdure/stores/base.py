@@ -71,17 +71,24 @@ class DefinitionRow(msgspec.Struct):
     parameters: bytes
 
 
-IDENTITY = frozenset({"key", "id", "run_id", "workflow", "build", "started_at"})
-"""Fields of a RunRow that never change once the history has begun (key and id not even before)."""
+FIXED = frozenset({"key", "id", "followed_by", "chain", "request"})
+"""Fields of a RunRow that no update of a summary changes; `followed_by` is changed by `Batch.followed` alone."""
+
+IDENTITY = FIXED | {"run_id", "workflow", "build", "started_at", "expires_at"}
+"""Fields of a RunRow that never change once the history has begun."""
 
 
 class Batch(msgspec.Struct):
     """What is committed together, applied in the order of these fields."""
 
     withdrawn: list[int] = []
-    """Keys of queued runs whose start was refused: the row and all it has go (replies stay)."""
+    """Keys of queued runs whose start was refused: the row and all it has go (replies stay). The run that one of them
+    has followed is the newest of its id again."""
+    followed: list[tuple[int, int]] = []
+    """(key of a run that exists, key of the one of the same id that follows it): it is not the newest any more, and the
+    other one is, which is among `created`, or was not placed yet. One that is followed already refuses the batch."""
     created: list[RunRow] = []
-    """New runs; a key or an id that exists refuses the batch."""
+    """New runs; a key that exists refuses the batch, and so does an id whose newest run is not in `followed`."""
     updated: list[RunRow] = []
     """The new summaries of runs that exist, at most one per run; a key that does not exist refuses the batch.
 
@@ -221,9 +228,11 @@ class Post(Protocol):
     """Written by anybody, each call one small transaction that waits for nobody but the writer lock."""
 
     def submit(self, row: RunRow, mail: MailRow) -> RunRow:
-        """Queue a run with its Start, unless the id exists: then nothing is written and that run's row is returned.
+        """Queue a run with its Start, if it gets its id (`kernel.ids`): else nothing is written and the row of the run
+        that has it is returned. The run of the same `request`, if there is one, comes before all policies.
 
-        `row.key` and `mail.run` are assigned here: the next odd key above all others.
+        `row.key` and `mail.run` are assigned here: the next odd key above all others; and `row.followed_by`: a run that
+        is to end the open one is not placed before its owner does that.
         """
         ...
 
@@ -243,6 +252,18 @@ class Views(Protocol):
 
     def row(self, id: str) -> RunRow | None:
         """The newest run of an id."""
+        ...
+
+    def row_of(self, id: str, run_id: bytes) -> RunRow | None:
+        """A certain run of an id."""
+        ...
+
+    def row_by_request(self, id: str, request: str) -> RunRow | None:
+        """The run of an id that a request has made."""
+        ...
+
+    def end_of_chain(self, key: int) -> RunRow | None:
+        """The newest run of the chain the run belongs to: itself, unless it goes on as another one."""
         ...
 
     def rows_by_key(self, keys: Sequence[int]) -> dict[int, RunRow]: ...

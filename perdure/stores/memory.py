@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import msgspec
 
+from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Cancel, Retry, Start, Terminate
-from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
+from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow, unplaced
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
@@ -29,7 +30,7 @@ class Shelf:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.runs: dict[int, RunRow] = {}
-        self.keys: dict[str, int] = {}
+        self.of_id: dict[str, list[int]] = {}
         self.history: dict[int, dict[int, HistoryRow]] = {}
         self.attempts: dict[tuple[int, str, int], AttemptRow] = {}
         self.blobs: dict[tuple[int, bytes], bytes] = {}
@@ -53,6 +54,16 @@ class Shelf:
         self.mail_ids += 1
         self.mail[self.mail_ids] = base.MailRow(self.mail_ids, mail.run, mail.message, mail.reply_to)
 
+    def put_run(self, row: RunRow) -> None:
+        self.runs[row.key] = _copy(row)
+        self.of_id.setdefault(row.id, []).append(row.key)
+
+    def newest(self, id: str) -> RunRow | None:
+        return next((row for row in self.with_id(id) if not row.followed_by), None)
+
+    def with_id(self, id: str) -> list[RunRow]:
+        return [self.runs[key] for key in self.of_id.get(id, ())]
+
     def stored(self, key: int) -> base.Stored | None:
         row = self.runs.get(key)
         if row is None:
@@ -67,7 +78,7 @@ class Shelf:
     def remove(self, key: int) -> None:
         row = self.runs.pop(key, None)
         if row is not None:
-            del self.keys[row.id]
+            self.of_id[row.id].remove(key)
         self.history.pop(key, None)
         self.attempts = _without(self.attempts, lambda at, _: at[0] == key)
         self.blobs = _without(self.blobs, lambda at, _: at[0] == key)
@@ -182,6 +193,7 @@ class MemoryJournal:
         with shelf.lock:
             return (
                 all(key not in shelf.runs for key in batch.withdrawn)
+                and all(key in shelf.runs and shelf.runs[key].followed_by == by for key, by in batch.followed)
                 and all(row.key in shelf.runs for row in batch.created)
                 and all(_has_state(shelf, row) for row in batch.updated)
                 and all(_has_history(shelf, row) for row in batch.history)
@@ -195,15 +207,12 @@ class MemoryJournal:
 def _refusal(shelf: Shelf, batch: base.Batch) -> str | None:
     gone = set(batch.withdrawn)
     keys: set[int] = set()
-    ids: set[str] = set()
     for row in batch.created:
-        there = shelf.keys.get(row.id)
-        if row.id in ids or (there is not None and there not in gone) or row.key in keys:
-            return f"run {row.id!r} exists"
-        if row.key in shelf.runs and row.key not in gone:
+        if row.key in keys or (row.key in shelf.runs and row.key not in gone):
             return f"run {row.key} exists"
         keys.add(row.key)
-        ids.add(row.id)
+    if _places(shelf, batch) is None:
+        return "two runs would be the newest of an id"
     for row in batch.updated:
         if row.key not in keys and (row.key not in shelf.runs or row.key in gone):
             return f"run {row.id!r} does not exist"
@@ -216,11 +225,14 @@ def _refusal(shelf: Shelf, batch: base.Batch) -> str | None:
 
 
 def _apply(shelf: Shelf, batch: base.Batch) -> None:
+    places = _places(shelf, batch)
+    assert places is not None
     for key in batch.withdrawn:
         shelf.remove(key)
     for row in batch.created:
-        shelf.runs[row.key] = _copy(row)
-        shelf.keys[row.id] = row.key
+        shelf.put_run(row)
+    for key, (_, followed_by) in places.items():
+        shelf.runs[key].followed_by = followed_by
     begun = {part.run for part in batch.history if part.seq == 1}
     for row in batch.updated:
         shelf.runs[row.key] = _updated(shelf.runs[row.key], row, row.key in begun)
@@ -241,8 +253,31 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
         shelf.replies |= {reply.request: _copy(reply) for reply in batch.replies}
 
 
+def _places(shelf: Shelf, batch: base.Batch) -> dict[int, tuple[str, int]] | None:
+    """The places that the batch leaves to the runs of the ids it is about: (id, `followed_by`) by key. None if two runs
+    would have the same, or one is to be followed that is followed already."""
+    ids = {row.id for row in batch.created}
+    ids |= {shelf.runs[key].id for key in (*batch.withdrawn, *dict(batch.followed)) if key in shelf.runs}
+    places = {row.key: (id, row.followed_by) for id in ids for row in shelf.with_id(id)}
+    for key in batch.withdrawn:
+        places = {
+            other: (id, 0 if followed_by == key else followed_by)
+            for other, (id, followed_by) in places.items()
+            if other != key
+        }
+    for key, by in batch.followed:
+        if key not in places or places[key][1] > 0:
+            return None
+        places[key] = (places[key][0], by)
+    for _, by in batch.followed:
+        if by in places and places[by][1] < 0:
+            places[by] = (places[by][0], 0)
+    places |= {row.key: (row.id, row.followed_by) for row in batch.created}
+    return places if len(set(places.values())) == len(places) else None
+
+
 def _updated(before: RunRow, row: RunRow, begins: bool) -> RunRow:
-    kept = ("key", "id") if begins else base.IDENTITY
+    kept = base.FIXED if begins else base.IDENTITY
     return msgspec.structs.replace(row, **{field: getattr(before, field) for field in kept})
 
 
@@ -288,9 +323,9 @@ class MemoryWork:
         return {key: stored for key, stored in found.items() if stored is not None}
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
-        shelf = self._shelf
-        with shelf.lock:
-            return {id: _copy(shelf.runs[shelf.keys[id]]) for id in ids if id in shelf.keys}
+        with self._shelf.lock:
+            found = {id: self._shelf.newest(id) for id in ids}
+        return {id: _copy(row) for id, row in found.items() if row is not None}
 
     def running(self) -> list[int]:
         return self._with_status(Status.RUNNING)
@@ -334,11 +369,23 @@ class MemoryPost:
     def submit(self, row: RunRow, mail: base.MailRow) -> RunRow:
         shelf = self._shelf
         with shelf.lock:
-            if row.id in shelf.keys:
-                return _copy(shelf.runs[shelf.keys[row.id]])
+            made = _made(shelf, row.id, row.request)
+            if made is not None:
+                return _copy(made)
             row.key = mail.run = (max(shelf.runs, default=0) + 1) | 1
-            shelf.runs[row.key] = _copy(row)
-            shelf.keys[row.id] = row.key
+            row.followed_by = 0
+            newest = shelf.newest(row.id)
+            if newest is not None:
+                start = mail.message
+                assert isinstance(start, Start)
+                match claim(newest.status, start.id_conflict, start.id_reuse):
+                    case Claim.FOLLOW:
+                        newest.followed_by = row.key
+                    case Claim.REPLACE:
+                        row.followed_by = unplaced(row.key)
+                    case _:
+                        return _copy(newest)
+            shelf.put_run(row)
             shelf.put_mail(mail)
             return row
 
@@ -357,14 +404,37 @@ class MemoryPost:
             on_nudge()
 
 
+def _made(shelf: Shelf, id: str, request: str) -> RunRow | None:
+    found = [row for row in shelf.with_id(id) if request and row.request == request and not row.chain]
+    return max(found, key=lambda row: row.key, default=None)
+
+
 class MemoryViews:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
 
     def row(self, id: str) -> RunRow | None:
+        with self._shelf.lock:
+            row = self._shelf.newest(id)
+            return None if row is None else _copy(row)
+
+    def row_of(self, id: str, run_id: bytes) -> RunRow | None:
+        with self._shelf.lock:
+            return next((_copy(row) for row in self._shelf.with_id(id) if row.run_id == run_id), None)
+
+    def row_by_request(self, id: str, request: str) -> RunRow | None:
+        with self._shelf.lock:
+            row = _made(self._shelf, id, request)
+            return None if row is None else _copy(row)
+
+    def end_of_chain(self, key: int) -> RunRow | None:
         shelf = self._shelf
         with shelf.lock:
-            return _copy(shelf.runs[shelf.keys[id]]) if id in shelf.keys else None
+            row = shelf.runs.get(key)
+            if row is None or row.followed_by <= 0:
+                return None if row is None else _copy(row)
+            first = row.chain or key
+            return _copy(max((r for r in shelf.with_id(row.id) if first in (r.chain, r.key)), key=lambda r: r.key))
 
     def rows_by_key(self, keys: Sequence[int]) -> dict[int, RunRow]:
         with self._shelf.lock:
@@ -380,7 +450,8 @@ class MemoryViews:
         return min(len(self._matching(wanted)), limit)
 
     def prefixed(self, id_prefix: str, limit: int = 10) -> list[str]:
-        return [row.id for row in self._matching(base.RunFilter(id_prefix=id_prefix))][:limit]
+        rows = self._matching(base.RunFilter(id_prefix=id_prefix))
+        return [row.id for row in rows if not row.followed_by][:limit]
 
     def _matching(self, wanted: base.RunFilter) -> list[RunRow]:
         with self._shelf.lock:

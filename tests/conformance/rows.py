@@ -30,3 +30,8 @@ def start() -> Start:
 
 def messages(rows: list[base.MailRow]) -> list[Mail]:
     return [row.message for row in rows]
+
+
+def follows(old: int, new: RunRow) -> base.Batch:
+    """A new run that takes the place of the newest of its id."""
+    return base.Batch(followed=[(old, new.key)], created=[new])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from perdure.kernel.events import Payload
+from perdure.kernel.ids import CONFLICTS, REUSES
 from perdure.kernel.messages import Cancel, Retry, Start, Terminate
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
 from perdure.stores import base
@@ -24,6 +25,14 @@ keys = st.sampled_from(KEYS)
 ids = st.sampled_from(IDS)
 times = st.integers(0, 6)
 small = st.binary(max_size=3)
+starts = st.builds(
+    Start,
+    st.just("w"),
+    st.just(Payload(b"1")),
+    st.just(b"r"),
+    id_conflict=st.sampled_from(["", *CONFLICTS]),
+    id_reuse=st.sampled_from(["", *REUSES]),
+)
 messages = st.one_of(
     st.builds(Cancel, st.sampled_from(["", "x"])),
     st.just(Terminate("t")),
@@ -46,6 +55,9 @@ runs = st.builds(
     block=st.none() | small,
     open_tail=st.booleans(),
     strikes=st.integers(0, 2),
+    chain=st.sampled_from([0, 0, 2, 3]),
+    request=st.sampled_from(["", "x", "y"]),
+    expires_at=st.none() | times,
 )
 steps = st.sampled_from(["0:1", "0:2"])
 attempts = st.builds(
@@ -71,6 +83,7 @@ def few(rows: st.SearchStrategy[Any], **options: Any) -> st.SearchStrategy[list[
 batches = st.builds(
     base.Batch,
     withdrawn=st.just([]) | st.lists(keys, max_size=1),
+    followed=st.just([]) | few(st.tuples(keys, keys)),
     created=few(runs, unique_by=lambda row: row.id),
     updated=few(runs, unique_by=lambda row: row.key),
     history=few(st.builds(HistoryRow, keys, st.integers(1, 3), small)),
@@ -111,6 +124,7 @@ def fitting(batch: base.Batch, store: MemoryStore) -> base.Batch:
     parts = {(run, part.seq) for run in KEYS if run not in gone for part in store.shelf.parts(run)}
     return msgspec.structs.replace(
         batch,
+        followed=[],
         created=created,
         updated=[row for row in batch.updated if row.key in living],
         history=list({(p.run, p.seq): p for p in batch.history if (p.run, p.seq) not in parts}.values()),
@@ -166,7 +180,16 @@ class TwoStores(RuleBasedStateMachine):
     def settle(self, batch: base.Batch) -> None:
         self.same(lambda store: store.journal.settle(batch))
 
-    @rule(row=runs, message=messages)
+    @rule(row=runs, new=keys)
+    def follow(self, row: RunRow, new: int) -> None:
+        newest = self.memory.work.find([row.id]).get(row.id)
+        if newest is not None and new not in self.memory.work.load([new]):
+            row = msgspec.structs.replace(row, key=new)
+            batch = base.Batch(followed=[(newest.key, new)], created=[row])
+            assert self.same(lambda store: store.journal.commit(batch)) is None
+            assert self.same(lambda store: store.journal.settle(batch))
+
+    @rule(row=runs, message=starts)
     def submit(self, row: RunRow, message: Start) -> None:
         self.same(lambda store: store.post.submit(row, base.MailRow(0, 0, message)))
 
@@ -200,6 +223,10 @@ class TwoStores(RuleBasedStateMachine):
         self.same(lambda store: [store.post.take_reply(request) for request in "pqr"])
         self.same(lambda store: [store.views.blob(key, digest) for key in KEYS for digest in (b"d", b"e")])
         self.same(lambda store: (store.views.members(), store.views.owner()))
+        self.same(lambda store: [store.views.end_of_chain(key) for key in KEYS])
+        self.same(lambda store: [(store.views.row(id), store.views.row_of(id, b"r")) for id in IDS])
+        self.same(lambda store: [store.views.row_by_request(id, request) for id in IDS for request in "xy"])
+        self.same(lambda store: store.views.prefixed("a"))
         for now in range(7):
             self.same(lambda store, now=now: store.work.poll(now, 9))
 

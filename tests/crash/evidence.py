@@ -13,9 +13,14 @@ WHEN_AND_WHO = {"at", "started_at", "due_at", "attempt", "member", "claimed_by",
 
 
 def histories(client: Client, scenario: Scenario) -> dict[str, list[dict[str, Any]]]:
-    """The history of each run that exists."""
-    found = {row.id for row in client.list().wait()}
-    return {id: client.handle(id).history().wait() for id in scenario.ids if id in found}
+    """The history of each run that exists; the n-th run of an id is called id/n, from the second on."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in reversed(client.list().wait()):
+        if row.id in scenario.ids:
+            count = sum(name.partition("/")[0] == row.id for name in found)
+            name = row.id if not count else f"{row.id}/{count + 1}"
+            found[name] = client.handle(row.id, run_id=row.run_id).history().wait()
+    return found
 
 
 def essence(history: Sequence[dict[str, Any]], in_order: bool) -> list[str]:

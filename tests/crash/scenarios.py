@@ -255,6 +255,14 @@ def run_a_crowd(engine: Engine) -> None:
         handle.result().wait()
 
 
+def run_again(engine: Engine) -> None:
+    """One after the other: a run, its follower, and one that ends the open run of its id. A request is made once."""
+    for n in range(2):
+        engine.run(sequence(f"s{n}"), id=ID, request_id=f"r{n}", id_reuse="allow_duplicate").wait()
+    engine.start(cancelled(), id="other", request_id="r0").wait()
+    engine.run(sequence("s2"), id="other", request_id="r1", id_conflict="terminate_existing").wait()
+
+
 def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
@@ -289,6 +297,7 @@ SCENARIOS = {
     "class": Scenario(run_it(lambda: Basket.fill(["egg", "ham", "pea"]))),
     "by mail": Scenario(wait_for_it, prepare=submit),
     "one slot": Scenario(run_it(lambda: fan_out(3)), in_order=False, slots=1),
+    "ids again": Scenario(run_again, ids=[ID, "other"]),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 

@@ -136,5 +136,5 @@ def test_an_activity_that_kills_its_process_ends_as_failed_after_three_deaths(ad
     assert str(failed.value) == (
         "run 'd' failed: ActivityFailed: activity die failed after 3 attempts: AttemptLost: "
         "the process that ran this attempt is gone; whether the step took effect is unknown; "
-        "to start afresh, choose another id"
+        'to start afresh, choose another id, or say id_reuse="allow_duplicate"'
     )

@@ -11,7 +11,7 @@ import msgspec
 from perdure import errors
 from perdure.kernel.project import KEEP, AttemptRow, RunRow
 from perdure.kernel.run import Status
-from perdure.stores.base import IDENTITY, Batch, CommitRefused, Faults, OwnershipLost
+from perdure.stores.base import FIXED, IDENTITY, Batch, CommitRefused, Faults, OwnershipLost
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line, roll_back
@@ -35,11 +35,11 @@ _REPLACE_REPLIES = (
 )
 _UPDATE = "UPDATE runs SET {changes} FROM ({values}) AS rows WHERE runs.key = rows.column1"
 _UPDATE_ALL = _UPDATE.format(
-    changes=", ".join(
-        f"{field} = rows.column{n}" for n, field in enumerate(RUN_FIELDS, 1) if field not in ("key", "id")
-    ),
+    changes=", ".join(f"{field} = rows.column{n}" for n, field in enumerate(RUN_FIELDS, 1) if field not in FIXED),
     values=VALUES,
 )
+_FOLLOW = _UPDATE.format(changes="followed_by = rows.column2", values=VALUES) + " AND runs.followed_by <= 0"
+_PLACE = _UPDATE.format(changes="followed_by = 0", values=VALUES) + " AND runs.followed_by < 0"
 # Of a run that is not blocked, in a batch without its first event. Half as dear as all columns.
 _UPDATE_USUAL = _UPDATE.format(
     changes="status = rows.column2, note = rows.column3, closed_at = rows.column4, wake_at = rows.column5, "
@@ -64,7 +64,12 @@ _KEEP_ATTEMPTS = (
 _DROP_ATTEMPTS = f"DELETE FROM attempts WHERE (run, step, attempt) IN ({VALUES})"
 _DROP_MAIL = f"DELETE FROM mail WHERE id IN ({VALUES})"
 _DROP_EXPIRED = f"DELETE FROM replies WHERE expires_at <= ({VALUES})"
-_WITHDRAW = tuple(
+# Whoever was followed by a run that goes is the newest again. First the place of that run is made free.
+_MAKE_NEWEST = (
+    f"UPDATE runs SET followed_by = -key WHERE key IN ({VALUES})",
+    "UPDATE runs SET followed_by = 0 WHERE (id, followed_by) IN (SELECT id, key FROM runs WHERE key IN ({values}))",
+)
+_WITHDRAW = _MAKE_NEWEST + tuple(
     f"DELETE FROM {table} WHERE {column} IN ({VALUES})"
     for table, column in (
         ("runs", "key"),
@@ -96,6 +101,9 @@ def writes_of(batch: Batch) -> list[Write]:
     writes: list[Write] = []
     if batch.withdrawn:
         writes += [Write(sql, [(key,) for key in batch.withdrawn]) for sql in _WITHDRAW]
+    if batch.followed:
+        writes.append(Write(_FOLLOW, batch.followed, exact=True))
+        writes.append(Write(_PLACE, [(key,) for _, key in batch.followed]))
     if batch.created:
         writes.append(Write(_INSERT_RUNS, list(map(_tuple, batch.created))))
     if batch.updated:
@@ -202,7 +210,7 @@ class SqliteJournal:
                     one = one.instead()
                     changed = rows.write(connection, one.sql, one.rows)
                 if one.exact and changed != len(one.rows):
-                    raise CommitRefused(f"{len(one.rows) - changed} of {len(one.rows)} updated runs do not exist")
+                    raise CommitRefused(f"{len(one.rows) - changed} of {len(one.rows)} runs are not as they were")
         except (sqlite3.Error, *UNFIT_VALUES) as error:
             raise for_owner(error, self._path, committing=False) from error
         if self._faults is not None:
@@ -225,6 +233,7 @@ def _signs(batch: Batch) -> list[tuple[bool, str, tuple[Any, ...]]]:
     """What must be found, or must not, if the batch is durable: as it is all or nothing, any sign that tells it."""
     signs: list[tuple[bool, str, tuple[Any, ...]]] = []
     signs += [(False, "SELECT 1 FROM runs WHERE key = ?", (key,)) for key in batch.withdrawn]
+    signs += [(True, "SELECT 1 FROM runs WHERE key = ? AND followed_by = ?", pair) for pair in batch.followed]
     signs += [(True, "SELECT 1 FROM runs WHERE key = ?", (row.key,)) for row in batch.created]
     signs += [(True, _same("runs", _STATE_FIELDS), _state(row)) for row in batch.updated]
     signs += [(True, "SELECT 1 FROM history WHERE run = ? AND seq = ?", (row.run, row.seq)) for row in batch.history]

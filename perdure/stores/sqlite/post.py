@@ -6,16 +6,19 @@ from contextlib import contextmanager
 
 import msgspec
 
-from perdure.kernel.project import RunRow
+from perdure.kernel.ids import Claim, claim
+from perdure.kernel.messages import Start
+from perdure.kernel.project import RunRow, unplaced
 from perdure.stores.base import MailRow, ReplyRow
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.hints import Nudger
 from perdure.stores.sqlite.lines import Line, Readers
-from perdure.stores.sqlite.rows import RUN_COLUMNS, RUN_FIELDS
+from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, RUN_FIELDS
 from perdure.stores.sqlite.trouble import told_to_people
 
 _INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * len(RUN_FIELDS))})"
 _INSERT_MAIL = "INSERT INTO mail (run, kind, body, reply_to) VALUES (?, ?, ?, ?)"
+_FOLLOW = "UPDATE runs SET followed_by = ? WHERE key = ?"
 _NEXT_ODD_KEY = "SELECT (coalesce(max(key), 0) + 1) | 1 FROM runs"
 
 
@@ -28,10 +31,23 @@ class SqlitePost:
 
     def submit(self, row: RunRow, mail: MailRow) -> RunRow:
         with self._transaction() as connection:
-            found = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", (row.id,)).fetchone()
-            if found is not None:
-                return rows.run_row(found)
+            if row.request:
+                made = connection.execute(OF_REQUEST, (row.id, row.request)).fetchone()
+                if made is not None:
+                    return rows.run_row(made)
             row.key = mail.run = connection.execute(_NEXT_ODD_KEY).fetchone()[0]
+            row.followed_by = 0
+            found = connection.execute(NEWEST, (row.id,)).fetchone()
+            if found is not None:
+                newest, start = rows.run_row(found), mail.message
+                assert isinstance(start, Start)
+                match claim(newest.status, start.id_conflict, start.id_reuse):
+                    case Claim.FOLLOW:
+                        connection.execute(_FOLLOW, (row.key, newest.key))
+                    case Claim.REPLACE:
+                        row.followed_by = unplaced(row.key)
+                    case _:
+                        return newest
             connection.execute(_INSERT_RUN, msgspec.structs.astuple(row))
             connection.execute(_INSERT_MAIL, rows.mail_columns(mail))
         return row

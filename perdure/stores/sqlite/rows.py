@@ -31,6 +31,8 @@ HISTORY_FIELDS = HistoryRow.__struct_fields__
 RUN_COLUMNS = ", ".join(RUN_FIELDS)
 ATTEMPT_COLUMNS = ", ".join(ATTEMPT_FIELDS)
 MAIL_COLUMNS = "id, run, body, reply_to"
+NEWEST = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND followed_by = 0"
+OF_REQUEST = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND request = ? AND chain = 0 ORDER BY key DESC LIMIT 1"
 
 KINDS: dict[type, Any] = {kind: kind.__struct_config__.tag for kind in get_args(Mail)}
 """The numbers messages have in the column `kind`: those of their tags."""

@@ -11,11 +11,12 @@ from perdure.stores.base import DefinitionRow, MemberRow, RunFilter, Stored
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Readers
 from perdure.stores.sqlite.lock import OwnerLock
-from perdure.stores.sqlite.rows import RUN_COLUMNS, VALUES
+from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, VALUES
 from perdure.stores.sqlite.trouble import told_to_people
 from perdure.stores.sqlite.work import load
 
 _COMPLETED = 7
+_END_OF_CHAIN = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND ? IN (key, chain) ORDER BY key DESC LIMIT 1"
 
 
 class SqliteViews:
@@ -30,8 +31,23 @@ class SqliteViews:
             yield connection
 
     def row(self, id: str) -> RunRow | None:
+        return self._one(NEWEST, id)
+
+    def row_of(self, id: str, run_id: bytes) -> RunRow | None:
+        return self._one(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND run_id = ?", id, run_id)
+
+    def row_by_request(self, id: str, request: str) -> RunRow | None:
+        return self._one(OF_REQUEST, id, request)
+
+    def end_of_chain(self, key: int) -> RunRow | None:
+        row = self._one(f"SELECT {RUN_COLUMNS} FROM runs WHERE key = ?", key)
+        if row is None or row.followed_by <= 0:
+            return row
+        return self._one(_END_OF_CHAIN, row.id, row.chain or key)
+
+    def _one(self, sql: str, *values: Any) -> RunRow | None:
         with self._reading() as connection:
-            found = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", (id,)).fetchone()
+            found = connection.execute(sql, values).fetchone()
         return None if found is None else rows.run_row(found)
 
     def rows_by_key(self, keys: Sequence[int]) -> dict[int, RunRow]:
@@ -61,7 +77,7 @@ class SqliteViews:
         where, values = _conditions(RunFilter(id_prefix=id_prefix))
         with self._reading() as connection:
             found = connection.execute(
-                f"SELECT id FROM runs WHERE {where} ORDER BY key DESC LIMIT ?", (*values, limit)
+                f"SELECT id FROM runs WHERE {where} AND followed_by = 0 ORDER BY key DESC LIMIT ?", (*values, limit)
             ).fetchall()
         return [id for (id,) in found]
 

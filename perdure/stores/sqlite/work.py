@@ -51,7 +51,9 @@ class SqliteWork:
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
         with self._asking() as connection:
-            found = rows.read(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({VALUES})", ids)
+            found = rows.read(
+                connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({VALUES}) AND followed_by = 0", ids
+            )
         return {row.id: row for row in map(rows.run_row, found)}
 
     def running(self) -> list[int]:

@@ -40,7 +40,7 @@ def test_without_an_id_one_is_made_from_the_name(perdure: Perdure, unowned) -> N
 def test_json_gives_id_and_workflow(perdure: Perdure, unowned) -> None:
     said = perdure("start", "process_order", "--id", "order-1", "--json")
 
-    assert json.loads(said.out) == {"id": "order-1", "workflow": "process_order"}
+    assert json.loads(said.out).keys() == {"id", "run_id", "workflow"}
 
 
 def test_the_same_start_again_attaches(perdure: Perdure, unowned) -> None:
@@ -96,3 +96,64 @@ def test_waiting_for_a_run_that_nobody_moves_ends_by_its_timeout(perdure: Perdur
 
     assert said.code == 124
     assert said.err.splitlines()[:2] == ["order-1", "no engine holds this database; order-1 sleeps until one starts"]
+
+
+def test_policies_for_an_id_are_written_with_hyphens(perdure: Perdure, unowned) -> None:
+    perdure("start", "process_order", "--id", "order-1", "--input", "[1]")
+
+    attached = perdure("start", "process_order", "--id", "order-1", "--input", "[2]", "--id-conflict", "use-existing")
+    refused = perdure("start", "process_order", "--id", "order-1", "--input", "[1]", "--id-conflict", "fail")
+
+    assert attached.code == 0
+    assert refused.code == 1
+    assert "belongs to a run that is queued" in refused.err
+
+
+def test_the_same_request_made_again_prints_the_run_it_has_made(perdure: Perdure, unowned) -> None:
+    request = (
+        "start",
+        "process_order",
+        "--id",
+        "order-1",
+        "--id-conflict",
+        "fail",
+        "--request-id",
+        "r",
+        "--json=run_id",
+    )
+
+    first = perdure(*request)
+
+    assert perdure(*request) == first
+    assert len(json.loads(first.out)["run_id"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("--id-conflict", "terminate", 'id_conflict is one of "use_existing", "fail", "terminate_existing"'),
+        ("--id-reuse", "fail", 'id_reuse is one of "allow_duplicate"'),
+        ("--request-id", "", "request_id is a text of 1 to 200 characters"),
+    ],
+)
+def test_an_option_of_a_start_that_makes_no_sense_is_a_usage_error(
+    perdure: Perdure, unowned, option: str, value: str, error: str
+) -> None:
+    said = perdure("start", "process_order", option, value)
+
+    assert said.code == 2
+    assert error in said.err
+
+
+def test_an_earlier_run_of_an_id_is_shown_by_the_beginning_of_its_run_id(perdure: Perdure, unowned) -> None:
+    options = ("--id", "order-1", "--input", "[1]", "--id-conflict", "terminate-existing", "--json=run_id")
+    first, second = (json.loads(perdure("start", "process_order", *options).out)["run_id"] for _ in range(2))
+
+    newest = perdure("show", "order-1", "--json=run_id")
+    certain = perdure("show", "order-1", "--run-id", second[:6], "--json=run_id")
+    none = perdure("show", "order-1", "--run-id", "zz")
+
+    assert json.loads(newest.out) == {"run_id": first}
+    assert json.loads(certain.out) == {"run_id": second}
+    assert none.code == 4
+    assert f"run ids, the newest first: {second[:8]}, {first[:8]}" in none.err

@@ -11,6 +11,7 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.policy import RetryPolicy
+from perdure.kernel.terms import RunTerms
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 texts = st.text(max_size=20)
@@ -56,6 +57,7 @@ _FIELDS = {
     ev.Logs: logs,
     RetryPolicy: policies,
     ev.Terms: terms,
+    RunTerms: st.deferred(lambda: of(RunTerms)),
     type(None): st.none(),
 }
 

@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 from perdure import Client, errors
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.project import RunRow
+from perdure.stores import base
 from perdure.stores.sqlite import migrations, opening
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.store import SqliteStore
@@ -106,6 +110,27 @@ def test_the_script_does_what_migrating_does(tmp_path: Path, path: str):
 
     assert state(by_hand) == state(path)
     assert opening.version(by_hand) == 3
+
+
+def test_a_database_of_the_first_schema_keeps_its_runs(path: str):
+    started = wire.encode([ev.RunStarted(1, "order", ev.Payload(b"[1]"), b"r", "build")])
+    opening.upgrade(path, migrations.schema()[:1])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for key, id, status in ((2, "a", 1), (4, "b", 2)):
+            columns = (key, id, b"r", "order", status, "note", "build", 1, None, None, 1, None, 0, 0)
+            connection.execute(f"INSERT INTO runs VALUES ({', '.join('?' * 14)})", columns)
+            connection.execute("INSERT INTO history VALUES (?, 1, ?)", (key, started))
+
+    store = SqliteStore(path)
+    store.admin.try_own("here", 1, "b", 1)
+
+    assert store.views.row("a") == RunRow(2, "a", b"r", "order", 1, "note", "build", 1, None, None, 1)
+    assert store.work.load([4])[4].history == [started]
+    assert store.admin.check() == []
+    newer = RunRow(6, "a", b"s", "order", 1, "", "build", 1, None, None, 0)
+    store.journal.commit(base.Batch(followed=[(2, 6)], created=[newer]))
+    assert [row.key for row in store.views.search(base.RunFilter(id_prefix="a"))] == [6, 2]
+    store.admin.close()
 
 
 def test_an_engine_migrates_what_an_older_one_left(tmp_path: Path, path: str):

@@ -20,7 +20,7 @@ CREATE TABLE runs (
     strikes    INTEGER NOT NULL
 );
 
--- Guards an id. When ids can be used again, this becomes partial: only the newest run of each id.
+-- Guards an id.
 CREATE UNIQUE INDEX runs_by_id ON runs (id);
 
 -- Completed runs (7) are nearly all of them and are found by key; the others are few and asked for by status.

@@ -1,0 +1,76 @@
+"""The options of a start: checked, and made what the kernel calls them, before anything happens."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+from perdure.errors import DefinitionError
+from perdure.kernel import ids
+from perdure.kernel.limits import ID_CHARS
+from perdure.kernel.terms import RunTerms
+from perdure.payload.misfit import did_you_mean
+from perdure.runtime.letters import NO_WISHES, Wishes
+
+IdConflict = Literal["use_existing", "fail", "terminate_existing"]
+IdReuse = Literal["allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate"]
+
+
+class StartOptions(TypedDict, total=False):
+    """What `start` and `run` take beside the call and its id."""
+
+    id_conflict: IdConflict | None
+    """If the newest run of the id is open: attach to it ("use_existing"), refuse ("fail"), or end it and begin
+    ("terminate_existing"). None attaches if it is the same start made again, and refuses otherwise."""
+    id_reuse: IdReuse | None
+    """If the newest run of the id has ended: begin another one ("allow_duplicate"), only if that one did not complete
+    ("allow_duplicate_failed_only"), or refuse ("reject_duplicate"). None attaches if it is the same start made again,
+    and refuses otherwise."""
+    request_id: str | None
+    """Names this request. The same request made again, after a lost answer, say, gets the run that it has made, whatever
+    the policies and the arguments; another run is never made by it."""
+
+
+def wishes_of(options: Mapping[str, Any]) -> Wishes:
+    """What a starter asks for.
+
+    Raises:
+        DefinitionError: there is no such option, or it makes no sense.
+    """
+    if not options:
+        return NO_WISHES
+    for name in options:
+        if name not in _OPTIONS:
+            hint = did_you_mean(name, _OPTIONS) or f"; there are: id, {', '.join(_OPTIONS)}"
+            raise DefinitionError(f"a start has no option {name!r}{hint}")
+    conflict = _policy("id_conflict", options.get("id_conflict"), ids.CONFLICTS)
+    reuse = _policy("id_reuse", options.get("id_reuse"), ids.REUSES)
+    if conflict == ids.TERMINATE_EXISTING and reuse == ids.REJECT_DUPLICATE:
+        raise DefinitionError(
+            f'id_conflict="{conflict}" and id_reuse="{reuse}" contradict each other: the run that is ended would be a '
+            "duplicate at once; leave one out"
+        )
+    return Wishes(conflict, reuse, _terms(options))
+
+
+_OPTIONS = tuple(StartOptions.__annotations__)
+
+
+def _policy(name: str, value: Any, known: tuple[str, ...]) -> str:
+    if value is None:
+        return ""
+    if value not in known:
+        words = ", ".join(f'"{each}"' for each in known)
+        raise DefinitionError(f"{name} is one of {words}, or None, not {value!r}{did_you_mean(str(value), known)}")
+    return value
+
+
+def _terms(options: Mapping[str, Any]) -> RunTerms | None:
+    terms = RunTerms(request_id=_request_id(options.get("request_id")))
+    return None if terms == RunTerms() else terms
+
+
+def _request_id(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not value or len(value) > ID_CHARS:
+        raise DefinitionError(f"request_id is a text of 1 to {ID_CHARS} characters, not {value!r}")
+    return value
