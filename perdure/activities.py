@@ -223,7 +223,7 @@ def _attempt(wish: str) -> ActivityInfo | Attempt:
     except LookupError:
         raise DefinitionError(
             f"activity.{wish}() is known only in an activity that an engine runs; "
-            "in a test, set perdure.activities.attempt_context"
+            "in a test, write: with perdure.testing.activity_context(...)"
         ) from None
 
 

@@ -16,9 +16,15 @@ class Stillness:
         self._slots = slots
         self._waiters = waiters
 
-    def at_work(self) -> int:
-        """How many attempts run whose result is wanted: what they do takes its own time."""
-        return sum(not each.given_up for each in self._slots.all())
+    def at_work(self) -> list[tuple[int, str, int]]:
+        """Attempts (run, step, number) that run, and whose result is wanted: what they do takes its own time."""
+        return [(each.key, each.step, each.attempt) for each in self._slots.all() if not each.given_up]
+
+    def name(self, attempt: tuple[int, str, int]) -> str:
+        """An attempt in words."""
+        key, step, number = attempt
+        row = self._store.views.rows_by_key([key])[key]
+        return f"attempt {number} of step {step} of run {row.id!r} ({row.note})"
 
     def has_letters(self) -> bool:
         """Whether something has arrived meanwhile."""

@@ -5,19 +5,58 @@
     with TestEngine([campaign], activities={send_mail: fake_mail}) as engine:
         assert engine.run(campaign("ada@example.com")).wait() == "done"  # three days, in milliseconds
 
-For tests of crashes and faults there are a world that kills its process, and plans for a store's faults:
+`activity_context` runs an activity by hand. pytest has fixtures (`plugin.py`); the engine itself is tested by a simulator
+(`simulation/`), and for tests of crashes and faults there are a world that kills its process, and plans for a store's faults:
 
     world = KillingWorld(at=7)
     store = open_store("sqlite:///orders.db", faults=world.faults)
     with Engine(store, [orders], world=world) as engine: ...
 
 In a process of its own, for `at` = 1, 2, 3 ... until the process ends by itself, this is every place where a crash hurts.
+
+Names are resolved when they are first asked for: pytest loads the plugin in every project that has Perdure installed.
 """
 
-from perdure.stores.open import open_store
-from perdure.testing.engine import TestEngine
-from perdure.testing.faults import FaultAt, FaultWhere
-from perdure.testing.killing import KillingWorld
-from perdure.testing.stand_ins import ActivityCall
+from importlib import import_module as _import
+from typing import TYPE_CHECKING
 
-__all__ = ["ActivityCall", "FaultAt", "FaultWhere", "KillingWorld", "TestEngine", "open_store"]
+if TYPE_CHECKING:
+    from perdure.stores.open import open_store
+    from perdure.testing.by_hand import AttemptByHand, activity_context
+    from perdure.testing.engine import TestEngine
+    from perdure.testing.faults import FaultAt, FaultWhere
+    from perdure.testing.killing import KillingWorld
+    from perdure.testing.stand_ins import ActivityCall
+
+_PLACE = {
+    "ActivityCall": "perdure.testing.stand_ins",
+    "AttemptByHand": "perdure.testing.by_hand",
+    "FaultAt": "perdure.testing.faults",
+    "FaultWhere": "perdure.testing.faults",
+    "KillingWorld": "perdure.testing.killing",
+    "TestEngine": "perdure.testing.engine",
+    "activity_context": "perdure.testing.by_hand",
+    "open_store": "perdure.stores.open",
+}
+
+__all__ = [
+    "ActivityCall",
+    "AttemptByHand",
+    "FaultAt",
+    "FaultWhere",
+    "KillingWorld",
+    "TestEngine",
+    "activity_context",
+    "open_store",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACE:
+        raise AttributeError(f"module 'perdure.testing' has no attribute {name!r}")
+    value = globals()[name] = getattr(_import(_PLACE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,11 +11,12 @@ import msgspec
 from perdure.activities import ActivityDefinition, Duration, attempt_context
 from perdure.client.answer import Answer, Asked
 from perdure.client.door import EngineDoor
+from perdure.client.summary import summary_of
 from perdure.durations import duration_ns
 from perdure.engine import Engine
 from perdure.errors import DefinitionError, EngineNotRunning
 from perdure.runtime.outbox import Receiver
-from perdure.stores.base import Store
+from perdure.stores.base import RunFilter, Store
 from perdure.stores.open import open_store
 from perdure.testing.rereading import reread
 from perdure.testing.skipping import SkippingWorld, Sleep
@@ -61,6 +62,7 @@ class TestEngine(Engine):
             definitions = [*definitions, *stand_ins]
         self._clock = SkippingWorld(_nanoseconds(start))
         self._rereads = replay_every_step
+        self._ended = False
         super().__init__(store, definitions, world=self._clock, drain=drain, **options)
         self._settings = msgspec.structs.replace(self._settings, forgetful=replay_every_step)
         self._stand_ins = StandIns(self._activities)
@@ -76,6 +78,26 @@ class TestEngine(Engine):
         super()._enter(loop)
         self._own_door = self._door = _NudgingDoor(self._own_door.store, self._member, loop)
         return self
+
+    def begin(self, loop: asyncio.AbstractEventLoop | None) -> Self:
+        """Enter on a loop that runs, or with one of its own: for fixtures, which have no block. Ended by `end`."""
+        return self._enter(loop)
+
+    def end(self) -> None:
+        """Leave. From any thread, as long as the loop that it was entered on, if any, is not needed any more; a second
+        time does nothing.
+
+        Raises:
+            errors.EngineNotRunning: a fault had stopped it, and nobody has heard of it.
+        """
+        if not self._ended:
+            self._ended = True
+            self.__exit__(None, None, None)
+
+    def lines(self, limit: int) -> list[str]:
+        """Its runs in one line each, oldest first, for people who wonder why a test has failed."""
+        runs = [summary_of(row) for row in self.store.views.search(RunFilter(limit=limit))]
+        return [f"{run.id}  {run.workflow}  {run.status}  {run.note}".rstrip() for run in reversed(runs)]
 
     def now(self) -> datetime:
         """What the engine's clock shows, in UTC."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from perdure.errors import WaitedTooLong
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.world import World
@@ -15,6 +16,9 @@ from perdure.runtime.world import World
 PATIENCE_SECONDS = 1.0
 """How long, in real time, a sleep of a test waits at its end for attempts that run, as they may be what it waited for; and
 how long the clock waits for whoever was woken to go on."""
+
+STUCK_SECONDS = 10.0
+"""How long, in real time, the same attempts may keep the clock from jumping until those who sleep are told."""
 
 LETTERS_SECONDS = 0.001
 """How soon the engine looks again when there is mail that it has not read."""
@@ -53,13 +57,16 @@ class Sleep:
 class SkippingWorld(World):
     """Its clock begins at `start` (nanoseconds since the epoch), the real time if that is None."""
 
-    def __init__(self, start: int | None = None) -> None:
+    def __init__(self, start: int | None = None, stuck_seconds: float = STUCK_SECONDS) -> None:
+        self._stuck_seconds = stuck_seconds
         self._lock = threading.Lock()
         self._began = monotonic()
         self._start = World.now(self) if start is None else start
         self._ahead_ns = 0
         self._sleeps: list[Sleep] = []
         self._waking: list[Sleep] = []
+        self._at_work: list[tuple[int, str, int]] = []
+        self._at_work_since = 0.0
 
     def now(self) -> int:
         return self._start + self._ahead_ns + int((monotonic() - self._began) * 1e9)
@@ -84,7 +91,10 @@ class SkippingWorld(World):
     def rest(self, seconds: float, stillness: Stillness) -> float:
         with self._lock:
             self._wake(self._works(stillness))
-            if self._waking or self._works(stillness):
+            if self._works(stillness):
+                self._tell_stuck(stillness)
+                return self._until_next(seconds)
+            if self._waking:
                 return self._until_next(seconds)
             if stillness.has_letters():
                 return min(seconds, LETTERS_SECONDS)
@@ -93,7 +103,24 @@ class SkippingWorld(World):
             return self._jump(seconds, stillness.next_due(self.now(), self.monotonic()))
 
     def _works(self, stillness: Stillness) -> bool:
-        return stillness.at_work() > sum(sleep.attempt for sleep in self._sleeps)
+        """Whether attempts run that do not sleep on this clock."""
+        return len(stillness.at_work()) > sum(sleep.attempt for sleep in self._sleeps)
+
+    def _tell_stuck(self, stillness: Stillness) -> None:
+        at_work, real = stillness.at_work(), monotonic()
+        if at_work != self._at_work:
+            self._at_work, self._at_work_since = at_work, real
+        elif real - self._at_work_since >= self._stuck_seconds:
+            stuck = [each for each in self._sleeps if not each.attempt]
+            self._sleeps = [each for each in self._sleeps if each.attempt]
+            error = WaitedTooLong(
+                f"the clock cannot jump: {stillness.name(at_work[0])} runs for {self._stuck_seconds:g} s of real time; give its "
+                "activity a stand-in, or let it sleep on the engine's clock: await engine.sleep(...)"
+            )
+            outbox = Outbox()
+            for sleep in stuck:
+                outbox.answer(sleep.receiver, None, error)
+            outbox.flush()
 
     def _jump(self, seconds: float, due: int | None) -> float:
         dues = [sleep.at for sleep in self._sleeps]

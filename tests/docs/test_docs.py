@@ -1,6 +1,7 @@
 """Docs that cannot lie: their code runs, and what they list is what there is.
 
-A block marked ```python runs in an empty folder of its own; one marked ```python compile is only compiled.
+A block marked ```python runs in an empty folder of its own, one marked ```python pytest there by pytest; one marked
+```python compile is only compiled.
 """
 
 import importlib
@@ -50,6 +51,7 @@ def blocks(page: Path) -> list[Block]:
 
 ALL_BLOCKS = [block for page in PAGES for block in blocks(page)]
 PROGRAMS = [block for block in ALL_BLOCKS if block.language == "python" and block.page in RUN_HERE]
+TESTS = [block for block in ALL_BLOCKS if block.language == "python pytest"]
 PYTHON = [block for block in ALL_BLOCKS if block.language.startswith("python")]
 SHELL = [block for block in ALL_BLOCKS if block.language in ("sh", "console", "bash")]
 
@@ -82,6 +84,21 @@ def test_a_program_in_the_docs_runs_and_says_nothing_on_stderr(block, tmp_path):
     assert done.returncode == 0, done.stderr
     # asyncio's remark on a slow callback is dropped: it speaks of how busy the machine is.
     assert [line for line in done.stderr.splitlines() if not SLOW.match(line)] == []
+
+
+@pytest.mark.parametrize("block", TESTS, ids=str)
+def test_tests_in_the_docs_pass(block, tmp_path):
+    (tmp_path / "test_program.py").write_text(block.text)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_program.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_first_program_of_the_readme_prints_its_result_again_when_it_is_run_again(tmp_path):

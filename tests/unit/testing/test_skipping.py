@@ -14,11 +14,13 @@ from perdure import (
     EngineNotRunning,
     Retry,
     RunCancelled,
+    WaitedTooLong,
     activity,
     sleep,
     workflow,
 )
 from perdure.testing import FaultAt, TestEngine, open_store
+from perdure.testing.skipping import SkippingWorld
 
 START = datetime(2024, 2, 28, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -337,3 +339,45 @@ def test_an_engine_that_stands_by_cannot_move_the_clock() -> None:
 def test_a_start_without_a_zone_is_refused(start: object) -> None:
     with pytest.raises(DefinitionError, match=r"start is a time with a zone, as in datetime\(..., tzinfo=UTC\)"):
         TestEngine(ALL, start=start)  # type: ignore[arg-type]
+
+
+class Working:
+    """An owner for which one attempt runs, and never ends."""
+
+    def at_work(self) -> list[tuple[int, str, int]]:
+        return [(2, "0:1", 1)]
+
+    def name(self, attempt: tuple[int, str, int]) -> str:
+        return "attempt 1 of step 0:1 of run 'r'"
+
+
+class Told:
+    """Keeps the answer."""
+
+    def __init__(self) -> None:
+        self.loop = None
+        self.error: BaseException | None = None
+
+    def receive(self, value: object, error: BaseException | None) -> None:
+        self.error = error
+
+
+def test_whoever_sleeps_is_told_that_an_attempt_does_not_end() -> None:
+    world, told = SkippingWorld(stuck_seconds=0), Told()
+    world.sleep(int(3_600e9), told, lambda: None, attempt=False)
+
+    world.rest(1.0, Working())  # type: ignore[arg-type]  what is seen first may be over when it is looked at again
+    world.rest(1.0, Working())  # type: ignore[arg-type]
+
+    assert isinstance(told.error, WaitedTooLong)
+    assert "attempt 1 of step 0:1 of run 'r' runs for 0 s of real time; give its activity a stand-in" in str(told.error)
+
+
+def test_the_clock_never_goes_back() -> None:
+    with TestEngine(ALL, start=START) as engine:
+        shown = [engine.now()]
+        for days in (1, 0.1, 3):
+            engine.run(waits(days)).wait()
+            shown.append(engine.now())
+
+        assert shown == sorted(shown)

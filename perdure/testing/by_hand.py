@@ -1,0 +1,109 @@
+"""An attempt without an engine: an activity's function, run by hand, can ask who it is, log, and send heartbeats."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from perdure.activities import ActivityDefinition, ActivityInfo, attempt_context, attempt_log
+from perdure.errors import DefinitionError
+from perdure.kernel.events import Payload
+from perdure.runtime import attempt_logs
+
+RUN_ID = "00000000000000000000000000000001"
+"""Of the run that the attempt is said to belong to."""
+
+SCHEDULED_AT = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class AttemptByHand:
+    """What the attempt is told, and what was heard of it: `heartbeats` are the details of each, `records` what it logged."""
+
+    def __init__(self, told: ActivityInfo) -> None:
+        self.told = told
+        self.heartbeats: list[Any] = []
+        self.records: list[logging.LogRecord] = []
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Let the attempt learn that nobody wants its result: by `activity.cancelled()`, and by its next heartbeat if it is
+        a plain function. A coroutine's task is cancelled by whoever runs it."""
+        self._cancelled = True
+
+    def info(self) -> ActivityInfo:
+        return self.told
+
+    def heartbeat(self, details: Payload | None) -> None:
+        self.heartbeats.append(None if details is None else msgspec.json.decode(details.data))
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def token(self) -> str:
+        return f"token-of-{self.told.idempotency_key}:{self.told.attempt}"
+
+    def keep(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def messages(self) -> list[str]:
+        """What it logged, as texts."""
+        return [record.getMessage() for record in self.records]
+
+
+@contextmanager
+def activity_context(
+    activity: ActivityDefinition[..., Any],
+    *,
+    id: str = "test",
+    run_id: str = RUN_ID,
+    workflow: str = "test",
+    step: str = "0:1",
+    attempt: int = 1,
+    scheduled_at: datetime = SCHEDULED_AT,
+    heartbeat_details: Any = None,
+) -> Iterator[AttemptByHand]:
+    """Within the block the function of an activity can be called as if an engine made an attempt of it:
+
+        with activity_context(charge, attempt=2) as attempt:
+            charge.fn("acct", 10)
+
+    Also for coroutine functions, which are awaited in it. The arguments are what `activity.info()` tells.
+
+    Raises:
+        errors.DefinitionError: there is no such attempt.
+    """
+    if not isinstance(activity, ActivityDefinition):
+        raise DefinitionError(f"activity_context is given the activity that is run in it, not {activity!r}")
+    if attempt < 1:
+        raise DefinitionError(f"attempts are counted from 1 on, there is no attempt {attempt!r}")
+    terms = activity.terms
+    told = ActivityInfo(
+        id=id,
+        run_id=run_id,
+        workflow=workflow,
+        activity=activity.name,
+        step=step,
+        attempt=attempt,
+        scheduled_at=scheduled_at,
+        timeout=_delta(activity.timeout_ns),
+        heartbeat_timeout=None if terms is None else _delta(terms.heartbeat_ns),
+        heartbeat_details=heartbeat_details,
+        queue="" if terms is None else terms.queue,
+    )
+    by_hand = AttemptByHand(told)
+    attempt_logs.install()
+    before, log_before = attempt_context.set(by_hand), attempt_log.set(by_hand)
+    try:
+        yield by_hand
+    finally:
+        attempt_log.reset(log_before)
+        attempt_context.reset(before)
+        attempt_logs.remove()
+
+
+def _delta(ns: int | None) -> timedelta | None:
+    return None if ns is None else timedelta(microseconds=ns // 1000)

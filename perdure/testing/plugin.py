@@ -1,0 +1,81 @@
+"""Fixtures for pytest, which finds them by an entry point: `perdure_engine` makes engines for tests.
+
+Works in tests with `def`, and in coroutines under pytest-asyncio, anyio or whatever else runs them; needs none of these.
+Nothing of the engine is imported before a test asks for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from perdure.activities import ActivityDefinition
+    from perdure.testing.engine import TestEngine
+
+_ENGINES: "pytest.StashKey[list[TestEngine]]" = pytest.StashKey()
+_RUNS = 50
+"""Runs that are listed below a failed test, at most."""
+
+
+class EngineMaker:
+    """What the fixture `perdure_engine` is: called, it makes an engine that has been entered, and is left when the test
+    is over."""
+
+    def __init__(self, definitions: Iterable[Any], engines: "list[TestEngine]") -> None:
+        self._definitions = list(definitions)
+        self._engines = engines
+
+    def __call__(
+        self,
+        definitions: Iterable[Any] | None = None,
+        *,
+        activities: "Mapping[ActivityDefinition[..., Any], Callable[..., Any]] | None" = None,
+        **options: Any,
+    ) -> "TestEngine":
+        """An engine of its own. In a coroutine, activities run on the loop of the test.
+
+        Args:
+            definitions: workflows, activities and modules; those of the fixture `perdure_definitions`, if None.
+            activities: stand-ins, by the activity they are called for.
+            options: further options of a TestEngine.
+        """
+        from perdure.testing.engine import TestEngine
+
+        listed = self._definitions if definitions is None else definitions
+        engine = TestEngine(listed, activities=activities, **options).begin(asyncio._get_running_loop())
+        self._engines.append(engine)
+        return engine
+
+
+@pytest.fixture
+def perdure_definitions() -> list[Any]:
+    """Workflows, activities and modules of engines that are made without; overridden in a conftest.py or a module."""
+    return []
+
+
+@pytest.fixture
+def perdure_engine(request: pytest.FixtureRequest, perdure_definitions: Iterable[Any]) -> Iterator[EngineMaker]:
+    """Makes engines for tests: `engine = perdure_engine([campaign], activities={send_mail: fake_mail})`."""
+    engines: list[TestEngine] = []
+    request.node.stash[_ENGINES] = engines
+    yield EngineMaker(perdure_definitions, engines)
+    faults: list[BaseException] = []
+    while engines:
+        try:
+            engines.pop().end()
+        except Exception as fault:  # noqa: BLE001  the others have to be left as well
+            faults.append(fault)
+    if faults:
+        raise faults[0]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Below a test that failed: the runs of its engines, and what each does or waits for."""
+    outcome = yield
+    report = outcome.get_result()
+    if call.when == "call" and report.failed:
+        for engine in item.stash.get(_ENGINES, []):
+            report.sections.append((f"Runs of {engine!r}", "\n".join(engine.lines(_RUNS))))
