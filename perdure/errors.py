@@ -36,11 +36,13 @@ and what to do next.
     │   ├── StoreFull
     │   ├── SchemaTooNew
     │   └── SchemaTooOld
+    ├── ExportUnreadable             what should be an exported run is none, or is damaged
+    ├── ReplayFailed                 the code at hand does not do what recorded histories have
     ├── EngineNotRunning             closed, not yet entered, stopped by a fault, or no engine owns the database
     └── WaitedTooLong                a `timeout` of the caller's own ran out (also a TimeoutError)
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class PerdureError(Exception):
@@ -241,6 +243,20 @@ class SchemaTooNew(StoreError):
 
 class SchemaTooOld(StoreError):
     code = "schema-too-old"
+
+
+class ExportUnreadable(PerdureError):
+    code = "export-unreadable"
+
+
+class ReplayFailed(PerdureError):
+    """`report` says what became of each history."""
+
+    code = "replay-failed"
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class EngineNotRunning(PerdureError):

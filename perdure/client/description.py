@@ -154,7 +154,7 @@ def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int
         input=story.input,
         result=story.result,
         error=story.error,
-        block=None if row.block is None else _block(wire.decode_block(row.block)),
+        block=None if row.block is None else block_view(wire.decode_block(row.block)),
         cancel_requested=story.cancel_requested,
         reason=story.reason,
         steps=[draft.view() for draft in story.steps.values()],
@@ -164,14 +164,16 @@ def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int
 def history_entries(stored: Stored, blob: Blob | None = None) -> list[dict[str, Any]]:
     """The history as numbered, JSON-able dicts: `seq`, `at` (RFC 3339), `type`, then the event's own fields."""
     find = blob or _no_blob
-    entries = []
-    for seq, event in enumerate(wire.decode_history(stored.history), start=1):
-        entry: dict[str, Any] = {"seq": seq, "at": rfc3339(event.at), "type": type(event).__name__}
-        for field in event.__struct_fields__:
-            if field != "at":
-                entry[field] = _field(field, getattr(event, field), find)
-        entries.append(entry)
-    return entries
+    return [history_entry(seq, event, find) for seq, event in enumerate(wire.decode_history(stored.history), start=1)]
+
+
+def history_entry(seq: int, event: ev.HistoryEvent, blob: Blob) -> dict[str, Any]:
+    """One event of a history as `history_entries` gives it."""
+    entry: dict[str, Any] = {"seq": seq, "at": rfc3339(event.at), "type": type(event).__name__}
+    for field in event.__struct_fields__:
+        if field != "at":
+            entry[field] = _field(field, getattr(event, field), blob)
+    return entry
 
 
 def moment(at_ns: int) -> datetime:
@@ -234,7 +236,8 @@ def _error(failure: ev.Failure) -> ErrorView:
     )
 
 
-def _block(block: ev.Block) -> BlockView:
+def block_view(block: ev.Block) -> BlockView:
+    """A block as it is told to people."""
     return BlockView(
         kind=block.kind,
         message=block.message,

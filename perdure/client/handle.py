@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from perdure import errors
 from perdure.client.answer import Answer, Asked, Looked
-from perdure.client.description import RunDescription, describe, history_entries
+from perdure.client.description import RunDescription, describe, history_entries, moment
 from perdure.client.door import Door
+from perdure.client.export import ExportedRun, exported
 from perdure.client.outcome import outcome_of
+from perdure.client.redaction import redacted
 from perdure.durations import duration_ns
 from perdure.kernel import messages as msg
 from perdure.kernel.project import RunRow
@@ -87,6 +89,19 @@ class Handle(Generic[R_co]):
         stored = self._stored()
         with told_as_damage(self.id):
             return history_entries(stored, lambda digest: self._door.store.views.blob(stored.run.key, digest))
+
+    def export(self, *, redact: bool = False) -> Answer[ExportedRun]:
+        """All there is of the run, to be written to a file with `.to_json()`: to replay it with other code
+        (`perdure.testing.replay`), or to look at it elsewhere.
+
+        Args:
+            redact: without values, messages of exceptions and logs; it cannot be replayed then.
+        """
+        return Looked(f"handle.export() of {self.id!r}", lambda: self._export(redact))
+
+    def _export(self, redact: bool) -> ExportedRun:
+        run = exported(self._door.store.views, self._stored(), moment(self._door.now()))
+        return redacted(run) if redact else run
 
     def cancel(self, reason: str = "") -> Answer[None]:
         """Ask the run to stop: its code sees `asyncio.CancelledError`, and may clean up with further activities.

@@ -22,17 +22,17 @@ class Programs:
         language = self._languages.get(actor.run.workflow)
         if language is None:
             return None
-        return language.load(_info(actor.run), Lookup(history) if history else _NOTHING_RECORDED, actor, traced)
+        return language.load(info_of(actor.run), Lookup(history) if history else _NOTHING_RECORDED, actor, traced)
 
     def check(self, actor: Actor, input: ev.Payload) -> None:
         """Raises an error of the family `errors.PerdureError` if the run cannot be started with that input."""
-        self._languages[actor.run.workflow].check(_info(actor.run), input, actor)
+        self._languages[actor.run.workflow].check(info_of(actor.run), input, actor)
 
     def check_result(self, actor: Actor, step: str, result: ev.Payload) -> None:
         """Raises an error of the family `errors.PerdureError` if the program could not read the result of a step."""
         language, pending = self._languages.get(actor.run.workflow), actor.run.pending.get(step)
         if language is not None and pending is not None:
-            language.check_result(_info(actor.run), pending.name, result, actor)
+            language.check_result(info_of(actor.run), pending.name, result, actor)
 
     def unknown(self, workflow: str) -> ProgramBlocked:
         known = ", ".join(sorted(self._languages)[:10]) or "none"
@@ -64,7 +64,8 @@ class Programs:
         return blocked
 
 
-def _info(run: Run) -> RunInfo:
+def info_of(run: Run) -> RunInfo:
+    """What the program of a run may know of it."""
     return RunInfo(run.id, run.run_id, run.workflow, run.started_at)
 
 

@@ -5,6 +5,11 @@
     with TestEngine([campaign], activities={send_mail: fake_mail}) as engine:
         assert engine.run(campaign("ada@example.com")).wait() == "done"  # three days, in milliseconds
 
+`replay` shows recorded histories (`perdure export`) to the code at hand, and raises if it does not do what they have:
+
+    def test_old_runs_still_replay():
+        replay("tests/histories", [campaign, send_mail])
+
 `activity_context` runs an activity by hand. pytest has fixtures (`plugin.py`); the engine itself is tested by a simulator
 (`simulation/`), and for tests of crashes and faults there are a world that kills its process, and plans for a store's faults:
 
@@ -21,33 +26,44 @@ from importlib import import_module as _import
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perdure.client.export import ExportedRun
+    from perdure.client.replaying import Report, Verdict
     from perdure.stores.open import open_store
     from perdure.testing.by_hand import AttemptByHand, activity_context
     from perdure.testing.engine import TestEngine
     from perdure.testing.faults import FaultAt, FaultWhere
     from perdure.testing.killing import KillingWorld
+    from perdure.testing.replayer import replay
     from perdure.testing.stand_ins import ActivityCall
 
 _PLACE = {
     "ActivityCall": "perdure.testing.stand_ins",
     "AttemptByHand": "perdure.testing.by_hand",
+    "ExportedRun": "perdure.client.export",
     "FaultAt": "perdure.testing.faults",
     "FaultWhere": "perdure.testing.faults",
     "KillingWorld": "perdure.testing.killing",
+    "Report": "perdure.client.replaying",
     "TestEngine": "perdure.testing.engine",
+    "Verdict": "perdure.client.replaying",
     "activity_context": "perdure.testing.by_hand",
     "open_store": "perdure.stores.open",
+    "replay": "perdure.testing.replayer",
 }
 
 __all__ = [
     "ActivityCall",
     "AttemptByHand",
+    "ExportedRun",
     "FaultAt",
     "FaultWhere",
     "KillingWorld",
+    "Report",
     "TestEngine",
+    "Verdict",
     "activity_context",
     "open_store",
+    "replay",
 ]
 
 

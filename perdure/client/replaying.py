@@ -1,0 +1,301 @@
+"""Recorded histories shown to the code at hand: does it still do what they have?
+
+This is what an engine does when it makes a run stand again, without an engine, a database or a single activity. It
+changes nothing, whatever it finds.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from perdure import errors
+from perdure.client.description import Blob
+from perdure.client.export import ExportedRun
+from perdure.client.summary import summary_of
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.limits import PAYLOAD_MAX_BYTES
+from perdure.kernel.program import Divergence, Lookup, Program, ProgramBlocked, replay
+from perdure.kernel.run import Run, evolve
+from perdure.languages.python.machine import PythonLanguage
+from perdure.runtime.programs import block_of, divergence_block, info_of
+from perdure.runtime.watchdog import Watchdog
+from perdure.stores.base import Stored
+from perdure.workflows import definitions_of
+
+STUCK_SECONDS = 2.0
+"""A workflow that computes for longer without an await is interrupted, as in an engine."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What became of one history. `name` is the file's, or the run's id; `events` is how many it holds.
+
+    `block` says why the code at hand cannot go on with it, as a run's own block does; None: it does what the history
+    has. Its kind may also be "unreadable": what should be a history is none, or has been redacted. `after` is the number
+    of the event the code was shown last, `why` what the rest of the history lets one guess.
+    """
+
+    name: str
+    id: str = ""
+    workflow: str = ""
+    status: str = ""
+    events: int = 0
+    after: int = 0
+    block: ev.Block | None = None
+    why: str = ""
+
+    @property
+    def kind(self) -> str:
+        """ "ok", or the kind of the block."""
+        return "ok" if self.block is None else self.block.kind
+
+    @property
+    def label(self) -> str:
+        """The name, and the run it does not tell of: one of several in a file."""
+        return self.name if self.id in self.name else f"{self.name} ({self.id})"
+
+    @property
+    def head(self) -> str:
+        """What the history does to the code, in a few words."""
+        if self.block is None:
+            return f"has {_count(self.events, 'event')}"
+        head = _HEADS.get(self.block.kind, "cannot be replayed")
+        return f"{head} after event {self.after:,}" if self.after and self.block.kind in _IN_THE_MIDDLE else head
+
+    def lines(self) -> list[str]:
+        """The verdict in words: the first line says what, those in between tell more, the last one what to do."""
+        block = self.block
+        lines = [f"{self.label} {self.head}"]
+        if block is None:
+            return lines
+        if block.recorded or block.produced:
+            lines.append(f"history:  {block.recorded}    code:  {block.produced}")
+        else:
+            lines += [line.strip() for line in block.message.splitlines() if line.strip()]
+        if block.source:
+            lines.append(f"at {block.source}" + (f"  ({self.why})" if self.why else ""))
+        lines += [line for line in block.hint.splitlines() if line.strip()]
+        return lines
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What became of some histories, in `seconds`."""
+
+    verdicts: list[Verdict]
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if verdict.block is not None]
+
+    @property
+    def events(self) -> int:
+        return sum(verdict.events for verdict in self.verdicts)
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for verdict in self.failed:
+            head, *facts = verdict.lines()
+            lines += [head, *(f"    {fact}" for fact in facts)]
+        good = len(self.verdicts) - len(self.failed)
+        whole = _count(good, "history", "histories") if not lines else f"{good:,} of {len(self.verdicts):,} histories"
+        return "\n".join([*lines, f"{whole} replayed, {_count(self.events, 'event')}, {self.seconds:.1f} s"])
+
+
+class Replays:
+    """Judges histories by the code at hand. Used as a context, which a watchdog guards against code that does not end.
+
+    Args:
+        definitions: workflows, activities and modules that contain them, as for an engine.
+        payload_max_bytes: as for an engine.
+        stuck_after: seconds that workflow code may run without an await.
+
+    Raises:
+        errors.DefinitionError: they make no sense.
+    """
+
+    def __init__(
+        self,
+        definitions: Iterable[Any],
+        *,
+        payload_max_bytes: int = PAYLOAD_MAX_BYTES,
+        stuck_after: float = STUCK_SECONDS,
+    ) -> None:
+        workflows, activities = definitions_of(definitions)
+        self._languages = {
+            name: PythonLanguage(definition, activities, payload_max_bytes, _say_nothing)
+            for name, definition in workflows.items()
+        }
+        self._thread: int | None = None
+        self._watchdog = Watchdog(stuck_after, None, lambda: self._thread)
+
+    def __enter__(self) -> Self:
+        self._watchdog.begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._watchdog.end()
+
+    @property
+    def workflows(self) -> Sequence[str]:
+        return list(self._languages)
+
+    def judge(self, name: str, run: ExportedRun) -> Verdict:
+        """Show an exported history to the code."""
+        if run.redacted:
+            verdict = _verdict_of(name, run.stored(), len(run.events))
+            return msgspec.structs.replace(verdict, block=_unreadable(_REDACTED, "export it without --redact"))
+        return self.judge_stored(name, run.stored(), run.finder())
+
+    def judge_stored(self, name: str, stored: Stored, blob: Blob) -> Verdict:
+        """Show a history from a store to the code; `blob` finds large payloads."""
+        try:
+            history = wire.decode_history(stored.history)
+        except msgspec.MsgspecError as error:
+            return Verdict(name, stored.run.id, block=_unreadable(f"an event cannot be read: {error}", _RESTORE))
+        verdict = _verdict_of(name, stored, len(history))
+        if not history:
+            return verdict  # a run that no engine has taken yet
+        if type(history[0]) is not ev.RunStarted:
+            return msgspec.structs.replace(verdict, block=_unreadable("it does not begin with RunStarted", _RESTORE))
+        self._thread = threading.get_ident()
+        after, block = self._shown(stored, history, blob)
+        why = "" if block is None or block.kind != "divergence" else _guess(block, history, after)
+        return msgspec.structs.replace(verdict, after=after, block=block, why=why)
+
+    def _shown(self, stored: Stored, history: Sequence[ev.HistoryEvent], blob: Blob) -> tuple[int, ev.Block | None]:
+        """Replay; the number of the event shown last, and why the code cannot go on."""
+        row = stored.run
+        run = Run(row.key, row.id)
+        evolve(run, history[0])
+        language = self._languages.get(run.workflow)
+        if language is None:
+            return 0, _unknown_workflow(run.workflow, self._languages)
+        program = _Watched(language.load(info_of(run), Lookup(history), _Shelf(row.id, blob)))
+        try:
+            replay(program, history, row.open_tail)
+        except Divergence as divergence:
+            block = divergence_block(divergence, program, "", 0, row.open_tail)
+            return divergence.seq, block
+        except ProgramBlocked as blocked:
+            return program.seq(history), block_of(blocked, "", 0, row.open_tail)
+        except Exception as error:  # noqa: BLE001  whatever an impossible history does, it is the finding
+            text = f"{type(error).__name__}: {error}"
+            return program.seq(history), _unreadable(f"no run can have such a history ({text})", _RESTORE)
+        finally:
+            program.close()
+        return len(history), None
+
+
+class _Watched:
+    """A program, and the event it was shown last."""
+
+    def __init__(self, program: Program) -> None:
+        self._advance = program.advance
+        self._last: ev.HistoryEvent | None = None
+        self.where = program.where
+        self.close = program.close
+
+    def advance(self, event: ev.HistoryEvent, replaying: bool) -> Any:
+        self._last = event
+        return self._advance(event, replaying)
+
+    def seq(self, history: Sequence[ev.HistoryEvent]) -> int:
+        """The number of that event."""
+        return next((seq for seq, event in enumerate(history, start=1) if event is self._last), 0)
+
+
+class _Shelf:
+    """The large payloads of one run. What the code makes anew is dropped with it."""
+
+    def __init__(self, id: str, blob: Blob) -> None:
+        self._id = id
+        self._blob = blob
+        self._made: dict[bytes, bytes] = {}
+
+    def get(self, run_id: bytes, digest: bytes) -> bytes:
+        data = self._made.get(digest) or self._blob(digest)
+        if data is None:
+            raise errors.StoreCorrupt(f"run {self._id!r}: the payload sha256:{digest.hex()} is missing")
+        return data
+
+    def put(self, run_id: bytes, digest: bytes, data: bytes) -> None:
+        self._made[digest] = data
+
+
+def replayed(runs: Iterable[tuple[str, ExportedRun | errors.ExportUnreadable]], definitions: Iterable[Any]) -> Report:
+    """Show exported histories, or why they cannot be read, to the code at hand."""
+    began = time.perf_counter()
+    with Replays(definitions) as replays:
+        verdicts = [
+            unreadable(name, run) if isinstance(run, errors.ExportUnreadable) else replays.judge(name, run)
+            for name, run in runs
+        ]
+    return Report(verdicts, time.perf_counter() - began)
+
+
+def unreadable(name: str, error: errors.PerdureError) -> Verdict:
+    """The verdict on what is no history."""
+    return Verdict(name, block=_unreadable(str(error).removeprefix(f"{name} ").removeprefix(f"{name}: ")))
+
+
+_REDACTED = "its values are redacted, so the code cannot be shown what really happened"
+_RESTORE = "export the run again, or restore a backup"
+
+_HEADS = {
+    "divergence": "diverges",
+    "bug": "meets a bug",
+    "stuck": "does not come to an await",
+    "undecodable": "has a value that can no longer be read",
+    "unknown-activity": "calls an activity that is not here",
+    "unknown-workflow": "is of a workflow that is not here",
+    "unreadable": "cannot be replayed",
+}
+_IN_THE_MIDDLE = frozenset({"divergence", "bug", "stuck", "undecodable", "unknown-activity"})
+
+
+def _verdict_of(name: str, stored: Stored, events: int) -> Verdict:
+    summary = summary_of(stored.run)
+    return Verdict(name, summary.id, summary.workflow, summary.status, events)
+
+
+def _unreadable(message: str, hint: str = "") -> ev.Block:
+    return ev.Block("unreadable", "", message, hint)
+
+
+def _unknown_workflow(name: str, known: Iterable[str]) -> ev.Block:
+    names = ", ".join(sorted(known)[:10]) or "none"
+    return ev.Block("unknown-workflow", "", f"{name!r} was not given; there are: {names}")
+
+
+def _guess(block: ev.Block, history: Sequence[ev.HistoryEvent], seq: int) -> str:
+    """What may have led to a divergence."""
+    found = re.match(r"activity (\S+) \[", block.produced)
+    later = next(
+        (
+            number
+            for number, event in enumerate(history[seq:], start=seq + 1)
+            if found is not None and isinstance(event, ev.ActivityScheduled) and event.name == found[1]
+        ),
+        None,
+    )
+    if block.produced == "nothing":
+        return "the code leaves it out, or comes to it later"
+    if block.recorded == "nothing":
+        return "the code does more than was done"
+    if found is not None and later is not None:
+        return f"the history has {found[1]} later, as event {later:,}: did the order of the steps change?"
+    return ""
+
+
+def _say_nothing(record: Any) -> None:
+    """Workflow code that is only looked at logs nothing."""
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"1 {one}" if number == 1 else f"{number:,} {many or one + 's'}"
