@@ -44,6 +44,11 @@ def run_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     return _from_store(ctx, offered)
 
 
+def files_and_run_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids first; the shell adds the files."""
+    return [*run_ids(ctx, param, incomplete), CompletionItem(incomplete, type="file")]
+
+
 def workflows(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Workflows the engine of the database knows."""
 

@@ -15,6 +15,7 @@ import click
 from perdure.cli.lines import wrap_line
 from perdure.cli.options import Command, Settings, options
 from perdure.cli.problems import ERROR, OK
+from perdure.cli.sizes import size
 from perdure.cli.times import took
 from perdure.cli.tokens import Line
 
@@ -136,7 +137,7 @@ def _file(path: Path) -> Iterator[Finding]:
         try:
             mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
             pages = connection.execute("PRAGMA page_count").fetchone()[0]
-            size = connection.execute("PRAGMA page_size").fetchone()[0]
+            page = connection.execute("PRAGMA page_size").fetchone()[0]
             free = connection.execute("PRAGMA freelist_count").fetchone()[0]
         finally:
             connection.close()
@@ -146,7 +147,7 @@ def _file(path: Path) -> Iterator[Finding]:
     level = "ok" if mode == "wal" else "broken"
     remedy = "" if mode == "wal" else "open it once with an engine: it switches to WAL"
     yield Finding("journal", level, f"journal {mode}; the engine commits with synchronous=FULL", remedy)
-    yield Finding("file", "ok", f"{path}: {_bytes(pages * size)}, {_bytes(free * size)} of it free")
+    yield Finding("file", "ok", f"{path}: {size(pages * page)}, {size(free * page)} of it free")
 
 
 def _schema(path: Path) -> Iterator[Finding]:
@@ -168,15 +169,6 @@ def _schema(path: Path) -> Iterator[Finding]:
                       "upgrade Perdure")  # fmt: skip
     else:
         yield Finding("schema", "ok", f"schema {found} of {newest}")
-
-
-def _bytes(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return ""
 
 
 def _store(client: Any, where: Any) -> Iterator[Finding]:

@@ -20,11 +20,16 @@ def load(target: str) -> tuple[ModuleType, Any]:
     place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
     if not place:
         raise Problem(f"{target!r} names no module", USAGE, [], "write  perdure run shop.workflows:process_order")
-    module = _module(place)
+    module = import_module(place)
     return module, _workflow(module, place, name)
 
 
-def _module(place: str) -> ModuleType:
+def import_module(place: str) -> ModuleType:
+    """The module of a dotted name, searched from the working folder, or of a file.
+
+    Raises:
+        Problem: there is no such module, or the import fails.
+    """
     file = Path(place)
     named_by_file = False
     if place.endswith(".py") or "/" in place:

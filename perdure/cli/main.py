@@ -37,6 +37,12 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("doctor", "Check the database and what stands still", "perdure doctor"),
     "count": Entry("counting", "How many runs there are, by state", "perdure count --state open"),
     "terminate": Entry("steer", "End runs at once, without cleanup", "perdure terminate order-1"),
+    "export": Entry(
+        "exporting", "Runs as JSON files, to replay or look at elsewhere", "perdure export order-1 -o order-1.json"
+    ),
+    "replay": Entry(
+        "replaying", "Check that the code at hand does what histories have", "perdure replay histories/ --module shop"
+    ),
     "migrate": Entry("migrating", "Make a database, or bring its schema up to date", "perdure migrate --check"),
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),
@@ -88,7 +94,7 @@ class Root(click.Group):
                 formatter.write(f"  {name:<11} {entry.summary}\n")
         formatter.write(
             "\nExit codes: 0 ok, 1 error, 2 usage, 3 the run did not complete, 4 not found,\n"
-            "5 no database, 7 needs --yes, 124 --timeout, 130 Ctrl-C.\n"
+            "5 no database, 6 replay failed, 7 needs --yes, 124 --timeout, 130 Ctrl-C.\n"
             "perdure COMMAND --help tells more.\n"
         )
 

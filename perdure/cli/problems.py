@@ -9,6 +9,7 @@ USAGE = 2
 NOT_COMPLETED = 3
 NOT_FOUND = 4
 UNREACHABLE = 5
+DIVERGED = 6
 REFUSED = 7
 TIMED_OUT = 124
 INTERRUPTED = 130
@@ -55,6 +56,7 @@ def exit_code(error: BaseException) -> int:
         (errors.InvalidArguments, USAGE),
         (errors.DefinitionError, USAGE),
         (errors.RunDidNotComplete, NOT_COMPLETED),
+        (errors.ReplayFailed, DIVERGED),
         (errors.StoreError, UNREACHABLE),
         (errors.EngineNotRunning, UNREACHABLE),
         (errors.WaitedTooLong, TIMED_OUT),

@@ -26,14 +26,22 @@ def show(settings: Settings, run: str, form: str | None, details: bool, all_: bo
          follow: bool) -> int:  # fmt: skip
     """Show one run: its steps on one time axis, the last error, and why it does not go on.
 
-    RUN is an id, the beginning of one that is unique, or @last.
+    RUN is an id, the beginning of one that is unique, @last, or a file that  perdure export  has written.
 
     Example: perdure show order-1 --follow
     """
     import sys
 
-    from perdure.cli import database, selection
+    from perdure.cli import database, picking, selection
 
+    if picking.is_path(run):
+        from perdure.cli.exhibit import Exhibit
+
+        if follow or run_id is not None:
+            raise Problem("a file does not go on, and holds one run", USAGE, [], "leave out --follow and --run-id")
+        exhibit = Exhibit(run)
+        _shown(settings, exhibit, exhibit.stored, form, details, all_)
+        return OK
     with database.opened(settings) as client:
         id = selection.one(client, settings, run)
         if follow:
@@ -44,14 +52,19 @@ def show(settings: Settings, run: str, form: str | None, details: bool, all_: bo
             if settings.lively(sys.stdout) and not settings.json:
                 return following.live(settings, client, id, form or "tree", details)
             return following.lines(settings, client, id, form or "events")
-        stored = database.stored_run(client, id, run_id)
-        if settings.json:
-            _json(settings, client, stored, form)
-            return OK
-        whole = not sys.stdout.isatty()
-        for line in picture(settings, client, stored, form or "tree", details=details, all=all_, whole=whole):
-            settings.write(line)
+        _shown(settings, client, database.stored_run(client, id, run_id), form, details, all_)
     return OK
+
+
+def _shown(settings: Settings, client: Any, stored: Any, form: str | None, details: bool, all: bool) -> None:
+    import sys
+
+    if settings.json:
+        _json(settings, client, stored, form)
+        return
+    whole = not sys.stdout.isatty()
+    for line in picture(settings, client, stored, form or "tree", details=details, all=all, whole=whole):
+        settings.write(line)
 
 
 def picture(settings: Settings, client: Any, stored: Any, form: str, **how: Any) -> list[Line]:

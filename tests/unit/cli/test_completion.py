@@ -19,7 +19,7 @@ def offered(*words: str) -> list[str]:
 
 
 def test_commands(perdure: Perdure) -> None:
-    assert offered("re") == ["result", "retry"]
+    assert offered("re") == ["result", "retry", "replay"]
 
 
 @pytest.mark.parametrize("command", ["show", "result", "cancel", "terminate", "retry"])
