@@ -1,4 +1,4 @@
-"""Durations as people write them (300, "5m", timedelta(minutes=5)), made nanoseconds."""
+"""Durations as people write them (300, "5m", timedelta(minutes=5)), made nanoseconds; and as people read them."""
 
 import re
 from datetime import timedelta
@@ -90,3 +90,24 @@ def _unknown_unit(text: str, number: str, unit: str) -> str:
         bare = f'"{number}s" or the number {number}' if text.strip() == number else f'"{number}s" for seconds'
         return f"the duration {text!r} has a number without a unit: write {bare}"
     return f"the duration {text!r} has an unknown unit {unit!r}: the units are {_KNOWN}"
+
+
+def took(seconds: float) -> str:
+    """A duration in at most six characters or so: 12ms, 0.8s, 33.4s, 4m47s, 5h16m, 4d2h."""
+    if seconds < 0.0995:
+        return f"{max(seconds, 0) * 1000:.0f}ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    for size, unit, part, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        parts, each = round(seconds / part), size // part
+        if parts >= each:
+            rest = parts % each
+            if not rest:
+                return f"{parts // each}{unit}"
+            return f"{parts // each}d{rest}h" if unit == "d" else f"{parts // each}{unit}{rest:02d}{smaller}"
+    return f"{round(seconds)}s"
+
+
+def left(seconds: float) -> str:
+    """A time still to come, in whole seconds and at least one."""
+    return f"{max(round(seconds), 1)}s" if seconds < 59.5 else took(seconds)

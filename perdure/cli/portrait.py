@@ -5,9 +5,6 @@ than 20 one after the other become one row of blocks (design of the dashboard, s
 """
 
 import json
-import os
-import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,27 +12,16 @@ from perdure.cli import timeline
 from perdure.cli.lines import clean, clip, clip_line, line, line_width, pad, plain, width, wrap_line
 from perdure.cli.times import left, took
 from perdure.cli.tokens import CLOSED, Line, Style, token
+from perdure.client.axis import Axis, Clockwork, axis_of
+from perdure.client.crowds import Row, grouped, row_state
 from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
+from perdure.client.sources import short, source_of
 
-SIBLINGS = 8
-SEQUENCE = 20
 ROWS = 60
 """Rows shown before completed ones in the middle are left out."""
 
 ERRORS = 3
 TOOK_CELLS = 7
-
-
-class Row(NamedTuple):
-    """One line of the timeline before it is laid out."""
-
-    steps: list[StepView]
-    form: str
-    """"step", "area" or "blocks"."""
-
-    @property
-    def first(self) -> StepView:
-        return self.steps[0]
 
 
 class View(NamedTuple):
@@ -95,63 +81,6 @@ def _state_words(run: RunDescription) -> str:
     return run.status
 
 
-def grouped(steps: Sequence[StepView]) -> list[Row]:
-    """Rows in order of their first step; crowds of one name in one row."""
-    by_name: dict[tuple[str, str], list[StepView]] = {}
-    for step in steps:
-        by_name.setdefault((step.kind, step.name), []).append(step)
-    member: dict[str, Row] = {}
-    for crowd in by_name.values():
-        if len(crowd) > SIBLINGS:
-            for row in _crowds(crowd):
-                member.update(dict.fromkeys((step.id for step in row.steps), row))
-    rows: list[Row] = []
-    done: set[int] = set()
-    for step in steps:
-        row = member.get(step.id)
-        if row is None:
-            rows.append(Row([step], "step"))
-        elif id(row) not in done:
-            done.add(id(row))
-            rows.append(row)
-    return rows
-
-
-def _crowds(crowd: list[StepView]) -> list[Row]:
-    """Clusters of overlapping steps, and what is left if it is a long sequence."""
-    rows: list[Row] = []
-    rest: list[StepView] = []
-    for cluster in _clusters(sorted(crowd, key=_scheduled)):
-        if len(cluster) > SIBLINGS:
-            rows.append(Row(cluster, "area"))
-        else:
-            rest += cluster
-    if len(rest) > SEQUENCE:
-        rows.append(Row(rest, "blocks"))
-    return rows
-
-
-def _scheduled(step: StepView) -> datetime:
-    return step.scheduled_at
-
-
-def _clusters(crowd: list[StepView]) -> list[list[StepView]]:
-    clusters: list[list[StepView]] = []
-    reached: datetime | None = None
-    is_open = False
-    for step in crowd:
-        if clusters and (is_open or (reached is not None and step.scheduled_at < reached)):
-            clusters[-1].append(step)
-        else:
-            clusters.append([step])
-            reached, is_open = None, False
-        if step.ended_at is None:
-            is_open = True
-        elif reached is None or step.ended_at > reached:
-            reached = step.ended_at
-    return clusters
-
-
 def _kept(rows: list[Row], most: int) -> tuple[list[Row], int]:
     """At most so many rows: what is open or went wrong first, then the first and the newest of the rest."""
     if len(rows) <= most:
@@ -165,15 +94,6 @@ def _kept(rows: list[Row], most: int) -> tuple[list[Row], int]:
     return [rows[i] for i in kept], len(rows) - len(kept)
 
 
-def row_state(row: Row) -> str:
-    """The state that speaks for a row: what is open before what is done, what failed for all before what succeeded."""
-    states = {step.state for step in row.steps}
-    for state in ("held", "retrying", "running", "waiting", "scheduled"):
-        if state in states:
-            return state
-    return "completed" if "completed" in states else row.first.state
-
-
 def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
     if not rows:
         return []
@@ -184,8 +104,8 @@ def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
     cells = view.width - name_cells - TOOK_CELLS - 4 - (max(open_notes) + 1 if open_notes else 0)
     if cells < 8:
         cells = max(view.width - name_cells - TOOK_CELLS - 4, 4)
-    axis = timeline.axis_of(run, cells)
-    clock = timeline.Clockwork(run)
+    axis = axis_of(run, cells)
+    clock = Clockwork(run)
     lines = [_ruler(axis, name_cells)]
     for row, label, note in zip(rows, labels, notes, strict=True):
         bar = _bar(axis, clock, row)
@@ -199,7 +119,7 @@ def _is_open(row: Row) -> bool:
     return any(step.ended_at is None for step in row.steps)
 
 
-def _bar(axis: timeline.Axis, clock: timeline.Clockwork, row: Row) -> timeline.Bar:
+def _bar(axis: Axis, clock: Clockwork, row: Row) -> timeline.Bar:
     if row.form == "area":
         return timeline.area_bar(axis, clock, row.steps)
     if row.form == "blocks":
@@ -220,7 +140,7 @@ def _noted(bar: timeline.Bar, note: str, is_open: bool) -> Line:
     return [*cells[: bar.last + 1], (f" {note}", style), *cells[bar.last + 2 + width(note) :]]
 
 
-def _ruler(axis: timeline.Axis, name_cells: int) -> Line:
+def _ruler(axis: Axis, name_cells: int) -> Line:
     """What the axis spans, and how long each folded gap is."""
     cells = [" "] * axis.cells
     _write(cells, 0, "0s")
@@ -289,7 +209,7 @@ def _crowd_chips(row: Row) -> Line:
     return chips
 
 
-def _took(row: Row, clock: timeline.Clockwork) -> str:
+def _took(row: Row, clock: Clockwork) -> str:
     if row.first.kind not in ("activity", "timer"):
         return ""
     spans = [clock.step(step) for step in row.steps]
@@ -356,7 +276,7 @@ def _trouble(steps: list[StepView]) -> Line:
     assert step.error is not None
     tries = "1 attempt" if step.attempts_total == 1 else f"{step.attempts_total:,} attempts"
     what = f"{clean(step.name)}, {tries}" if len(steps) == 1 else f"{len(steps):,} steps {clean(step.name)}"
-    facts = " · ".join(fact for fact in (source_of(step.error), what) if fact)
+    facts = " · ".join(fact for fact in (clean(source_of(step.error)), what) if fact)
     return [*_error_line(step.error), (f"  {facts}", "dim")]
 
 
@@ -374,7 +294,7 @@ def error_lines(error: ErrorView) -> list[Line]:
     lines: list[Line] = []
     cause: ErrorView | None = error
     while cause is not None:
-        where = source_of(cause)
+        where = clean(source_of(cause))
         lead = [("  caused by ", "dim")] if lines else []
         lines.append([*lead, *_error_line(cause, cause.cause), (f"  {where}" if where else "", "dim")])
         for leaf in cause.leaves:
@@ -383,30 +303,15 @@ def error_lines(error: ErrorView) -> list[Line]:
     return lines
 
 
-def source_of(error: ErrorView) -> str:
-    """File and line of the innermost frame that belongs to no library, else of the innermost one that is not ours."""
-    found = re.findall(r'File "([^"]+)", line (\d+)', error.traceback)
-    frames = [f"{path}:{line}" for path, line in found if not path.startswith(_OURS)]
-    own = [frame for frame in frames if not _LIBRARY.search(frame)]
-    return _short((own or frames or [""])[-1])
-
-
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_LIBRARY = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]|^<")
-
-
-def _short(path: str) -> str:
-    """The last two segments of a path."""
-    return "/".join(clean(path).replace("\\", "/").split("/")[-2:])
-
-
 def block_lines(run: RunDescription) -> list[Line]:
     """Why the run is blocked: the reason, what differs, what caused it, and the way on."""
     block = run.block
     assert block is not None
     lead = run.status if run.status == block.kind else f"{run.status} ({block.kind})"
     reason, *facts = block_facts(block)
-    lines = [line((f"{lead}: ", "held"), (reason, ""), (f"  {_short(block.source)}" if block.source else "", "dim"))]
+    lines = [
+        line((f"{lead}: ", "held"), (reason, ""), (f"  {clean(short(block.source))}" if block.source else "", "dim"))
+    ]
     lines += [line((f"  {fact}", "dim")) for fact in facts]
     lines += [line(("  → ", "dim"), clean(hint)) for hint in block_hint(run).splitlines()]
     return lines

@@ -4,28 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from perdure.durations import duration_ns
+from perdure.durations import left as left
+from perdure.durations import took as took
 from perdure.errors import DefinitionError
-
-
-def took(seconds: float) -> str:
-    """A duration in at most six characters or so: 12ms, 0.8s, 33.4s, 4m47s, 5h16m, 4d2h."""
-    if seconds < 0.0995:
-        return f"{max(seconds, 0) * 1000:.0f}ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f}s"
-    for size, unit, part, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        parts, each = round(seconds / part), size // part
-        if parts >= each:
-            rest = parts % each
-            if not rest:
-                return f"{parts // each}{unit}"
-            return f"{parts // each}d{rest}h" if unit == "d" else f"{parts // each}{unit}{rest:02d}{smaller}"
-    return f"{round(seconds)}s"
-
-
-def left(seconds: float) -> str:
-    """A time still to come, in whole seconds and at least one."""
-    return f"{max(round(seconds), 1)}s" if seconds < 59.5 else took(seconds)
 
 
 def seconds(text: str) -> float | None:
