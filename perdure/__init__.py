@@ -2,10 +2,10 @@
 
 A map of the house (docs/architecture.md has the plan):
 
-    author       @workflow, @activity, Retry, sleep, patched      perdure.workflows, perdure.activities
-    run          Engine                                           perdure.engine
-    look, steer  Client, Handle                                   perdure.client
-    errors       a family, drawn as a tree                        perdure.errors
+    author       @workflow, @activity, Retry, saga, sleep, patched   perdure.workflows, perdure.activities
+    run          Engine                                              perdure.engine
+    look, steer  Client, Handle                                      perdure.client
+    errors       a family, drawn as a tree                           perdure.errors
     inside       kernel (what may happen), languages (ways to write programs), stores (where history sleeps),
                  runtime (what makes it move), cli (the command `perdure`)
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         WaitedTooLong,
     )
     from perdure.options import Retry
-    from perdure.workflows import WorkflowInfo, patched, sleep, workflow
+    from perdure.workflows import WorkflowInfo, patched, saga, sleep, workflow
 
 _PLACES = {
     "perdure.activities": ("ActivityInfo", "activity"),
@@ -94,7 +94,7 @@ _PLACES = {
         "WaitedTooLong",
     ),
     "perdure.options": ("Retry",),
-    "perdure.workflows": ("WorkflowInfo", "patched", "sleep", "workflow"),
+    "perdure.workflows": ("WorkflowInfo", "patched", "saga", "sleep", "workflow"),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 
@@ -138,6 +138,7 @@ __all__ = [
     "activity",
     "errors",
     "patched",
+    "saga",
     "sleep",
     "workflow",
 ]

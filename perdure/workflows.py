@@ -11,9 +11,21 @@ from perdure.errors import DefinitionError
 from perdure.languages.python import context
 from perdure.languages.python.context import WorkflowInfo, patched, sleep
 from perdure.languages.python.logs import WorkflowLogger, logger
+from perdure.languages.python.saga import Compensation, Saga, saga
 from perdure.payload import Parameters, ValueType
 
-__all__ = ["RunMethod", "WorkflowDefinition", "WorkflowInfo", "definitions_of", "patched", "sleep", "workflow"]
+__all__ = [
+    "Compensation",
+    "RunMethod",
+    "Saga",
+    "WorkflowDefinition",
+    "WorkflowInfo",
+    "definitions_of",
+    "patched",
+    "saga",
+    "sleep",
+    "workflow",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -67,7 +67,8 @@ class ProgramBlocked(Exception):
 
     `kind` is that of a `Block`. `failure` is the exception as data, if there was one; `raised_earlier` (set only by a
     program loaded with `traced`) tells that it was raised in an earlier turn, whose cleanup is committed already:
-    then the run fails with it instead. `commands` were issued in the turn before it stopped.
+    then the run fails with it instead, or, with `goes_on`, reacts to it as to any failure. `commands` were issued in the
+    turn before it stopped.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class ProgramBlocked(Exception):
         self.failure = failure
         self.source = source
         self.raised_earlier = raised_earlier
+        self.goes_on = False
         self.commands = commands
 
 
@@ -129,22 +131,35 @@ class Recorded(Protocol):
     side_effects: Mapping[str, Payload]
     patches: frozenset[str]
 
+    def has_issued(self, path: str) -> bool:
+        """Whether the history holds a step, timer or side effect of the task with that path, or of one it started."""
+        ...
+
 
 class Lookup:
-    """The side effects and patches a history holds, gathered before the replay that needs them."""
+    """What a history holds of side effects, patches and tasks, gathered before the replay that needs them."""
 
-    __slots__ = ("patches", "side_effects")
+    __slots__ = ("_tasks", "patches", "side_effects")
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         effects: dict[str, Payload] = {}
         patches: set[str] = set()
+        tasks: set[str] = set()
         for event in events:
-            if type(event) is SideEffectRecorded:
-                effects[event.id] = event.value
-            elif type(event) is PatchMarked:
-                patches.add(event.patch)
+            kind = type(event)
+            if kind is ActivityScheduled or kind is TimerStarted:
+                tasks.add(event.id.rpartition(":")[0])  # type: ignore[union-attr]
+            elif kind is SideEffectRecorded:
+                effects[event.id] = event.value  # type: ignore[union-attr]
+                tasks.add(event.id.rpartition(":")[0])  # type: ignore[union-attr]
+            elif kind is PatchMarked:
+                patches.add(event.patch)  # type: ignore[union-attr]
         self.side_effects: Mapping[str, Payload] = effects
         self.patches: frozenset[str] = frozenset(patches)
+        self._tasks = tasks
+
+    def has_issued(self, path: str) -> bool:
+        return any(task == path or task.startswith(f"{path}.") for task in self._tasks)
 
 
 class Divergence(Exception):

@@ -126,7 +126,7 @@ class Turns:
         except ProgramBlocked as blocked:
             if run.open_tail:
                 self._stopped(actor, blocked, now)
-                return run.block is None
+                return run.block is None and (not run.is_open or self._stand(actor, now))
             self._block(actor, blocked, now, open_tail=False)
             return False
         finally:
@@ -158,11 +158,17 @@ class Turns:
             actor.let_go()
 
     def _stopped(self, actor: Actor, blocked: ProgramBlocked, now: int) -> None:
-        """The program could not answer the last event. Its bug fails the run if cleanup of it is committed already."""
+        """The program could not answer the last event. Its bug is a failure if cleanup of it is committed already: it fails
+        the run, unless a saga reacts to it first."""
+        run = actor.run
         actor.program = None  # it has unwound itself
         if blocked.kind == "bug" and blocked.failure is not None:
             blocked = self.programs.look_into(actor, blocked)
-        if blocked.raised_earlier and blocked.failure is not None:
+        if blocked.goes_on:
+            self._record(actor, blocked.commands, now)
+            if run.open_tail and run.block is None:
+                actor.fold(ev.RunReacted(now))
+        elif blocked.raised_earlier and blocked.failure is not None:
             self._record(actor, [*blocked.commands, cmd.FailRun(blocked.failure)], now)
         else:
             self._block(actor, blocked, now)

@@ -14,6 +14,7 @@ from perdure.errors import DefinitionError, UnknownActivity
 from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity
 from perdure.kernel.program import Blobs, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python.tasks import Sealed, StepFuture, Task
+from perdure.languages.python.tracing import Tracer
 from perdure.payload import seal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
@@ -23,7 +24,9 @@ class Issuer(Scheduler):
     """The half of a workflow's loop that asyncio knows nothing of: one run's commands, time and chance.
 
     `waiting` holds, by command id, the futures and timers that an event will resolve; `commands` what was issued in
-    this turn; `tasks` the tasks that are not done, by path; `stopped` ends the turn's drain early.
+    this turn; `tasks` the tasks that are not done, by path; `stopped` ends the turn's drain early. `bug` is one that
+    ended a task in this turn, `undoing` are the paths of the sagas' compensations that began in it; `pardoned` is a bug
+    that voids no turn, since cleanup of it is recorded.
     """
 
     __slots__ = (
@@ -33,6 +36,7 @@ class Issuer(Scheduler):
         "asyncgens",
         "blobs",
         "blocked",
+        "bug",
         "callbacks",
         "commands",
         "current",
@@ -43,6 +47,7 @@ class Issuer(Scheduler):
         "main",
         "max_bytes",
         "now",
+        "pardoned",
         "patches",
         "ready",
         "recorded",
@@ -50,6 +55,8 @@ class Issuer(Scheduler):
         "sealed",
         "stopped",
         "tasks",
+        "tracer",
+        "undoing",
         "waiting",
     )
 
@@ -73,6 +80,10 @@ class Issuer(Scheduler):
         self.sealed = False
         self.stopped = False
         self.blocked: ProgramBlocked | None = None
+        self.bug: BaseException | None = None
+        self.undoing: list[str] = []
+        self.pardoned: BaseException | None = None
+        self.tracer: Tracer | None = None
         self.current: Task | None = None
         self.main: Task | None = None
         self.issued = 0
@@ -101,14 +112,24 @@ class Issuer(Scheduler):
         return f"{task.path}:{task.issued}"
 
     def schedule(self, call: Call[Any]) -> StepFuture:
+        return self.issue(call, self.arguments(call))
+
+    def arguments(self, call: Call[Any]) -> bytes:
+        """What the activity is called with. Raises whatever speaks against scheduling it."""
+        if self.sealed:
+            raise Sealed
+        definition: Any = call.definition
+        if definition.name not in self.activities:
+            raise self._unknown(definition)
+        return definition.parameters.encode(call.args, call.kwargs)
+
+    def issue(self, call: Call[Any], arguments: bytes) -> StepFuture:
+        """Have the activity scheduled, with these arguments."""
         if self.sealed:
             raise Sealed
         definition: Any = call.definition
         name = definition.name
-        if name not in self.activities:
-            raise self._unknown(definition)
-        data = definition.parameters.encode(call.args, call.kwargs)
-        input = seal(data, self.put, self.max_bytes, f"the arguments of activity {name}")
+        input = seal(arguments, self.put, self.max_bytes, f"the arguments of activity {name}")
         options = call.options or definition.default
         id = self.next_id()
         self.commands[id] = ScheduleActivity(id, name, input, options.timeout_ns, options.policy, options.terms)

@@ -25,6 +25,13 @@ FOR_EVER_SECONDS = 2.0**34
 MEND = "mend the code and start it again: the run goes on before this step"
 
 
+def block_by(bug: BaseException, where: str = "") -> ProgramBlocked:
+    """What a bug that may not go unseen does to the run it was raised in."""
+    failure = failure_of(bug)
+    name = failure.type.rpartition(".")[2]
+    return ProgramBlocked("bug", f"{name}{where}: {failure.message}", MEND, failure, raised_at(bug))
+
+
 class Handle:
     """A callback that is due."""
 
@@ -112,7 +119,9 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
         else:
             parent.children += 1
             path = f"{parent.path}.{parent.children}"
-        return self.start(coro, path, contextvars.copy_context() if context is None else context, name)
+        task = self.start(coro, path, contextvars.copy_context() if context is None else context, name)
+        task.compensates = parent is not None and parent.compensates
+        return task
 
     def call_soon(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -157,8 +166,42 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
 
     def forget(self, task: Task) -> None:
         self.tasks.pop(task.path, None)
-        if task is self.main:
+        main = self.main
+        if task is main:
+            self._cancel_the_rest(task)
+        if main is not None and main.done():
+            self.end_unless_undoing()
+
+    def _cancel_the_rest(self, main: Task) -> None:
+        """Sagas of other tasks undo what they did: tasks are cancelled, as by `asyncio.run`. A bug undoes nothing."""
+        error = None if main.cancelled() else main.exception()
+        if error is not None and is_bug(error):
             self.stopped = True
+        elif self.in_sagas():
+            for task in list(self.tasks.values()):
+                if not task.compensates:
+                    task.cancel()
+
+    def end_unless_undoing(self) -> None:
+        """The main task is done; the run ends once no task is in a saga."""
+        self.stopped = self.stopped or not self.in_sagas()
+
+    def in_sagas(self) -> bool:
+        """Whether a task has entered a saga that it has not left."""
+        return any(task.sagas for task in self.tasks.values())
+
+    def may_void(self, bug: BaseException, undoing: str) -> bool:
+        """Whether the turn of a bug is to be voided, in which a saga's compensations began, or would: the task `undoing`.
+
+        Not if cleanup of the bug was recorded before that turn: then it is a failure like any other. That was found out
+        by a traced program, and recorded are the compensations.
+        """
+        if self.replaying:
+            return not self.recorded.has_issued(undoing)
+        if self.tracer is None or not self.tracer.saw_earlier(bug):
+            return True
+        self.pardoned = bug
+        return False
 
     def drain(self) -> None:
         """Run what is ready until nothing is, or the main task is done."""
@@ -179,9 +222,7 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
     def _callback_failed(self, error: BaseException) -> None:
         """A callback has nobody to raise to: its bugs block the run, all else is told to the log, as asyncio does."""
         if is_bug(error):
-            failure = failure_of(error)
-            message = f"{failure.type.rpartition('.')[2]} in a callback: {failure.message}"
-            self.block(ProgramBlocked("bug", message, MEND, failure, raised_at(error)))
+            self.block(block_by(error, " in a callback"))
         else:
             self.call_exception_handler({"message": "a callback failed", "exception": error})
 

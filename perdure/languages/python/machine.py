@@ -19,7 +19,7 @@ from perdure.kernel.program import Blobs, Lookup, Program, ProgramBlocked, Recor
 from perdure.languages.python import alike, guard, refused, replaced, unwind
 from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.logs import emit
-from perdure.languages.python.loop import MEND, WorkflowLoop
+from perdure.languages.python.loop import MEND, WorkflowLoop, block_by
 from perdure.languages.python.places import raised_at, waits_at
 from perdure.languages.python.tasks import StepFuture
 from perdure.languages.python.tracing import Tracer
@@ -92,17 +92,19 @@ def refuse_untested(version: tuple[int, ...]) -> None:
 class PythonProgram:
     """One run's coroutine on its loop."""
 
-    __slots__ = ("cancel_reason", "definition", "loop", "tracer")
+    __slots__ = ("cancel_reason", "definition", "loop")
 
     def __init__(self, definition: "WorkflowDefinition[Any, Any]", loop: WorkflowLoop, tracer: Tracer | None) -> None:
         self.definition = definition
         self.loop = loop
-        self.tracer = tracer
+        loop.tracer = tracer
         self.cancel_reason: str | None = None
 
     def advance(self, event: ev.HistoryEvent, replaying: bool) -> Sequence[Command]:
         loop = self.loop
         loop.replaying = replaying
+        loop.bug = None
+        loop.undoing.clear()
         if event.at > loop.now:
             loop.now = event.at
         try:
@@ -130,7 +132,7 @@ class PythonProgram:
 
     def _drain(self) -> None:
         """Run the user's code, with everything around it that it must not see or must not reach."""
-        loop, tracer = self.loop, self.tracer
+        loop, tracer = self.loop, self.loop.tracer
         before = enter(loop)
         try:
             if tracer is not None:
@@ -149,15 +151,19 @@ class PythonProgram:
         loop = self.loop
         if loop.blocked is not None:
             raise loop.blocked
+        if loop.bug is not None and any(loop.may_void(loop.bug, path) for path in loop.undoing):
+            raise block_by(loop.bug)
         commands = list(loop.commands.values())
         loop.commands.clear()
         main = loop.main
         assert main is not None
-        if main.done():
+        if main.done() and loop.stopped:
             commands.append(self._end(commands))
             unwind.unwind(loop)
         elif not loop.waiting:
             raise self._deadlock()
+        if loop.pardoned is not None:
+            raise self._pardon(loop.pardoned, commands)
         return commands
 
     def _end(self, commands: Sequence[Command]) -> Command:
@@ -184,6 +190,7 @@ class PythonProgram:
         return seal(data, loop.put, loop.max_bytes, f"the result of workflow {self.definition.name}")
 
     def _bug(self, error: BaseException, commands: Sequence[Command]) -> ProgramBlocked:
+        loop = self.loop
         failure = failure_of(error)
         source = raised_at(error) or self.definition.source
         return ProgramBlocked(
@@ -192,14 +199,23 @@ class PythonProgram:
             MEND,
             failure=failure,
             source=source,
-            raised_earlier=self.tracer is not None and self.tracer.saw_earlier(error),
+            raised_earlier=loop.tracer is not None and loop.tracer.saw_earlier(error) and not loop.in_sagas(),
             commands=commands,
         )
 
+    def _pardon(self, error: BaseException, commands: Sequence[Command]) -> ProgramBlocked:
+        """What the answer to an event is if the bug counts as a failure: sagas react to those."""
+        blocked = block_by(error)
+        blocked.raised_earlier = blocked.goes_on = True
+        blocked.commands = commands
+        return blocked
+
     def _deadlock(self) -> ProgramBlocked:
-        main = self.loop.main
-        assert main is not None
-        place = waits_at(main.coro) or self.definition.source
+        stuck = self.loop.main
+        assert stuck is not None
+        if stuck.done():
+            stuck = next(task for task in self.loop.tasks.values() if task.sagas)
+        place = waits_at(stuck.coro) or self.definition.source
         return ProgramBlocked(
             "bug",
             f"the workflow waits at {place} for something that can never happen: "

@@ -11,6 +11,7 @@ from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from perdure.errors import is_bug
 from perdure.languages.python.guard import WorkflowInterrupted
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class StepFuture(Future):
 class Task(asyncio.Task[Any]):
     """Drives a coroutine. `path` names it among the tasks of the run; `issued` and `children` number what it issues.
 
+    `sagas` counts those it has entered and not left; `compensates` tells that it, or a task it descends from, undoes one.
+
     Only the future's half of the base class is initialised: the other half is replaced by the methods here.
     """
 
@@ -61,6 +64,7 @@ class Task(asyncio.Task[Any]):
         "cancel_message",
         "cancels",
         "children",
+        "compensates",
         "context",
         "coro",
         "issued",
@@ -68,6 +72,7 @@ class Task(asyncio.Task[Any]):
         "must_cancel",
         "name",
         "path",
+        "sagas",
         "waits_for",
     )
 
@@ -91,6 +96,8 @@ class Task(asyncio.Task[Any]):
         self.must_cancel = False
         self.cancel_message: Any = None
         self.cancels = 0
+        self.sagas = 0
+        self.compensates = False
 
     def __hash__(self) -> int:
         try:
@@ -176,6 +183,8 @@ class Task(asyncio.Task[Any]):
         except (WorkflowInterrupted, Sealed):
             raise
         except BaseException as raised:  # noqa: BLE001  it is kept for whoever awaits the task
+            if is_bug(raised):
+                loop.bug = raised
             _Future.set_exception(self, raised)
             loop.forget(self)
         else:
