@@ -49,13 +49,14 @@ class Compensation:
 class Saga:
     """A block whose steps are undone if it fails; calling it registers what undoes one. Made by `saga()`."""
 
-    __slots__ = ("_loop", "_parallel", "_state", "_todo")
+    __slots__ = ("_loop", "_parallel", "_state", "_task", "_todo")
 
     def __init__(self, parallel: bool) -> None:
         self._parallel = parallel
         self._state = "not entered"
         self._todo: list[Compensation] = []
         self._loop: WorkflowLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
 
     @overload
     def __call__(self, undoing: Call[Any], /) -> Compensation: ...
@@ -103,11 +104,12 @@ class Saga:
     ) -> tuple[str, Callable[[], Awaitable[Any]]]:
         """The name of a compensation, and what begins it."""
         if isinstance(undoing, Call):
+            undoing.take()
             if args or kwargs:
                 raise DefinitionError(
                     f"undo() was given a call and further arguments: put them into the call, {undoing!r}"
                 )
-            return self._of_call(undoing.take())
+            return self._of_call(undoing)
         kind = getattr(undoing, "kind", "")
         if kind in ("activity", "workflow"):
             return self._of_call(undoing(*args, **kwargs).take())
@@ -141,9 +143,9 @@ class Saga:
             raise DefinitionError("a saga is entered once; make another one: async with saga() as undo")
         self._state = "open"
         self._loop = current_loop()
-        task = asyncio.current_task()
-        if isinstance(task, Task):
-            task.sagas += 1
+        self._task = asyncio.current_task()
+        if isinstance(self._task, Task):
+            self._task.sagas += 1
         return self
 
     async def __aexit__(
@@ -159,6 +161,8 @@ class Saga:
         """Whether what leaves the block is an outcome. A bug is none: it blocks the run here and now, so that nobody
         further out can take it for one, and mended code goes on in the block."""
         loop = self._loop
+        if isinstance(error, GeneratorExit) and not self._is_running():
+            return False  # nobody closes the block: it is thrown away
         if loop is None:
             return not is_bug(error)
         if loop.sealed or loop.blocked is not None or isinstance(error, WorkflowInterrupted | Sealed):
@@ -167,6 +171,9 @@ class Saga:
             loop.block(block_by(error))
             return False
         return True
+
+    def _is_running(self) -> bool:
+        return self._task is not None and asyncio._get_running_loop() is self._task.get_loop()
 
     async def _compensate(self, error: BaseException) -> None:
         task = asyncio.get_running_loop().create_task(self._run_back())
@@ -206,8 +213,8 @@ class Saga:
     def _leave(self) -> None:
         self._state = "ended"
         self._todo.clear()
-        task = asyncio.current_task()
-        if isinstance(task, Task) and task.sagas:
+        task = self._task
+        if isinstance(task, Task):
             task.sagas -= 1
             main = task.loop.main
             if main is not None and main.done():

@@ -15,7 +15,7 @@ if __name__ == "__main__":
 from hypothesis import strategies as st
 
 from perdure.activities import activity
-from perdure.workflows import patched, workflow
+from perdure.workflows import patched, saga, workflow
 
 
 @activity
@@ -145,6 +145,28 @@ async def _ask(log: list, gate: asyncio.Semaphore, n: int) -> int:
     return workflow.random().randrange(10)
 
 
+async def _saga(log: list, gate: asyncio.Semaphore, specs: list, parallel: bool) -> int:
+    registered: list[int] = []
+
+    async def undone(n: int) -> None:
+        await asyncio.sleep(n / 1_000)
+        await step(n)
+        registered.remove(n)
+
+    found = 0
+    SAGAS.append(registered)
+    async with saga(parallel=parallel) as undo:
+        for n, spec in enumerate(specs):
+            undo(undone, n)
+            registered.append(n)
+            found += await do(spec, log, gate)
+        registered.clear()
+    return found
+
+
+SAGAS: list[list[int]] = []
+"""What the sagas of a program have still to undo: nothing, when it has ended."""
+
 DO = {
     "act": _act,
     "fail": _fail,
@@ -161,6 +183,7 @@ DO = {
     "first": _first,
     "gated": _gated,
     "ask": _ask,
+    "saga": _saga,
 }
 NUMBERS = st.integers(0, 9)
 
@@ -179,6 +202,7 @@ def _larger(specs: st.SearchStrategy[list]) -> st.SearchStrategy[list]:
         st.tuples(st.just("shield"), specs),
         st.tuples(st.just("first"), many),
         st.tuples(st.just("gated"), specs),
+        st.tuples(st.just("saga"), many, st.booleans()),
     ).map(list)
 
 

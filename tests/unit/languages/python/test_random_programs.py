@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perdure.kernel.program import replay
-from tests.unit.languages.python.random_programs import PROGRAMS, boom, perform, step
+from tests.unit.languages.python.random_programs import PROGRAMS, SAGAS, boom, perform, step
 from tests.unit.languages.python.workflow_driver import Driver
 
 SETTINGS = settings(
@@ -41,6 +41,16 @@ def test_a_history_replays_to_the_same_commands(spec: list, seed: int, cancel_at
     driver = run(spec, seed, cancel_at=cancel_at)
 
     assert list(replay(driver.load(), driver.history)) == []
+
+
+@SETTINGS
+@given(PROGRAMS, st.integers(0, 2**32), st.none() | st.integers(0, 5))
+def test_no_run_ends_before_its_sagas_are_undone(spec: list, seed: int, cancel_at: int | None) -> None:
+    SAGAS.clear()
+
+    run(spec, seed, cancel_at=cancel_at)
+
+    assert [left for left in SAGAS if left] == []
 
 
 @SETTINGS

@@ -107,6 +107,12 @@ class Driver:
         self.program = self.load()
         replay(self.program, self.history)
 
+    @staticmethod
+    def arguments(input: ev.Payload) -> list[Any]:
+        """The values an activity is called with, in the order of its parameters."""
+        values = msgspec.json.decode(input.data)
+        return list(values.values()) if isinstance(values, dict) else values
+
     def answer(self, id: str) -> None:
         """End an activity as its name says: `boom` fails, the others give their first argument back."""
         step = self.run.pending[id]
