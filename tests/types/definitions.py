@@ -7,9 +7,9 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, assert_type
 
-from perdure import Call, Retry, activity, patched, sleep, workflow
+from perdure import Call, Retry, activity, patched, saga, sleep, workflow
 from perdure.activities import ActivityDefinition
-from perdure.workflows import WorkflowDefinition
+from perdure.workflows import Compensation, Saga, WorkflowDefinition
 
 
 @activity
@@ -108,6 +108,24 @@ async def what_a_workflow_may_ask() -> None:
     assert_type(workflow.info().id, str)
     await sleep("3 days")
     await sleep(timedelta(days=3))
+
+
+async def call_off(what: str, *, why: str = "") -> int:
+    return len(what)
+
+
+async def what_a_saga_may_undo() -> None:
+    async with saga() as undo:
+        assert_type(undo, Saga)
+        assert_type(undo(charge, 10, "acct"), Compensation)
+        assert_type(undo(charge, 10, account="acct", currency="USD"), Compensation)
+        assert_type(undo(update_stock, "pen"), Compensation)
+        assert_type(undo(send_mail, ["ada@example.com"]), Compensation)
+        assert_type(undo(charge(10, "acct").with_options(timeout="5m")), Compensation)
+        assert_type(undo(call_off, "flight", why="rain"), Compensation)
+        undo(update_stock, "pen").discard()
+    async with saga(parallel=True) as undo:
+        undo(rate, 1.5)
 
 
 def what_an_activity_may_ask() -> None:

@@ -4,9 +4,9 @@
 
 from typing import Any
 
-from perdure import Client, Engine, Handle, Retry, activity, workflow
+from perdure import Client, Engine, Handle, Retry, activity, saga, workflow
 
-from .definitions import Onboarding, charge, order, update_stock
+from .definitions import Onboarding, call_off, charge, order, update_stock
 
 
 async def arguments_of_activities() -> None:
@@ -26,6 +26,17 @@ async def results_of_activities() -> None:
 async def a_call_is_not_its_result() -> None:
     name: str = charge(10, "acct")  # pyright: ignore[reportAssignmentType]
     assert name
+
+
+async def arguments_of_compensations() -> None:
+    async with saga() as undo:
+        undo(charge, "ten", "acct")  # pyright: ignore[reportArgumentType]
+        undo(charge, 10)  # pyright: ignore[reportCallIssue]
+        undo(update_stock, itme="pen")  # pyright: ignore[reportCallIssue]
+        undo(call_off, 7)  # pyright: ignore[reportArgumentType]
+        undo(lambda: None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        undo(charge(10, "acct"), 10)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    saga(paralel=True)  # pyright: ignore[reportCallIssue]
 
 
 async def arguments_of_workflows(engine: Engine) -> None:
