@@ -19,8 +19,10 @@ from perdure import (
     RunBlocked,
     RunCancelled,
     RunClosed,
+    RunFailed,
     activity,
     patched,
+    saga,
     workflow,
 )
 
@@ -210,20 +212,104 @@ async def blocked() -> str:
     return first + await fetch("after")
 
 
+@workflow
+async def undone(parallel: bool = False) -> str:
+    try:
+        async with saga(parallel=parallel) as undo:
+            for what in ("flight", "hotel"):
+                undo(store, what)
+                await fetch(what)
+            undo(twice, "car")
+            await refuse("car")
+    except ActivityFailed as error:
+        return await fetch(error.message)
+    return "never"
+
+
+async def twice(what: str) -> None:
+    await fetch(await store(what))
+
+
+@workflow
+async def undone_when_cancelled() -> str:
+    async with saga() as undo:
+        undo(fetch, "broom")
+        undo(store, "floor")
+        await forever()
+    return "never"
+
+
+@workflow
+async def undone_in_time() -> str:
+    try:
+        async with asyncio.timeout(0.03), saga() as undo:
+            undo(store, "rolled back")
+            await forever()
+    except TimeoutError:
+        return await fetch("later")
+    return "never"
+
+
+@workflow
+async def undone_in_tasks() -> None:
+    async with asyncio.TaskGroup() as group:
+        for n in range(3):
+            group.create_task(leg(n))
+
+
+async def leg(n: int) -> None:
+    async with saga() as undo:
+        undo(store, f"leg {n}")
+        await (refuse(f"leg {n}") if n == 1 else forever())
+
+
+@activity(retry=Retry(initial=0.001, max_attempts=2))
+async def stubborn(what: str) -> str:
+    if not mended:
+        raise ConnectionError("a bug in the bank")
+    act()
+    return what
+
+
+@workflow
+async def held_while_undone() -> str:
+    try:
+        async with saga() as undo:
+            undo(store, "first")
+            undo(stubborn, "second")
+            undo(fetch, "third")
+            await refuse("fourth")
+    except ActivityFailed as error:
+        return error.message
+    return "never"
+
+
 ALL = [sequence, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
-ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy]
+ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
+ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn]
 
 
 def run_it(call: Callable[[], Any]) -> Callable[[Engine], None]:
     return lambda engine: engine.run(call(), id=ID).wait()
 
 
-def run_and_cancel(engine: Engine) -> None:
-    handle = engine.start(cancelled(), id=ID).wait()
-    with contextlib.suppress(RunClosed):
-        handle.cancel("enough").wait()
-    with contextlib.suppress(RunCancelled):
-        handle.result().wait()
+def run_to_failure(call: Callable[[], Any]) -> Callable[[Engine], None]:
+    def drive(engine: Engine) -> None:
+        with contextlib.suppress(RunFailed):
+            engine.run(call(), id=ID).wait()
+
+    return drive
+
+
+def run_and_cancel(call: Callable[[], Any]) -> Callable[[Engine], None]:
+    def drive(engine: Engine) -> None:
+        handle = engine.start(call(), id=ID).wait()
+        with contextlib.suppress(RunClosed):
+            handle.cancel("enough").wait()
+        with contextlib.suppress(RunCancelled):
+            handle.result().wait()
+
+    return drive
 
 
 def run_and_mend(call: Callable[[], Any]) -> Callable[[Engine], None]:
@@ -288,7 +374,7 @@ SCENARIOS = {
     "fan-out": Scenario(run_it(lambda: fan_out(6)), in_order=False),
     "failures": Scenario(run_it(failures)),
     "timer": Scenario(run_it(durable_timer)),
-    "cancelled": Scenario(run_and_cancel),
+    "cancelled": Scenario(run_and_cancel(cancelled)),
     "timed out": Scenario(run_it(timed_out)),
     "chance": Scenario(run_it(chance)),
     "held": Scenario(run_and_mend(held)),
@@ -298,6 +384,12 @@ SCENARIOS = {
     "by mail": Scenario(wait_for_it, prepare=submit),
     "one slot": Scenario(run_it(lambda: fan_out(3)), in_order=False, slots=1),
     "ids again": Scenario(run_again, ids=[ID, "other"]),
+    "saga": Scenario(run_it(undone)),
+    "parallel saga": Scenario(run_it(lambda: undone(True)), in_order=False),
+    "cancelled saga": Scenario(run_and_cancel(undone_when_cancelled)),
+    "timed out saga": Scenario(run_it(undone_in_time)),
+    "held saga": Scenario(run_and_mend(held_while_undone)),
+    "sagas in tasks": Scenario(run_to_failure(undone_in_tasks), in_order=False),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 

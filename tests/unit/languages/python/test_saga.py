@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from perdure.activities import activity
-from perdure.errors import ActivityFailed, DefinitionError, InvalidArguments, PayloadTooLarge
+from perdure.errors import DefinitionError, InvalidArguments, PayloadTooLarge
 from perdure.kernel import events as ev
 from perdure.kernel.commands import ScheduleActivity
 from perdure.kernel.program import ProgramBlocked, replay
