@@ -81,7 +81,7 @@ def _logs(settings: Settings, client: Any, id: str) -> Iterator[list[dict[str, A
 def _told(settings: Settings, id: str, status: str) -> int:
     if status not in CLOSED:
         settings.narrate(
-            [(f"{id} is {status}; it waits for mended code:  {again(settings, 'perdure', 'show', id)}", "held")]
+            [(f"{id} is {status}; it does not go on by itself:  {again(settings, 'perdure', 'show', id)}", "held")]
         )
     return ended(status)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from perdure.cli import timeline
 from perdure.cli.lines import clean, clip, clip_line, line, line_width, pad, plain, width, wrap_line
 from perdure.cli.times import left, took
-from perdure.cli.tokens import CLOSED, Line, Style, token
+from perdure.cli.tokens import CLOSED, COMPENSATION, Line, Style, token
 from perdure.client.axis import Axis, Clockwork, axis_of
 from perdure.client.crowds import Row, grouped, row_state
 from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
@@ -171,7 +171,8 @@ def _label(row: Row, view: View) -> Line:
     state = row_state(row)
     icon, style = token(state)
     loud = style if state not in ("completed", "cancelled") else ""
-    pieces = line((icon, style), " ", (clean(step.name), loud))
+    undoes = (f"{COMPENSATION} ", "dim") if step.compensation else ""
+    pieces = line((icon, style), " ", undoes, (clean(step.name), loud))
     if row.form != "step":
         return pieces + _crowd_chips(row)
     if step.kind == "timer" and step.due_at is not None:
@@ -186,7 +187,7 @@ def _label(row: Row, view: View) -> Line:
 
 def _attempts_chip(step: StepView) -> str:
     if step.attempts_total > 1 or step.state == "retrying":
-        if step.ended_at is None and step.max_attempts:
+        if step.ended_at is None and step.attempts_total <= (step.max_attempts or 0):
             return f"{step.attempts_total}/{step.max_attempts}"
         return f"×{step.attempts_total}"
     return ""
@@ -242,8 +243,7 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         lines += block_lines(run)
     for steps in _troubled(run):
         lines.append(_trouble(steps))
-    if any(step.state == "held" for step in run.steps):
-        lines.append(_remedy("the attempt waits for mended code", f"perdure retry {clean(run.id)}"))
+    lines += [_remedy(fact, f"perdure retry {clean(run.id)}") for fact in _held(run)]
     if run.reason and run.status in ("cancelled", "terminated"):
         lines.append(line((f"{run.status}: ", "dim"), clean(run.reason)))
     if run.status == "completed" and view.result:
@@ -252,6 +252,18 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
     if run.status not in (*CLOSED, "blocked", "quarantined") and not view.owned:
         lines.append(_remedy("no engine holds this database: the run sleeps until one starts", "start your program"))
     return lines
+
+
+def _held(run: RunDescription) -> list[str]:
+    """What held attempts wait for."""
+    facts: dict[str, None] = {}
+    for step in run.steps:
+        if step.state == "held":
+            by_bug = step.error is None or step.error.is_bug
+            kind = "compensation" if step.compensation else "activity"
+            fact = "the attempt waits for mended code" if by_bug else f"{kind} {clean(step.name)} waits until it can succeed"
+            facts[fact] = None
+    return list(facts)[:ERRORS]
 
 
 def _remedy(fact: str, command: str) -> Line:

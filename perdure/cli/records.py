@@ -61,6 +61,8 @@ def _worth(field: str, value: Any) -> bool:
 def _value(field: str, value: Any) -> str:
     if field == "failure":
         return clean(f"{value['type'].rpartition('.')[2]}: {value['message']}")
+    if field == "terms":
+        value = {term: given for term, given in value.items() if given not in ("", None, False)}
     return f"{field}={compact(value)}"
 
 

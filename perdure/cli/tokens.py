@@ -49,6 +49,9 @@ TOKENS: dict[str, Token] = {
     "terminated": Token("■", "terminated"),
 }
 
+COMPENSATION = "↶"
+"""Before the name of a step that undoes another."""
+
 OPEN = ("queued", "running", "waiting", "retrying", "held", "blocked", "quarantined")
 CLOSED = ("completed", "failed", "cancelled", "terminated")
 STATES = OPEN + CLOSED
@@ -82,6 +85,7 @@ ASCII = str.maketrans(
         "→": "->",
         "←": "<-",
         "⋯": "~",
+        "↶": "<-",
         "“": '"',
         "”": '"',
         "▁": "_",

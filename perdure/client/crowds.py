@@ -28,9 +28,9 @@ class Row(NamedTuple):
 
 def grouped(steps: Sequence[StepView]) -> list[Row]:
     """Rows in order of their first step; crowds of one name in one row."""
-    by_name: dict[tuple[str, str], list[StepView]] = {}
+    by_name: dict[tuple[str, str, bool], list[StepView]] = {}
     for step in steps:
-        by_name.setdefault((step.kind, step.name), []).append(step)
+        by_name.setdefault((step.kind, step.name, step.compensation), []).append(step)
     member: dict[str, Row] = {}
     for crowd in by_name.values():
         if len(crowd) > SIBLINGS:

@@ -63,7 +63,7 @@ class StepView(msgspec.Struct, frozen=True):
     `kind`: activity, timer, side effect or patch. `state`: scheduled, running, retrying, held, waiting, completed,
     failed, timed out or cancelled. `due_at` is when a timer fires, `retry_at` when the next attempt is due.
     `attempts` may be fewer than `attempts_total` (the first 3 and the last 20 are kept); `max_attempts` None is
-    without limit.
+    without limit. `compensation`: a saga undoes another step by it.
     """
 
     id: str
@@ -81,6 +81,7 @@ class StepView(msgspec.Struct, frozen=True):
     attempts: list[AttemptView] = []
     attempts_total: int = 0
     max_attempts: int | None = None
+    compensation: bool = False
 
 
 class BlockView(msgspec.Struct, frozen=True):
@@ -265,6 +266,7 @@ class _Draft:
     __slots__ = (
         "attempts",
         "claimed_by",
+        "compensation",
         "due_at",
         "ended_at",
         "error",
@@ -297,6 +299,7 @@ class _Draft:
         self.error: ErrorView | None = None
         self.attempts: list[AttemptView] = []
         self.max_attempts: int | None = None
+        self.compensation = False
 
     @property
     def is_open(self) -> bool:
@@ -324,6 +327,7 @@ class _Draft:
             attempts=self.attempts,
             attempts_total=self.attempts[-1].number if self.attempts else 0,
             max_attempts=self.max_attempts,
+            compensation=self.compensation,
         )
 
 
@@ -385,6 +389,7 @@ class _Story:
         draft.input = shown(event.input, self.blob)
         draft.claimed_by = event.claimed_by
         draft.max_attempts = (event.retry or DEFAULT_RETRY).max_attempts or None
+        draft.compensation = event.terms is not None and event.terms.compensates
 
     def _ended(self, event: ev.ActivityCompleted | ev.ActivityFailed) -> None:
         draft = self.steps.get(event.id)

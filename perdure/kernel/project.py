@@ -237,7 +237,7 @@ def _attempt_note(step: Step) -> str:
     if step.attempt <= 1 and not step.rows:
         return step.name
     most = step.retry.max_attempts
-    return f"{step.name} {step.attempt}/{most}" if most else f"{step.name} ×{step.attempt}"
+    return f"{step.name} {step.attempt}/{most}" if step.attempt <= most else f"{step.name} ×{step.attempt}"
 
 
 def _place_note(step: Step) -> str:

@@ -9,13 +9,23 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from msgspec.structs import replace
+
 from perdure.calls import Call, Scheduler
 from perdure.errors import DefinitionError, UnknownActivity
 from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity
+from perdure.kernel.events import Terms
+from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
 from perdure.kernel.program import Blobs, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python.tasks import Sealed, StepFuture, Task
 from perdure.languages.python.tracing import Tracer
 from perdure.payload import seal
+
+def _until_it_succeeds(policy: RetryPolicy | None) -> RetryPolicy:
+    """What has been done must be undone: an attempt beyond the policy is held for a person, who sees it."""
+    policy = policy or DEFAULT_RETRY
+    return policy if policy.at_most_once else replace(policy, exhausted="hold")
+
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
 
@@ -131,8 +141,11 @@ class Issuer(Scheduler):
         name = definition.name
         input = seal(arguments, self.put, self.max_bytes, f"the arguments of activity {name}")
         options = call.options or definition.default
+        policy, terms = options.policy, options.terms
+        if self.current is not None and self.current.compensates:
+            policy, terms = _until_it_succeeds(policy), replace(terms or Terms(), compensates=True)
         id = self.next_id()
-        self.commands[id] = ScheduleActivity(id, name, input, options.timeout_ns, options.policy, options.terms)
+        self.commands[id] = ScheduleActivity(id, name, input, options.timeout_ns, policy, terms)
         future = StepFuture(loop=self)  # type: ignore[arg-type]  it is the loop's other half
         future.id = id
         future.definition = definition

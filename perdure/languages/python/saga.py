@@ -126,6 +126,7 @@ class Saga:
             raise DefinitionError(
                 f"{definition.kind} {definition.name!r} cannot be a compensation yet: child workflows come later; {_HOW}"
             )
+        _demand_no_end(definition.name, call.options or definition.default)
         loop = self._loop
         if loop is None:
             definition.parameters.encode(call.args, call.kwargs)
@@ -186,7 +187,9 @@ class Saga:
                 await asyncio.wait([task])
             except asyncio.CancelledError as cancelled:
                 late = cancelled
-        task.result()
+        failure = task.exception()
+        if failure is not None:  # outside of an engine, where nothing holds it
+            raise failure from error
         if late is not None and not isinstance(error, asyncio.CancelledError):
             _cancel_again(late)
 
@@ -236,6 +239,23 @@ def saga(*, parallel: bool = False) -> Saga:
     if not isinstance(parallel, bool):
         raise DefinitionError(f"saga: parallel must be True or False, not {parallel!r}")
     return Saga(parallel)
+
+
+def _demand_no_end(name: str, options: Any) -> None:
+    """A compensation is tried until it has succeeded.
+
+    Raises:
+        DefinitionError: its options say otherwise.
+    """
+    limits = {"at_most_once": options.policy is not None and options.policy.at_most_once}
+    limits |= {name: options.limits()[name] is not None for name in ("schedule_to_close", "schedule_to_start")}
+    for option, given in limits.items():
+        if given:
+            none = False if option == "at_most_once" else None
+            raise DefinitionError(
+                f"{name} has the option {option}, but a compensation is not given up before it has succeeded; write: "
+                f"undo({name}(...).with_options({option}={none})), or undo with a function that awaits it and handles its failure"
+            )
 
 
 def _of_function(

@@ -108,7 +108,7 @@ def test_json_is_the_whole_description_under_stable_names(perdure: Perdure) -> N
     )
     assert " ".join(run["steps"][1]) == (
         "id kind name state scheduled_at started_at ended_at due_at retry_at input result error "
-        "attempts attempts_total max_attempts"
+        "attempts attempts_total max_attempts compensation"
     )
     assert " ".join(run["steps"][1]["attempts"][0]) == (
         "number state worker started_at ended_at error logs logs_dropped"
@@ -152,4 +152,4 @@ def test_following_ends_where_only_a_person_can_go_on(perdure: Perdure, id, stat
     said = perdure("show", id, "--follow")
 
     assert said.code == 3
-    assert said.err == f"{id} is {state}; it waits for mended code:  perdure show {id}\n"
+    assert said.err == f"{id} is {state}; it does not go on by itself:  perdure show {id}\n"
