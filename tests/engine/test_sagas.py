@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perdure import (
-    ActivityTimedOut,
+    ActivityFailed,
     Engine,
     Retry,
     RunBlocked,
@@ -285,7 +285,7 @@ def test_a_function_that_undoes_may_set_its_steps_a_limit_and_find_another_way()
         async def try_the_bank() -> None:
             try:
                 await refund("hotel").with_options(schedule_to_close=0.05, retry=Retry(initial=0.01))
-            except ActivityTimedOut:
+            except ActivityFailed:
                 await cancel("by hand")
 
         async with saga() as undo:
