@@ -261,7 +261,11 @@ def _held(run: RunDescription) -> list[str]:
         if step.state == "held":
             by_bug = step.error is None or step.error.is_bug
             kind = "compensation" if step.compensation else "activity"
-            fact = "the attempt waits for mended code" if by_bug else f"{kind} {clean(step.name)} waits until it can succeed"
+            fact = (
+                "the attempt waits for mended code"
+                if by_bug
+                else f"{kind} {clean(step.name)} waits until it can succeed"
+            )
             facts[fact] = None
     return list(facts)[:ERRORS]
 

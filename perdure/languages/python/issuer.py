@@ -21,6 +21,7 @@ from perdure.languages.python.tasks import Sealed, StepFuture, Task
 from perdure.languages.python.tracing import Tracer
 from perdure.payload import seal
 
+
 def _until_it_succeeds(policy: RetryPolicy | None) -> RetryPolicy:
     """What has been done must be undone: an attempt beyond the policy is held for a person, who sees it."""
     policy = policy or DEFAULT_RETRY
