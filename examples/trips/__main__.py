@@ -13,9 +13,10 @@ from perdure import Engine, RunBlocked, RunFailed
 SIGNS = {"booked": "✓", "cancelled": "↶", "void": "↶"}
 
 
-async def travel(engine: Engine, providers: Providers, city: str, seconds: float = 60) -> None:
-    """One trip, with what the providers saw of it."""
+async def travel(engine: Engine, providers: Providers, city: str, seconds: float = 60) -> bool:
+    """One trip, with what the providers saw of it. True if it stands still and waits for a person."""
     before = len(providers.ledger.entries())
+    stands_still = False
     print(f"\nA trip to {city}")
     try:
         await engine.run(workflows.book_trip(city, seconds), id=f"trip-to-{city}")
@@ -24,8 +25,10 @@ async def travel(engine: Engine, providers: Providers, city: str, seconds: float
         ending = f"not booked: {failed.__cause__}"
     except RunBlocked as held:
         ending = f"stands still: {held}"
+        stands_still = True
     show(providers, before)
     print(f"  {ending}".replace("\n", "\n  "))
+    return stands_still
 
 
 async def retry(engine: Engine, providers: Providers, city: str) -> None:
@@ -57,10 +60,11 @@ async def main(folder: Path) -> None:
         await travel(engine, providers, "Brigadoon", seconds=0.3)
 
         providers.hotel.closed = True
-        await travel(engine, providers, "Venice")
+        stands_still = await travel(engine, providers, "Venice")
         providers.hotel.closed = False
-        print("\nThe hotel desk opens, and somebody says: perdure retry trip-to-Venice")
-        await retry(engine, providers, "Venice")
+        if stands_still:
+            print("\nThe hotel desk opens, and somebody says: perdure retry trip-to-Venice")
+            await retry(engine, providers, "Venice")
 
     print(f"\nWhat is booked in the end, says the ledger: {', '.join(providers.ledger.standing())}")
 

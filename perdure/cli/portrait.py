@@ -243,7 +243,8 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         lines += block_lines(run)
     for steps in _troubled(run):
         lines.append(_trouble(steps))
-    lines += [_remedy(fact, f"perdure retry {clean(run.id)}") for fact in _held(run)]
+    if run.block is None:
+        lines += [_remedy(fact, f"perdure retry {clean(run.id)}") for fact in _held(run)]
     if run.reason and run.status in ("cancelled", "terminated"):
         lines.append(line((f"{run.status}: ", "dim"), clean(run.reason)))
     if run.status == "completed" and view.result:

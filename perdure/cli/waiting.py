@@ -41,14 +41,10 @@ def not_completed(settings: Settings, run: Any, told: bool = False) -> Problem:
         hint, *further = block_hint(run).splitlines()
         facts += further
     elif run.status == "held":
-        step = next((step for step in reversed(run.steps) if step.state == "held"), None)
-        by_bug = step is None or step.error is None or step.error.is_bug
-        kind = "compensation" if step is not None and step.compensation else "activity"
-        what = f"{kind} {step.name}" if step is not None else "an activity"
-        ending = f"is held by a bug in {what}" if by_bug else f"is held: {what} did not succeed"
-        facts = [plain(line) for line in error_lines(step.error)] if step is not None and step.error is not None else []
-        lead = "mend it and start it again, or" if by_bug else "put right what stops it, then"
-        hint = f"{lead}: {again(settings, 'perdure', 'retry', run.id)}"
+        steps = [step for step in run.steps if step.state == "held" and step.error is not None]
+        ending = f"is held by a bug in activity {steps[-1].name}" if steps else "is held by a bug"
+        facts = [plain(line) for line in error_lines(steps[-1].error)] if steps else []
+        hint = f"mend it and start it again, or: {again(settings, 'perdure', 'retry', run.id)}"
     elif run.error is not None:
         ending = "failed"
         facts = [plain(line) for line in error_lines(run.error)]

@@ -86,26 +86,22 @@ def _blocked(id: str, stored: Stored) -> errors.RunBlocked:
 
 
 def _held(id: str, stored: Stored) -> errors.RunBlocked:
-    """An attempt is held, by a bug or since no other may follow, and nothing else is under way."""
+    """A bug holds an attempt, and nothing else is under way; of a compensation the row has a block."""
     held = [row for row in stored.attempts if row.state == AttemptState.HELD]
     if not held:
         return errors.RunBlocked(f"run {id!r} could not go on, but was released just now; ask for its result again", id)
-    latest = held[-1]
-    failure = None if latest.detail is None else wire.decode_detail(latest.detail).failure
-    scheduled = [event for event in wire.decode_history(stored.history) if isinstance(event, ev.ActivityScheduled)]
-    name = next((_kind_and_name(event) for event in scheduled if event.id == latest.step), "an activity")
-    if failure is None or failure.is_bug:
-        why, hint = f"held by a bug in {name}", "mend it and start again, or"
-    else:
-        tries = "1 attempt" if latest.attempt == 1 else f"{latest.attempt} attempts"
-        why, hint = f"held: {name} failed after {tries}", "put right what stops it, then"
+    failure = None if held[-1].detail is None else wire.decode_detail(held[-1].detail).failure
+    step = held[-1].step
+    name = next(
+        (e.name for e in wire.decode_history(stored.history) if isinstance(e, ev.ActivityScheduled) and e.id == step),
+        "an activity",
+    )
     what = f": {failure_line(failure)}" if failure is not None else ""
-    error = errors.RunBlocked(f"run {id!r} is {why}{what}\n  hint: {hint}: perdure retry {id}", id)
+    error = errors.RunBlocked(
+        f"run {id!r} is held by a bug in activity {name}{what}\n"
+        f"  hint: mend it and start again, or: perdure retry {id}",
+        id,
+    )
     if failure is not None:
         error.__cause__ = remote_error(failure)
     return error
-
-
-def _kind_and_name(event: ev.ActivityScheduled) -> str:
-    compensates = event.terms is not None and event.terms.compensates
-    return f"{'compensation' if compensates else 'activity'} {event.name}"

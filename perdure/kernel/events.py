@@ -279,7 +279,8 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     """Why a run cannot go on with the code at hand, in words a person can act on.
 
     `kind`: "bug", "divergence", "stuck" (the watchdog interrupted it), "undecodable", "unknown-activity",
-    "unknown-workflow", "refused" (the store would not take its turn), "quarantined". `recorded`, `produced` and `source` (file:line)
+    "unknown-workflow", "refused" (the store would not take its turn), "quarantined", and "held" in the row of a run whose
+    compensation is held. `recorded`, `produced` and `source` (file:line)
     are set for a divergence; `hint` is the next step. `open_tail`: the history's last delivered event stands there
     without the program's answer, which was discarded.
     """

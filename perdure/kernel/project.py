@@ -13,7 +13,7 @@ import msgspec
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
-from perdure.kernel.run import LOST, Run, evolve
+from perdure.kernel.run import LOST, Run, Status, evolve
 from perdure.kernel.step import OUT, Step
 
 
@@ -32,7 +32,8 @@ class AttemptState(enum.IntEnum):
 class RunRow(msgspec.Struct):
     """The summary of a run: what lists show and claims look at. Times in nanoseconds since the epoch.
 
-    `note`: what it does now, or how it ended. `block`: the encoded `Block`, if any. `seq`: events in its history.
+    `note`: what it does now, or how it ended. `block`: the encoded `Block`, if any; of a run that is held, the reason why
+    timers cannot help it (a compensation is held). `seq`: events in its history.
 
     `followed_by` orders the runs of an id: the key of the next one, 0 of the newest; below 0 while the run waits to take
     the place of the newest (`unplaced`). `chain`: the key of the run this one continues, by way of any others, or 0.
@@ -198,12 +199,33 @@ def run_row(run: Run) -> RunRow:
         run.closed_at or None,
         run.wake_at(),
         run.seq,
-        None if run.block is None else wire.encode(run.block),
+        _block(run),
         run.open_tail,
         run.strikes,
         0,
         run.chain,
         "" if run.terms is None else run.terms.request_id,
+    )
+
+
+def _block(run: Run) -> bytes | None:
+    if run.block is not None:
+        return wire.encode(run.block)
+    step = run.unhelped
+    return None if step is None else wire.encode(_held_compensation(run, step))
+
+
+def _held_compensation(run: Run, step: Step) -> ev.Block:
+    failure = step.failure
+    by_bug = failure is None or failure.is_bug
+    tries = "1 attempt" if step.attempt == 1 else f"{step.attempt:,} attempts"
+    return ev.Block(
+        kind="held",
+        build=step.held or "",
+        message=f"compensation {step.name} "
+        + (f"is held by a bug: {_failed(step)}" if by_bug else f"failed after {tries}: {_failed(step)}"),
+        hint=f"{'mend it and start it again, or' if by_bug else 'put right what stops it, then'}: perdure retry {run.id}",
+        failure=failure,
     )
 
 
@@ -409,7 +431,7 @@ def restore(row: RunRow, history: Sequence[ev.HistoryEvent], attempts: Sequence[
         if step is not None:
             _recall(step, attempt)
     run.recount()
-    if row.block is not None and run.is_open:
+    if row.block is not None and run.is_open and row.status != Status.HELD:
         run.block = wire.decode_block(row.block)
     run.open_tail = row.open_tail
     run.strikes = row.strikes

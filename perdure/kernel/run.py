@@ -121,6 +121,13 @@ class Run:
             return Status.HELD
         return Status.RETRYING if self.retrying else Status.WAITING
 
+    @property
+    def unhelped(self) -> Step | None:
+        """A compensation that is held: whatever timers do, the run does not end before somebody has released it."""
+        if self.status is not Status.HELD:
+            return None
+        return next((step for step in self.pending.values() if step.held is not None and step.compensates), None)
+
     def wake_at(self) -> int | None:
         """When the next timer or retry is due, in nanoseconds; None while blocked, closed, or without either."""
         if self.outcome is not None or self.block is not None:

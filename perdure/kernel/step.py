@@ -115,6 +115,10 @@ class Step:
         return "" if self.terms is None else self.terms.queue
 
     @property
+    def compensates(self) -> bool:
+        return self.terms is not None and self.terms.compensates
+
+    @property
     def heartbeat_ns(self) -> int | None:
         return None if self.terms is None else self.terms.heartbeat_ns
 

@@ -105,7 +105,7 @@ class Effects:
         actor.events.clear()
         actor.seq = run.seq
         actor.is_new = False
-        if len(self._waiters) and is_at_rest(run.status, run.wake_at()):
+        if len(self._waiters) and (is_at_rest(run.status, run.wake_at()) or run.unhelped is not None):
             self._waiters.tell(run.key, None if run.outcome is None else Ended(run.key, run.outcome), self._outbox)
 
     def _give_up(self, actor: Actor) -> None:

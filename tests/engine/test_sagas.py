@@ -9,6 +9,7 @@ import pytest
 
 from perdure import (
     ActivityFailed,
+    Client,
     Engine,
     Retry,
     RunBlocked,
@@ -207,6 +208,24 @@ def test_a_compensation_that_uses_up_its_policy_is_held_and_says_so():
         ("refund", "held", True),
     ]
     assert calls == ["cancel car", "refund hotel, attempt 1", "refund hotel, attempt 2"]
+
+
+def test_a_time_limit_around_the_block_does_not_keep_those_waiting_whose_compensation_is_held(tmp_path: Path):
+    @workflow
+    async def patient() -> None:
+        async with asyncio.timeout(3_600), saga() as undo:
+            undo(refund, "hotel")
+            raise ValueError
+
+    address = f"sqlite:///{tmp_path}/runs.db"
+    with Engine(address, [patient, refund]) as engine, pytest.raises(RunBlocked, match="compensation refund"):
+        engine.run(patient(), id="p").wait()
+    with Client(address) as client, pytest.raises(RunBlocked, match="compensation refund"):
+        client.handle("p").result().wait()
+    repaired.append(True)
+    with Engine(address, [patient, refund]) as engine, pytest.raises(RunFailed, match="ValueError"):
+        engine.handle("p").retry().wait()
+        engine.handle("p").result().wait()
 
 
 def test_a_held_compensation_has_all_its_attempts_again_after_a_retry_and_the_rest_follows():
