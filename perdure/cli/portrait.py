@@ -283,7 +283,8 @@ def _troubled(run: RunDescription) -> list[list[StepView]]:
     is_open = run.status != "completed"
     alike: dict[tuple[str, str, str], list[StepView]] = {}
     for step in run.steps:
-        if step.error is not None and (step.ended_at is None) == is_open:
+        told = step.compensation and run.block is not None  # by the block
+        if step.error is not None and (step.ended_at is None) == is_open and not told:
             alike.setdefault((step.name, step.error.type, step.error.message), []).append(step)
     return sorted(alike.values(), key=len, reverse=True)[:ERRORS]
 

@@ -271,6 +271,28 @@ def queued(key: int = 23, id: str = "ship-20931") -> Stored:
     return Stored(row, [], [], [MailRow(1, key, Start("ship_order", payload(["parcel-9"]), run_id))])
 
 
+def undoing(key: int = 26, id: str = "trip-9") -> Story:
+    """Not among the stories: a saga whose second compensation is held, within a time limit."""
+    story = Story(key, id, "book_trip", 60, None)
+    story.timer(0, 3_600, fired=False)
+    story.activity(0.01, 2, "book_hotel", "hotel-9")
+    story.activity(2.1, 3, "book_flight", "flight-9")
+    for began, name, why in (
+        (6, "cancel_flight", None),
+        (9, "cancel_hotel", failure("ConnectionError", "the desk is closed")),
+    ):
+        id = story.id()
+        terms, policy = ev.Terms(compensates=True), RetryPolicy(max_attempts=1, exhausted="hold")
+        story.tell(
+            began, ev.ActivityScheduled(story.ns(began), id, name, payload("hotel-9"), None, policy, 7, terms)
+        )  # fmt: skip
+        if why is None:
+            story.complete(began + 2, id, began)
+        else:
+            story.fail(began + 20, id, 1, began, why, held=True)
+    return story
+
+
 STORIES = (completed, retrying, held, blocked, failed, fan_out, waiting, cancelled, terminated, running, loop)
 
 

@@ -54,6 +54,26 @@ the attempt waits for mended code  → perdure retry order-48300
     )
 
 
+def test_what_undoes_a_step_has_a_sign_and_one_that_is_held_says_what_to_do() -> None:
+    assert (
+        drawn(corpus.undoing())
+        == """
+⚑ held  book_trip  trip-9   1m · build 9c1e2d4 · 9 events
+                            0s                                         ⋯31.0s⋯ 1m
+◔ timer 1h              1m  ░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░│ 59m left
+✓ book_hotel          2.0s  ███                                                ╎
+✓ book_flight         3.0s     ██████                                          ╎
+✓ ↶ cancel_flight     2.0s            ████                                     ╎
+⚑ ↶ cancel_hotel     51.0s                 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx╌╌│ held
+held: compensation cancel_hotel failed after 1 attempt: ConnectionError: the desk is
+    closed
+  ConnectionError: the desk is closed  shop/gateway.py:31
+  → put right what stops it, then: perdure retry trip-9
+"""
+    )
+    assert "\n? < cancel_hotel     51.0s" in drawn(corpus.undoing(), ascii=True)
+
+
 def test_a_blocked_run_shows_what_history_and_code_say_and_the_way_out() -> None:
     assert drawn(corpus.blocked(), width=100).endswith(
         """

@@ -76,6 +76,16 @@ def test_a_retrying_step_says_when_it_is_tried_again_and_why() -> None:
     assert run.wake_at == step.retry_at
 
 
+def test_what_undoes_a_step_is_told_apart_and_the_row_says_why_nothing_but_a_person_helps() -> None:
+    run = told(corpus.undoing())
+
+    assert [step.name for step in run.steps if step.compensation] == ["cancel_flight", "cancel_hotel"]
+    assert (run.status, run.note) == ("held", "cancel_hotel held: ConnectionError: the desk is closed")
+    assert run.block is not None
+    assert run.block.kind == "held"
+    assert run.block.hint == "put right what stops it, then: perdure retry trip-9"
+
+
 def test_a_held_step_keeps_its_bug() -> None:
     step = told(corpus.held()).steps[1]
 

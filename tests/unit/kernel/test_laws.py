@@ -37,7 +37,7 @@ retries = st.none() | st.builds(
     at_most_once=st.sampled_from([False, False, True]),
 )
 limits = st.none() | st.integers(1, 9 * SECOND)
-terms = st.none() | st.builds(ev.Terms, st.sampled_from(["", "gpu"]), limits, limits, limits)
+terms = st.none() | st.builds(ev.Terms, st.sampled_from(["", "gpu"]), limits, limits, limits, st.booleans())
 details = st.none() | st.just(ev.Payload(b"7"))
 logs = st.none() | st.just(ev.Logs((ev.LogRecord(1, 20, "shop", "hello"),)))
 ends = st.builds(

@@ -9,7 +9,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
 from perdure.kernel.policy import RetryPolicy
-from perdure.kernel.project import AttemptState, note, restore
+from perdure.kernel.project import AttemptState, failure_line, note, restore
 from perdure.kernel.run import Run, Status
 from tests.unit.kernel.actor import (
     BOOM,
@@ -168,6 +168,51 @@ def test_the_note_of_a_retried_step_counts_its_attempts():
     assert note(unlimited.run) == "charge ×2"
     assert note(limited.run) == "charge 2/5"
     assert note(held.run) == "charge held by a bug"
+
+
+def test_beyond_its_policy_a_step_just_counts():
+    actor = scheduled(RetryPolicy(max_attempts=1, exhausted="hold"))
+    actor.tell(failed())
+    actor.tell(msg.Retry())
+    actor.tell(msg.GrantSlot("0:1", ME))
+
+    assert note(actor.run) == "charge ×2"
+
+
+def compensating(failure: ev.Failure) -> Actor:
+    """A run within a time limit, whose compensation is held."""
+    actor = started()
+    actor.do(cmd.StartTimer("0:0", SECOND))
+    policy, terms = RetryPolicy(max_attempts=1, exhausted="hold"), ev.Terms(compensates=True)
+    actor.do(cmd.ScheduleActivity("0:1", "refund", INPUT, None, policy, terms), ME)
+    actor.tell(failed(failure=failure))
+    actor.commit()
+    return actor
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (BOOM, f"compensation refund failed after 1 attempt: {failure_line(BOOM)}"),
+        (BUG, f"compensation refund is held by a bug: {failure_line(BUG)}"),
+    ],
+)
+def test_the_row_of_a_run_says_that_its_compensation_is_held_and_the_run_stands_again_without_a_block(failure, message):
+    actor = compensating(failure)
+
+    assert (actor.row.status, actor.row.wake_at) == (Status.HELD, T0 + SECOND)
+    assert actor.row.block is not None
+    assert wire.decode_block(actor.row.block).message == message
+    assert facts(actor.stored()) == facts(actor.run)
+    assert actor.stored().block is None
+
+
+def test_the_row_says_so_no_longer_when_the_compensation_is_tried_again():
+    actor = compensating(BOOM)
+    actor.tell(msg.Retry())
+    actor.commit()
+
+    assert actor.row.block is None
 
 
 @pytest.mark.parametrize("text", ["x" * 500, "ä" * 500, "語" * 500, "🐢" * 500])

@@ -167,6 +167,15 @@ def test_a_lookup_holds_side_effects_by_step_and_patches_by_name():
     assert lookup.patches == {"v2"}
 
 
+def test_a_lookup_knows_which_tasks_have_issued_something():
+    timer = ev.TimerStarted(T0, "0.1.2:1", T0)
+    lookup = Lookup([START, PAY, ev.SideEffectRecorded(T0, "0.3:1", RESULT), timer, END])
+
+    assert [path for path in ("0", "0.1", "0.1.2", "0.2", "0.3", "0.1.2.1", "0.1.20") if lookup.has_issued(path)] == [
+        "0", "0.1", "0.1.2", "0.3"
+    ]  # fmt: skip
+
+
 answers = st.lists(st.sampled_from(["activity", "timer", "effect", "patch"]), max_size=4)
 
 
