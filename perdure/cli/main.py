@@ -43,6 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "replay": Entry(
         "replaying", "Check that the code at hand does what histories have", "perdure replay histories/ --module shop"
     ),
+    "init": Entry("scaffolding", "Begin a project: a workflow, an activity, their tests", "perdure init shop"),
     "migrate": Entry("migrating", "Make a database, or bring its schema up to date", "perdure migrate --check"),
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),

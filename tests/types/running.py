@@ -8,6 +8,7 @@ from typing import Any, assert_type
 
 from perdure import Client, Engine, Handle, RunDescription, RunSummary
 from perdure.client.answer import Answer
+from perdure.testing import ExportedRun, Report, Verdict, replay
 
 from .definitions import Onboarding, charge, order, order_again
 
@@ -69,6 +70,17 @@ async def lists(client: Client) -> None:
     assert_type(client.count(status=("failed", "held")).wait(), int)
     for run in await client.list():
         assert_type(run.status, str)
+
+
+async def exports(client: Client) -> None:
+    run = await client.handle("order-1").export(redact=True)
+    assert_type(run, ExportedRun)
+    assert_type(run.to_json(), bytes)
+    report = replay(["histories", run, client.handle("order-1")], [order])
+    assert_type(report, Report)
+    for verdict in report.failed:
+        assert_type(verdict, Verdict)
+        assert_type(verdict.lines(), list[str])
 
 
 def descriptions(run: RunDescription) -> None:
