@@ -19,6 +19,7 @@ from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.health import PROBLEM_LINES, problems_of
+from perdure.stores.settling import telling_attempts
 
 _Row = TypeVar("_Row")
 _copy = copy.copy
@@ -200,7 +201,7 @@ class MemoryJournal:
                 and all(id not in shelf.mail for id in batch.mail_read)
                 and all(shelf.replies.get(row.request) == row for row in batch.replies)
                 and all(_has_mail(shelf, row) for row in batch.mail_kept)
-                and (bool(batch.history or batch.updated) or all(_has_attempt(shelf, row) for row in batch.attempts))
+                and all(_has_attempt(shelf, row) for row in telling_attempts(batch))
             )
 
 
@@ -306,7 +307,9 @@ def _has_mail(shelf: Shelf, row: base.MailRow) -> bool:
 
 def _has_attempt(shelf: Shelf, row: AttemptRow) -> bool:
     found = shelf.attempts.get((row.run, row.step, row.attempt))
-    return found is not None and found.state == row.state
+    if row.member == KEEP:
+        return found is None or (found.state, found.retry_at) == (row.state, row.retry_at)
+    return found == row
 
 
 class MemoryWork:

@@ -268,6 +268,38 @@ def test_settle_finds_each_kind_of_row(opened: Opener, batch: base.Batch) -> Non
     assert (before, store.journal.settle(batch)) == (False, True)
 
 
+BEGUN = AttemptRow(2, "0:1", 1, AttemptState.STARTED, 1, 5)
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [
+        [msgspec.structs.replace(BEGUN, state=AttemptState.WAITING, retry_at=9)],
+        [msgspec.structs.replace(BEGUN, detail=b"heard of again")],
+        [AttemptRow(2, "0:1", 1, AttemptState.RELEASED, KEEP, 0)],
+        [msgspec.structs.replace(BEGUN, step="0:2"), AttemptRow(2, "0:2", 1, AttemptState.HELD, KEEP, 0)],
+        [msgspec.structs.replace(BEGUN, step="0:2"), msgspec.structs.replace(BEGUN, step="0:2", ended_at=7)],
+    ],
+    ids=["ended", "details", "released", "begun and held", "begun and ended"],
+)
+def test_settle_looks_at_attempts_where_the_summary_of_their_run_stays_as_it_was(
+    opened: Opener, attempts: list[AttemptRow]
+) -> None:
+    faults: list[base.Fault | None] = [None, "in-doubt-lost", "in-doubt-applied"]
+    store = opened(lambda moment, batch: faults.pop(0) if moment == "before" else None)
+    store.admin.try_own("here", 1, "b", 1)
+    store.journal.commit(base.Batch(created=[run(2)], attempts=[BEGUN]))
+    batch = base.Batch(updated=[run(2)], attempts=attempts)
+
+    found: list[bool] = []
+    for _ in range(2):
+        with pytest.raises(base.CommitInDoubt):
+            store.journal.commit(batch)
+        found.append(store.journal.settle(batch))
+
+    assert found == [False, True]
+
+
 def test_a_fault_is_asked_inside_the_transaction_while_nothing_is_visible(opened: Opener) -> None:
     reader = opened()
     seen: list[tuple[base.Moment, bool]] = []

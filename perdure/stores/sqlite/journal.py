@@ -13,6 +13,7 @@ from perdure.kernel.project import KEEP, AttemptRow, RunRow
 from perdure.kernel.run import Status
 from perdure.stores.base import FIXED, IDENTITY, Batch, CommitRefused, Faults, OwnershipLost
 from perdure.stores.faults import doubt_by, refuse_by
+from perdure.stores.settling import telling_attempts
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line, roll_back
 from perdure.stores.sqlite.lock import OwnerLock
@@ -242,15 +243,20 @@ def _signs(batch: Batch) -> list[tuple[bool, str, tuple[Any, ...]]]:
     signs += [
         (True, _same("replies", ("request", "code", "error", "expires_at")), _tuple(row)) for row in batch.replies
     ]
-    if not batch.history and not batch.updated:
-        signs += [(True, _ATTEMPT_THERE, (row.run, row.step, row.attempt, row.state)) for row in batch.attempts]
+    for row in telling_attempts(batch):
+        if row.member == KEEP:
+            signs.append((False, _ATTEMPT_OTHERWISE, (row.run, row.step, row.attempt, row.state, row.retry_at)))
+        else:
+            signs.append((True, _same("attempts", ATTEMPT_FIELDS), _tuple(row)))
     return signs
 
 
 _STATE_FIELDS = ("key", *(field for field in RUN_FIELDS if field not in IDENTITY))
 _state = operator.attrgetter(*_STATE_FIELDS)
 _MAIL_THERE = "SELECT 1 FROM mail WHERE run = ? AND kind = ? AND body = ? AND reply_to = ?"
-_ATTEMPT_THERE = f"SELECT 1 FROM attempts WHERE {' AND '.join(f'{field} = ?' for field in ATTEMPT_FIELDS[:4])}"
+_ATTEMPT_OTHERWISE = (
+    "SELECT 1 FROM attempts WHERE run = ? AND step = ? AND attempt = ? AND NOT (state IS ? AND retry_at IS ?)"
+)
 
 
 def _same(table: str, fields: Sequence[str]) -> str:
