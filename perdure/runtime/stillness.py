@@ -1,6 +1,9 @@
 """What a world may ask of an owner that has nothing to do, before it moves the clock: who works, who waits, what is next."""
 
+from collections.abc import Container
+
 from perdure.kernel.limits import END_OF_TIME
+from perdure.runtime.actors import Roster
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.slots import Slots
 from perdure.runtime.waiters import Waiters
@@ -10,15 +13,23 @@ from perdure.stores.base import Store
 class Stillness:
     """Asked on the owner's thread, and only in `World.rest`."""
 
-    def __init__(self, store: Store, inbox: Inbox, slots: Slots, waiters: Waiters) -> None:
+    def __init__(
+        self, store: Store, inbox: Inbox, slots: Slots, waiters: Waiters, roster: Roster, outside: Container[int]
+    ) -> None:
         self._store = store
         self._inbox = inbox
         self._slots = slots
         self._waiters = waiters
+        self._roster = roster
+        self._outside = outside
 
     def at_work(self) -> list[tuple[int, str, int]]:
         """Attempts (run, step, number) that run, and whose result is wanted: what they do takes its own time."""
         return [(each.key, each.step, each.attempt) for each in self._slots.all() if not each.given_up]
+
+    def is_looked_after(self, key: int) -> bool:
+        """Whether the owner has the run in memory, or knows that it has to as soon as there is room."""
+        return self._roster.get(key) is not None or key in self._outside
 
     def name(self, attempt: tuple[int, str, int]) -> str:
         """An attempt in words."""

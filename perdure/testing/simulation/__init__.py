@@ -1,0 +1,14 @@
+"""A simulator: a seed decides what workflows do, how attempts end, what clients ask, and when the process dies.
+
+One thread, and no clock but one that jumps. The kernel, the Python language, the owner with its cycle, and the store are the
+real ones; only the world, and whoever runs attempts, are replaced. A crash throws away all that is in memory, and a new
+owner goes on. After each commit the promises of docs/guarantees.md are checked, and in the end the outcome of each run is
+compared with that in a life that nothing disturbed. The same seed gives the same trace, to the byte:
+
+    python -m perdure.testing.simulation --seed 7 --crash-at 4
+
+ plan.py    what a seed decides           programs.py   the workflow that performs any program, and its activities
+ life.py    the cycle, driven by hand     world.py      the clock, and what happens when
+ crew.py    how attempts end              clients.py    who starts, cancels and ends runs
+ checks.py  what must always hold         trace.py      a line for each thing that happens
+"""

@@ -1,0 +1,125 @@
+"""What must hold after every commit, whenever nothing is at hand, and in the end. The numbers are those of the promises in
+docs/guarantees.md."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.project import restore, run_row
+from perdure.kernel.run import LOST, Run, Status
+from perdure.runtime.stillness import Stillness
+from perdure.stores.base import Batch, Store, Stored
+
+_ENDS = (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled)
+
+
+class Violation(Exception):
+    """A promise was broken."""
+
+
+class Checks:
+    """Looks at the store through a handle of its own, and remembers what every history has been."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._histories: dict[int, bytes] = {}
+
+    def committed(self, batch: Batch, member: int, now: int) -> None:
+        """The runs that a batch was about, which this member has committed now."""
+        for attempt in batch.attempts:
+            failure = None if attempt.detail is None else wire.decode_detail(attempt.detail).failure
+            lost = failure is not None and failure.code == LOST and attempt.member == member
+            _demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
+        keys = {row.key for row in [*batch.created, *batch.updated]} | {part.run for part in batch.history}
+        for key, stored in self._store.work.load(sorted(keys)).items():
+            self._look(key, stored, now)
+
+    def _look(self, key: int, stored: Stored, now: int) -> None:
+        id, history = stored.run.id, b"".join(stored.history)
+        events = wire.decode_history(stored.history)
+        _demand(history.startswith(self._histories.get(key, b"")), f"the history of {id} was rewritten (4)")
+        self._histories[key] = history
+        _demand(stored.run.seq == len(events), f"{id} counts {stored.run.seq} events and has {len(events)} (4)")
+        _demand(all(type(event) not in ev.TERMINAL for event in events[:-1]), f"{id} goes on after its end (4)")
+        _demand(_times(events, ev.RunStarted) == {"": 1} if events else True, f"{id} has begun more than once (3)")
+        for kinds in ((ev.ActivityScheduled,), _ENDS, (ev.TimerStarted,), (ev.TimerFired, ev.TimerCancelled)):
+            twice = [step for step, times in _times(events, *kinds).items() if times > 1]
+            _demand(not twice, f"{id}: {', '.join(each.__name__ for each in kinds)} twice for {twice} (3)")
+        times = [event.at for event in events]
+        _demand(times == sorted(times), f"the time of {id} goes back")
+        _demand(not times or times[-1] <= now, f"{id} has an event from the future")
+        self._timers(id, events)
+        run = restore(stored.run, events, stored.attempts)
+        _demand(
+            run_row(run) == stored.run, f"{id}: the fold of its history is {run_row(run)}, stored is {stored.run} (3)"
+        )
+        _demand(run.block is None, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
+
+    def _timers(self, id: str, events: Iterable[ev.HistoryEvent]) -> None:
+        dues: dict[str, int] = {}
+        for event in events:
+            if isinstance(event, ev.TimerStarted):
+                dues[event.id] = event.due_at
+            elif isinstance(event, ev.TimerFired):
+                _demand(event.at >= dues[event.id], f"{id}: the timer [{event.id}] has fired too early")
+
+    def begun(self, key: int, step: str, attempt: int) -> None:
+        """An attempt begins: that is durable, and nothing of the step is recorded."""
+        run = self._run(key)
+        pending = run.pending.get(step)
+        _demand(run.is_open, f"an attempt of {run.id} begins, which has ended (6)")
+        _demand(pending is not None, f"{run.id} [{step}]: an attempt begins of a step that is not pending (1, 3)")
+        _demand(
+            pending is not None and pending.attempt == attempt and bool(pending.member),
+            f"{run.id} [{step}]#{attempt} begins, and the store does not know it (1)",
+        )
+
+    def rested(self, stillness: Stillness) -> None:
+        """Nothing is at hand: who is said to be at work is, and nobody else."""
+        at_work = set(stillness.at_work())
+        for key, step, attempt in sorted(at_work):
+            run = self._run(key)
+            pending = run.pending.get(step)
+            wanted = pending is not None and pending.attempt == attempt and bool(pending.member)
+            _demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
+        for key in self._store.work.running():
+            run = self._run(key)
+            _demand(stillness.is_looked_after(key), f"{run.id} is running, and nobody looks after it (6)")
+
+    def _run(self, key: int) -> Run:
+        stored = self._store.work.load([key]).get(key)
+        if stored is None:
+            raise Violation(f"something happens for a run of the key {key}, which is not in the store (1)")
+        return restore(stored.run, wire.decode_history(stored.history), stored.attempts)
+
+    def ended(self, ids: Iterable[str]) -> dict[str, Any]:
+        """How each run ended; every one has, and the store finds nothing wrong with itself."""
+        problems = self._store.admin.check()
+        _demand(not problems, f"the store finds: {'; '.join(problems)}")
+        outcomes: dict[str, Any] = {}
+        for id in ids:
+            row = self._store.views.row(id)
+            if row is None:
+                raise Violation(f"{id} was never begun (6)")
+            word = Status(row.status).word
+            _demand(row.status >= Status.COMPLETED, f"{id} is {word}, and nothing will ever wake it (6)")
+            outcomes[id] = (word, row.note, self._essence(row.key, row.status))
+        return outcomes
+
+    def _essence(self, key: int, status: int) -> list[str]:
+        """What is the same in every life of a run that nobody has ended from outside."""
+        if status != Status.COMPLETED:
+            return []
+        events = wire.decode_history(self._store.work.load([key])[key].history)
+        return sorted(f"{type(event).__name__} {getattr(event, 'id', '')}" for event in events)
+
+
+def _times(events: Iterable[ev.HistoryEvent], *kinds: type) -> Counter[str]:
+    return Counter(getattr(event, "id", "") for event in events if isinstance(event, kinds))
+
+
+def _demand(holds: bool, text: str) -> None:
+    if not holds:
+        raise Violation(text)

@@ -1,0 +1,94 @@
+"""Who starts runs in a simulation, and cancels or terminates those that do not end by themselves."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+
+from perdure.kernel import messages as msg
+from perdure.kernel.events import Payload
+from perdure.kernel.project import RunRow
+from perdure.kernel.run import Status
+from perdure.runtime.letters import Letter, Started, StartRequest
+from perdure.stores.base import MailRow, Store
+from perdure.testing.simulation.plan import Wish
+from perdure.testing.simulation.world import SimulatedWorld
+
+PATIENCE_SECONDS = 1.0
+"""How soon a client looks again for a run that it wants to end, and that is not there yet."""
+
+
+class Clients:
+    """All of them. `store` is a handle that lives as long as they do; `ask` and `nudge` reach the owner of the moment."""
+
+    def __init__(self, seed: int, world: SimulatedWorld, store: Store, fail: Callable[[str], None]) -> None:
+        self._chance = Random(f"clients {seed}")
+        self._world = world
+        self._store = store
+        self._fail = fail
+        self._unanswered: dict[str, Wish] = {}
+        self.ask: Callable[[StartRequest | Letter], None] = lambda item: None
+        self.nudge: Callable[[], None] = lambda: None
+
+    def plan(self, wishes: tuple[Wish, ...]) -> None:
+        for wish in wishes:
+            self._world.at(wish.at, lambda wish=wish: self._start(wish))
+            if wish.end_at is not None:
+                self._world.at(wish.at + wish.end_at, lambda wish=wish: self._end(wish))
+
+    def ask_again(self) -> None:
+        """There is a new owner, and who has no answer from the last one does not know whether it was heard."""
+        for wish in list(self._unanswered.values()):
+            self._ask(wish)
+
+    def answered(self, wish: Wish, value: Any, error: BaseException | None) -> None:
+        self._unanswered.pop(wish.id, None)
+        if error is not None:
+            self._fail(f"the start of {wish.id} was refused: {error}")
+        elif isinstance(value, Started) and self._store.views.row(wish.id) is None:
+            self._fail(f"a client was told that {wish.id} has begun, and the store knows nothing of it")
+
+    def _start(self, wish: Wish) -> None:
+        if not wish.by_mail:
+            self._unanswered[wish.id] = wish
+            self._ask(wish)
+            return
+        run_id = self._chance.randbytes(16)
+        row = RunRow(0, wish.id, run_id, "perform", Status.QUEUED, "", "", self._world.now(), None, None, 0)
+        self._store.post.submit(row, MailRow(0, 0, msg.Start("perform", _input(wish), run_id)))
+        self._world.say("mail", f"{wish.id} {wish.spec}")
+        self._nudge(wish)
+
+    def _ask(self, wish: Wish) -> None:
+        self._world.say("ask", f"{wish.id} {wish.spec}")
+        self.ask(StartRequest(wish.id, "perform", _input(wish), None, _Receiver(self, wish)))
+
+    def _end(self, wish: Wish) -> None:
+        row = self._store.views.row(wish.id)
+        if row is None:
+            self._world.at(PATIENCE_SECONDS, lambda: self._end(wish))
+            return
+        message = msg.Terminate("enough") if wish.terminate else msg.Cancel("enough")
+        self._store.post.send(MailRow(0, row.key, message))
+        self._world.say("terminate" if wish.terminate else "cancel", wish.id)
+        self._nudge(wish)
+
+    def _nudge(self, wish: Wish) -> None:
+        if wish.nudged:  # else the owner finds it when it looks next
+            self.nudge()
+
+
+class _Receiver:
+    def __init__(self, clients: Clients, wish: Wish) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._clients = clients
+        self._wish = wish
+
+    def receive(self, value: Any, error: BaseException | None) -> None:
+        self._clients.answered(self._wish, value, error)
+
+
+def _input(wish: Wish) -> Payload:
+    return Payload(msgspec.json.encode([wish.spec]))

@@ -1,0 +1,97 @@
+"""Who runs attempts in a simulation: nobody. How each ends, and when, is drawn from the seed, the run, the step and its
+number, so that it is the same in every life."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, NamedTuple
+
+import msgspec
+
+from perdure.kernel import messages as msg
+from perdure.kernel.events import Failure, Payload
+from perdure.kernel.wire import Task
+from perdure.runtime.letters import Letter
+from perdure.runtime.slots import Flight
+from perdure.testing.simulation.world import SimulatedWorld
+
+SHAKY_ATTEMPTS = 3
+"""From the next one on every attempt that can succeed does: lost ones count, too, and no life shall last for ever."""
+
+
+class Fate(NamedTuple):
+    """How an attempt ends, in how many seconds; None never."""
+
+    seconds: float | None
+    failure: Failure | None
+
+
+def fate_of(seed: int, id: str, step: str, attempt: int, name: str) -> Fate:
+    """What becomes of an attempt."""
+    chance = Random(f"fate {seed} {id} {step} {attempt}")
+    seconds = chance.choice([0.0, 0.001, 0.01, 0.5, 2.0])
+    if name == "never" or (name == "linger" and attempt == 1):
+        return Fate(None, None)
+    if name == "refuse":
+        return Fate(seconds, Failure("perdure.errors.NonRetryable", "not ever", non_retryable=True))
+    if attempt <= SHAKY_ATTEMPTS and chance.random() < 0.25:
+        return Fate(seconds, Failure("ConnectionError", "not now"))
+    return Fate(seconds, None)
+
+
+class SimulatedCrew:
+    """The crew of one life. `begun` is called for each attempt before it begins."""
+
+    def __init__(
+        self,
+        seed: int,
+        world: SimulatedWorld,
+        build: str,
+        send: Callable[[Letter], None],
+        begun: Callable[[int, str, int], None],
+    ) -> None:
+        self._seed = seed
+        self._world = world
+        self._build = build
+        self._member = world.member
+        self._send = send
+        self._begun = begun
+        self._ended: set[tuple[int, str, int]] = set()
+        self.dead = False
+
+    def begin(self, departures: Sequence[tuple[Flight, str, Task]]) -> None:
+        for flight, name, task in departures:
+            self._begun(flight.key, flight.step, flight.attempt)
+            fate = fate_of(self._seed, task.id, flight.step, flight.attempt, name)
+            what = f"{task.id} [{flight.step}]#{flight.attempt} {name}"
+            if fate.seconds is None:
+                self._world.say("begin", f"{what}: hangs")
+                continue
+            ends = "succeeds" if fate.failure is None else f"fails ({fate.failure.type})"
+            self._world.say("begin", f"{what}: {ends} in {fate.seconds:g} s")
+            (n,) = msgspec.json.decode(task.input.data)
+            result = Payload(b"%d" % (2 * n + 1)) if fate.failure is None else None
+            self._world.at(fate.seconds, self._end(flight, task.id, result, fate.failure))
+
+    def give_up(self, flight: Flight) -> None:
+        id = self._world.id_of(flight.key)
+        self._world.say("give up", f"{id} [{flight.step}]#{flight.attempt}")
+        self._world.at(0.001, self._end(flight, id, None, Failure("asyncio.CancelledError", "given up")))
+
+    def beats(self) -> list[Flight]:
+        return []
+
+    def loop_is_gone(self, loop: Any) -> None:
+        pass
+
+    def _end(self, flight: Flight, id: str, result: Payload | None, failure: Failure | None) -> Callable[[], None]:
+        began = self._world.now()
+        ended = msg.AttemptEnded(flight.step, flight.attempt, self._member, began, result, failure, build=self._build)
+
+        def end() -> None:
+            attempt = (flight.key, flight.step, flight.attempt)
+            if not self.dead and attempt not in self._ended:
+                self._ended.add(attempt)
+                self._world.say("end", f"{id} [{flight.step}]#{flight.attempt}")
+                self._send(Letter(flight.key, ended))
+
+        return end

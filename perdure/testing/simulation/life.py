@@ -1,0 +1,177 @@
+"""The engine's cycle, driven by hand: one owner after the other, until all is done."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perdure.languages.python.machine import PythonLanguage
+from perdure.runtime.inbox import Inbox
+from perdure.runtime.outbox import Outbox
+from perdure.runtime.owner import Owner
+from perdure.runtime.waiters import Waiters
+from perdure.stores.base import Faults, Store
+from perdure.stores.memory import MemoryStore, Shelf
+from perdure.testing.simulation.checks import Checks, Violation
+from perdure.testing.simulation.clients import Clients
+from perdure.testing.simulation.crew import SimulatedCrew
+from perdure.testing.simulation.plan import Plan
+from perdure.testing.simulation.programs import ACTIVITIES, perform
+from perdure.testing.simulation.trace import Trace
+from perdure.testing.simulation.world import Crash, SimulatedWorld
+from perdure.workflows import definitions_of
+
+BUILD = "simulated"
+STANDBY_SECONDS = 0.1
+GRACE_SECONDS = 10.0
+MOST_ROUNDS = 20_000
+"""A simulation has far fewer, unless it goes round in a circle."""
+
+Opener = Callable[[Faults | None], Store]
+
+
+class Found(msgspec.Struct):
+    """What came out: `violation` is empty if every promise was kept."""
+
+    lines: list[str]
+    outcomes: dict[str, Any]
+    commits: int
+    violation: str = ""
+
+
+@contextmanager
+def in_memory() -> Iterator[Opener]:
+    """A store that is opened again and again, as by one process after the other."""
+    shelf = Shelf()
+    yield lambda faults: MemoryStore(shelf=shelf, faults=faults)
+
+
+@contextmanager
+def in_a_file() -> Iterator[Opener]:
+    """The same, in a file that is deleted afterwards."""
+    from perdure.stores.sqlite.store import SqliteStore  # a simulation in memory needs no sqlite3
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield lambda faults: SqliteStore(str(Path(folder, "runs.db")), faults)
+
+
+Stores = Callable[[], AbstractContextManager[Opener]]
+STORES: dict[str, Stores] = {"memory": in_memory, "sqlite": in_a_file}
+"""Where runs can be kept: each call gives a new and empty one."""
+
+
+def simulate(plan: Plan, stores: Stores = in_memory) -> Found:
+    """A life without disturbances first, then the one that is planned; what came out of that."""
+    with stores() as opened:
+        calm = _Life(plan.calm(), opened).live()
+    if calm.violation or not plan.disturbances:
+        return calm
+    with stores() as opened:
+        found = _Life(plan, opened).live()
+    if not found.violation and found.outcomes != calm.outcomes:
+        wrong = [id for id in calm.outcomes if found.outcomes[id] != calm.outcomes[id]]
+        found.violation = "; ".join(
+            f"{id} came to {found.outcomes[id]}, and undisturbed to {calm.outcomes[id]} (3)" for id in wrong
+        )
+    return found
+
+
+class _Life:
+    """All owners of one store, one after the other."""
+
+    def __init__(self, plan: Plan, opened: Opener) -> None:
+        self._plan = plan
+        self._opened = opened
+        self._trace = Trace()
+        self._world = SimulatedWorld(plan.seed, plan.disturbances, self._trace)
+        self._violations: list[str] = []
+        self._outside = opened(None)
+        self._checks = Checks(self._outside)
+        self._clients = Clients(plan.seed, self._world, self._outside, self._violations.append)
+        self._workflows, self._activities = definitions_of([perform, *ACTIVITIES])
+        self._languages = {"perform": PythonLanguage(perform, self._activities)}
+
+    def live(self) -> Found:
+        self._world.committed = lambda batch: self._checks.committed(batch, self._world.member, self._world.now())
+        self._world.rested = self._checks.rested
+        self._clients.plan(self._plan.wishes)
+        outcomes: dict[str, Any] = {}
+        try:
+            while not self._world.over:
+                self._own()
+            outcomes = self._checks.ended(wish.id for wish in self._plan.wishes)
+            self._world.say("rest", ", ".join(f"{id} {outcome[0]}" for id, outcome in outcomes.items()))
+        except Violation as violation:
+            self._violations.append(str(violation))
+        finally:
+            self._outside.admin.close()
+        return Found(self._trace.lines, outcomes, self._world.commits, "; ".join(self._violations))
+
+    def _own(self) -> None:
+        """One owner, until it dies or all is done."""
+        store = self._opened(self._world.faults)
+        member = store.admin.try_own("simulated", 1, BUILD, self._world.now())
+        assert member is not None
+        self._world.member = member
+        self._world.say("own")
+        inbox = Inbox()
+        crew = SimulatedCrew(self._plan.seed, self._world, BUILD, inbox.put, self._checks.begun)
+        owner = self._owner(store, member, inbox, crew)
+        self._clients.ask, self._clients.nudge = inbox.put, inbox.nudge
+        self._clients.ask_again()
+        try:
+            owner.take_over()
+            for _ in range(MOST_ROUNDS):
+                owner.round()
+                if self._world.over:
+                    return
+            raise Violation(f"the owner goes round in a circle: {MOST_ROUNDS:,} rounds")
+        except Crash:
+            pass
+        finally:
+            crew.dead = True
+            self._clients.ask, self._clients.nudge = lambda item: None, lambda: None
+            owner.let_go()
+            store.admin.close()
+        self._world.forward(STANDBY_SECONDS)
+
+    def _owner(self, store: Store, member: int, inbox: Inbox, crew: SimulatedCrew) -> Owner:
+        plan = self._plan
+        return Owner(
+            store,
+            member,
+            BUILD,
+            self._workflows,
+            self._activities,
+            self._languages,
+            inbox,
+            Waiters(),
+            Outbox(),
+            crew,
+            _Told(self._world),
+            self._world,
+            plan.slots,
+            plan.cached_runs,
+            plan.awake_runs,
+            GRACE_SECONDS,
+            lambda: False,
+            plan.forgetful,
+        )
+
+
+class _Told(logging.Logger):
+    """What the engine tells people, as lines of the trace."""
+
+    def __init__(self, world: SimulatedWorld) -> None:
+        super().__init__("perdure")
+        self._world = world
+
+    def isEnabledFor(self, level: int) -> bool:
+        return level >= logging.INFO
+
+    def handle(self, record: logging.LogRecord) -> None:
+        self._world.say("log", record.getMessage().partition("\n")[0])

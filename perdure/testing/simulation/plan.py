@@ -1,0 +1,88 @@
+"""What a seed decides before anything happens."""
+
+from random import Random
+from typing import Literal, get_args
+
+import msgspec
+
+from perdure.testing.simulation.programs import Spec, program
+
+How = Literal["before", "inside", "after", "in-doubt-applied", "in-doubt-lost", "unavailable"]
+"""What befalls a commit: the process dies before it, when it is half way, or when it is durable and nobody knows it yet; or
+the process lives, and the store does not say whether the commit was written, or does not take it now."""
+
+HOWS: tuple[How, ...] = get_args(How)
+DEATHS: tuple[How, ...] = ("before", "inside", "after")
+
+_MOST_COMMITS = 30
+"""Disturbances that are drawn befall one of so many commits, if there are as many."""
+
+
+class Disturbance(msgspec.Struct, frozen=True):
+    """At which commit, counted over all lives from 1 on, and how."""
+
+    at: int
+    how: How
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What a client wants: a run of a program, by mail or by a request to the owner. A run that does not end by itself is
+    cancelled, or terminated. Times in seconds."""
+
+    id: str
+    spec: Spec
+    at: float
+    by_mail: bool
+    nudged: bool
+    end_at: float | None = None
+    terminate: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Everything but the ends of attempts, which are drawn one by one."""
+
+    seed: int
+    wishes: tuple[Wish, ...]
+    disturbances: tuple[Disturbance, ...]
+    slots: tuple[int, int]
+    cached_runs: int
+    awake_runs: int
+    forgetful: bool
+
+    def calm(self) -> "Plan":
+        """The same without disturbances."""
+        return msgspec.structs.replace(self, disturbances=())
+
+
+def plan_of(seed: int, workload: str = "random", disturbances: tuple[Disturbance, ...] | None = None) -> Plan:
+    """The plan of a seed; without `disturbances` it decides on them, too."""
+    chance = Random(f"plan {seed} {workload}")
+    wishes = tuple(_wish(chance, workload, n) for n in range(chance.randint(1, 4)))
+    drawn = [Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(HOWS)) for _ in range(chance.randint(0, 4))]
+    return Plan(
+        seed,
+        wishes,
+        tuple(sorted(drawn, key=_at)) if disturbances is None else disturbances,
+        (chance.randint(1, 4), chance.randint(1, 4)),
+        chance.choice([1, 2, 100]),
+        chance.choice([1, 2, 100]),
+        chance.random() < 0.3,
+    )
+
+
+def _at(disturbance: Disturbance) -> int:
+    return disturbance.at
+
+
+def _wish(chance: Random, workload: str, n: int) -> Wish:
+    ends_by_itself = workload != "cancel" and (workload != "random" or chance.random() < 0.8)
+    spec = program(chance, workload if ends_by_itself else "cancel")
+    return Wish(
+        f"r{n}",
+        spec,
+        at=chance.choice([0.0, 0.0, 0.5, 100.0]),
+        by_mail=chance.random() < 0.5,
+        nudged=chance.random() < 0.7,
+        end_at=None if ends_by_itself else chance.choice([0.5, 1.0, 10.0, 200.0]),
+        terminate=not ends_by_itself and chance.random() < 0.3,
+    )

@@ -1,0 +1,166 @@
+"""What is simulated: one workflow that performs any program, a nested list, whose result no order of events can change."""
+
+import asyncio
+from random import Random
+from typing import Any
+
+from perdure.activities import Retry, activity
+from perdure.errors import ActivityFailed
+from perdure.workflows import workflow
+
+Spec = list[Any]
+"""A program: its kind, then what it needs."""
+
+FOR_EVER_SECONDS = 365 * 86_400
+
+
+@activity(retry=Retry(initial=1, maximum=8))
+async def work(n: int) -> int:
+    """Fails a few times, perhaps."""
+    return 2 * n + 1
+
+
+@activity(retry=Retry(initial=1, maximum=8))
+def toil(n: int) -> int:
+    """The same in a thread."""
+    return 2 * n + 1
+
+
+@activity(retry=Retry(initial=1, maximum=8), timeout=5)
+async def linger(n: int) -> int:
+    """Hangs at first, so that attempts run out of time."""
+    return 2 * n + 1
+
+
+@activity
+async def refuse(n: int) -> int:
+    """Fails for good."""
+    raise activity.NonRetryable(str(n))
+
+
+@activity
+async def never(n: int) -> int:
+    """Hangs until it is cancelled."""
+    return n
+
+
+ACTIVITIES = [work, toil, linger, refuse, never]
+WAYS = {"work": work, "toil": toil, "linger": linger}
+
+
+@workflow
+async def perform(spec: list) -> int:
+    return await do(spec)
+
+
+async def do(spec: Spec) -> int:
+    kind, *rest = spec
+    return await _DO[kind](*rest)
+
+
+async def _act(way: str, n: int) -> int:
+    return await WAYS[way](n)
+
+
+async def _fail(n: int) -> int:
+    try:
+        return await refuse(n)
+    except ActivityFailed:
+        return await work(n)
+
+
+async def _sleep(seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return 1
+
+
+async def _sequence(specs: list[Spec]) -> int:
+    return sum([await do(spec) for spec in specs])
+
+
+async def _gather(specs: list[Spec]) -> int:
+    return sum(await asyncio.gather(*(do(spec) for spec in specs)))
+
+
+async def _group(specs: list[Spec]) -> int:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(do(spec)) for spec in specs]
+    return sum(task.result() for task in tasks)
+
+
+async def _timeout(seconds: float, n: int) -> int:
+    try:
+        async with asyncio.timeout(seconds):
+            return await never(n)
+    except TimeoutError:
+        return await work(n)
+
+
+async def _finally(spec: Spec, cleanup: Spec) -> int:
+    try:
+        return await do(spec)
+    finally:
+        await do(cleanup)
+
+
+async def _for_ever(spec: Spec) -> int:
+    """Ends only when it is cancelled or terminated."""
+    try:
+        while True:
+            await do(spec)
+            await asyncio.sleep(FOR_EVER_SECONDS)
+    finally:
+        await work(0)
+
+
+_DO: dict[str, Any] = {
+    "act": _act,
+    "fail": _fail,
+    "sleep": _sleep,
+    "sequence": _sequence,
+    "gather": _gather,
+    "group": _group,
+    "timeout": _timeout,
+    "finally": _finally,
+    "for ever": _for_ever,
+}
+
+
+def program(chance: Random, workload: str) -> Spec:
+    """A program of a workload."""
+    return WORKLOADS[workload](chance)
+
+
+def _any(chance: Random, depth: int = 3) -> Spec:
+    kinds = ["act", "act", "act", "fail", "sleep", "timeout"]
+    if depth:
+        kinds += ["sequence", "sequence", "gather", "group", "finally"]
+    match chance.choice(kinds):
+        case "act":
+            return _an_act(chance)
+        case "fail":
+            return ["fail", chance.randrange(10)]
+        case "sleep":
+            return ["sleep", chance.choice([0.0, 0.01, 1.0, 60.0, 3 * 86_400.0])]
+        case "timeout":
+            return ["timeout", chance.choice([0.1, 3.0, 3_600.0]), chance.randrange(10)]
+        case "finally":
+            return ["finally", _any(chance, depth - 1), _an_act(chance)]
+        case kind:
+            return [kind, [_any(chance, depth - 1) for _ in range(chance.randint(1, 4))]]
+
+
+def _an_act(chance: Random) -> Spec:
+    return ["act", chance.choice(["work", "work", "toil", "linger"]), chance.randrange(10)]
+
+
+WORKLOADS: dict[str, Any] = {
+    "sequence": lambda chance: ["sequence", [_an_act(chance) for _ in range(chance.randint(1, 6))]],
+    "fan-out": lambda chance: ["group", [["act", "work", n] for n in range(chance.randint(3, 20))]],
+    "retries": lambda chance: ["sequence", [["act", "toil", 1], ["fail", 2], ["act", "linger", 3]]],
+    "timers": lambda chance: ["gather", [["sleep", chance.choice([0.5, 90.0, 1e6])] for _ in range(8)]],
+    "timeout": lambda chance: ["sequence", [["timeout", 10.0, n] for n in range(3)]],
+    "cancel": lambda chance: ["for ever", _any(chance, 1)],
+    "random": _any,
+}
+"""Ways to make a program, by name."""

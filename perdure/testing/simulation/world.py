@@ -1,0 +1,126 @@
+"""The world of a simulation: a clock that jumps, an agenda of what happens when, and the disturbances of commits."""
+
+import heapq
+from collections.abc import Callable, Sequence
+from random import Random
+
+from perdure.runtime.stillness import Stillness
+from perdure.runtime.world import World
+from perdure.stores.base import Batch, Fault, Moment
+from perdure.testing.simulation.plan import DEATHS, Disturbance, How
+from perdure.testing.simulation.trace import Trace
+
+BEGINNING = 1_700_000_000 * 1_000_000_000
+SECOND = 1_000_000_000
+IDLE_POLLS = 3
+"""Looks into the store without any effect after which nothing can happen any more."""
+
+EARLY_SECONDS = (0.0, 0.0, 0.0, 0.3, 1.1)
+"""How long before the next thing happens the owner looks into the store, as it does once a second."""
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class SimulatedWorld(World):
+    """`committed` is called when a batch is durable; `rested` whenever the owner has nothing to do."""
+
+    def __init__(self, seed: int, disturbances: Sequence[Disturbance], trace: Trace) -> None:
+        self._chance = Random(f"world {seed}")
+        self._disturbances: dict[int, How] = {each.at: each.how for each in disturbances}
+        self._trace = trace
+        self._now = BEGINNING
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        self._serial = 0
+        self._idle_polls = 0
+        self._batch = Batch()
+        self.member = 0
+        self.commits = 0
+        self.over = False
+        self.committed: Callable[[Batch], None] = lambda batch: None
+        self.rested: Callable[[Stillness], None] = lambda stillness: None
+
+    def say(self, what: str, text: str = "") -> None:
+        self._trace.say(self._now - BEGINNING, self.member, what, text)
+
+    def id_of(self, key: int) -> str:
+        return self._trace.id_of(key)
+
+    # what the engine asks for
+
+    def now(self) -> int:
+        return self._now
+
+    def monotonic(self) -> float:
+        return (self._now - BEGINNING) / 1e9
+
+    def pause(self, seconds: float) -> None:
+        self._now += int(seconds * 1e9)
+
+    def new_id(self) -> bytes:
+        return self._chance.randbytes(16)
+
+    def rest(self, seconds: float, stillness: Stillness) -> float:
+        self.rested(stillness)
+        dues = [] if not self._agenda else [self._agenda[0][0]]
+        due = stillness.next_due(self._now, self.monotonic())
+        if due is not None:
+            dues.append(due)
+        if stillness.has_letters():  # that nobody told the owner of: it finds them when it looks next
+            dues.append(self._now + int(seconds * 1e9))
+        if dues:
+            self._idle_polls = 0
+            early = self._chance.choice(EARLY_SECONDS)
+            self._now = max(min(dues) - int(early * 1e9), self._now + 1)
+        else:
+            self._idle_polls += 1
+            self._now += int(seconds * 1e9) + 1
+            self.over = self._idle_polls > IDLE_POLLS
+        while self._agenda and self._agenda[0][0] <= self._now:
+            heapq.heappop(self._agenda)[2]()
+        return 0.0
+
+    def crash_point(self, name: str) -> None:
+        if name == "before-commit":
+            self.commits += 1
+            self._die_if(self.commits, "before")
+        elif name == "after-commit":
+            self._trace.commit(self._now - BEGINNING, self.member, self.commits, self._batch)
+            self.committed(self._batch)
+            self._die_if(self.commits, "after")
+
+    def faults(self, moment: Moment, batch: Batch) -> Fault | None:
+        """The store's part in it."""
+        if moment == "inside":
+            self._die_if(self.commits, "inside")
+            return None
+        self._batch = batch
+        how = self._disturbances.get(self.commits)
+        if how is None or how in DEATHS:
+            return None
+        del self._disturbances[self.commits]
+        self.say("doubt", f"{self.commits}  {how}")
+        return how  # type: ignore[return-value]
+
+    def _die_if(self, commit: int, how: How) -> None:
+        if self._disturbances.get(commit) == how:
+            del self._disturbances[commit]
+            self.say("crash", f"{how} commit {commit}")
+            raise Crash
+
+    # what happens when
+
+    def at(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something so many seconds from now, after what was to be done at that time already."""
+        self._serial += 1
+        heapq.heappush(self._agenda, (self._now + int(seconds * 1e9), self._serial, act))
+
+    def forward(self, seconds: float) -> None:
+        """Nobody owns for so long; what happens meanwhile happens."""
+        end = self._now + int(seconds * 1e9)
+        while self._agenda and self._agenda[0][0] <= end:
+            at, _, act = heapq.heappop(self._agenda)
+            self._now = max(at, self._now)
+            act()
+        self._now = end

@@ -1,0 +1,158 @@
+"""Lives that seeds decide, and every commit of some of them disturbed: no promise is broken, and the outcome is the same."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from perdure.kernel.project import AttemptRow
+from perdure.stores.base import Batch, Faults
+from perdure.stores.memory import MemoryAdmin, MemoryJournal, MemoryStore, MemoryWork, Shelf
+from perdure.testing.simulation.__main__ import main
+from perdure.testing.simulation.life import Opener, Stores, in_a_file, in_memory, simulate
+from perdure.testing.simulation.plan import HOWS, Disturbance, How, Plan, Wish, plan_of
+from perdure.testing.simulation.programs import WORKLOADS
+from perdure.testing.simulation.trace import LEGEND
+
+LIVES = 12
+"""Of each workload; `python -m perdure.testing.simulation --seeds 10000` is for more."""
+
+MOST_COMMITS = 200
+
+
+def broken(seeds: range, workload: str, stores: Stores = in_memory) -> list[str]:
+    """What went wrong in the lives of some seeds."""
+    found = {seed: simulate(plan_of(seed, workload), stores).violation for seed in seeds}
+    return [f"seed {seed}: {violation}" for seed, violation in found.items() if violation]
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_no_promise_is_broken(workload: str) -> None:
+    assert broken(range(LIVES), workload) == []
+
+
+def test_nor_is_one_on_a_database_in_a_file() -> None:
+    assert broken(range(3), "random", in_a_file) == []
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_whatever_befalls_any_commit_the_outcome_is_the_same(how: How) -> None:
+    wishes = (
+        Wish("many", ["group", [["act", "work", 1], ["act", "toil", 2], ["fail", 3]]], 0.0, True, True),
+        Wish("late", ["sequence", [["timeout", 3.0, 4], ["sleep", 3_600.0], ["act", "linger", 5]]], 0.0, False, True),
+        Wish("ended", ["for ever", ["act", "work", 6]], 0.0, False, False, end_at=10.0),
+    )
+    wrong: list[str] = []
+    commit = 0
+    for commit in range(1, MOST_COMMITS):
+        plan = Plan(1, wishes, (Disturbance(commit, how),), (2, 1), 1, 2, forgetful=bool(commit % 2))
+        found = simulate(plan)
+        if found.violation:
+            wrong.append(f"{how} commit {commit}: {found.violation}")
+        if found.commits < commit:
+            break
+
+    assert wrong == []
+    assert 10 < commit < MOST_COMMITS
+
+
+def test_the_same_seed_gives_the_same_trace_to_the_byte() -> None:
+    program = "from perdure.testing.simulation.__main__ import main; main(['--seed', '11'])"
+    traces = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+
+    assert len(traces) == 1
+    assert traces.pop().decode().startswith(LEGEND)
+
+
+# a simulator that finds nothing may be blind: these stores have bugs
+
+
+class ForgetsWhoRuns(MemoryWork):
+    def running(self) -> list[int]:
+        return []
+
+
+class SettlesBlindly(MemoryJournal):
+    """Takes every commit whose fate is unknown for durable."""
+
+    def settle(self, batch: Batch) -> bool:
+        return True
+
+
+class LosesAttempts(MemoryJournal):
+    def commit(self, batch: Batch) -> None:
+        kept: list[AttemptRow] = [row for row in batch.attempts if row.attempt != 2]
+        batch.attempts = kept
+        super().commit(batch)
+
+
+class ForgetsHistory(MemoryJournal):
+    """That of runs that are told something by mail."""
+
+    def commit(self, batch: Batch) -> None:
+        if not batch.created and batch.mail_read:
+            batch.history = []
+        super().commit(batch)
+
+
+def with_bug(bug: type) -> Stores:
+    @contextmanager
+    def stores() -> Iterator[Opener]:
+        shelf = Shelf()
+
+        def opened(faults: Faults | None) -> MemoryStore:
+            store = MemoryStore(shelf=shelf, faults=faults)
+            admin: MemoryAdmin = store.admin
+            if issubclass(bug, MemoryWork):
+                store.work = bug(shelf)
+            else:
+                store.journal = bug(shelf, admin, faults)
+            return store
+
+        yield opened
+
+    return stores
+
+
+@pytest.mark.parametrize("bug", [ForgetsWhoRuns, SettlesBlindly, LosesAttempts, ForgetsHistory])
+def test_a_store_with_a_bug_is_found_out(bug: type) -> None:
+    lives = (simulate(plan_of(seed), with_bug(bug)) for seed in range(100))
+
+    assert any(found.violation for found in lives)
+
+
+# the command
+
+
+def test_the_command_shows_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "3", "--workload", "retries", "--crash-at", "2", "--how", "before"]) == 0
+
+    shown = capsys.readouterr().out
+    assert shown.startswith(LEGEND)
+    assert "  m1  crash     before commit 2\n" in shown
+    assert "  m2  own\n" in shown
+    assert shown.splitlines()[-1].startswith("every promise was kept; ")
+
+
+def test_the_command_lives_many_lives(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "5", "--calm"]) == 0
+
+    assert capsys.readouterr().out.startswith("5 lives, ")
+
+
+def test_the_command_refuses_what_contradicts_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--calm", "--crash-at", "1"])
+
+    assert "--calm and --crash-at contradict each other" in capsys.readouterr().err
