@@ -7,7 +7,7 @@ import asyncio
 import collections
 
 from perdure.activities import activity
-from perdure.workflows import patched, sleep, workflow
+from perdure.workflows import patched, saga, sleep, workflow
 
 
 @activity
@@ -449,6 +449,64 @@ async def generators() -> list[int]:
     return found
 
 
+async def undo_slowly(n: int) -> None:
+    await asyncio.sleep(n / 100)
+    await asyncio.gather(step(n), step(n + 1))
+
+
+@workflow
+async def saga_fails() -> list[str]:
+    told: list[str] = []
+    for parallel in (False, True):
+        try:
+            async with saga(parallel=parallel) as outer:
+                outer(step, 1)
+                outer(undo_slowly, 2)
+                async with saga() as inner:
+                    inner(step, 3)
+                    inner(step(4))
+                    await boom(5)
+        except Exception as error:  # noqa: BLE001
+            told.append(type(error).__name__)
+            await step(6)
+    return told
+
+
+@workflow
+async def saga_interrupted() -> list[str]:
+    told: list[str] = []
+
+    async def leg(n: int) -> None:
+        async with saga() as undo:
+            undo(undo_slowly, n)
+            await (boom(n) if n == 2 else asyncio.sleep(n))
+            undo(step, n)
+            await asyncio.sleep(1_000)
+
+    try:
+        async with asyncio.timeout(0.05), saga() as undo:
+            undo(undo_slowly, 9)
+            async with asyncio.TaskGroup() as group:
+                for n in range(4):
+                    group.create_task(leg(n))
+    except (TimeoutError, ExceptionGroup) as error:
+        told.append(type(error).__name__)
+        await step(90)
+    told.append(str(asyncio.current_task().cancelling()))  # type: ignore[union-attr]
+    return told
+
+
+@workflow
+async def saga_of_a_task_left_over() -> int:
+    async def leg() -> None:
+        async with saga() as undo:
+            undo(undo_slowly, 7)
+            await asyncio.sleep(1_000)
+
+    asyncio.create_task(leg())  # noqa: RUF006
+    return await step(1)
+
+
 ACTIVITIES = [step, boom]
 WORKFLOWS = [
     sequence,
@@ -479,4 +537,7 @@ WORKFLOWS = [
     undone_cancellation,
     Account.run,
     generators,
+    saga_fails,
+    saga_interrupted,
+    saga_of_a_task_left_over,
 ]
