@@ -340,3 +340,31 @@ def test_an_activity_that_may_be_given_up_cannot_be_a_compensation(call: Any, wo
 
     with Engine("memory://", [careless, once, in_time]) as engine, pytest.raises(RunBlocked, match=words):
         engine.run(careless()).wait()
+
+
+def twice_broken(mended: bool) -> list[Any]:
+    """A bug whose cleanup is recorded and has a bug of its own, in the turn in which it leaves the saga."""
+
+    @workflow
+    async def careful() -> str:
+        async with saga() as undo:
+            undo(cancel, "flight")
+            try:
+                raise TypeError("the first bug")
+            finally:
+                await cancel("taxi")
+                if not mended:
+                    raise NameError("the second bug")
+
+    return [careful, cancel]
+
+
+def test_a_bug_whose_cleanup_is_recorded_is_undone_when_the_cleanup_is_mended(tmp_path: Path):
+    address = f"sqlite:///{tmp_path}/runs.db"
+    with Engine(address, twice_broken(mended=False)) as engine, pytest.raises(RunBlocked, match="the second bug"):
+        engine.run("careful", id="trip").wait()
+    before = list(calls)
+    with Engine(address, twice_broken(mended=True)) as engine, pytest.raises(RunFailed, match="the first bug"):
+        engine.run("careful", id="trip").wait()
+
+    assert (before, calls) == (["cancel taxi"], ["cancel taxi", "cancel flight"])

@@ -196,6 +196,9 @@ class _Reader:
         for argument in node.args:
             if isinstance(argument, ast.Starred) and self._is_set(argument.value):
                 self._doubt(argument, ast.unparse(argument), Doubt(ORDER))
+            given = self._resolve(argument).value
+            if isinstance(given, FunctionType) and iscoroutinefunction(given):
+                self.calls.append(given)  # whoever is given it awaits it here: `undo` of a saga
 
     def _comprehension(self, node: Any) -> None:
         over = node.generators[0].iter

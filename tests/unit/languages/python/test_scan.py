@@ -22,7 +22,7 @@ import pytest
 
 from perdure.activities import activity
 from perdure.languages.python.scan import FUNCTIONS, Finding, findings
-from perdure.workflows import workflow
+from perdure.workflows import saga, workflow
 
 now = datetime.now
 
@@ -34,6 +34,10 @@ async def step(name: str) -> None:
 
 
 async def also(name: str) -> None: ...
+
+
+async def looks_it_up(name: str) -> None:
+    await step(f"{name} {datetime.now()}")
 
 
 def calls(target: Any) -> list[str]:
@@ -231,6 +235,15 @@ def test_functions_that_are_called_are_read_too() -> None:
         helper()
 
     assert one(through).line == deeper.__code__.co_firstlineno + 1
+
+
+def test_functions_that_undo_are_read_too() -> None:
+    async def looking() -> None:
+        async with saga() as undo:
+            undo(looks_it_up, "x")
+            undo(step, "y")
+
+    assert calls(looking) == ["datetime.now()"]
 
 
 def test_functions_that_call_each_other_in_a_circle_are_read_once() -> None:
