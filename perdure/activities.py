@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ClassVar, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -24,16 +24,20 @@ R = TypeVar("R")
 
 
 class ActivityDefinition(Generic[P, R]):
-    """A function that touches the world, with the options under which its attempts run. `fn` is the original."""
+    """A function that touches the world, with the options under which its attempts run. `fn` is the original.
+
+    Attempts run on the loop if it `is_async`, each in a process of its own if `in_process`, else in threads.
+    """
 
     kind: ClassVar[str] = "activity"
-    __slots__ = ("__wrapped__", "default", "fn", "is_async", "name", "parameters", "result", "source")
+    __slots__ = ("__wrapped__", "default", "fn", "in_process", "is_async", "name", "parameters", "result", "source")
 
     def __init__(
         self,
         fn: Callable[..., Any],
         *,
         name: str | None = None,
+        runs_in: str | None = None,
         **wishes: Any,
     ) -> None:
         self.source = source_of(fn, "activity")
@@ -45,6 +49,7 @@ class ActivityDefinition(Generic[P, R]):
         if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
             raise DefinitionError(f"{owner} is a generator; return a list, or make an activity of each step")
         _demand_no_method(fn, owner)
+        self.in_process = _is_for_a_process(runs_in, fn, self.is_async, owner)
         self.default = Options().over(wishes, owner)
         self.parameters = Parameters.of(fn, owner=owner)
         self.result = ValueType.result_of(fn, owner=owner)
@@ -95,6 +100,22 @@ def _demand_no_method(fn: Any, owner: str) -> None:
             f"{owner} is a method, and its object cannot be recorded; write a function, or put @staticmethod above @activity, "
             "and let it find what it needs (a connection, a client) in its module or in a ContextVar"
         )
+
+
+def _is_for_a_process(runs_in: str | None, fn: Any, is_async: bool, owner: str) -> bool:
+    """Raise DefinitionError for a place where the function cannot run."""
+    if is_async and runs_in is not None:
+        raise DefinitionError(
+            f"{owner} is an async def, which runs on the loop: leave runs_in={runs_in!r} out, or write it with def"
+        )
+    if runs_in not in (None, "thread", "process"):
+        raise DefinitionError(f'{owner}: runs_in must be "thread" or "process", not {runs_in!r}')
+    if runs_in == "process" and ("<locals>" in fn.__qualname__ or "<lambda>" in fn.__qualname__):
+        raise DefinitionError(
+            f'{owner} with runs_in="process" must be found by another process; move it to the top level of a module, '
+            "under a name, and pass as arguments what it takes from around it"
+        )
+    return runs_in == "process"
 
 
 def source_of(fn: Any, kind: str) -> str:
@@ -264,10 +285,11 @@ class _Activity:
         retry: "Retry | int | None" = None,
         at_most_once: bool = False,
         queue: str | None = None,
+        runs_in: Literal["thread", "process"] | None = None,
         name: str | None = None,
     ) -> _Decorator: ...
     def __call__(self, fn: Any = None, **options: Any) -> Any:
-        """Make an activity of a function; `async def` runs on the loop, `def` in a thread.
+        """Make an activity of a function; `async def` runs on the loop, `def` in a thread or a process.
 
         Args:
             timeout: start to close of one attempt (a duration); None is no limit.
@@ -278,9 +300,11 @@ class _Activity:
             at_most_once: no second attempt, whatever became of the first; if that is not known, the workflow sees
                 `OutcomeUnknown`.
             queue: whose workers run it (`perdure worker MODULE --queue Q`); None is the engine's own process.
+            runs_in: "thread" (None is the same), or "process" for a `def` that computes, or may crash: each attempt has a
+                process to itself, which finds the function by its module, and is killed if it does not end in time.
             name: under which it is recorded; default is the function's own.
         """
-        demand_options("activity", options, (*OPTIONS, "name"))
+        demand_options("activity", options, (*OPTIONS, "runs_in", "name"))
         if fn is None:
             return lambda fn: ActivityDefinition(fn, **options)
         return ActivityDefinition(fn, **options)

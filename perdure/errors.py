@@ -27,6 +27,8 @@ and what to do next.
     ├── NonRetryable                 raise it in an activity: no further attempt
     ├── RetryAfter                   raise it in an activity: the next attempt not before so long
     ├── AttemptLost                  the process that ran an attempt is gone
+    ├── ActivityCrashed              an activity with runs_in="process" has taken its own process down
+    ├── ProcessNotStarted            no process could be started for it
     ├── NotDeterministic             a call that workflow code must not make (bug)
     ├── StoreError                   the database refuses
     │   ├── StoreUnreachable
@@ -207,6 +209,16 @@ class RetryAfter(PerdureError):
 
 class AttemptLost(PerdureError):
     code = "attempt-lost"
+
+
+class ActivityCrashed(PerdureError):
+    """What an attempt failed with whose process has died, by a fault in C, a signal, or `os._exit`."""
+
+    code = "activity-crashed"
+
+
+class ProcessNotStarted(PerdureError):
+    code = "process-not-started"
 
 
 class NotDeterministic(PerdureError):

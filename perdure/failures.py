@@ -67,8 +67,9 @@ def remote_error(failure: Failure) -> RemoteError:
 
 
 def type_name(kind: type[BaseException]) -> str:
-    """`module.qualname`, and without the module for builtins."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    """`module.qualname`, and without the module for builtins. A script is called `__main__` in child processes, too."""
+    module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 def _failure(error: BaseException, depth: int) -> Failure:

@@ -13,20 +13,22 @@ _text = logging.Formatter("%(message)s")
 
 
 class AttemptLog:
-    """The records of one attempt. Threads and tasks that the attempt starts log into it, too."""
+    """The records of one attempt. Threads and tasks that the attempt starts log into it, too.
 
-    __slots__ = ("_dropped", "_records", "_size")
+    `dropped` counts those beyond the bound. `told` hears of each that is kept.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_records", "_size", "_told", "dropped")
+
+    def __init__(self, told: Callable[[LogRecord], None] | None = None) -> None:
         self._records: list[LogRecord] | None = None
         self._size = 0
-        self._dropped = 0
+        self._told = told
+        self.dropped = 0
 
     def keep(self, record: logging.LogRecord) -> None:
-        if self._records is None:
-            self._records = []
-        if len(self._records) >= ATTEMPT_LOG_RECORDS or self._size >= ATTEMPT_LOG_BYTES:
-            self._dropped += 1
+        if self._size >= ATTEMPT_LOG_BYTES or (self._records and len(self._records) >= ATTEMPT_LOG_RECORDS):
+            self.dropped += 1
             return
         try:
             text = _text.format(record)
@@ -35,13 +37,21 @@ class AttemptLog:
         kept = text.encode("utf-8", "backslashreplace")[: ATTEMPT_LOG_BYTES - self._size]
         self._size += len(kept)
         text = kept.decode("utf-8", "ignore")  # a character may have been cut
-        self._records.append(LogRecord(int(record.created * 1e6) * 1000, record.levelno, record.name, text))
+        self.put(LogRecord(int(record.created * 1e6) * 1000, record.levelno, record.name, text))
+
+    def put(self, record: LogRecord) -> None:
+        """Keep a record that is within the bound."""
+        if self._records is None:
+            self._records = []
+        self._records.append(record)
+        if self._told is not None:
+            self._told(record)
 
     def taken(self) -> Logs | None:
         """All records so far; None if there are none."""
         if not self._records:
             return None
-        return Logs(tuple(self._records), self._dropped)
+        return Logs(tuple(self._records), self.dropped)
 
 
 class _Factory:

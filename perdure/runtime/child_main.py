@@ -1,0 +1,173 @@
+"""A child: a process of its own that runs attempts, one at a time, and never outlives its parent.
+
+Its main thread takes jobs, so that an attempt costs no hop between threads. Another one listens to the parent, who may
+not want a result any more, or be gone.
+"""
+
+import contextvars
+import faulthandler
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from typing import Any, BinaryIO
+
+from perdure.activities import ActivityInfo, CompleteLater, attempt_context, attempt_log
+from perdure.failures import failure_of
+from perdure.kernel.events import Payload
+from perdure.payload import seal, unseal
+from perdure.runtime import attempt_logs
+from perdure.runtime.child_places import found_at
+from perdure.runtime.child_wire import CANCEL, DESCRIPTORS, Beat, Ended, Job, Logged, Ready, Told, framed, read_job
+
+ORPHANED_SECONDS = 5.0
+"""How often a child looks whether it still has its parent, for the case that somebody else holds the parent's pipes open."""
+
+
+def main() -> None:
+    """What `Child` starts; the arguments are descriptors, and then those of the parent."""
+    jobs, orders, lifeline, faults = (int(number) for number in sys.argv[:DESCRIPTORS])
+    del sys.argv[:DESCRIPTORS]
+    for number in (jobs, orders, lifeline, faults):
+        os.set_inheritable(number, False)
+    parent = os.getppid()
+    _die_with_parent(lifeline)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # the parent decides: one that is told to stop finishes what it has begun
+        signal.signal(number, _heard_by_parent)
+    os.set_blocking(faults, False)
+    faulthandler.enable(faults, all_threads=False)
+    attempt_logs.install()
+    line = Line(socket.socket(fileno=jobs))
+    listener = Listener(orders, parent)
+    threading.Thread(target=listener.listen, name="perdure-parent", daemon=True).start()
+    line.tell(Ready())
+    while (job := line.next()) is not None:
+        ended = contextvars.Context().run(_run, Attempt(job, line, listener), job)
+        _flush()
+        line.tell(ended)
+        del job, ended
+
+
+def _die_with_parent(lifeline: int) -> None:
+    """Have the system kill this process, and those it starts, when the parent's end of a pipe is closed: at once, and also
+    while a call into C keeps Python's lock. Elsewhere than on Linux the listener has to do."""
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _heard_by_parent(number: int, frame: Any) -> None:
+    """Not `SIG_IGN`, which programs that an activity starts would inherit."""
+
+
+def _die() -> None:
+    """With all that attempts have started. The parent is gone, and nobody waits for anything."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _flush() -> None:
+    for file in (sys.stdout, sys.stderr):
+        try:
+            file.flush()
+        except (OSError, ValueError, AttributeError):
+            continue  # closed, or replaced by an attempt
+
+
+class Line:
+    """The child's end of the socket."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._file: BinaryIO = end.makefile("rb")
+        self._lock = threading.Lock()
+
+    def tell(self, message: Told) -> None:
+        """From any thread."""
+        data = framed(message)
+        try:
+            with self._lock:
+                self._socket.sendall(data)
+        except OSError:
+            _die()
+
+    def next(self) -> Job | None:
+        """The next job; None when there will be no more."""
+        try:
+            return read_job(self._file)
+        except OSError:
+            return None
+
+
+class Listener:
+    """Hears what the parent says while an attempt runs."""
+
+    def __init__(self, orders: int, parent: int) -> None:
+        self._orders = orders
+        self._parent = parent
+        self.cancelled = 0
+
+    def listen(self) -> None:
+        poll = select.poll()
+        poll.register(self._orders, select.POLLIN)
+        while os.getppid() == self._parent:
+            if poll.poll(ORPHANED_SECONDS * 1000):
+                order = os.read(self._orders, CANCEL.size)
+                if not order:
+                    break
+                self.cancelled = CANCEL.unpack(order)[0]
+        _die()
+
+
+class Attempt:
+    """What runs in a child, and can tell about itself."""
+
+    def __init__(self, job: Job, line: Line, listener: Listener) -> None:
+        self._serial = job.serial
+        self._info = job.info
+        self._token = job.token
+        self._line = line
+        self._listener = listener
+
+    def info(self) -> ActivityInfo:
+        return self._info
+
+    def heartbeat(self, details: Payload | None) -> None:
+        self._line.tell(Beat(self._serial, details))
+
+    def cancelled(self) -> bool:
+        return self._listener.cancelled == self._serial
+
+    def token(self) -> str:
+        return self._token
+
+    def logged(self, record: Any) -> None:
+        self._line.tell(Logged(self._serial, record))
+
+
+def _run(attempt: Attempt, job: Job) -> Ended:
+    """One try, from its arguments as bytes to its result as bytes."""
+    log = attempt_logs.AttemptLog(attempt.logged)
+    blobs: dict[bytes, bytes] = {}
+    attempt_context.set(attempt)
+    attempt_log.set(log)
+    ended = Ended()
+    try:
+        definition = found_at(job.place)
+        args, kwargs = definition.parameters.decode(unseal(job.input, lambda digest: job.large))
+        job.large = b""
+        data = definition.result.encode(definition.fn(*args, **kwargs))
+        ended.result = seal(data, blobs.__setitem__, job.max_bytes, f"the result of activity {definition.name}")
+        ended.large = next(iter(blobs.values()), b"")
+    except CompleteLater:
+        pass  # neither result nor failure
+    except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
+        ended.failure = failure_of(error)
+    ended.dropped = log.dropped
+    return ended

@@ -1,0 +1,162 @@
+"""What a process and its children say to each other: msgpack behind a length, over a socket. Values of users are bytes in
+it that stay closed until the function's own module has been imported; nothing is pickled.
+
+    parent ──Job──► child       over the socket, one at a time; its end tells an idle child to end
+    parent ◄──Ready, Beat, Logged, Ended── child
+    parent ──serial of a job──► child       over a pipe: nobody wants its result any more
+"""
+
+import struct
+from collections import deque
+from socket import socket
+from typing import Any, TypeAlias
+
+import msgspec
+
+from perdure.activities import ActivityInfo
+from perdure.kernel.events import Failure, LogRecord, Payload
+from perdure.runtime.child_places import Place
+
+_SIZE = struct.Struct("!Q")
+CANCEL = struct.Struct("!Q")
+"""The serial number of a job, as it is told through the pipe."""
+
+DESCRIPTORS = 4
+"""Arguments of a child before those of its parent: socket, pipe of orders, lifeline, and where a crash is written to."""
+
+_CHUNK_BYTES = 256 * 1024
+
+
+class Job(msgspec.Struct, array_like=True, gc=False):
+    """An attempt to be made. `serial` counts the jobs of a child; `large` are the arguments if `input` only refers to them."""
+
+    serial: int
+    place: Place
+    input: Payload
+    large: bytes
+    info: ActivityInfo
+    token: str
+    max_bytes: int
+
+
+class Ready(msgspec.Struct, array_like=True, tag=0):
+    """The child can be given a job."""
+
+
+class Beat(msgspec.Struct, array_like=True, tag=1):
+    """The attempt lives."""
+
+    serial: int
+    details: Payload | None
+
+
+class Logged(msgspec.Struct, array_like=True, tag=2):
+    """A log record of the attempt: told at once, so that it is there if the child dies."""
+
+    serial: int
+    record: LogRecord
+
+
+class Ended(msgspec.Struct, array_like=True, tag=3):
+    """How an attempt ended: with a result (`large` if that only refers to it), a failure, or neither if somebody else
+    brings them. `dropped` counts log records that were not kept."""
+
+    result: Payload | None = None
+    large: bytes = b""
+    failure: Failure | None = None
+    dropped: int = 0
+
+
+Told: TypeAlias = Ready | Beat | Logged | Ended
+
+_encode = msgspec.msgpack.Encoder().encode
+_told = msgspec.msgpack.Decoder(Told)
+_job = msgspec.msgpack.Decoder(Job)
+
+
+def framed(message: "Job | Told") -> bytes:
+    body = _encode(message)
+    return _SIZE.pack(len(body)) + body
+
+
+def read_job(file: Any) -> Job | None:
+    """The next job from a blocking file; None at its end."""
+    head = file.read(_SIZE.size)
+    if len(head) < _SIZE.size:
+        return None
+    size = _SIZE.unpack(head)[0]
+    body = file.read(size)
+    return _job.decode(body) if len(body) == size else None
+
+
+class Line:
+    """The parent's end of the socket. It never blocks: a child that stands still must not stop those beside it.
+
+    `over`: nothing more comes. `garbled`: something came that no child says, so somebody else has written to its descriptor.
+    """
+
+    def __init__(self, end: socket) -> None:
+        end.setblocking(False)
+        self.socket = end
+        self.over = False
+        self.garbled = False
+        self._read = bytearray()
+        self._unsent: deque[memoryview] = deque()
+
+    def send(self, job: Job) -> None:
+        self._unsent.append(memoryview(framed(job)))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what can be written now."""
+        while self._unsent:
+            first = self._unsent[0]
+            try:
+                sent = self.socket.send(first)
+            except BlockingIOError:
+                return
+            except OSError:  # the child is gone, which shows when it is read from
+                self._unsent.clear()
+                return
+            if sent == len(first):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = first[sent:]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something waits to be written."""
+        return bool(self._unsent)
+
+    def receive(self, to_the_end: bool = False) -> list[Told]:
+        """What has arrived whole: a part at a time, so that one who talks much leaves room for others, or all of it."""
+        try:
+            while True:
+                chunk = self.socket.recv(_CHUNK_BYTES)
+                self._read += chunk
+                self.over = not chunk
+                if self.over or not to_the_end:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.over = True
+        try:
+            return self._taken()
+        except msgspec.MsgspecError:
+            self.over = self.garbled = True
+            return []
+
+    def _taken(self) -> list[Told]:
+        told: list[Told] = []
+        read, at = self._read, 0
+        while len(read) - at >= _SIZE.size:
+            body = at + _SIZE.size
+            end = body + _SIZE.unpack_from(read, at)[0]
+            if len(read) < end:
+                break
+            told.append(_told.decode(memoryview(read)[body:end]))
+            at = end
+        if at:
+            del read[:at]
+        return told
