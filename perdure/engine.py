@@ -17,9 +17,11 @@ from perdure.languages.python.build import fingerprint
 from perdure.languages.python.machine import PythonLanguage
 from perdure.options import Duration, is_whole
 from perdure.runtime import attempt_logs
+from perdure.runtime.child_places import demand_guard, demand_places
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.member import Member, Settings
 from perdure.runtime.own_loop import OwnLoop
+from perdure.runtime.processes import processors
 from perdure.runtime.threads import Threads
 from perdure.runtime.watchdog import Watchdog
 from perdure.runtime.worker import Loop
@@ -42,6 +44,7 @@ class Engine(Verbs):
         definitions: workflows, activities and modules that contain them.
         concurrency: attempts of `async def` activities at the same time in this process.
         threads: the same of plain functions, each in a thread.
+        processes: the same of those with runs_in="process"; None is as many as this process may use processors.
         payload_max_bytes: a larger argument or result is refused.
         cached_runs: runs that only wait which stay in memory.
         awake_runs: runs that do something at the same time; further starts wait until there is room.
@@ -63,6 +66,7 @@ class Engine(Verbs):
         *,
         concurrency: int = 1_000,
         threads: int = 64,
+        processes: int | None = None,
         payload_max_bytes: int = PAYLOAD_MAX_BYTES,
         cached_runs: int = 1_000,
         awake_runs: int = 20_000,
@@ -72,9 +76,11 @@ class Engine(Verbs):
         drain: Duration = "5s",
         world: World | None = None,
     ) -> None:
+        processes = processors() if processes is None else processes
         for name, value in (
             ("concurrency", concurrency),
             ("threads", threads),
+            ("processes", processes),
             ("cached_runs", cached_runs),
             ("awake_runs", awake_runs),
         ):
@@ -86,7 +92,7 @@ class Engine(Verbs):
         self._address = checked_address(store)
         self._payload_max_bytes = payload_max_bytes
         self._settings = Settings(
-            concurrency, threads, payload_max_bytes, cached_runs, awake_runs, _seconds("grace", grace)
+            concurrency, threads, processes, payload_max_bytes, cached_runs, awake_runs, _seconds("grace", grace)
         )
         self._stuck_after = _seconds("stuck_after", stuck_after)
         self._kill_when_hung = None if kill_when_hung is None else _seconds("kill_when_hung", kill_when_hung)
@@ -108,6 +114,8 @@ class Engine(Verbs):
     def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
         if self._entered:
             raise errors.EngineNotRunning("this engine was entered before; make another one")
+        demand_guard()
+        demand_places(self._activities.values())
         self._entered = True
         opened = self._open()
         self._own_loop = OwnLoop() if loop is None else None

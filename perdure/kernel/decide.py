@@ -14,7 +14,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel import overdue
 from perdure.kernel.limits import END_OF_TIME, PENDING_COMMANDS, STRIKES
 from perdure.kernel.policy import delay_ns, exhausted
-from perdure.kernel.run import LOST, Run
+from perdure.kernel.run import CRASHED, LOST, Run
 from perdure.kernel.step import OUT, Step
 
 _NOTHING: tuple[ev.Event, ...] = ()
@@ -194,7 +194,7 @@ def _final_reason(step: Step, failure: ev.Failure, message: msg.AttemptEnded, re
     policy = step.retry
     ran_out = ("heartbeat" if message.silent else "timeout") if message.timed_out else None
     if policy.at_most_once:
-        return "unknown" if ran_out or failure.code == LOST else "failed"
+        return "unknown" if ran_out or failure.code in (LOST, CRASHED) else "failed"
     if failure.is_bug and policy.bugs == "fail":
         return "failed"
     if failure.non_retryable or _named(failure.type, policy.non_retryable):

@@ -357,6 +357,9 @@ def _struck(run: Run, event: ev.RunStruck) -> None:
 LOST = "attempt-lost"
 """The code of the failure of an attempt whose process is gone."""
 
+CRASHED = "activity-crashed"
+"""The same for an attempt that had a process to itself, which is gone, so that it is itself to blame."""
+
 _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.RunStarted: _started,
     ev.ActivityScheduled: _scheduled,

@@ -8,6 +8,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +33,13 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     is_main: bool = False
 
 
+def demand_places(activities: "Iterable[ActivityDefinition[Any, Any]]") -> None:
+    """Raises: DefinitionError for one that is to run in a process, and that another process would not find."""
+    for definition in activities:
+        if definition.in_process:
+            place_of(definition)
+
+
 def place_of(definition: "ActivityDefinition[Any, Any]") -> Place:
     """Where a child will look for the activity.
 
@@ -40,6 +48,10 @@ def place_of(definition: "ActivityDefinition[Any, Any]") -> Place:
     """
     fn = definition.fn
     owner = f"activity {definition.name} ({definition.source}) runs in a process of its own, which"
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise DefinitionError(
+            f"{owner} needs an interpreter, and this program is started without one; leave runs_in out"
+        )
     module = sys.modules.get(fn.__module__)
     if module is None:
         raise DefinitionError(

@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     concurrency: int
     threads: int
+    processes: int
     payload_max_bytes: int
     cached_runs: int
     awake_runs: int
@@ -215,6 +216,7 @@ class Member:
             self._world,
             self._store.views,
             settings.payload_max_bytes,
+            settings.grace_seconds,
             self._home,
             self._outbox,
             self._inbox.put,
@@ -234,7 +236,7 @@ class Member:
             worker,
             self._log,
             self._world,
-            (settings.concurrency, settings.threads),
+            (settings.concurrency, settings.threads, settings.processes),
             settings.cached_runs,
             settings.awake_runs,
             settings.grace_seconds,

@@ -58,7 +58,7 @@ class Owner:
         crew: Crew,
         log: logging.Logger,
         world: World,
-        concurrency: tuple[int, int],
+        concurrency: tuple[int, int, int],
         cached_runs: int,
         awake_runs: int,
         grace_seconds: float,

@@ -11,6 +11,7 @@ from perdure.runtime.actors import Actor
 
 ON_LOOP = 0
 IN_THREAD = 1
+IN_PROCESS = 2
 
 
 class Flight(msgspec.Struct, gc=False, eq=False):
@@ -43,23 +44,31 @@ class Slots:
     where it is either taken into the air or given back.
     """
 
-    def __init__(self, member: int, activities: Mapping[str, Any], on_loop: int, in_thread: int) -> None:
+    def __init__(
+        self, member: int, activities: Mapping[str, Any], on_loop: int, in_thread: int, in_process: int
+    ) -> None:
         self.member = member
         self._activities = activities
-        self._free = [on_loop, in_thread]
-        self._most = (on_loop, in_thread)
+        self._most = (on_loop, in_thread, in_process)
+        self._free = list(self._most)
         self._abandoned: dict[tuple[int, str, int], int] = {}
-        self._waiting: tuple[deque[tuple[int, str]], deque[tuple[int, str]]] = (deque(), deque())
+        self._waiting: tuple[deque[tuple[int, str]], ...] = (deque(), deque(), deque())
         self.claimed: list[Flight] = []
         self._flights: dict[int, dict[tuple[str, int], Flight]] = {}
         self._count = 0
         self.closed = False
 
-    def claim(self, actor: Actor, name: str, step: str) -> int:
+    def kind(self, name: str) -> int:
+        """Where attempts of an activity run."""
         definition = self._activities.get(name)
-        if definition is None:
+        if definition is None or definition.is_async:
+            return ON_LOOP
+        return IN_PROCESS if definition.in_process else IN_THREAD
+
+    def claim(self, actor: Actor, name: str, step: str) -> int:
+        if name not in self._activities:
             return 0
-        kind = ON_LOOP if definition.is_async else IN_THREAD
+        kind = self.kind(name)
         if self.closed or self._free[kind] <= 0 or self._waiting[kind]:
             return 0
         self._free[kind] -= 1
@@ -67,9 +76,7 @@ class Slots:
         return self.member
 
     def want(self, actor: Actor, name: str, step: str) -> None:
-        definition = self._activities.get(name)
-        kind = ON_LOOP if definition is None or definition.is_async else IN_THREAD
-        self._waiting[kind].append((actor.run.key, step))
+        self._waiting[self.kind(name)].append((actor.run.key, step))
 
     def grants(self, only: Container[int] | None = None) -> Iterator[tuple[int, str, int]]:
         """Steps (run, step, kind) that can have a slot now; each is held until `take` or `give_back` is called.

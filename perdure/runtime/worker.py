@@ -1,4 +1,5 @@
-"""Runs attempts: coroutine functions on an event loop, plain functions in threads. User code runs here, and only here.
+"""Runs attempts: coroutine functions on an event loop, plain functions in threads, or in processes. User code runs here,
+and only here.
 
 Each attempt ends in exactly one letter to the engine, whatever it does: that is how its slot comes back.
 """
@@ -21,8 +22,11 @@ from perdure.kernel.events import Failure, Payload
 from perdure.kernel.wire import Task
 from perdure.payload import seal, unseal
 from perdure.runtime.attempt_logs import AttemptLog
+from perdure.runtime.errands import InProcess
 from perdure.runtime.letters import Letter
+from perdure.runtime.nursery import Patience
 from perdure.runtime.outbox import Outbox
+from perdure.runtime.processes import Processes
 from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
 from perdure.runtime.tokens import Named, token_of
@@ -102,6 +106,7 @@ class Worker:
     """The crew of one engine.
 
     Args:
+        grace_seconds: how long an attempt in a process may go on when nobody wants its result; then it is killed.
         home: the loop for coroutine functions.
         send: takes the letter that ends an attempt.
         on_loop_gone: called when the loop was closed while the engine still needs it.
@@ -115,6 +120,7 @@ class Worker:
         world: World,
         views: Views,
         payload_max_bytes: int,
+        grace_seconds: float,
         home: Loop,
         outbox: Outbox,
         send: Callable[[Letter], None],
@@ -131,6 +137,8 @@ class Worker:
         self._send = send
         self._on_loop_gone = on_loop_gone
         self._threads = Threads("perdure-activity")
+        self._processes = Processes(Patience(grace=grace_seconds))
+        self._errands: dict[Flight, InProcess] = {}
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
         self._beats: deque[Flight] = deque()
         self._secret = b""
@@ -143,6 +151,8 @@ class Worker:
             attempt = Attempt(self, flight, self._activities[name], task)
             if attempt.definition.is_async:
                 on_loop.append(attempt)
+            elif attempt.definition.in_process:
+                self._begin_in_process(attempt)
             else:
                 self._begin_in_thread(attempt)
         if on_loop:
@@ -154,7 +164,22 @@ class Worker:
         except RuntimeError as error:  # the system has no more threads; when it is tried again, perhaps
             self._end(attempt, None, failure_of(error))
 
+    def _begin_in_process(self, attempt: Attempt) -> None:
+        errand = InProcess(attempt, self._max_bytes, self._world.now, self._back)
+        self._errands[attempt.flight] = errand
+        if not attempt.task.input.ref:
+            self._processes.run(errand)
+            return
+        try:
+            self._threads.run(lambda: self._run_with_large(errand))
+        except RuntimeError as error:  # as above
+            self._back(errand, None, failure_of(error))
+
     def give_up(self, flight: Flight) -> None:
+        errand = self._errands.get(flight)
+        if errand is not None:
+            self._processes.cancel(errand)
+            return
         self._outbox.post(self._home.loop, self._cancel, flight)
 
     def beats(self) -> list[Flight]:
@@ -167,6 +192,7 @@ class Worker:
 
     def close(self) -> None:
         self._threads.close()
+        self._processes.close()
 
     # from any thread
 
@@ -240,7 +266,24 @@ class Worker:
         else:
             self._end(attempt, result, None)
 
-    # both
+    # beside a process
+
+    def _run_with_large(self, errand: InProcess) -> None:
+        flight = errand.attempt.flight
+        try:
+            errand.large = self._blob(errand.attempt)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
+            self._back(errand, None, failure_of(error))
+            return
+        self._processes.run(errand)
+        if flight.given_up:  # while nobody ran it, who could have been told?
+            self._processes.cancel(errand)
+
+    def _back(self, errand: InProcess, result: Payload | None, failure: Failure | None) -> None:
+        del self._errands[errand.attempt.flight]
+        self._end(errand.attempt, result, failure)
+
+    # all
 
     def _enter(self, attempt: Attempt, large: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """`large` are the arguments, if the attempt has only a reference to them."""

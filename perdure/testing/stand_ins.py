@@ -38,6 +38,7 @@ class StandIns:
     def _heard(self, definition: ActivityDefinition[Any, Any]) -> ActivityDefinition[Any, Any]:
         """The definition again; whenever an attempt of it begins, that is noted."""
         heard = copy.copy(definition)
+        heard.in_process = False  # tests are to be quick, and to hear of every call
         heard.parameters = _Heard(definition, self._calls[definition.name].append)  # type: ignore[assignment]
         return heard
 

@@ -70,7 +70,7 @@ def test_far_alarms_are_left_to_the_store_until_they_are_near() -> None:
 
 
 def test_deadlines_of_attempts_that_landed_do_not_pile_up() -> None:
-    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 10_000, 1)
+    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 10_000, 1, 1)
     for number in range(1_000):
         slots.claim(actor(2), "on_loop", f"0:{number}")
         (flight,) = slots.take_off()
@@ -82,7 +82,7 @@ def test_deadlines_of_attempts_that_landed_do_not_pile_up() -> None:
 
 
 def test_a_deadline_that_was_set_anew_does_not_ring_at_its_old_time() -> None:
-    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 1, 1)
+    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 1, 1, 1)
     slots.claim(actor(2), "on_loop", "0:1")
     (flight,) = slots.take_off()
     deadlines.watch(flight, 0.0, 1 * 10**9, None)
@@ -93,7 +93,7 @@ def test_a_deadline_that_was_set_anew_does_not_ring_at_its_old_time() -> None:
 
 
 def test_an_attempt_that_was_given_up_keeps_its_deadline_until_it_lands() -> None:
-    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 10_000, 1)
+    deadlines, slots = Deadlines(), Slots(7, ACTIVITIES, 10_000, 1, 1)
     slots.claim(actor(2), "on_loop", "0:hangs")
     (hangs,) = slots.take_off()
     hangs.given_up = True
@@ -112,7 +112,7 @@ def test_an_attempt_that_was_given_up_keeps_its_deadline_until_it_lands() -> Non
 
 
 def test_a_slot_is_granted_while_there_is_one() -> None:
-    slots = Slots(7, ACTIVITIES, 2, 1)
+    slots = Slots(7, ACTIVITIES, 2, 1, 1)
 
     granted = [slots.claim(actor(), "on_loop", f"0:{n}") for n in range(3)]
 
@@ -141,7 +141,7 @@ def test_an_attempt_that_falls_silent_is_told_from_one_that_takes_too_long() -> 
 
 
 def test_who_waits_longer_is_served_first() -> None:
-    slots = Slots(7, ACTIVITIES, 1, 1)
+    slots = Slots(7, ACTIVITIES, 1, 1, 1)
     slots.claim(actor(2), "on_loop", "0:1")
     slots.take_off()
     slots.want(actor(4), "on_loop", "0:1")
@@ -152,7 +152,7 @@ def test_who_waits_longer_is_served_first() -> None:
 
 
 def test_who_is_passed_over_keeps_its_place() -> None:
-    slots = Slots(7, ACTIVITIES, 2, 1)
+    slots = Slots(7, ACTIVITIES, 2, 1, 1)
     for key in (2, 4, 6):
         slots.want(actor(key), "on_loop", "0:1")
 
@@ -161,7 +161,7 @@ def test_who_is_passed_over_keeps_its_place() -> None:
 
 
 def test_slots_claimed_in_a_void_batch_come_back() -> None:
-    slots = Slots(7, ACTIVITIES, 1, 1)
+    slots = Slots(7, ACTIVITIES, 1, 1, 1)
     slots.claim(actor(), "on_loop", "0:1")
     slots.void()
 
@@ -169,7 +169,7 @@ def test_slots_claimed_in_a_void_batch_come_back() -> None:
 
 
 def test_a_slot_is_given_back_once_however_often_its_attempt_lands() -> None:
-    slots = Slots(7, ACTIVITIES, 1, 1)
+    slots = Slots(7, ACTIVITIES, 1, 1, 1)
     slots.claim(actor(), "on_loop", "0:1")
     slots.take_off()
     slots.land(2, "0:1", 1)

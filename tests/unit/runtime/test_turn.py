@@ -42,7 +42,7 @@ class Table:
         self.member = self.store.admin.try_own("here", 1, build, 1) or 0
         self.marker = self.store.admin.strikes()
         self.activities = {"step": step, "other": other}
-        self.slots = Slots(self.member, self.activities, 100, 100)
+        self.slots = Slots(self.member, self.activities, 100, 100, 100)
         self.most_pending = most_pending
         self.turns = self._turns(fn, build)
         self.actor = Actor(Run(2, "run-1"), self.store, is_new=True)
