@@ -35,11 +35,8 @@ def main() -> None:
         os.set_inheritable(number, False)
     parent = os.getppid()
     _die_with_parent(lifeline)
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # the parent decides: one that is told to stop finishes what it has begun
-        signal.signal(number, _heard_by_parent)
+    signal.signal(signal.SIGINT, _heard_by_parent)
+    signal.signal(signal.SIGTERM, _heard_by_parent)
     os.set_blocking(faults, False)
     faulthandler.enable(faults, all_threads=False)
     attempt_logs.install()
@@ -52,6 +49,7 @@ def main() -> None:
         _flush()
         line.tell(ended)
         del job, ended
+    line.leave_open()
 
 
 def _die_with_parent(lifeline: int) -> None:
@@ -64,7 +62,8 @@ def _die_with_parent(lifeline: int) -> None:
 
 
 def _heard_by_parent(number: int, frame: Any) -> None:
-    """Not `SIG_IGN`, which programs that an activity starts would inherit."""
+    """Who tells all processes to stop means the parent, which may let attempts end. Not `SIG_IGN`, which programs that an
+    activity starts would inherit."""
 
 
 def _die() -> None:
@@ -96,6 +95,11 @@ class Line:
                 self._socket.sendall(data)
         except OSError:
             _die()
+
+    def leave_open(self) -> None:
+        """Until the process is gone: the parent takes the end of the line for its death, and handlers of `atexit` come
+        before that."""
+        self._socket.detach()
 
     def next(self) -> Job | None:
         """The next job; None when there will be no more."""

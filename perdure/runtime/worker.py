@@ -22,7 +22,7 @@ from perdure.kernel.events import Failure, Payload
 from perdure.kernel.wire import Task
 from perdure.payload import seal, unseal
 from perdure.runtime.attempt_logs import AttemptLog
-from perdure.runtime.errands import InProcess
+from perdure.runtime.errands import Errands
 from perdure.runtime.letters import Letter
 from perdure.runtime.nursery import Patience
 from perdure.runtime.outbox import Outbox
@@ -137,8 +137,8 @@ class Worker:
         self._send = send
         self._on_loop_gone = on_loop_gone
         self._threads = Threads("perdure-activity")
-        self._processes = Processes(Patience(grace=grace_seconds))
-        self._errands: dict[Flight, InProcess] = {}
+        processes = Processes(Patience(grace=grace_seconds))
+        self._errands = Errands(processes, self._threads, payload_max_bytes, world.now, self._blob, self._end)
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
         self._beats: deque[Flight] = deque()
         self._secret = b""
@@ -152,7 +152,7 @@ class Worker:
             if attempt.definition.is_async:
                 on_loop.append(attempt)
             elif attempt.definition.in_process:
-                self._begin_in_process(attempt)
+                self._errands.begin(attempt)
             else:
                 self._begin_in_thread(attempt)
         if on_loop:
@@ -164,23 +164,9 @@ class Worker:
         except RuntimeError as error:  # the system has no more threads; when it is tried again, perhaps
             self._end(attempt, None, failure_of(error))
 
-    def _begin_in_process(self, attempt: Attempt) -> None:
-        errand = InProcess(attempt, self._max_bytes, self._world.now, self._back)
-        self._errands[attempt.flight] = errand
-        if not attempt.task.input.ref:
-            self._processes.run(errand)
-            return
-        try:
-            self._threads.run(lambda: self._run_with_large(errand))
-        except RuntimeError as error:  # as above
-            self._back(errand, None, failure_of(error))
-
     def give_up(self, flight: Flight) -> None:
-        errand = self._errands.get(flight)
-        if errand is not None:
-            self._processes.cancel(errand)
-            return
-        self._outbox.post(self._home.loop, self._cancel, flight)
+        if not self._errands.give_up(flight):
+            self._outbox.post(self._home.loop, self._cancel, flight)
 
     def beats(self) -> list[Flight]:
         beats = self._beats
@@ -192,7 +178,7 @@ class Worker:
 
     def close(self) -> None:
         self._threads.close()
-        self._processes.close()
+        self._errands.close()
 
     # from any thread
 
@@ -265,23 +251,6 @@ class Worker:
             self._end(attempt, None, failure_of(error))
         else:
             self._end(attempt, result, None)
-
-    # beside a process
-
-    def _run_with_large(self, errand: InProcess) -> None:
-        flight = errand.attempt.flight
-        try:
-            errand.large = self._blob(errand.attempt)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
-            self._back(errand, None, failure_of(error))
-            return
-        self._processes.run(errand)
-        if flight.given_up:  # while nobody ran it, who could have been told?
-            self._processes.cancel(errand)
-
-    def _back(self, errand: InProcess, result: Payload | None, failure: Failure | None) -> None:
-        del self._errands[errand.attempt.flight]
-        self._end(errand.attempt, result, failure)
 
     # all
 

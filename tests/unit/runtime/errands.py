@@ -1,5 +1,6 @@
 """Activities for processes, and errands that remember what becomes of them."""
 
+import atexit
 import ctypes
 import logging
 import os
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from perdure.activities import ActivityDefinition, ActivityInfo, activity
@@ -229,6 +231,11 @@ def complete_elsewhere() -> None:
 @activity(runs_in="process")
 def arguments() -> list[str]:
     return sys.argv
+
+
+@activity(runs_in="process")
+def leave_a_note(path: str) -> None:
+    atexit.register(Path(path).write_text, "the process has ended in good order")
 
 
 @activity(runs_in="process")

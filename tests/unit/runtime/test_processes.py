@@ -312,6 +312,14 @@ def test_idle_processes_end_after_a_while() -> None:
     pool.close()
 
 
+def test_an_idle_process_ends_in_good_order(tmp_path: Path) -> None:
+    pool = Processes(Patience(closing=errands.SECONDS))
+    tried(pool, errands.leave_a_note, str(tmp_path / "note")).wait()
+    pool.close()
+
+    assert (tmp_path / "note").read_text() == "the process has ended in good order"
+
+
 def test_closing_ends_all_processes(pool: Processes) -> None:
     busy = tried(pool, errands.hang)
     details = busy.wait_for_beat()
