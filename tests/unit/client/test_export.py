@@ -15,7 +15,7 @@ from perdure.client.redaction import redacted, without_values
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.messages import Mail
-from perdure.kernel.project import HistoryRow, RunRow
+from perdure.kernel.project import AttemptRow, HistoryRow, RunRow
 from perdure.stores.base import Batch, BlobRow, RunFilter, Store, Stored
 from perdure.stores.open import open_store
 from tests.unit.cli import corpus
@@ -258,3 +258,17 @@ def test_a_run_that_nobody_has_taken_yet_brings_its_arguments(store: Store) -> N
 
     assert back.events == []
     assert describe(back.stored(), {}, back.finder(), corpus.NOW).input is not None
+
+
+HARMLESS = {
+    RunRow: "key id run_id workflow status build started_at closed_at wake_at seq open_tail strikes followed_by chain "
+    "request expires_at",
+    AttemptRow: "run step attempt state member started_at ended_at retry_at counted",
+}
+LOOKED_AT = {RunRow: "note block", AttemptRow: "detail"}
+
+
+@pytest.mark.parametrize("kind", HARMLESS, ids=lambda kind: kind.__name__)
+def test_whoever_adds_a_field_to_a_row_decides_whether_it_is_redacted(kind: Any) -> None:
+    """What may hold a value of the user's goes into `redaction.py` and LOOKED_AT, everything else into HARMLESS."""
+    assert set(kind.__struct_fields__) == {*HARMLESS[kind].split(), *LOOKED_AT[kind].split()}
