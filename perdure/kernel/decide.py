@@ -329,19 +329,12 @@ def _takeover(run: Run, message: msg.Takeover, now: int) -> list[ev.Event]:
     for step in run.pending.values():
         if step.member <= 0 or step.deferred or step.id in message.spared:
             continue
-        lost = msg.AttemptEnded(step.id, step.attempt, step.member, step.started_at, failure=_LOST_FAILURE)
-        decided = _attempt_failed(run, step, lost, _LOST_FAILURE, now)
+        lost = msg.AttemptEnded(step.id, step.attempt, step.member, step.started_at, failure=overdue.LOST_FAILURE)
+        decided = _attempt_failed(run, step, lost, overdue.LOST_FAILURE, now)
         events.extend(decided)
         if len(decided) > 1:
             break
     return events
-
-
-_LOST_FAILURE = ev.Failure(
-    type="perdure.errors.AttemptLost",
-    message="the process that ran this attempt is gone; whether the step took effect is unknown",
-    code=LOST,
-)
 
 
 def _block(run: Run, message: msg.BlockRun, now: int) -> tuple[ev.Event, ...]:

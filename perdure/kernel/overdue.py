@@ -1,12 +1,20 @@
-"""The failures of what takes too long, in words that name the limit."""
+"""The failures of what takes too long, in words that name the limit, and of what is never heard of again."""
 
 from perdure.kernel.events import Failure
+from perdure.kernel.run import LOST
 from perdure.kernel.step import Step
 
 TIMED_OUT = "activity-timed-out"
 """The code of all of them."""
 
 _TYPE = "perdure.errors.ActivityTimedOut"
+
+
+LOST_FAILURE = Failure(
+    type="perdure.errors.AttemptLost",
+    message="the process that ran this attempt is gone; whether the step took effect is unknown",
+    code=LOST,
+)
 
 
 def too_long(ns: int) -> Failure:

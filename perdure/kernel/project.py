@@ -96,7 +96,8 @@ class TaskRow(msgspec.Struct):
     """The next attempt of a step whose queue other processes serve; at most one per step.
 
     `start_by` is when that is too late; `body` an encoded `wire.Task`. `member` is the worker that has taken it, 0 nobody,
-    since `claimed_at`: both are written by workers, and are 0 and None in what a commit writes.
+    since `claimed_at`; `details` are those of the latest heartbeat, an encoded Payload. These three are written by workers,
+    and are 0 and None in what a commit writes.
     """
 
     run: int
@@ -108,6 +109,7 @@ class TaskRow(msgspec.Struct):
     body: bytes
     member: int = 0
     claimed_at: int | None = None
+    details: bytes | None = None
 
 
 class RunRows(msgspec.Struct):

@@ -41,6 +41,7 @@ _events = msgspec.msgpack.Decoder(list[HistoryEvent])
 _mail = msgspec.msgpack.Decoder(Mail)
 _detail = msgspec.msgpack.Decoder(AttemptDetail)
 _block = msgspec.msgpack.Decoder(Block)
+_payload = msgspec.msgpack.Decoder(Payload)
 _task = msgspec.msgpack.Decoder(Task)
 
 encode: Any = _encoder.encode
@@ -74,3 +75,7 @@ def decode_block(data: bytes) -> Block:
 
 def decode_task(data: bytes) -> Task:
     return _task.decode(data)
+
+
+def decode_payload(data: bytes) -> Payload:
+    return _payload.decode(data)

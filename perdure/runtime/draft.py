@@ -4,7 +4,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.events import Block
 from perdure.kernel.messages import Mail
-from perdure.kernel.project import RunRow, project
+from perdure.kernel.project import RunRow, RunRows, project
 from perdure.kernel.run import Status
 from perdure.runtime.actors import Actor
 from perdure.runtime.letters import Letter, Started, StartRequest
@@ -17,7 +17,8 @@ _KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.T
 
 
 class Draft:
-    """`answers` are given when the batch is durable: (request, what it is told, or the error)."""
+    """`answers` are given when the batch is durable: (request, what it is told, or the error). `gives_tasks`: it has work for
+    workers of queues."""
 
     __slots__ = (
         "actors",
@@ -25,6 +26,7 @@ class Draft:
         "begun",
         "damaged",
         "followers",
+        "gives_tasks",
         "kept",
         "made",
         "marked",
@@ -41,6 +43,7 @@ class Draft:
         self.kept: list[MailRow] = []
         self.replies: list[ReplyRow] = []
         self.withdrawn: list[int] = []
+        self.gives_tasks = False
         self.answers: list[tuple[StartRequest, Started | None, BaseException | None]] = []
         self.begun: dict[str, tuple[Actor, msg.Start]] = {}
         """The newest runs of ids, of those that have begun in this batch, with their Start."""
@@ -116,7 +119,16 @@ class Draft:
             if rows.attempts:
                 batch.attempts += rows.attempts
                 batch.attempts_dropped += rows.attempts_dropped
+            if actor.run.queued:
+                self._add_tasks(batch, rows)
         return batch
+
+    def _add_tasks(self, batch: Batch, rows: RunRows) -> None:
+        batch.tasks += rows.tasks
+        batch.tasks_gone += rows.tasks_gone
+        if rows.all_tasks_gone:
+            batch.tasks_gone_of.append(rows.run.key)
+        self.gives_tasks = self.gives_tasks or bool(rows.tasks)
 
 
 def is_empty(batch: Batch) -> bool:

@@ -1,7 +1,7 @@
 """What may happen once a batch is durable: attempts begin or are given up, callers hear, people are told, runs are parked."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from perdure.kernel import events as ev
@@ -16,6 +16,7 @@ from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.waiters import Waiters, is_at_rest
 from perdure.runtime.world import World
+from perdure.stores.base import Tasks
 
 
 class Crew(Protocol):
@@ -47,6 +48,7 @@ class Effects:
         log: logging.Logger,
         world: World,
         grace_seconds: float,
+        tasks: Tasks,
     ) -> None:
         self._roster = roster
         self._slots = slots
@@ -56,6 +58,9 @@ class Effects:
         self._log = log
         self._world = world
         self._grace_seconds = grace_seconds
+        self._tasks = tasks
+        self.workers: Collection[int] = ()
+        """Who serves queues, as far as the owner knows."""
         self.alarms = Alarms()
         self.deadlines = Deadlines()
         self._released: list[int] = []
@@ -76,6 +81,8 @@ class Effects:
             self._log.error(draft.damaged[row.key])
             self._waiters.tell(row.key, None, self._outbox)
         self._begin(took_off, draft)
+        if draft.gives_tasks and self.workers:
+            self._tasks.nudge(self.workers)
         for key in draft.withdrawn:
             self._waiters.tell(key, None, self._outbox)
         for key in (*released, *draft.withdrawn):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure.errors import StoreUnreachable
 from perdure.kernel import messages as msg
+from perdure.kernel import overdue, wire
 from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
 from perdure.runtime.cycle import Cycle, Item
@@ -14,6 +15,7 @@ from perdure.runtime.deadlines import timed_out
 from perdure.runtime.effects import Crew, Effects
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
+from perdure.runtime.liveness import LEASE_SECONDS, Liveness
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
@@ -21,7 +23,7 @@ from perdure.runtime.stillness import Stillness
 from perdure.runtime.turn import Turns
 from perdure.runtime.waiters import Waiters
 from perdure.runtime.world import World
-from perdure.stores.base import Store
+from perdure.stores.base import Orphan, Store
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
@@ -78,7 +80,9 @@ class Owner:
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker, forgetful=forgetful)
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
-        effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds)
+        effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds, store.tasks)
+        self._effects = effects
+        self._liveness = Liveness()
         self._alarms = effects.alarms
         self._deadlines = effects.deadlines
         self._grace_seconds = grace_seconds
@@ -248,9 +252,26 @@ class Owner:
         items += [self._care(key) for key in self._look_after]
         self._look_after = []
         items += self._beats()
+        items += self._lost(poll.beats, monotonic)
         more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
         self._poll_at = monotonic if more else monotonic + POLL_SECONDS
         return items
+
+    def _lost(self, beats: Mapping[int, int], monotonic: float) -> list[Item]:
+        """Tasks that lost their worker: it has left, or is silent for too long."""
+        self._effects.workers = beats.keys()
+        dead, look = self._liveness.look(beats, monotonic)
+        if not look:
+            return []
+        tasks = self._store.tasks
+        try:
+            for member in dead:
+                tasks.bury(member)
+                self._log.warning("worker %d is silent for %g s and is taken for dead", member, LEASE_SECONDS)
+            return [_orphaned(orphan) for orphan in tasks.orphans()]
+        except StoreUnreachable:
+            self._liveness.forget()
+            raise
 
     def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
         """Start nothing new, and give what is in the air some time to land."""
@@ -272,3 +293,11 @@ class Owner:
                 self._crew.give_up(flight)
         self._roster.evict_all()
         self._outbox.flush()
+
+
+def _orphaned(orphan: Orphan) -> Letter:
+    details = None if orphan.details is None else wire.decode_payload(orphan.details)
+    lost = msg.AttemptEnded(
+        orphan.step, orphan.attempt, orphan.member, orphan.claimed_at, failure=overdue.LOST_FAILURE, details=details
+    )
+    return Letter(orphan.run, lost)

@@ -58,6 +58,9 @@ class Slots:
         self._count = 0
         self.closed = False
 
+    def kinds(self) -> range:
+        return range(len(self._most))
+
     def kind(self, name: str) -> int:
         """Where attempts of an activity run."""
         definition = self._activities.get(name)
@@ -93,6 +96,16 @@ class Slots:
                 self._free[kind] -= 1
                 yield key, step, kind
             waiting.extendleft(reversed(passed))
+
+    def free(self, kind: int) -> int:
+        """How many more attempts of a kind there is room for."""
+        return 0 if self.closed else self._free[kind]
+
+    def occupy(self, flight: Flight) -> None:
+        """An attempt takes off whose right to run was granted elsewhere."""
+        self._free[flight.kind] -= 1
+        self.claimed.append(flight)
+        self.take_off()
 
     def can_grant(self) -> bool:
         """Whether a step waits for a slot and there is one."""

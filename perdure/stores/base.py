@@ -1,7 +1,8 @@
-"""The contract every store keeps: a `Store` is five small parts, each with one reason to be asked.
+"""The contract every store keeps: a `Store` is six small parts, each with one reason to be asked.
 
 The *journal* is written by the owner alone, a `Batch` at a time, all or nothing. *Work* is what an owner asks for to
-find runs that need it. *Post* is what any process may write: a start, mail. *Views* are read by anybody, from any
+find runs that need it. *Post* is what any process may write: a start, mail. *Tasks* is where workers of queues take
+attempts and bring their ends. *Views* are read by anybody, from any
 thread, and are as new as the last commit. *Admin* owns, publishes, checks and closes.
 
 Keys of runs are integers that grow with their start; the owner hands out even ones, clients that start runs through
@@ -14,8 +15,8 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from perdure.kernel.messages import Mail
-from perdure.kernel.project import AttemptRow, HistoryRow, RunRow
+from perdure.kernel.messages import AttemptEnded, Mail
+from perdure.kernel.project import AttemptRow, HistoryRow, RunRow, TaskRow
 
 
 class BlobRow(msgspec.Struct):
@@ -60,6 +61,57 @@ class MemberRow(msgspec.Struct):
     started_at: int
 
 
+class WorkerRow(msgspec.Struct):
+    """A process that takes tasks now: of these queues, and of the activities it knows. `beat` grows while it lives."""
+
+    member: int
+    queues: tuple[str, ...]
+    names: tuple[str, ...]
+    beat: int = 0
+
+
+class BacklogRow(msgspec.Struct):
+    """Tasks of one activity in one queue: how many nobody has taken, and how many are with a worker."""
+
+    queue: str
+    name: str
+    waiting: int
+    taken: int
+
+
+class Want(msgspec.Struct, frozen=True):
+    """Activities of which a worker would take so many tasks more."""
+
+    names: tuple[str, ...]
+    limit: int
+
+
+class Ending(msgspec.Struct):
+    """How the attempt of a task ended: with mail for its run, and the bytes that refers to."""
+
+    message: AttemptEnded
+    run: int
+    blobs: list[BlobRow] = []
+
+
+class Exchanged(msgspec.Struct):
+    """What a worker gets for what it brought: which of the endings were `accepted`, in their order, and new `tasks`."""
+
+    accepted: list[bool]
+    tasks: list[TaskRow]
+
+
+class Orphan(msgspec.Struct):
+    """A task that its worker cannot bring to an end any more."""
+
+    run: int
+    step: str
+    attempt: int
+    member: int
+    claimed_at: int
+    details: bytes | None = None
+
+
 class DefinitionRow(msgspec.Struct):
     """A workflow or activity the newest owner knows, so that clients without code can check names and arguments.
 
@@ -102,6 +154,12 @@ class Batch(msgspec.Struct):
     attempts_dropped: list[tuple[int, str, int]] = []
     blobs: list[BlobRow] = []
     """A blob the run has already is left alone."""
+    tasks_gone_of: list[int] = []
+    """Runs that have no tasks any more."""
+    tasks_gone: list[tuple[int, str]] = []
+    """Steps that have none. Whoever has taken one cannot end it any more."""
+    tasks: list[TaskRow] = []
+    """Each in the place of an earlier one of the same (run, step); nobody has taken it."""
     mail_read: list[int] = []
     mail_kept: list[MailRow] = []
     """New mail written by the owner, after `mail_read` has gone."""
@@ -121,10 +179,12 @@ class Stored(msgspec.Struct):
 
 
 class Poll(msgspec.Struct):
-    """What an idle owner learns by its one call a second: runs that are due and mail that nobody has read."""
+    """What an idle owner learns by its one call a second: runs that are due, mail that nobody has read, and the `beats`
+    of the workers of queues, by member."""
 
     due: list[int]
     mail: list[MailRow]
+    beats: dict[int, int] = {}
 
 
 class RunFilter(msgspec.Struct, frozen=True):
@@ -159,6 +219,10 @@ class StoreFull(Exception):
 
 class OwnershipLost(Exception):
     """This store does not own (any more). Nothing was written. The owner stops."""
+
+
+class WorkerGone(Exception):
+    """The worker has left, or was taken for dead: nothing it brings is accepted any more."""
 
 
 Moment: TypeAlias = Literal["before", "inside"]
@@ -247,6 +311,71 @@ class Post(Protocol):
         ...
 
 
+class Tasks(Protocol):
+    """Where workers of queues take attempts and bring their ends; each call is one small transaction.
+
+    The row of a worker is what makes its word count: it is there from `join` to `leave`, unless the owner takes the worker
+    for dead and deletes it (`bury`). Whatever that worker still writes is refused then, by `WorkerGone`.
+    """
+
+    def join(self, host: str, pid: int, build: str, now: int, queues: Sequence[str], names: Sequence[str]) -> int:
+        """Begin to take tasks of these queues and activities; the number of the new member."""
+        ...
+
+    def exchange(
+        self, member: int, endings: Sequence[Ending], queues: Sequence[str], wants: Sequence[Want], now: int
+    ) -> Exchanged:
+        """Bring endings and take tasks, the oldest first, as many of each want as it says.
+
+        An ending is accepted if the task of its attempt is with this member still; then the task goes and the mail comes,
+        together. A task that has to begin in less than `START_MARGIN_NS` is not given; of one that has to begin in time
+        its run is told by a `TaskTaken`.
+
+        Raises: WorkerGone.
+        """
+        ...
+
+    def beat(self, member: int, details: Sequence[tuple[int, str, int, bytes]]) -> set[tuple[int, str, int]]:
+        """The worker lives. `details` (run, step, attempt, encoded Payload) are kept with its tasks.
+
+        Returns the (run, step, attempt) of all tasks it has: what is missing is not wanted any more.
+        Raises: WorkerGone.
+        """
+        ...
+
+    def waiting(self, queues: Sequence[str], names: Sequence[str]) -> bool:
+        """Whether there is a task that nobody has taken. Only reads."""
+        ...
+
+    def unknown(self, queues: Sequence[str], names: Sequence[str]) -> list[str]:
+        """Other activities of which tasks wait in these queues. Only reads."""
+        ...
+
+    def leave(self, member: int) -> None:
+        """Take no tasks any more. What the worker has not ended is an orphan."""
+        ...
+
+    def listen(self, member: int, on_nudge: Callable[[], None]) -> None:
+        """Call `on_nudge` (from any thread) when there may be tasks."""
+        ...
+
+    def nudge(self, members: Iterable[int]) -> None:
+        """Hint to these workers. May be lost; they look once a second anyway."""
+        ...
+
+    def bury(self, member: int) -> None:
+        """Owner only: take a worker for dead."""
+        ...
+
+    def orphans(self) -> list[Orphan]:
+        """Owner only: tasks that were taken by a worker that has left or was buried, oldest first."""
+        ...
+
+
+START_MARGIN_NS = 200_000_000
+"""A task is given to nobody who could take it just when its owner finds that it has not begun in time."""
+
+
 class Views(Protocol):
     """Read by anybody, from any thread."""
 
@@ -289,6 +418,18 @@ class Views(Protocol):
     def members(self) -> dict[int, MemberRow]: ...
 
     def definitions(self) -> list[DefinitionRow]: ...
+
+    def workers(self) -> list[WorkerRow]:
+        """The workers of queues that live, as far as anybody knows."""
+        ...
+
+    def backlog(self) -> list[BacklogRow]:
+        """What the queues hold."""
+        ...
+
+    def tasks_of(self, run: int) -> list[TaskRow]:
+        """The tasks of a run, without their bodies."""
+        ...
 
     def owner(self) -> MemberRow | None:
         """The living owner; None if nobody holds the store. Asking never keeps an owner out."""
@@ -352,6 +493,9 @@ class Store(Protocol):
 
     @property
     def post(self) -> Post: ...
+
+    @property
+    def tasks(self) -> Tasks: ...
 
     @property
     def views(self) -> Views: ...

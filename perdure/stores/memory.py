@@ -14,12 +14,13 @@ import msgspec
 
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Cancel, Retry, Start, Terminate
-from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow, unplaced
+from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow, TaskRow, unplaced
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.health import PROBLEM_LINES, problems_of
 from perdure.stores.settling import telling_attempts
+from perdure.stores.memory_tasks import MemoryTasks
 
 _Row = TypeVar("_Row")
 _copy = copy.copy
@@ -38,12 +39,20 @@ class Shelf:
         self.mail: dict[int, base.MailRow] = {}
         self.mail_ids = 0
         self.replies: dict[str, base.ReplyRow] = {}
+        self.tasks: dict[tuple[int, str], TaskRow] = {}
+        self.workers: dict[int, base.WorkerRow] = {}
+        self.listeners: dict[int, Callable[[], None]] = {}
         self.members: dict[int, base.MemberRow] = {}
         self.definitions: list[base.DefinitionRow] = []
         self.owner = 0
         self.turn = 0
         self.secret = os.urandom(32)
         self.on_nudge: Callable[[], None] | None = None
+
+    def new_member(self, host: str, pid: int, build: str, now: int) -> int:
+        member = len(self.members) + 1
+        self.members[member] = base.MemberRow(member, host, pid, build, now)
+        return member
 
     def open_runs(self) -> list[RunRow]:
         return [row for row in self.runs.values() if row.status < Status.COMPLETED]
@@ -82,6 +91,7 @@ class Shelf:
             self.of_id[row.id].remove(key)
         self.history.pop(key, None)
         self.attempts = _without(self.attempts, lambda at, _: at[0] == key)
+        self.tasks = _without(self.tasks, lambda at, _: at[0] == key)
         self.blobs = _without(self.blobs, lambda at, _: at[0] == key)
         self.mail = _without(self.mail, lambda _, mail: mail.run == key)
 
@@ -105,6 +115,7 @@ class MemoryStore:
         self.journal = MemoryJournal(self.shelf, self.admin, faults)
         self.work = MemoryWork(self.shelf)
         self.post = MemoryPost(self.shelf)
+        self.tasks = MemoryTasks(self.shelf)
         self.views = MemoryViews(self.shelf)
 
 
@@ -124,8 +135,7 @@ class MemoryAdmin:
         with shelf.lock:
             if shelf.owner:
                 return None
-            self.member = shelf.owner = len(shelf.members) + 1
-            shelf.members[self.member] = base.MemberRow(self.member, host, pid, build, now)
+            self.member = shelf.owner = shelf.new_member(host, pid, build, now)
             return self.member
 
     def publish(self, definitions: Sequence[base.DefinitionRow]) -> None:
@@ -245,6 +255,14 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
         shelf.attempts.pop(at, None)
     for blob in batch.blobs:
         shelf.blobs.setdefault((blob.run, blob.digest), blob.data)
+    if batch.tasks_gone_of:
+        gone = set(batch.tasks_gone_of)
+        shelf.tasks = _without(shelf.tasks, lambda at, _: at[0] in gone)
+    for at in batch.tasks_gone:
+        shelf.tasks.pop(at, None)
+    for task in batch.tasks:
+        shelf.tasks.pop((task.run, task.step), None)  # a new one has the last turn
+        shelf.tasks[task.run, task.step] = _copy(task)
     for id in batch.mail_read:
         shelf.mail.pop(id, None)
     for mail in batch.mail_kept:
@@ -352,7 +370,8 @@ class MemoryWork:
                 for mail in self._shelf.mail.values()
                 if not self._asleep(mail) and (starts or not self._begins_later(mail))
             ]
-        return base.Poll([key for _, key in due[:limit]], mail[:limit])
+            beats = {worker.member: worker.beat for worker in self._shelf.workers.values()}
+        return base.Poll([key for _, key in due[:limit]], mail[:limit], beats)
 
     def _asleep(self, mail: base.MailRow) -> bool:
         row = self._shelf.runs.get(mail.run)
@@ -466,6 +485,25 @@ class MemoryViews:
 
     def blob(self, run: int, digest: bytes) -> bytes | None:
         return self._shelf.blobs.get((run, digest))
+
+    def workers(self) -> list[base.WorkerRow]:
+        with self._shelf.lock:
+            return [_copy(self._shelf.workers[member]) for member in sorted(self._shelf.workers)]
+
+    def backlog(self) -> list[base.BacklogRow]:
+        with self._shelf.lock:
+            tasks = list(self._shelf.tasks.values())
+        found: dict[tuple[str, str], base.BacklogRow] = {}
+        for task in sorted(tasks, key=lambda task: (task.queue, task.name)):
+            row = found.setdefault((task.queue, task.name), base.BacklogRow(task.queue, task.name, 0, 0))
+            row.waiting += not task.member
+            row.taken += bool(task.member)
+        return list(found.values())
+
+    def tasks_of(self, run: int) -> list[TaskRow]:
+        with self._shelf.lock:
+            tasks = [task for task in self._shelf.tasks.values() if task.run == run]
+            return [msgspec.structs.replace(task, body=b"") for task in tasks]
 
     def secret(self) -> bytes:
         return self._shelf.secret

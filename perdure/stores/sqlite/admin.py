@@ -9,12 +9,13 @@ from perdure.kernel.project import HistoryRow
 from perdure.stores.base import DefinitionRow
 from perdure.stores.health import PROBLEM_LINES, problems_of
 from perdure.stores.sqlite import rows
-from perdure.stores.sqlite.hints import Listener
+from perdure.stores.sqlite.hints import Listener, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.marker import FileMarker
 from perdure.stores.sqlite.post import SqlitePost
 from perdure.stores.sqlite.rows import RUN_COLUMNS
+from perdure.stores.sqlite.tasks import SqliteTasks
 from perdure.stores.sqlite.trouble import told_to_people
 
 _INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at) VALUES (?, ?, ?, ?)"
@@ -23,11 +24,14 @@ _INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at) VALUES (?, 
 class SqliteAdmin:
     """Holds all that has to be closed; `writer` is the owner's line."""
 
-    def __init__(self, path: str, lock: OwnerLock, writer: Line, post: SqlitePost, readers: Readers) -> None:
+    def __init__(
+        self, path: str, lock: OwnerLock, writer: Line, post: SqlitePost, tasks: SqliteTasks, readers: Readers
+    ) -> None:
         self._path = path
         self._lock = lock
         self._writer = writer
         self._post = post
+        self._tasks = tasks
         self._readers = readers
         self._listener: Listener | None = None
         self._marker: FileMarker | None = None
@@ -58,7 +62,7 @@ class SqliteAdmin:
             connection.execute("COMMIT")
 
     def listen(self, on_nudge: Callable[[], None]) -> None:
-        self._listener = Listener(self._path, on_nudge)
+        self._listener = Listener(socket_path(self._path), on_nudge)
 
     def strikes(self) -> FileMarker:
         if self._marker is None:
@@ -79,7 +83,7 @@ class SqliteAdmin:
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
-        for part in (self._readers, self._post, self._writer):
+        for part in (self._readers, self._post, self._tasks, self._writer):
             with contextlib.suppress(sqlite3.Error):
                 part.close()
         marker, self._marker = self._marker, None
@@ -93,7 +97,7 @@ def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
         row = rows.run_row(columns)
         history = connection.execute("SELECT run, seq, events FROM history WHERE run = ? ORDER BY seq", (row.key,))
         yield from problems_of(row, [HistoryRow(*part) for part in history])
-    for table in ("history", "attempts", "blobs", "mail"):
+    for table in ("history", "attempts", "tasks", "blobs", "mail"):
         for (run,) in connection.execute(f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT key FROM runs)"):
             yield f"{table}: rows of a run that does not exist (key {run})"
     for id, run, body in connection.execute("SELECT id, run, body FROM mail"):

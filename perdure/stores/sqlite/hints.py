@@ -1,6 +1,7 @@
-"""Nudges from other processes: a datagram socket in the temp folder, named after the database.
+"""Nudges from other processes: a datagram socket in the temp folder, named after the database, for its owner and for each
+worker of its queues.
 
-Only a hint. Without it (no such socket, another temp folder, a full buffer) the owner finds its mail by its poll.
+Only a hint. Without it (no such socket, another temp folder, a full buffer) mail and tasks are found by polling.
 """
 
 import contextlib
@@ -21,11 +22,16 @@ def socket_path(database: str) -> str:
     return os.path.join(tempfile.gettempdir(), f"perdure-{digest}")
 
 
-class Listener:
-    """A thread of the owner's that calls `on_nudge` when nudges have come; several at once count as one."""
+def worker_socket_path(database: str, member: int) -> str:
+    """Where a worker of its queues listens."""
+    return f"{socket_path(database)}-{member}"
 
-    def __init__(self, database: str, on_nudge: Callable[[], None]) -> None:
-        self._path = socket_path(database)
+
+class Listener:
+    """A thread that calls `on_nudge` when nudges have come to the socket of that path; several at once count as one."""
+
+    def __init__(self, path: str, on_nudge: Callable[[], None]) -> None:
+        self._path = path
         self._on_nudge = on_nudge
         self._closing = False
         self._socket = _bound(self._path)
@@ -81,8 +87,8 @@ def _bound(path: str) -> socket.socket | None:
 class Nudger:
     """The other end: never blocks and never fails."""
 
-    def __init__(self, database: str) -> None:
-        self._path = socket_path(database)
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 

@@ -17,7 +17,15 @@ from perdure.stores.settling import telling_attempts
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line, roll_back
 from perdure.stores.sqlite.lock import OwnerLock
-from perdure.stores.sqlite.rows import ATTEMPT_COLUMNS, ATTEMPT_FIELDS, HISTORY_FIELDS, RUN_COLUMNS, RUN_FIELDS, VALUES
+from perdure.stores.sqlite.rows import (
+    ATTEMPT_COLUMNS,
+    ATTEMPT_FIELDS,
+    HISTORY_FIELDS,
+    RUN_COLUMNS,
+    RUN_FIELDS,
+    TASK_FIELDS,
+    VALUES,
+)
 from perdure.stores.sqlite.trouble import UNFIT_VALUES, for_owner, told_to_people
 
 _Rows: TypeAlias = Sequence[tuple[Any, ...]]
@@ -63,6 +71,9 @@ _KEEP_ATTEMPTS = (
     "WHERE run = rows.column1 AND step = rows.column2 AND attempt = rows.column3"
 )
 _DROP_ATTEMPTS = f"DELETE FROM attempts WHERE (run, step, attempt) IN ({VALUES})"
+_DROP_TASKS_OF = f"DELETE FROM tasks WHERE run IN ({VALUES})"
+_DROP_TASKS = f"DELETE FROM tasks WHERE (run, step) IN ({VALUES})"
+_REPLACE_TASKS = "REPLACE" + _INSERT.format(table="tasks", columns=", ".join(TASK_FIELDS), values=VALUES)[6:]
 _DROP_MAIL = f"DELETE FROM mail WHERE id IN ({VALUES})"
 _DROP_EXPIRED = f"DELETE FROM replies WHERE expires_at <= ({VALUES})"
 # Whoever was followed by a run that goes is the newest again. First the place of that run is made free.
@@ -76,6 +87,7 @@ _WITHDRAW = _MAKE_NEWEST + tuple(
         ("runs", "key"),
         ("history", "run"),
         ("attempts", "run"),
+        ("tasks", "run"),
         ("blobs", "run"),
         ("mail", "run"),
     )
@@ -117,6 +129,7 @@ def writes_of(batch: Batch) -> list[Write]:
         writes.append(Write(_DROP_ATTEMPTS, batch.attempts_dropped))
     if batch.blobs:
         writes.append(Write(_INSERT_BLOBS, list(map(_tuple, batch.blobs))))
+    writes += _task_writes(batch)
     if batch.mail_read:
         writes.append(Write(_DROP_MAIL, [(id,) for id in batch.mail_read]))
     if batch.mail_kept:
@@ -124,6 +137,18 @@ def writes_of(batch: Batch) -> list[Write]:
     if batch.replies:
         writes.append(Write(_DROP_EXPIRED, [(batch.at,)]))
         writes.append(Write(_REPLACE_REPLIES, list(map(_tuple, batch.replies))))
+    return writes
+
+
+def _task_writes(batch: Batch) -> list[Write]:
+    writes: list[Write] = []
+    if batch.tasks_gone_of:
+        writes.append(Write(_DROP_TASKS_OF, [(key,) for key in batch.tasks_gone_of]))
+    if batch.tasks_gone:
+        writes.append(Write(_DROP_TASKS, batch.tasks_gone))
+    if batch.tasks:
+        last = {(task.run, task.step): task for task in batch.tasks}
+        writes.append(Write(_REPLACE_TASKS, list(map(_tuple, last.values()))))
     return writes
 
 

@@ -11,7 +11,7 @@ from perdure.kernel.messages import Start
 from perdure.kernel.project import RunRow, unplaced
 from perdure.stores.base import MailRow, ReplyRow
 from perdure.stores.sqlite import rows
-from perdure.stores.sqlite.hints import Nudger
+from perdure.stores.sqlite.hints import Nudger, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, RUN_FIELDS
 from perdure.stores.sqlite.trouble import told_to_people
@@ -27,7 +27,7 @@ class SqlitePost:
         self._path = path
         self._line = line
         self._readers = readers
-        self._nudger = Nudger(path)
+        self._nudger = Nudger(socket_path(path))
 
     def submit(self, row: RunRow, mail: MailRow) -> RunRow:
         with self._transaction() as connection:

@@ -18,7 +18,7 @@ import msgspec
 
 from perdure.kernel import wire
 from perdure.kernel.messages import Mail
-from perdure.kernel.project import AttemptRow, HistoryRow, RunRow
+from perdure.kernel.project import AttemptRow, HistoryRow, RunRow, TaskRow
 from perdure.stores.base import MailRow
 
 CHUNK = 1_024
@@ -28,6 +28,8 @@ VALUES = "{values}"
 RUN_FIELDS = RunRow.__struct_fields__
 ATTEMPT_FIELDS = AttemptRow.__struct_fields__
 HISTORY_FIELDS = HistoryRow.__struct_fields__
+TASK_FIELDS = TaskRow.__struct_fields__
+TASK_COLUMNS = ", ".join(TASK_FIELDS)
 RUN_COLUMNS = ", ".join(RUN_FIELDS)
 ATTEMPT_COLUMNS = ", ".join(ATTEMPT_FIELDS)
 MAIL_COLUMNS = "id, run, body, reply_to"

@@ -8,6 +8,7 @@ from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.migrations import Schema
 from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.post import SqlitePost
+from perdure.stores.sqlite.tasks import SqliteTasks
 from perdure.stores.sqlite.views import SqliteViews
 from perdure.stores.sqlite.work import SqliteWork
 
@@ -39,5 +40,6 @@ class SqliteStore:
         self.journal = SqliteJournal(place.path, writer, lock, faults)
         self.work = SqliteWork(place.path, writer)
         self.post = SqlitePost(place.path, post_line, readers)
+        self.tasks = SqliteTasks(place.path, Line(place), readers)
         self.views = SqliteViews(place.path, readers, lock)
-        self.admin = SqliteAdmin(place.path, lock, writer, self.post, readers)
+        self.admin = SqliteAdmin(place.path, lock, writer, self.post, self.tasks, readers)

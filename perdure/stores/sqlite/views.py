@@ -1,17 +1,18 @@
 """What anybody may see, from any thread."""
 
+import json
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from perdure.kernel.project import RunRow
-from perdure.stores.base import DefinitionRow, MemberRow, RunFilter, Stored
+from perdure.kernel.project import RunRow, TaskRow
+from perdure.stores.base import BacklogRow, DefinitionRow, MemberRow, RunFilter, Stored, WorkerRow
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Readers
 from perdure.stores.sqlite.lock import OwnerLock
-from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, VALUES
+from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, TASK_FIELDS, VALUES
 from perdure.stores.sqlite.trouble import told_to_people
 from perdure.stores.sqlite.work import load
 
@@ -89,6 +90,24 @@ class SqliteViews:
         with self._reading() as connection:
             found = connection.execute("SELECT data FROM blobs WHERE run = ? AND digest = ?", (run, digest)).fetchone()
         return None if found is None else found[0]
+
+    def workers(self) -> list[WorkerRow]:
+        with self._reading() as connection:
+            found = connection.execute("SELECT member, queues, names, beat FROM workers ORDER BY member").fetchall()
+        return [WorkerRow(row[0], tuple(json.loads(row[1])), tuple(json.loads(row[2])), row[3]) for row in found]
+
+    def backlog(self) -> list[BacklogRow]:
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT queue, name, sum(member = 0), sum(member > 0) FROM tasks GROUP BY queue, name ORDER BY queue, name"
+            ).fetchall()
+        return [BacklogRow(*columns) for columns in found]
+
+    def tasks_of(self, run: int) -> list[TaskRow]:
+        columns = ", ".join("x''" if field == "body" else field for field in TASK_FIELDS)
+        with self._reading() as connection:
+            found = connection.execute(f"SELECT {columns} FROM tasks WHERE run = ? ORDER BY id", (run,)).fetchall()
+        return [TaskRow(*columns) for columns in found]
 
     def secret(self) -> bytes:
         with self._reading() as connection:

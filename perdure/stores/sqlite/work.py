@@ -22,7 +22,10 @@ _MAIL = (
     "SELECT mail.id, mail.run, mail.body, mail.reply_to FROM mail LEFT JOIN runs ON runs.key = mail.run "
     "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5)){further} ORDER BY mail.id LIMIT ?"
 )
-_POLL = f"SELECT 0, * FROM ({_DUE}) UNION ALL SELECT 1, * FROM ({{mail}})"
+_POLL = (
+    f"SELECT 0, * FROM ({_DUE}) UNION ALL SELECT 1, * FROM ({{mail}}) "
+    "UNION ALL SELECT 2, member, beat, NULL, NULL FROM workers"
+)
 _POLL_ALL = _POLL.format(mail=_MAIL.format(further=""))
 # What a run that has not begun (0) cannot take yet, Start (1) and Cancel (3), must not stand before what others can.
 _POLL_WITHOUT_STARTS = _POLL.format(
@@ -75,7 +78,11 @@ class SqliteWork:
         with self._asking() as connection:
             sql = _POLL_ALL if starts else _POLL_WITHOUT_STARTS
             found = connection.execute(sql, (now, limit, limit)).fetchall()
-        return Poll([row[2] for row in found if row[0] == 0], rows.mail_rows(row[1:] for row in found if row[0] == 1))
+        return Poll(
+            [row[2] for row in found if row[0] == 0],
+            rows.mail_rows(row[1:] for row in found if row[0] == 1),
+            {row[1]: row[2] for row in found if row[0] == 2},
+        )
 
 
 def _file_at(path: str) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 -- Work for other processes.
 
 -- The next attempt of each step whose queue has workers of its own; at most one per step. Columns in the order of the
--- kernel's TaskRow. The id gives them their turn. member 0: nobody has taken it.
+-- kernel's TaskRow. The id gives them their turn. member 0: nobody has taken it. details: of the latest heartbeat.
 CREATE TABLE tasks (
     id         INTEGER PRIMARY KEY,
     run        INTEGER NOT NULL,
@@ -13,6 +13,7 @@ CREATE TABLE tasks (
     body       BLOB    NOT NULL,
     member     INTEGER NOT NULL,
     claimed_at INTEGER,
+    details    BLOB,
     UNIQUE (run, step)
 );
 

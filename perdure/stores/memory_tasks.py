@@ -1,0 +1,114 @@
+"""Tasks of a store in memory: what it means to take an attempt, and to end it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from perdure.kernel.messages import TaskTaken
+from perdure.kernel.project import TaskRow
+from perdure.stores import base
+
+if TYPE_CHECKING:
+    from perdure.stores.memory import Shelf
+
+Taken = tuple[int, str, int]
+
+
+class MemoryTasks:
+    def __init__(self, shelf: "Shelf") -> None:
+        self._shelf = shelf
+
+    def join(self, host: str, pid: int, build: str, now: int, queues: Sequence[str], names: Sequence[str]) -> int:
+        with self._shelf.lock:
+            member = self._shelf.new_member(host, pid, build, now)
+            self._shelf.workers[member] = base.WorkerRow(member, tuple(queues), tuple(names))
+            return member
+
+    def exchange(
+        self,
+        member: int,
+        endings: Sequence[base.Ending],
+        queues: Sequence[str],
+        wants: Sequence[base.Want],
+        now: int,
+    ) -> base.Exchanged:
+        with self._shelf.lock:
+            self._demand(member)
+            accepted = [self._end(member, ending) for ending in endings]
+            tasks = [task for want in wants for task in self._take(member, queues, want, now)]
+            return base.Exchanged(accepted, tasks)
+
+    def _end(self, member: int, ending: base.Ending) -> bool:
+        shelf, message = self._shelf, ending.message
+        task = shelf.tasks.get((ending.run, message.id))
+        if task is None or task.attempt != message.attempt or task.member != member:
+            return False
+        del shelf.tasks[ending.run, message.id]
+        for blob in ending.blobs:
+            shelf.blobs.setdefault((blob.run, blob.digest), blob.data)
+        shelf.put_mail(base.MailRow(0, ending.run, message))
+        return True
+
+    def _take(self, member: int, queues: Sequence[str], want: base.Want, now: int) -> list[TaskRow]:
+        shelf = self._shelf
+        fit = [task for task in shelf.tasks.values() if self._waits(task, queues, want.names)]
+        in_time = [task for task in fit if task.start_by is None or task.start_by > now + base.START_MARGIN_NS]
+        for task in in_time[: want.limit]:
+            task.member, task.claimed_at = member, now
+            if task.start_by is not None:
+                shelf.put_mail(base.MailRow(0, task.run, TaskTaken(task.step, task.attempt, member)))
+        return [msgspec.structs.replace(task) for task in in_time[: want.limit]]
+
+    def _waits(self, task: TaskRow, queues: Sequence[str], names: Sequence[str]) -> bool:
+        return task.member == 0 and task.queue in queues and task.name in names
+
+    def beat(self, member: int, details: Sequence[tuple[int, str, int, bytes]]) -> set[Taken]:
+        shelf = self._shelf
+        with shelf.lock:
+            self._demand(member)
+            shelf.workers[member].beat += 1
+            mine = [task for task in shelf.tasks.values() if task.member == member]
+            new = {(run, step, attempt): data for run, step, attempt, data in details}
+            for task in mine:
+                task.details = new.get((task.run, task.step, task.attempt), task.details)
+            return {(task.run, task.step, task.attempt) for task in mine}
+
+    def _demand(self, member: int) -> None:
+        if member not in self._shelf.workers:
+            raise base.WorkerGone(f"member {member} is no worker (any more)")
+
+    def waiting(self, queues: Sequence[str], names: Sequence[str]) -> bool:
+        with self._shelf.lock:
+            return any(self._waits(task, queues, names) for task in self._shelf.tasks.values())
+
+    def unknown(self, queues: Sequence[str], names: Sequence[str]) -> list[str]:
+        with self._shelf.lock:
+            waiting = [task for task in self._shelf.tasks.values() if task.member == 0 and task.queue in queues]
+        return sorted({task.name for task in waiting} - set(names))
+
+    def leave(self, member: int) -> None:
+        self.bury(member)
+        self._shelf.listeners.pop(member, None)
+
+    def listen(self, member: int, on_nudge: Callable[[], None]) -> None:
+        self._shelf.listeners[member] = on_nudge
+
+    def nudge(self, members: Iterable[int]) -> None:
+        for member in members:
+            on_nudge = self._shelf.listeners.get(member)
+            if on_nudge is not None:
+                on_nudge()
+
+    def bury(self, member: int) -> None:
+        with self._shelf.lock:
+            self._shelf.workers.pop(member, None)
+
+    def orphans(self) -> list[base.Orphan]:
+        shelf = self._shelf
+        with shelf.lock:
+            return [
+                base.Orphan(task.run, task.step, task.attempt, task.member, task.claimed_at or 0, task.details)
+                for task in shelf.tasks.values()
+                if task.member and task.member not in shelf.workers
+            ]

@@ -1,0 +1,191 @@
+"""Tasks in a file: workers in other processes take attempts and bring their ends, each time in one short transaction."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from perdure.kernel.messages import TaskTaken
+from perdure.kernel.project import TaskRow
+from perdure.stores import base
+from perdure.stores.sqlite import rows
+from perdure.stores.sqlite.hints import Listener, Nudger, worker_socket_path
+from perdure.stores.sqlite.lines import Line, Readers
+from perdure.stores.sqlite.rows import TASK_COLUMNS, VALUES
+from perdure.stores.sqlite.trouble import told_to_people
+
+_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at) VALUES (?, ?, ?, ?)"
+_INSERT_MAIL = f"INSERT INTO mail (run, kind, body, reply_to) SELECT * FROM ({VALUES}) WHERE column1 IS NOT NULL"
+_INSERT_BLOBS = (
+    f"INSERT INTO blobs (run, digest, data) SELECT * FROM ({VALUES}) WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING"
+)
+_MINE = "SELECT run, step, attempt FROM tasks WHERE member = ? AND member > 0"
+_KEEP_DETAILS = (
+    f"UPDATE tasks SET details = rows.column4 FROM ({VALUES}) AS rows "
+    "WHERE run = rows.column1 AND step = rows.column2 AND attempt = rows.column3 AND member = rows.column5"
+)
+# The oldest of each activity, and then the oldest of those: an activity that nobody here knows is not even looked at.
+_OLDEST = (
+    "SELECT * FROM (SELECT id FROM tasks WHERE member = 0 AND queue = ? AND name = ? "
+    "AND (start_by IS NULL OR start_by > ?) ORDER BY id LIMIT ?)"
+)
+_WAITING = "SELECT 1 FROM tasks WHERE member = 0 AND queue = ? AND name = ? LIMIT 1"
+_NEXT_NAME = "SELECT min(name) FROM tasks WHERE member = 0 AND queue = ? AND name > ?"
+_ORPHANS = (
+    "SELECT run, step, attempt, member, claimed_at, details FROM tasks "
+    "WHERE member > 0 AND member NOT IN (SELECT member FROM workers) ORDER BY id"
+)
+
+
+class SqliteTasks:
+    def __init__(self, path: str, line: Line, readers: Readers) -> None:
+        self._path = path
+        self._line = line
+        self._readers = readers
+        self._listener: Listener | None = None
+        self._nudgers: dict[int, Nudger] = {}
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with told_to_people(self._path), self._line.use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with told_to_people(self._path), self._readers.use() as connection:
+            yield connection
+
+    def join(self, host: str, pid: int, build: str, now: int, queues: Sequence[str], names: Sequence[str]) -> int:
+        with self._transaction() as connection:
+            member = connection.execute(_INSERT_MEMBER, (host, pid, build, now)).lastrowid
+            assert member is not None
+            values = (member, json.dumps(list(queues)), json.dumps(list(names)))
+            connection.execute("INSERT INTO workers VALUES (?, ?, ?, 0)", values)
+        return member
+
+    def exchange(
+        self,
+        member: int,
+        endings: Sequence[base.Ending],
+        queues: Sequence[str],
+        wants: Sequence[base.Want],
+        now: int,
+    ) -> base.Exchanged:
+        with self._transaction() as connection:
+            _demand(connection, member)
+            accepted = _end(connection, member, endings)
+            ids = [id for want in wants for id in _oldest(connection, queues, want, now)]
+            return base.Exchanged(accepted, _take(connection, member, ids, now))
+
+    def beat(self, member: int, details: Sequence[tuple[int, str, int, bytes]]) -> set[tuple[int, str, int]]:
+        with self._transaction() as connection:
+            _demand(connection, member)
+            connection.execute("UPDATE workers SET beat = beat + 1 WHERE member = ?", (member,))
+            if details:
+                rows.write(connection, _KEEP_DETAILS, [(*one, member) for one in details])
+            return set(connection.execute(_MINE, (member,)).fetchall())
+
+    def waiting(self, queues: Sequence[str], names: Sequence[str]) -> bool:
+        with self._reading() as connection:
+            return any(connection.execute(_WAITING, (queue, name)).fetchone() for queue in queues for name in names)
+
+    def unknown(self, queues: Sequence[str], names: Sequence[str]) -> list[str]:
+        found: set[str] = set()
+        with self._reading() as connection:
+            for queue in queues:
+                name = ""
+                while (name := connection.execute(_NEXT_NAME, (queue, name)).fetchone()[0]) is not None:
+                    found.add(name)
+        return sorted(found - set(names))
+
+    def leave(self, member: int) -> None:
+        self.bury(member)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    def listen(self, member: int, on_nudge: Callable[[], None]) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        self._listener = Listener(worker_socket_path(self._path, member), on_nudge)
+
+    def nudge(self, members: Iterable[int]) -> None:
+        known = self._nudgers
+        for member in members:
+            if member not in known:
+                known[member] = Nudger(worker_socket_path(self._path, member))
+            known[member].nudge()
+
+    def bury(self, member: int) -> None:
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM workers WHERE member = ?", (member,))
+        nudger = self._nudgers.pop(member, None)
+        if nudger is not None:
+            nudger.close()
+
+    def orphans(self) -> list[base.Orphan]:
+        with self._reading() as connection:
+            return [base.Orphan(*columns) for columns in connection.execute(_ORPHANS).fetchall()]
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        for nudger in self._nudgers.values():
+            nudger.close()
+        self._line.close()
+
+
+def _demand(connection: sqlite3.Connection, member: int) -> None:
+    if connection.execute("SELECT 1 FROM workers WHERE member = ?", (member,)).fetchone() is None:
+        raise base.WorkerGone(f"member {member} is no worker (any more)")
+
+
+def _end(connection: sqlite3.Connection, member: int, endings: Sequence[base.Ending]) -> list[bool]:
+    """Tasks go and their mail comes; what is not with this member any more changes nothing."""
+    if not endings:
+        return []
+    mine = set(connection.execute(_MINE, (member,)).fetchall())
+    accepted = [(one.run, one.message.id, one.message.attempt) in mine for one in endings]
+    kept = [one for one, mine in zip(endings, accepted, strict=True) if mine]
+    connection.executemany("DELETE FROM tasks WHERE run = ? AND step = ?", [(one.run, one.message.id) for one in kept])
+    if kept:
+        mail = [rows.mail_columns(base.MailRow(0, one.run, one.message)) for one in kept]
+        rows.write(connection, _INSERT_MAIL, mail)
+    blobs = [(blob.run, blob.digest, blob.data) for one in kept for blob in one.blobs]
+    if blobs:
+        rows.write(connection, _INSERT_BLOBS, blobs)
+    return accepted
+
+
+def _oldest(connection: sqlite3.Connection, queues: Sequence[str], want: base.Want, now: int) -> list[int]:
+    pairs = [(queue, name) for queue in queues for name in want.names]
+    if not pairs or want.limit <= 0:
+        return []
+    latest = now + base.START_MARGIN_NS
+    found: list[int] = []
+    for first in range(0, len(pairs), _MOST_PAIRS):
+        some = pairs[first : first + _MOST_PAIRS]
+        sql = " UNION ALL ".join([_OLDEST] * len(some)) + " ORDER BY id LIMIT ?"
+        values = [value for queue, name in some for value in (queue, name, latest, want.limit)]
+        found += [id for (id,) in connection.execute(sql, (*values, want.limit)).fetchall()]
+    return sorted(found)[: want.limit]
+
+
+_MOST_PAIRS = 100
+"""Selects that SQLite puts together in one statement: up to 500."""
+
+
+def _take(connection: sqlite3.Connection, member: int, ids: Sequence[int], now: int) -> list[TaskRow]:
+    if not ids:
+        return []
+    connection.executemany(
+        "UPDATE tasks SET member = ?, claimed_at = ? WHERE id = ?", [(member, now, id) for id in ids]
+    )
+    found = rows.read(connection, f"SELECT {TASK_COLUMNS} FROM tasks WHERE id IN ({VALUES}) ORDER BY id", ids)
+    tasks = [TaskRow(*columns) for columns in found]
+    told = [base.MailRow(0, task.run, TaskTaken(task.step, task.attempt, member)) for task in tasks if task.start_by]
+    if told:
+        rows.write(connection, _INSERT_MAIL, [rows.mail_columns(mail) for mail in told])
+    return tasks
