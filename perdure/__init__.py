@@ -3,7 +3,7 @@
 A map of the house (docs/architecture.md has the plan):
 
     author       @workflow, @activity, Retry, saga, sleep, patched   perdure.workflows, perdure.activities
-    run          Engine                                              perdure.engine
+    run          Engine; Worker, for activities of a queue           perdure.engine, perdure.worker
     look, steer  Client, Handle                                      perdure.client
     errors       a family, drawn as a tree                           perdure.errors
     inside       kernel (what may happen), languages (ways to write programs), stores (where history sleeps),
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         WaitedTooLong,
     )
     from perdure.options import Retry
+    from perdure.worker import Worker
     from perdure.workflows import WorkflowInfo, patched, saga, sleep, workflow
 
 _PLACES = {
@@ -94,6 +95,7 @@ _PLACES = {
         "WaitedTooLong",
     ),
     "perdure.options": ("Retry",),
+    "perdure.worker": ("Worker",),
     "perdure.workflows": ("WorkflowInfo", "patched", "saga", "sleep", "workflow"),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
@@ -133,6 +135,7 @@ __all__ = [
     "UnknownActivity",
     "UnknownWorkflow",
     "WaitedTooLong",
+    "Worker",
     "WorkflowInfo",
     "__version__",
     "activity",

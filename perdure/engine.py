@@ -15,13 +15,14 @@ from perdure.durations import duration_ns
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.languages.python.machine import PythonLanguage
-from perdure.options import Duration, is_whole
+from perdure.options import Duration, checked_queue, is_whole
 from perdure.runtime import attempt_logs
 from perdure.runtime.child_places import demand_guard, demand_places
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.member import Member, Settings
 from perdure.runtime.own_loop import OwnLoop
 from perdure.runtime.processes import processors
+from perdure.runtime.queue_member import QueueMember, QueueSettings
 from perdure.runtime.threads import Threads
 from perdure.runtime.watchdog import Watchdog
 from perdure.runtime.worker import Loop
@@ -52,6 +53,7 @@ class Engine(Verbs):
         kill_when_hung: end this process if it does not come back to Python for so long (a duration); None never does.
         grace: how long an attempt whose result nobody wants any more keeps its slot, if it does not end (a duration).
         drain: how long to wait, when the engine is closed, for what is in flight (a duration).
+        queues: named queues whose tasks this process runs, too; workers elsewhere may share them.
         world: clock and chance; a test may bring its own.
 
     Raises:
@@ -74,6 +76,7 @@ class Engine(Verbs):
         kill_when_hung: Duration | None = None,
         grace: Duration = "10s",
         drain: Duration = "5s",
+        queues: Iterable[str] = (),
         world: World | None = None,
     ) -> None:
         processes = processors() if processes is None else processes
@@ -102,8 +105,9 @@ class Engine(Verbs):
             "kill_when_hung must be longer than stuck_after",
         )
         self._drain = _seconds("drain", drain)
+        self._queues = listed_queues(queues, "Engine")
         self._world = world or World()
-        self._workflows, self._activities = definitions_of(_listed(definitions))
+        self._workflows, self._activities = definitions_of(listed(definitions))
         _warn_of_doubts(self._workflows.values())
         self._own_loop: OwnLoop | None = None
         self._entered = False
@@ -124,14 +128,16 @@ class Engine(Verbs):
             name: PythonLanguage(definition, self._activities, self._payload_max_bytes, self._log.put)
             for name, definition in self._workflows.items()
         }
+        build = fingerprint(self._workflows.values(), self._activities.values())
+        home = Loop(self._own_loop.begin() if self._own_loop is not None else _there(loop), contextvars.copy_context())
         member = Member(
             opened,
             self._workflows,
             self._activities,
             self._languages,
-            fingerprint(self._workflows.values(), self._activities.values()),
+            build,
             self._settings,
-            Loop(self._own_loop.begin() if self._own_loop is not None else _there(loop), contextvars.copy_context()),
+            home,
             self._world,
             self._log.logger,
         )
@@ -139,7 +145,9 @@ class Engine(Verbs):
         self._watchdog.begin()
         try:
             member.begin()
+            self._queue_member = self._serve_queues(opened, build, home)
         except BaseException:
+            member.close(0.0)
             self._watchdog.end()
             self._log.close()
             opened.admin.close()
@@ -151,8 +159,21 @@ class Engine(Verbs):
         self._own_door = self._door = EngineDoor(opened, member, loop)
         return self
 
+    def _serve_queues(self, store: Store, build: str, home: Loop) -> QueueMember | None:
+        if not self._queues:
+            return None
+        settings = self._settings
+        queue_settings = QueueSettings(
+            self._queues, settings.concurrency, settings.threads, settings.payload_max_bytes, settings.grace_seconds
+        )
+        member = QueueMember(store, self._activities, build, queue_settings, home, self._world, self._log.logger)
+        member.begin()
+        return member
+
     def _leave(self, drain: float) -> None:
         """Close everything; blocks, so a loop that must go on meanwhile calls it from a thread."""
+        if self._queue_member is not None:
+            self._queue_member.close(drain)
         self._member.close(drain)
         self._watchdog.end()
         attempt_logs.remove()
@@ -225,7 +246,12 @@ def _there(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _listed(definitions: Any) -> list[Any]:
+def listed(definitions: Any) -> list[Any]:
+    """The definitions, if that is what they are.
+
+    Raises:
+        errors.DefinitionError: they are no list.
+    """
     if isinstance(definitions, str | bytes) or not isinstance(definitions, Iterable):
         raise errors.DefinitionError(
             f"an engine takes a list of workflows, activities and modules, not {definitions!r}; "
@@ -249,6 +275,17 @@ def _seconds(name: str, value: Duration) -> float:
         return duration_ns(value) / 1e9
     except errors.DefinitionError as error:
         raise errors.DefinitionError(f"Engine: {name}: {error}") from None
+
+
+def listed_queues(queues: Iterable[str], owner: str) -> tuple[str, ...]:
+    """Names of queues, each once.
+
+    Raises:
+        errors.DefinitionError: one of them cannot be the name of a queue.
+    """
+    if isinstance(queues, str):
+        raise errors.DefinitionError(f'{owner}: queues is a list of names, not {queues!r}; write: queues=["{queues}"]')
+    return tuple(dict.fromkeys(checked_queue(queue, owner) for queue in queues))
 
 
 def _demand(holds: bool, message: str) -> None:

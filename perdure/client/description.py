@@ -7,7 +7,7 @@ names are stable API. Moments are aware datetimes (UTC), durations are seconds.
 import base64
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,8 +16,9 @@ import msgspec
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.messages import Start
+from perdure.kernel.overdue import TIMED_OUT
 from perdure.kernel.policy import DEFAULT_RETRY
-from perdure.kernel.project import AttemptRow, AttemptState
+from perdure.kernel.project import AttemptRow, AttemptState, TaskRow
 from perdure.kernel.run import LOST, Status
 from perdure.stores.base import MemberRow, Stored
 
@@ -45,7 +46,7 @@ class LogView(msgspec.Struct, frozen=True):
 
 
 class AttemptView(msgspec.Struct, frozen=True):
-    """One try of an activity. `state`: running, completed, failed, timed out, lost, held or cancelled."""
+    """One try of an activity. `state`: running, deferred, completed, failed, timed out, lost, held or cancelled."""
 
     number: int
     state: str
@@ -63,7 +64,8 @@ class StepView(msgspec.Struct, frozen=True):
     `kind`: activity, timer, side effect or patch. `state`: scheduled, running, retrying, held, waiting, completed,
     failed, timed out or cancelled. `due_at` is when a timer fires, `retry_at` when the next attempt is due.
     `attempts` may be fewer than `attempts_total` (the first 3 and the last 20 are kept); `max_attempts` None is
-    without limit. `compensation`: a saga undoes another step by it.
+    without limit. `queue` is whose workers run it, "" the engine itself; `heartbeat_details` are the latest.
+    `compensation`: a saga undoes another step by it.
     """
 
     id: str
@@ -82,6 +84,8 @@ class StepView(msgspec.Struct, frozen=True):
     attempts_total: int = 0
     max_attempts: int | None = None
     compensation: bool = False
+    queue: str = ""
+    heartbeat_details: Any = None
 
 
 class BlockView(msgspec.Struct, frozen=True):
@@ -136,7 +140,7 @@ def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int
     story = _Story(members, blob, row.closed_at)
     for event in history:
         story.tell(event)
-    story.attach(stored.attempts)
+    story.attach(stored.attempts, {task.step: task for task in stored.tasks})
     if not history:
         story.input = _queued_input(stored, blob)
     end = row.closed_at if row.closed_at is not None else now
@@ -270,12 +274,14 @@ class _Draft:
         "due_at",
         "ended_at",
         "error",
+        "heartbeat_details",
         "id",
         "input",
         "kind",
         "last",
         "max_attempts",
         "name",
+        "queue",
         "result",
         "retry_at",
         "scheduled_at",
@@ -300,6 +306,8 @@ class _Draft:
         self.attempts: list[AttemptView] = []
         self.max_attempts: int | None = None
         self.compensation = False
+        self.queue = ""
+        self.heartbeat_details: Any = None
 
     @property
     def is_open(self) -> bool:
@@ -328,6 +336,8 @@ class _Draft:
             attempts_total=self.attempts[-1].number if self.attempts else 0,
             max_attempts=self.max_attempts,
             compensation=self.compensation,
+            queue=self.queue,
+            heartbeat_details=self.heartbeat_details,
         )
 
 
@@ -390,6 +400,7 @@ class _Story:
         draft.claimed_by = event.claimed_by
         draft.max_attempts = (event.retry or DEFAULT_RETRY).max_attempts or None
         draft.compensation = event.terms is not None and event.terms.compensates
+        draft.queue = "" if event.terms is None else event.terms.queue
 
     def _ended(self, event: ev.ActivityCompleted | ev.ActivityFailed) -> None:
         draft = self.steps.get(event.id)
@@ -400,16 +411,18 @@ class _Story:
             draft.end("completed", event.at)
             draft.result = shown(event.result, self.blob)
         else:
-            draft.end("timed out" if event.reason == "timeout" else "failed", event.at)
+            draft.end("timed out" if event.reason in TIMEOUTS else "failed", event.at)
             draft.error = _error(event.failure)
 
-    def attach(self, rows: Iterable[AttemptRow]) -> None:
+    def attach(self, rows: Iterable[AttemptRow], tasks: Mapping[str, TaskRow]) -> None:
         by_step: dict[str, list[AttemptRow]] = {}
         for row in rows:
             by_step.setdefault(row.step, []).append(row)
         for draft in self.steps.values():
             if draft.kind == "activity":
                 self._attempts(draft, sorted(by_step.get(draft.id, ()), key=_number))
+                if draft.is_open and draft.id in tasks:
+                    self._in_queue(draft, tasks[draft.id])
             if draft.is_open and self.closed_at is not None:
                 draft.end("cancelled", self.closed_at)
                 draft.retry_at = None
@@ -430,6 +443,16 @@ class _Story:
         if draft.is_open:
             self._open_state(draft, rows[-1] if rows else None)
 
+    def _in_queue(self, draft: _Draft, task: TaskRow) -> None:
+        """The next attempt waits for a worker, or is with one."""
+        if task.details is not None:
+            draft.heartbeat_details = shown(wire.decode_payload(task.details), self.blob)
+        draft.state = "running" if task.member else "scheduled"
+        if task.member:
+            draft.attempts = [attempt for attempt in draft.attempts if attempt.number != task.attempt]
+            began = moment(task.claimed_at or draft.scheduled_at)
+            draft.attempts.append(AttemptView(task.attempt, "running", self._worker(task.member), began))
+
     def _open_state(self, draft: _Draft, newest: AttemptRow | None) -> None:
         if newest is None:
             draft.state = "running" if draft.claimed_by else "scheduled"
@@ -448,8 +471,12 @@ class _Story:
         detail = wire.AttemptDetail() if row.detail is None else wire.decode_detail(row.detail)
         ended = None if row.ended_at is None else moment(row.ended_at)
         failure = detail.failure
-        if row.state == AttemptState.STARTED:
+        if detail.details is not None:
+            draft.heartbeat_details = shown(detail.details, self.blob)
+        if row.state in (AttemptState.STARTED, AttemptState.DEFERRED):
             state, ended = self._flying(draft)
+            if state == "running" and row.state == AttemptState.DEFERRED:
+                state = "deferred"
         elif row.state == AttemptState.SUCCEEDED:
             state = "completed"
         elif failure is not None and failure.code == LOST:
@@ -487,7 +514,11 @@ def _number(row: AttemptRow) -> int:
 
 
 def _timed_out(failure: ev.Failure | None) -> bool:
-    return failure is not None and failure.code == "activity-timed-out"
+    return failure is not None and failure.code == TIMED_OUT
+
+
+TIMEOUTS = frozenset({"timeout", "heartbeat", "schedule-to-start", "schedule-to-close"})
+"""Reasons of an ActivityFailed that are time limits."""
 
 
 _OPEN_STATES = {

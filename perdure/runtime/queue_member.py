@@ -138,6 +138,7 @@ class QueueMember:
             (kind, tuple(name for name in names if self._slots.kind(name) == kind)) for kind in self._slots.kinds()
         ]
         self._store.tasks.listen(self._member, self._inbox.nudge)
+        self._store.post.nudge()  # so that the owner knows whom to tell of tasks
 
     def _main(self) -> None:
         pause, longest = _PAUSE_SECONDS

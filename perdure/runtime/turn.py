@@ -82,7 +82,9 @@ class Turns:
         if type(event) in ev.DELIVERED:
             self._show(actor, event, now)  # type: ignore[arg-type]
         elif type(event) is ev.AttemptReleased and actor.run.block is None:  # else when the block is released
-            self._claims.want(actor, actor.run.pending[event.id].name, event.id)
+            step = actor.run.pending[event.id]
+            if step.wants_slot:  # else its queue has it
+                self._claims.want(actor, step.name, event.id)
         elif type(event) is ev.RunReleased:
             self.resume(actor, now)
             for step in actor.run.slot_wanted():
@@ -149,11 +151,12 @@ class Turns:
         ends = bool(commands) and type(commands[-1]) in _ENDS
         for command in commands:
             claimed_by = 0
-            if type(command) is cmd.ScheduleActivity and not ends:
-                claimed_by = self._claims.claim(actor, command.name, command.id)
+            mine = type(command) is cmd.ScheduleActivity and not ends and _is_for_this_process(command)
+            if mine:
+                claimed_by = self._claims.claim(actor, command.name, command.id)  # type: ignore[union-attr]
             actor.fold(decide_command(run, command, now, claimed_by))
-            if type(command) is cmd.ScheduleActivity and not claimed_by and not ends:
-                self._claims.want(actor, command.name, command.id)
+            if mine and not claimed_by:
+                self._claims.want(actor, command.name, command.id)  # type: ignore[union-attr]
         if ends:
             actor.let_go()
 
@@ -183,3 +186,7 @@ _OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer})
 
 def _opened(commands: Sequence[cmd.Command]) -> int:
     return sum(type(command) in _OPENS for command in commands)
+
+
+def _is_for_this_process(command: cmd.ScheduleActivity) -> bool:
+    return command.terms is None or not command.terms.queue

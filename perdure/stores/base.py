@@ -176,6 +176,8 @@ class Stored(msgspec.Struct):
     history: list[bytes]
     attempts: list[AttemptRow]
     mail: list[MailRow]
+    tasks: list[TaskRow] = []
+    """Without their bodies; only `Views.stored` fills them in."""
 
 
 class Poll(msgspec.Struct):
@@ -425,10 +427,6 @@ class Views(Protocol):
 
     def backlog(self) -> list[BacklogRow]:
         """What the queues hold."""
-        ...
-
-    def tasks_of(self, run: int) -> list[TaskRow]:
-        """The tasks of a run, without their bodies."""
         ...
 
     def owner(self) -> MemberRow | None:

@@ -83,6 +83,7 @@ class Shelf:
             [part.events for part in self.parts(key)],
             [_copy(self.attempts[at]) for at in sorted(self.attempts) if at[0] == key],
             [_copy(mail) for mail in self.mail.values() if mail.run == key],
+            [msgspec.structs.replace(task, body=b"") for task in self.tasks.values() if task.run == key],
         )
 
     def remove(self, key: int) -> None:
@@ -499,11 +500,6 @@ class MemoryViews:
             row.waiting += not task.member
             row.taken += bool(task.member)
         return list(found.values())
-
-    def tasks_of(self, run: int) -> list[TaskRow]:
-        with self._shelf.lock:
-            tasks = [task for task in self._shelf.tasks.values() if task.run == run]
-            return [msgspec.structs.replace(task, body=b"") for task in tasks]
 
     def secret(self) -> bytes:
         return self._shelf.secret

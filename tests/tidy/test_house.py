@@ -22,7 +22,7 @@ CLASS_METHODS = 20
 
 FLOOR_0 = {"kernel", "payload", "failures", "durations", "errors"}
 FLOOR_1 = {"calls", "options", "activities", "workflows", "languages", "stores"}
-FLOOR_3 = {"engine", "client"}
+FLOOR_3 = {"engine", "worker", "client"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "kernel": set(),
@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": FLOOR_0 | FLOOR_1,
     "client": FLOOR_0 | FLOOR_1 | {"runtime"},
     "engine": FLOOR_0 | FLOOR_1 | {"runtime", "client"},
+    "worker": FLOOR_0 | FLOOR_1 | {"runtime", "client", "engine"},
     "testing": FLOOR_0 | FLOOR_1 | FLOOR_3 | {"runtime"},
     "cli": FLOOR_0 | FLOOR_1 | FLOOR_3 | {"runtime", ""},
     "__main__": {"cli"},

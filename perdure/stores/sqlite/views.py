@@ -18,6 +18,8 @@ from perdure.stores.sqlite.work import load
 
 _COMPLETED = 7
 _END_OF_CHAIN = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND ? IN (key, chain) ORDER BY key DESC LIMIT 1"
+_BARE_TASK = ", ".join("x''" if field == "body" else field for field in TASK_FIELDS)
+_TASKS_OF = f"SELECT {_BARE_TASK} FROM tasks WHERE run = ? ORDER BY id"
 
 
 class SqliteViews:
@@ -84,7 +86,10 @@ class SqliteViews:
 
     def stored(self, key: int) -> Stored | None:
         with told_to_people(self._path), self._readers.snapshot() as connection:
-            return load(connection, [key]).get(key)
+            stored = load(connection, [key]).get(key)
+            if stored is not None:
+                stored.tasks = [TaskRow(*columns) for columns in connection.execute(_TASKS_OF, (key,)).fetchall()]
+            return stored
 
     def blob(self, run: int, digest: bytes) -> bytes | None:
         with self._reading() as connection:
@@ -102,12 +107,6 @@ class SqliteViews:
                 "SELECT queue, name, sum(member = 0), sum(member > 0) FROM tasks GROUP BY queue, name ORDER BY queue, name"
             ).fetchall()
         return [BacklogRow(*columns) for columns in found]
-
-    def tasks_of(self, run: int) -> list[TaskRow]:
-        columns = ", ".join("x''" if field == "body" else field for field in TASK_FIELDS)
-        with self._reading() as connection:
-            found = connection.execute(f"SELECT {columns} FROM tasks WHERE run = ? ORDER BY id", (run,)).fetchall()
-        return [TaskRow(*columns) for columns in found]
 
     def secret(self) -> bytes:
         with self._reading() as connection:

@@ -18,6 +18,7 @@ from perdure.runtime.attempt_logs import AttemptLog
 from perdure.runtime.deadlines import Deadlines, timed_out
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
+from perdure.runtime.liveness import Liveness
 from perdure.runtime.slots import ON_LOOP, Flight, Slots
 from perdure.runtime.threads import Threads
 from perdure.runtime.waiters import Waiters, is_at_rest
@@ -138,6 +139,29 @@ def test_an_attempt_that_falls_silent_is_told_from_one_that_takes_too_long() -> 
     assert deadlines.overdue(2.9) == []
     assert deadlines.overdue(3.0) == [flight]
     assert timed_out(flight, 7, 0, 3.0).silent
+
+
+def test_a_worker_whose_beat_stands_still_for_too_long_is_dead() -> None:
+    liveness = Liveness()
+    liveness.look({7: 1, 8: 1}, 0.0)
+
+    assert liveness.look({7: 1, 8: 2}, 9.9) == ([], False)
+    assert liveness.look({7: 1, 8: 3}, 10.0) == ([7], True)
+
+
+def test_one_that_beats_lives_whatever_the_time_between_two_looks() -> None:
+    liveness = Liveness()
+    liveness.look({7: 1}, 0.0)
+
+    assert liveness.look({7: 2}, 3_600.0) == ([], False)
+
+
+def test_tasks_are_looked_after_at_first_and_when_a_worker_has_gone() -> None:
+    liveness = Liveness()
+
+    assert liveness.look({7: 1}, 0.0) == ([], True)
+    assert liveness.look({7: 2, 8: 1}, 1.0) == ([], False)
+    assert liveness.look({8: 2}, 2.0) == ([], True)
 
 
 def test_who_waits_longer_is_served_first() -> None:
