@@ -36,6 +36,7 @@ class CountedStore:
         self.journal: Any = CountedPart("journal", store.journal, self.calls)
         self.work: Any = CountedPart("work", store.work, self.calls)
         self.post: Any = CountedPart("post", store.post, self.calls)
+        self.tasks: Any = CountedPart("tasks", store.tasks, self.calls)
         self.views: Any = CountedPart("views", store.views, self.calls)
         self.admin: Any = CountedPart("admin", store.admin, self.calls)
 

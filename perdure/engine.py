@@ -22,7 +22,8 @@ from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.member import Member, Settings
 from perdure.runtime.own_loop import OwnLoop
 from perdure.runtime.processes import processors
-from perdure.runtime.queue_member import QueueMember, QueueSettings
+from perdure.runtime.queue_member import QueueMember
+from perdure.runtime.queue_work import QueueSettings
 from perdure.runtime.threads import Threads
 from perdure.runtime.watchdog import Watchdog
 from perdure.runtime.worker import Loop
@@ -227,6 +228,10 @@ class Engine(Verbs):
         """
         self._opened()
         return Asked("engine.serve()", self._member.when_over, lambda _: None)
+
+    def demand_running(self) -> None:
+        """Raises errors.EngineNotRunning if it is closed, or a fault has stopped it."""
+        self._opened().demand_open()
 
     @property
     def owns(self) -> bool:

@@ -17,7 +17,8 @@ from perdure.options import Duration, is_whole
 from perdure.runtime import attempt_logs
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.own_loop import OwnLoop
-from perdure.runtime.queue_member import QueueMember, QueueSettings
+from perdure.runtime.queue_member import QueueMember
+from perdure.runtime.queue_work import QueueSettings
 from perdure.runtime.threads import Threads
 from perdure.runtime.worker import Loop
 from perdure.runtime.world import World
@@ -121,20 +122,38 @@ class Worker:
         Raises:
             errors.EngineNotRunning: a fault has stopped it; the cause is the fault.
         """
+        self.demand_running()
         member = self._member
-        if member is None:
-            raise errors.EngineNotRunning("the worker has not been entered; write: with Worker(...) as worker")
+        assert member is not None
 
         def wait() -> None:
-            while not member.wait(0.2):  # in slices: a signal's handler runs in between
-                pass
-            if member.failure is not None:
-                raise errors.EngineNotRunning(f"the worker has stopped: {member.failure}") from member.failure
+            while not member.wait(0.2):
+                pass  # in slices, so that a signal's handler runs in between
+            self.demand_running()
 
         return Looked("worker.serve()", wait)
 
+    @property
+    def activities(self) -> list[str]:
+        """The names of the activities it can run."""
+        return list(self._activities)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it runs nothing, and nothing waits for it."""
+        return self._member is None or self._member.idle()
+
+    def demand_running(self) -> None:
+        """Raises errors.EngineNotRunning if a fault has stopped it; the cause is the fault."""
+        member = self._member
+        if member is None:
+            raise errors.EngineNotRunning("the worker has not been entered; write: with Worker(...) as worker")
+        if member.failure is not None:
+            raise errors.EngineNotRunning(f"the worker has stopped: {member.failure}") from member.failure
+
     def stop(self) -> None:
-        """Begin to end: take nothing more. From any thread, or a signal's handler."""
+        """Take nothing more, and let `serve` return; what runs has until the end of the block. From any thread, or a
+        signal's handler."""
         if self._member is not None:
             self._member.stop()
 

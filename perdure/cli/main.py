@@ -45,6 +45,9 @@ COMMANDS: dict[str, Entry] = {
     ),
     "init": Entry("scaffolding", "Begin a project: a workflow, an activity, their tests", "perdure init shop"),
     "migrate": Entry("migrating", "Make a database, or bring its schema up to date", "perdure migrate --check"),
+    "worker": Entry(
+        "worker", "Work for others: the activities of a queue, or whole runs", "perdure worker shop.images --queue gpu"
+    ),
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),
 }

@@ -1,0 +1,273 @@
+"""What a worker of queues does, from the moment it joins until it leaves or is taken for dead: take tasks from the store, run
+their attempts, bring their ends. Plain calls on one thread.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from perdure.kernel import messages as msg
+from perdure.kernel import overdue, wire
+from perdure.kernel.project import TaskRow
+from perdure.runtime.deadlines import Deadlines, timed_out
+from perdure.runtime.inbox import Inbox
+from perdure.runtime.letters import Letter
+from perdure.runtime.outbox import Outbox
+from perdure.runtime.slots import Flight, Slots
+from perdure.runtime.worker import Loop, Worker
+from perdure.runtime.world import World
+from perdure.stores import base
+
+if TYPE_CHECKING:
+    from perdure.activities import ActivityDefinition
+
+BEAT_SECONDS = 1.0
+"""How often a worker tells that it lives, learns what is not wanted any more, and looks for tasks without being told."""
+
+TAKE_MOST = 200
+"""Tasks taken at a time: others want some, too, and the database is held meanwhile."""
+
+_INBOX_MOST = 2_000
+
+
+class QueueSettings:
+    """What a worker was asked for: `concurrency` and `threads` attempts at a time, of the tasks in `queues`."""
+
+    __slots__ = ("concurrency", "grace_seconds", "payload_max_bytes", "queues", "threads")
+
+    def __init__(
+        self, queues: Sequence[str], concurrency: int, threads: int, payload_max_bytes: int, grace_seconds: float
+    ) -> None:
+        self.queues = tuple(queues)
+        self.concurrency = concurrency
+        self.threads = threads
+        self.payload_max_bytes = payload_max_bytes
+        self.grace_seconds = grace_seconds
+
+
+class QueueWork:
+    """One life of a worker: it has joined when it is made.
+
+    Raises:
+        errors.StoreError: the store cannot be written.
+    """
+
+    def __init__(
+        self,
+        store: base.Store,
+        activities: "Mapping[str, ActivityDefinition[Any, Any]]",
+        build: str,
+        settings: QueueSettings,
+        home: Loop,
+        world: World,
+        log: logging.Logger,
+        inbox: Inbox,
+        on_loop_gone: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._names = tuple(activities)
+        self._world = world
+        self._log = log
+        self._inbox = inbox
+        self._outbox = Outbox()
+        self._deadlines = Deadlines()
+        self._endings: list[base.Ending] = []
+        self._more = True
+        self._beat_at = 0.0
+        self._told_unknown: set[str] = set()
+        self._member = store.tasks.join(
+            socket.gethostname(), os.getpid(), build, world.now(), settings.queues, self._names
+        )
+        self._slots = Slots(self._member, activities, settings.concurrency, settings.threads)
+        self._crew = Worker(
+            activities,
+            build,
+            self._member,
+            world,
+            store.views,
+            settings.payload_max_bytes,
+            home,
+            self._outbox,
+            inbox.put,
+            on_loop_gone,
+        )
+        kind = self._slots.kind
+        self._wants = [(n, tuple(name for name in self._names if kind(name) == n)) for n in self._slots.kinds()]
+        store.tasks.listen(self._member, inbox.nudge)
+        store.post.nudge()  # so that the owner knows whom to tell of tasks
+
+    def close_slots(self) -> None:
+        """Take nothing more."""
+        self._slots.closed = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether attempts run here, or their ends are to be brought."""
+        return bool(self._slots.in_air() or self._endings)
+
+    def idle(self) -> bool:
+        """Whether nothing runs here and nothing waits in the queues, as far as can be seen from outside."""
+        return not (self.busy or self._more or self._any_waits())
+
+    def round(self, most_seconds: float) -> None:
+        """Wait until there is something to do, but not for longer than until the next beat, and do it.
+
+        Raises:
+            base.WorkerGone: it was taken for dead. errors.StoreError: the store does not answer.
+        """
+        monotonic = self._world.monotonic()
+        seconds = min(most_seconds, max(self._beat_at - monotonic, 0.0))
+        until = self._deadlines.seconds(monotonic)
+        if until is not None:
+            seconds = min(seconds, until)
+        if self._endings or (self._more and self._room()):
+            seconds = 0.0
+        self._collect(self._inbox.take(seconds, _INBOX_MOST))
+        monotonic = self._world.monotonic()
+        self._overdue(monotonic)
+        look = self._inbox.nudged or self._more
+        self._inbox.nudged = False
+        if monotonic >= self._beat_at:
+            self._beat(monotonic)
+            look = True
+        if self._endings or (look and self._room() and self._any_waits()):
+            self._exchange()
+        elif look and self._room():
+            self._more = False
+        for loop in self._outbox.flush():
+            self._crew.loop_is_gone(loop)
+
+    def _any_waits(self) -> bool:
+        """A read, so that idle workers do not write."""
+        return self._store.tasks.waiting(self._settings.queues, self._names)
+
+    def _room(self) -> bool:
+        return any(self._slots.free(kind) > 0 for kind, _ in self._wants)
+
+    def _collect(self, letters: Sequence[Any]) -> None:
+        """Ends of attempts; what is not wanted any more only frees its slot."""
+        for letter in letters:
+            message = letter.message
+            wanted = self._slots.flies(letter.key, message.id, message.attempt)
+            self._slots.land(letter.key, message.id, message.attempt)
+            if wanted:
+                self._endings.append(_ending(letter, message))
+
+    def _overdue(self, monotonic: float) -> None:
+        for flight in self._deadlines.overdue(monotonic):
+            if flight.given_up:
+                if self._slots.holds(flight) and not self._slots.abandon(flight):
+                    self._deadlines.give_up(flight, monotonic, self._settings.grace_seconds)
+            elif self._slots.flies(flight.key, flight.step, flight.attempt):
+                ended = timed_out(flight, self._member, self._world.now(), monotonic)
+                self._endings.append(base.Ending(ended, flight.key))
+                self._give_up(flight, monotonic)
+        self._deadlines.forget_landed(self._slots)
+
+    def _give_up(self, flight: Flight, monotonic: float) -> None:
+        self._deadlines.give_up(flight, monotonic, self._settings.grace_seconds)
+        self._crew.give_up(flight)
+
+    def _beat(self, monotonic: float) -> None:
+        """Tell that it lives and how far its attempts are; give up those that are not its own any more."""
+        details: list[tuple[int, str, int, bytes]] = []
+        for flight in self._crew.beats():
+            flight.beaten = False
+            if flight.details is not None:
+                details.append((flight.key, flight.step, flight.attempt, wire.encode(flight.details)))
+        mine = self._store.tasks.beat(self._member, details)
+        self._beat_at = monotonic + BEAT_SECONDS
+        ending = {(one.run, one.message.id, one.message.attempt) for one in self._endings}
+        for flight in self._slots.all():
+            at = (flight.key, flight.step, flight.attempt)
+            if not flight.given_up and at not in mine and at not in ending:
+                self._give_up(flight, monotonic)
+        self._tell_unknown()
+
+    def _tell_unknown(self) -> None:
+        """Say once what waits here that this worker cannot do."""
+        unknown = set(self._store.tasks.unknown(self._settings.queues, self._names))
+        for name in sorted(unknown - self._told_unknown):
+            self._log.warning(
+                "tasks of activity %r wait in %s, and this worker was not given its code; add it, or start a worker that "
+                "has it",
+                name,
+                ", ".join(self._settings.queues),
+            )
+        self._told_unknown |= unknown
+
+    def _exchange(self) -> None:
+        """Bring what has ended, take what there is room for: one transaction."""
+        endings = self._endings
+        wants = [base.Want(names, min(self._slots.free(kind), TAKE_MOST)) for kind, names in self._wants]
+        wants = [want for want in wants if want.names and want.limit > 0]
+        self._world.crash_point("before-exchange")
+        got = self._store.tasks.exchange(self._member, endings, self._settings.queues, wants, self._world.now())
+        self._world.crash_point("after-exchange")
+        self._endings = []
+        for ending, accepted in zip(endings, got.accepted, strict=True):
+            if not accepted:
+                message = ending.message
+                self._log.info("what attempt %d of [%s] brings comes too late", message.attempt, message.id)
+        self._more = bool(got.tasks)
+        if endings:
+            self._store.post.nudge()
+        self._begin(got.tasks)
+
+    def _begin(self, tasks: Sequence[TaskRow]) -> None:
+        monotonic, now = self._world.monotonic(), self._world.now()
+        departures: list[tuple[Flight, str, wire.Task]] = []
+        for row in tasks:
+            task = wire.decode_task(row.body)
+            flight = Flight(row.run, row.step, row.attempt, self._slots.kind(row.name), began=now)
+            self._slots.occupy(flight)
+            self._deadlines.watch(flight, monotonic, task.timeout_ns, task.heartbeat_ns)
+            departures.append((flight, row.name, task))
+        if departures:
+            self._crew.begin(departures)
+
+    def give_up_all(self) -> None:
+        """It was taken for dead: others do what it had taken."""
+        monotonic = self._world.monotonic()
+        for flight in self._slots.all():
+            if not flight.given_up:
+                self._give_up(flight, monotonic)
+        self._outbox.flush()
+        self._crew.close()
+
+    def leave(self) -> None:
+        """Go. What has not ended is given back: its attempt is lost, and somebody else makes the next.
+
+        Raises:
+            base.WorkerGone, errors.StoreError: it could not take its leave; it will be taken for dead.
+        """
+        for flight in self._slots.all():
+            if not flight.given_up:
+                flight.given_up = True
+                self._crew.give_up(flight)
+                self._endings.append(base.Ending(_lost(flight, self._member), flight.key))
+        self._outbox.flush()
+        self._crew.close()
+        if self._endings:
+            self._store.tasks.exchange(self._member, self._endings, (), (), self._world.now())
+        self._store.tasks.leave(self._member)
+        self._store.post.nudge()
+
+
+def _lost(flight: Flight, member: int) -> msg.AttemptEnded:
+    return msg.AttemptEnded(
+        flight.step,
+        flight.attempt,
+        member,
+        flight.began,
+        failure=overdue.LOST_FAILURE,
+        details=flight.details,
+    )
+
+
+def _ending(letter: Letter, message: msg.AttemptEnded) -> base.Ending:
+    blobs = [base.BlobRow(letter.key, digest, data) for digest, data in (letter.blobs or {}).items()]
+    return base.Ending(message, letter.key, blobs)
