@@ -165,7 +165,12 @@ class Engine(Verbs):
             return None
         settings = self._settings
         queue_settings = QueueSettings(
-            self._queues, settings.concurrency, settings.threads, settings.payload_max_bytes, settings.grace_seconds
+            self._queues,
+            settings.concurrency,
+            settings.threads,
+            settings.processes,
+            settings.payload_max_bytes,
+            settings.grace_seconds,
         )
         member = QueueMember(store, self._activities, build, queue_settings, home, self._world, self._log.logger)
         member.begin()

@@ -15,8 +15,10 @@ from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.options import Duration, is_whole
 from perdure.runtime import attempt_logs
+from perdure.runtime.child_places import demand_guard, demand_places
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.own_loop import OwnLoop
+from perdure.runtime.processes import processors
 from perdure.runtime.queue_member import QueueMember
 from perdure.runtime.queue_work import QueueSettings
 from perdure.runtime.threads import Threads
@@ -40,6 +42,7 @@ class Worker:
         queues: the names of the queues.
         concurrency: attempts of `async def` activities at the same time.
         threads: the same of plain functions, each in a thread.
+        processes: the same of those with `runs_in="process"`; None is one for each processor.
         payload_max_bytes: a larger result is refused.
         grace: how long an attempt whose result nobody wants any more keeps its slot, if it does not end (a duration).
         drain: how long to wait, when the worker is closed, for what it runs (a duration).
@@ -58,12 +61,14 @@ class Worker:
         queues: Iterable[str],
         concurrency: int = 1_000,
         threads: int = 64,
+        processes: int | None = None,
         payload_max_bytes: int = PAYLOAD_MAX_BYTES,
         grace: Duration = "10s",
         drain: Duration = "5s",
         world: World | None = None,
     ) -> None:
-        for name, value in (("concurrency", concurrency), ("threads", threads)):
+        processes = processors() if processes is None else processes
+        for name, value in (("concurrency", concurrency), ("threads", threads), ("processes", processes)):
             if not is_whole(value) or value < 1:
                 raise errors.DefinitionError(f"Worker: {name} must be a whole number from 1 on, not {value!r}")
         self._address = checked_address(store)
@@ -73,7 +78,9 @@ class Worker:
         _, self._activities = definitions_of(listed(definitions))
         if not self._activities:
             raise errors.DefinitionError("Worker: there is no activity among its definitions, so it could do nothing")
-        self._settings = QueueSettings(self._queues, concurrency, threads, payload_max_bytes, _seconds("grace", grace))
+        self._settings = QueueSettings(
+            self._queues, concurrency, threads, processes, payload_max_bytes, _seconds("grace", grace)
+        )
         self._drain = _seconds("drain", drain)
         self._world = world or World()
         self._own_loop: OwnLoop | None = None
@@ -82,6 +89,8 @@ class Worker:
     def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
         if self._member is not None:
             raise errors.EngineNotRunning("this worker was entered before; make another one")
+        demand_guard()
+        demand_places(self._activities.values())
         self._store = open_store(self._address) if isinstance(self._address, str) else self._address
         self._own_loop = OwnLoop() if loop is None else None
         self._log = LogQueue()

@@ -33,16 +33,23 @@ _INBOX_MOST = 2_000
 
 
 class QueueSettings:
-    """What a worker was asked for: `concurrency` and `threads` attempts at a time, of the tasks in `queues`."""
+    """What a worker was asked for: so many attempts at a time on its loop, in `threads` and in `processes`, of tasks in `queues`."""
 
-    __slots__ = ("concurrency", "grace_seconds", "payload_max_bytes", "queues", "threads")
+    __slots__ = ("concurrency", "grace_seconds", "payload_max_bytes", "processes", "queues", "threads")
 
     def __init__(
-        self, queues: Sequence[str], concurrency: int, threads: int, payload_max_bytes: int, grace_seconds: float
+        self,
+        queues: Sequence[str],
+        concurrency: int,
+        threads: int,
+        processes: int,
+        payload_max_bytes: int,
+        grace_seconds: float,
     ) -> None:
         self.queues = tuple(queues)
         self.concurrency = concurrency
         self.threads = threads
+        self.processes = processes
         self.payload_max_bytes = payload_max_bytes
         self.grace_seconds = grace_seconds
 
@@ -81,7 +88,7 @@ class QueueWork:
         self._member = store.tasks.join(
             socket.gethostname(), os.getpid(), build, world.now(), settings.queues, self._names
         )
-        self._slots = Slots(self._member, activities, settings.concurrency, settings.threads)
+        self._slots = Slots(self._member, activities, settings.concurrency, settings.threads, settings.processes)
         self._crew = Worker(
             activities,
             build,
@@ -89,6 +96,7 @@ class QueueWork:
             world,
             store.views,
             settings.payload_max_bytes,
+            settings.grace_seconds,
             home,
             self._outbox,
             inbox.put,

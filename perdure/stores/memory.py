@@ -19,8 +19,8 @@ from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.health import PROBLEM_LINES, problems_of
-from perdure.stores.settling import telling_attempts
 from perdure.stores.memory_tasks import MemoryTasks
+from perdure.stores.settling import telling_attempts
 
 _Row = TypeVar("_Row")
 _copy = copy.copy

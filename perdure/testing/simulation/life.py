@@ -154,7 +154,7 @@ class _Life:
             crew,
             _Told(self._world),
             self._world,
-            plan.slots,
+            (*plan.slots, 1),
             plan.cached_runs,
             plan.awake_runs,
             GRACE_SECONDS,
