@@ -31,7 +31,8 @@ class Claims(Protocol):
 
 class Turns:
     """Moves actors. `languages` by workflow; `build` is that of the code at hand; `most_pending` unresolved steps and
-    timers may a run have. With `forgetful` a program is made anew, and shown the history, before each event it sees."""
+    timers may a run have. With `forgetful` a program is made anew, and shown the history, before each event it sees,
+    and has to ask for exactly the same."""
 
     def __init__(
         self,
@@ -119,9 +120,9 @@ class Turns:
             return False
         self._marker.enter(run.key)
         try:
-            commands = replay(program, history, run.open_tail)
+            commands = replay(program, history, run.open_tail, exact=self._forgetful)
         except Divergence as divergence:
-            block = divergence_block(divergence, program, self._build, now, run.open_tail)
+            block = divergence_block(divergence, program, self._build, now, run.open_tail, self._forgetful)
             program.close()
             actor.fold(ev.RunBlocked(now, block))
             return False
