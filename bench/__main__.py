@@ -26,6 +26,7 @@ NAMES = (
     "sleeping",
     "disk",
     "idle",
+    "entering",
     "imports",
 )
 ROOT = Path(__file__).resolve().parent.parent
