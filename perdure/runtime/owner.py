@@ -252,15 +252,15 @@ class Owner:
         items += [self._care(key) for key in self._look_after]
         self._look_after = []
         items += self._beats()
-        items += self._lost(poll.beats, monotonic)
+        items += self._lost(poll.beats)
         more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
         self._poll_at = monotonic if more else monotonic + POLL_SECONDS
         return items
 
-    def _lost(self, beats: Mapping[int, int], monotonic: float) -> list[Item]:
+    def _lost(self, beats: Mapping[int, int]) -> list[Item]:
         """Tasks that lost their worker: it has left, or is silent for too long."""
         self._effects.workers = beats.keys()
-        dead, look = self._liveness.look(beats, monotonic)
+        dead, look = self._liveness.look(beats, self._world.shared_monotonic())
         if not look:
             return []
         tasks = self._store.tasks

@@ -17,7 +17,7 @@ from perdure.stores.base import Batch, CommitRefused
 from perdure.testing import TestEngine
 from perdure.testing.rereading import reread
 
-serial: Iterator[int] = itertools.count()
+serial: Iterator[int] = itertools.count(1)
 seen: list[str] = []
 
 
