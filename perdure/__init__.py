@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         WaitedTooLong,
     )
     from perdure.options import Retry
+    from perdure.payload import PayloadCodec
     from perdure.worker import Worker
     from perdure.workflows import WorkflowInfo, patched, saga, sleep, workflow
 
@@ -95,6 +96,7 @@ _PLACES = {
         "WaitedTooLong",
     ),
     "perdure.options": ("Retry",),
+    "perdure.payload": ("PayloadCodec",),
     "perdure.worker": ("Worker",),
     "perdure.workflows": ("WorkflowInfo", "patched", "saga", "sleep", "workflow"),
 }
@@ -115,6 +117,7 @@ __all__ = [
     "NonRetryable",
     "NotDeterministic",
     "OutcomeUnknown",
+    "PayloadCodec",
     "PayloadError",
     "PerdureError",
     "RemoteError",

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from perdure import errors
 from perdure.client.answer import Answer, Asked
 from perdure.client.door import EngineDoor, checked_address
@@ -16,6 +18,7 @@ from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.languages.python.machine import PythonLanguage
 from perdure.options import Duration, checked_queue, is_whole
+from perdure.payload import Coder, PayloadCodec
 from perdure.runtime import attempt_logs
 from perdure.runtime.child_places import demand_guard, demand_places
 from perdure.runtime.log_queue import LogQueue
@@ -55,6 +58,7 @@ class Engine(Verbs):
         grace: how long an attempt whose result nobody wants any more keeps its slot, if it does not end (a duration).
         drain: how long to wait, when the engine is closed, for what is in flight (a duration).
         queues: named queues whose tasks this process runs, too; workers elsewhere may share them.
+        codec: makes other bytes of arguments and results before they are stored (encryption, compression), and back.
         world: clock and chance; a test may bring its own.
 
     Raises:
@@ -78,6 +82,7 @@ class Engine(Verbs):
         grace: Duration = "10s",
         drain: Duration = "5s",
         queues: Iterable[str] = (),
+        codec: PayloadCodec | None = None,
         world: World | None = None,
     ) -> None:
         processes = processors() if processes is None else processes
@@ -107,6 +112,8 @@ class Engine(Verbs):
         )
         self._drain = _seconds("drain", drain)
         self._queues = listed_queues(queues, "Engine")
+        self._coder = Coder(codec)
+        self._settings = msgspec.structs.replace(self._settings, coder=self._coder)
         self._world = world or World()
         self._workflows, self._activities = definitions_of(listed(definitions))
         _warn_of_doubts(self._workflows.values())
@@ -157,7 +164,7 @@ class Engine(Verbs):
             raise
         attempt_logs.install()
         self._member = member
-        self._own_door = self._door = EngineDoor(opened, member, loop)
+        self._own_door = self._door = EngineDoor(opened, member, loop, self._coder)
         return self
 
     def _serve_queues(self, store: Store, build: str, home: Loop) -> QueueMember | None:
@@ -171,6 +178,7 @@ class Engine(Verbs):
             settings.processes,
             settings.payload_max_bytes,
             settings.grace_seconds,
+            self._coder,
         )
         member = QueueMember(store, self._activities, build, queue_settings, home, self._world, self._log.logger)
         member.begin()

@@ -14,6 +14,7 @@ from perdure.engine import listed, listed_queues
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.options import Duration, is_whole
+from perdure.payload import Coder, PayloadCodec
 from perdure.runtime import attempt_logs
 from perdure.runtime.child_places import demand_guard, demand_places
 from perdure.runtime.log_queue import LogQueue
@@ -46,6 +47,7 @@ class Worker:
         payload_max_bytes: a larger result is refused.
         grace: how long an attempt whose result nobody wants any more keeps its slot, if it does not end (a duration).
         drain: how long to wait, when the worker is closed, for what it runs (a duration).
+        codec: the one the engine has.
         world: clock and chance; a test may bring its own.
 
     Raises:
@@ -65,6 +67,7 @@ class Worker:
         payload_max_bytes: int = PAYLOAD_MAX_BYTES,
         grace: Duration = "10s",
         drain: Duration = "5s",
+        codec: PayloadCodec | None = None,
         world: World | None = None,
     ) -> None:
         processes = processors() if processes is None else processes
@@ -79,7 +82,7 @@ class Worker:
         if not self._activities:
             raise errors.DefinitionError("Worker: there is no activity among its definitions, so it could do nothing")
         self._settings = QueueSettings(
-            self._queues, concurrency, threads, processes, payload_max_bytes, _seconds("grace", grace)
+            self._queues, concurrency, threads, processes, payload_max_bytes, _seconds("grace", grace), Coder(codec)
         )
         self._drain = _seconds("drain", drain)
         self._world = world or World()

@@ -106,10 +106,11 @@ class Looked(Answer[R_co]):
 
 
 class Asked(Answer[R_co]):
-    """An answer that somebody gives later. `read` makes of what was received what the caller gets; it may block.
+    """An answer that somebody gives later. `read` makes of what was received what the caller gets; it may block, of None
+    always, of anything if it is `slow`.
     `late` says what becomes of it if it has not come in `seconds`."""
 
-    __slots__ = ("_ask", "_late", "_read", "_seconds")
+    __slots__ = ("_ask", "_late", "_read", "_seconds", "_slow")
 
     def __init__(
         self,
@@ -118,12 +119,14 @@ class Asked(Answer[R_co]):
         read: Callable[[Any], R_co],
         seconds: float | None = None,
         late: Callable[[], str] = lambda: "ask again later",
+        slow: bool = False,
     ) -> None:
         super().__init__(verb)
         self._ask = ask
         self._read = read
         self._seconds = seconds
         self._late = late
+        self._slow = slow
 
     def _begin(self) -> Generator[Any, Any, R_co]:
         return self._awaited().__await__()
@@ -147,7 +150,9 @@ class Asked(Answer[R_co]):
             if forget is not None and (not future.done() or future.cancelled()):
                 forget()
         try:
-            return self._read(value) if value is not None else await _threads.beside(lambda: self._read(None))
+            if value is not None and not self._slow:
+                return self._read(value)
+            return await _threads.beside(lambda: self._read(value))
         except PerdureError as error:
             raise _plain(error) from error.__cause__
 

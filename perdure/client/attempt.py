@@ -9,7 +9,8 @@ from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure, Payload
 from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
-from perdure.payload import ValueType, seal
+from perdure.payload import ValueType
+from perdure.payload.sealing import demand_size
 from perdure.runtime.tokens import Named, named_by
 
 
@@ -33,8 +34,8 @@ class AttemptHandle:
             errors.PayloadError: the result cannot be encoded.
         """
         data = _json.encode(result)
-        seal(data, _nowhere, self._max_bytes, "the result")  # too large is too large, wherever it is kept
-        return self._told("complete", lambda named: msg.Complete(named.step, named.attempt, Payload(data)))
+        demand_size(data, self._max_bytes, "the result")
+        return self._told("complete", lambda named: msg.Complete(named.step, named.attempt, self._coded(data)))
 
     def fail(self, error: BaseException | str, *, non_retryable: bool = False) -> Answer[None]:
         """End the attempt in a failure: it is tried again as its retry policy says.
@@ -62,8 +63,16 @@ class AttemptHandle:
             raise errors.PayloadTooLarge(
                 f"the details of a heartbeat have {len(data):,} bytes, and at most {PAYLOAD_INLINE_BYTES:,} are kept"
             )
-        payload = None if data is None else Payload(data)
-        return self._told("heartbeat", lambda named: msg.Heartbeat(named.step, named.attempt, 0, payload))
+        return self._told(
+            "heartbeat",
+            lambda named: msg.Heartbeat(named.step, named.attempt, 0, None if data is None else self._coded(data)),
+        )
+
+    def _coded(self, data: bytes) -> Payload:
+        """As the codec stores it. Large bytes travel in the message; the owner sets them apart."""
+        apart: dict[bytes, bytes] = {}
+        payload = self._door.coder.seal(data, apart.__setitem__, self._max_bytes, "the result")
+        return Payload(apart[payload.data], payload.encoding) if payload.ref else payload
 
     def _told(self, verb: str, message: Any) -> Answer[None]:
         return Looked(f"attempt.{verb}()", lambda: self._tell(message))
@@ -82,7 +91,3 @@ class AttemptHandle:
 
 
 _json = ValueType.of(Any, owner="attempt.complete(result)")
-
-
-def _nowhere(digest: bytes, data: bytes) -> None:
-    """Large bytes travel in the message; the owner sets them apart."""

@@ -5,6 +5,7 @@ from typing import Self
 
 from perdure.client.door import DatabaseDoor, checked_address
 from perdure.client.verbs import Verbs
+from perdure.payload import Coder, PayloadCodec
 from perdure.stores.base import Store
 from perdure.stores.open import open_store
 
@@ -17,18 +18,19 @@ class Client(Verbs):
             with the client.
         create: make the database if there is none, for runs that wait for the first engine. Without it a misspelled
             address is an error.
+        codec: what makes other bytes of arguments and results, and back; the one the engine has.
 
     Raises:
-        errors.DefinitionError: it is no address.
+        errors.DefinitionError: it is no address, or no codec.
         errors.StoreNotFound: there is no such database.
         errors.SchemaTooOld: an older version has written it; a client changes no schema.
         errors.StoreError: it cannot be opened.
     """
 
-    def __init__(self, store: str | Store, *, create: bool = False) -> None:
-        store = checked_address(store)
+    def __init__(self, store: str | Store, *, create: bool = False, codec: PayloadCodec | None = None) -> None:
+        store, coder = checked_address(store), Coder(codec)
         opened = open_store(store, create=create, migrate=False) if isinstance(store, str) else store
-        self._database = self._door = DatabaseDoor(opened, closes=isinstance(store, str))
+        self._database = self._door = DatabaseDoor(opened, isinstance(store, str), coder)
 
     def close(self) -> None:
         """Let go of the database. May be called twice."""

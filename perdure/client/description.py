@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.errors import PayloadNotDecodable
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.messages import Start
@@ -20,6 +21,7 @@ from perdure.kernel.overdue import TIMED_OUT
 from perdure.kernel.policy import DEFAULT_RETRY
 from perdure.kernel.project import AttemptRow, AttemptState, TaskRow
 from perdure.kernel.run import LOST, Status
+from perdure.payload import PLAIN, Coder
 from perdure.stores.base import MemberRow, Stored
 
 Blob = Callable[[bytes], bytes | None]
@@ -133,16 +135,18 @@ class RunDescription(msgspec.Struct, frozen=True):
         return self.status
 
 
-def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int) -> RunDescription:
+def describe(
+    stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int, coder: Coder = PLAIN
+) -> RunDescription:
     """Derive the description of a run from what the store holds of it; `now` in nanoseconds since the epoch."""
     row = stored.run
     history = wire.decode_history(stored.history)
-    story = _Story(members, blob, row.closed_at)
+    story = _Story(members, blob, row.closed_at, coder)
     for event in history:
         story.tell(event)
     story.attach(stored.attempts, {task.step: task for task in stored.tasks})
     if not history:
-        story.input = _queued_input(stored, blob)
+        story.input = _queued_input(stored, blob, coder)
     end = row.closed_at if row.closed_at is not None else now
     return RunDescription(
         id=row.id,
@@ -166,18 +170,19 @@ def describe(stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int
     )
 
 
-def history_entries(stored: Stored, blob: Blob | None = None) -> list[dict[str, Any]]:
+def history_entries(stored: Stored, blob: Blob | None = None, coder: Coder = PLAIN) -> list[dict[str, Any]]:
     """The history as numbered, JSON-able dicts: `seq`, `at` (RFC 3339), `type`, then the event's own fields."""
     find = blob or _no_blob
-    return [history_entry(seq, event, find) for seq, event in enumerate(wire.decode_history(stored.history), start=1)]
+    history = wire.decode_history(stored.history)
+    return [history_entry(seq, event, find, coder) for seq, event in enumerate(history, start=1)]
 
 
-def history_entry(seq: int, event: ev.HistoryEvent, blob: Blob) -> dict[str, Any]:
+def history_entry(seq: int, event: ev.HistoryEvent, blob: Blob, coder: Coder = PLAIN) -> dict[str, Any]:
     """One event of a history as `history_entries` gives it."""
     entry: dict[str, Any] = {"seq": seq, "at": rfc3339(event.at), "type": type(event).__name__}
     for field in event.__struct_fields__:
         if field != "at":
-            entry[field] = _field(field, getattr(event, field), blob)
+            entry[field] = _field(field, getattr(event, field), blob, coder)
     return entry
 
 
@@ -193,8 +198,8 @@ def rfc3339(at_ns: int) -> str:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def shown(payload: ev.Payload, blob: Blob) -> Any:
-    """The value of a payload for display: JSON is parsed, anything else is given with its encoding as base64."""
+def shown(payload: ev.Payload, blob: Blob, coder: Coder = PLAIN) -> Any:
+    """The value of a payload for display: JSON is parsed; what no codec at hand can read is given as base64."""
     data = payload.data
     if payload.ref:
         found = blob(data)
@@ -202,7 +207,10 @@ def shown(payload: ev.Payload, blob: Blob) -> Any:
             return {"missing": f"sha256:{data.hex()}"}
         data = found
     if payload.encoding:
-        return {"encoding": payload.encoding, "base64": base64.b64encode(data).decode("ascii")}
+        try:
+            data = coder.unseal(ev.Payload(data, payload.encoding), lambda digest: data)
+        except PayloadNotDecodable:
+            return {"encoding": payload.encoding, "base64": base64.b64encode(data).decode("ascii")}
     try:
         return json.loads(data) if data else None
     except ValueError:
@@ -213,10 +221,10 @@ def _no_blob(digest: bytes) -> bytes | None:
     return None
 
 
-def _field(name: str, value: Any, blob: Blob) -> Any:
+def _field(name: str, value: Any, blob: Blob, coder: Coder) -> Any:
     match value:
         case ev.Payload():
-            return shown(value, blob)
+            return shown(value, blob, coder)
         case ev.Failure():
             return msgspec.to_builtins(_error(value))
         case bytes():
@@ -256,11 +264,11 @@ def block_view(block: ev.Block) -> BlockView:
     )
 
 
-def _queued_input(stored: Stored, blob: Blob) -> Any:
+def _queued_input(stored: Stored, blob: Blob, coder: Coder) -> Any:
     """The input of a run that no engine has taken yet: it sleeps in its mail."""
     for mail in stored.mail:
         if isinstance(mail.message, Start):
-            return shown(mail.message.input, blob)
+            return shown(mail.message.input, blob, coder)
     return None
 
 
@@ -344,9 +352,10 @@ class _Draft:
 class _Story:
     """Folds a history into drafts of steps, then gives each its attempts."""
 
-    def __init__(self, members: dict[int, MemberRow], blob: Blob, closed_at: int | None) -> None:
+    def __init__(self, members: dict[int, MemberRow], blob: Blob, closed_at: int | None, coder: Coder) -> None:
         self.members = members
         self.blob = blob
+        self.coder = coder
         self.closed_at = closed_at
         self.steps: dict[str, _Draft] = {}
         self.input: Any = None
@@ -358,7 +367,7 @@ class _Story:
     def tell(self, event: ev.HistoryEvent) -> None:
         match event:
             case ev.RunStarted():
-                self.input = shown(event.input, self.blob)
+                self.input = shown(event.input, self.blob, self.coder)
             case ev.ActivityScheduled():
                 self._scheduled(event)
             case ev.ActivityCompleted() | ev.ActivityFailed():
@@ -373,14 +382,14 @@ class _Story:
             case ev.SideEffectRecorded():
                 effect = self._add(event.id, "side effect", "side effect", "completed", event.at)
                 effect.ended_at = event.at
-                effect.result = shown(event.value, self.blob)
+                effect.result = shown(event.value, self.blob, self.coder)
             case ev.PatchMarked():
                 self._add(event.id, "patch", event.patch, "completed", event.at).ended_at = event.at
             case ev.CancelRequested():
                 self.cancel_requested = True
                 self.reason = event.reason
             case ev.RunCompleted():
-                self.result = shown(event.result, self.blob)
+                self.result = shown(event.result, self.blob, self.coder)
             case ev.RunFailed():
                 self.error = _error(event.failure)
             case ev.RunCancelled() | ev.RunTerminated():
@@ -396,7 +405,7 @@ class _Story:
 
     def _scheduled(self, event: ev.ActivityScheduled) -> None:
         draft = self._add(event.id, "activity", event.name, "scheduled", event.at)
-        draft.input = shown(event.input, self.blob)
+        draft.input = shown(event.input, self.blob, self.coder)
         draft.claimed_by = event.claimed_by
         draft.max_attempts = (event.retry or DEFAULT_RETRY).max_attempts or None
         draft.compensation = event.terms is not None and event.terms.compensates
@@ -409,7 +418,7 @@ class _Story:
         draft.last = (event.attempt, event.member, event.started_at)
         if isinstance(event, ev.ActivityCompleted):
             draft.end("completed", event.at)
-            draft.result = shown(event.result, self.blob)
+            draft.result = shown(event.result, self.blob, self.coder)
         else:
             draft.end("timed out" if event.reason in TIMEOUTS else "failed", event.at)
             draft.error = _error(event.failure)
@@ -446,7 +455,7 @@ class _Story:
     def _in_queue(self, draft: _Draft, task: TaskRow) -> None:
         """The next attempt waits for a worker, or is with one."""
         if task.details is not None:
-            draft.heartbeat_details = shown(wire.decode_payload(task.details), self.blob)
+            draft.heartbeat_details = shown(wire.decode_payload(task.details), self.blob, self.coder)
         draft.state = "running" if task.member else "scheduled"
         if task.member:
             draft.attempts = [attempt for attempt in draft.attempts if attempt.number != task.attempt]
@@ -472,7 +481,7 @@ class _Story:
         ended = None if row.ended_at is None else moment(row.ended_at)
         failure = detail.failure
         if detail.details is not None:
-            draft.heartbeat_details = shown(detail.details, self.blob)
+            draft.heartbeat_details = shown(detail.details, self.blob, self.coder)
         if row.state in (AttemptState.STARTED, AttemptState.DEFERRED):
             state, ended = self._flying(draft)
             if state == "running" and row.state == AttemptState.DEFERRED:

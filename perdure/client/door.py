@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perdure import errors
@@ -14,6 +15,7 @@ from perdure.kernel.events import Payload
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
+from perdure.payload import PLAIN, Coder
 from perdure.runtime.attaching import Begun, demand_same, demand_workflow, input_of, taken
 from perdure.runtime.letters import Started, StartRequest
 from perdure.runtime.outbox import Outbox, Receiver
@@ -34,9 +36,10 @@ _WATCH_SECONDS = (0.01, 0.2)
 
 
 class Door(Protocol):
-    """What the verbs need."""
+    """What the verbs need. `coder` reads and writes payloads."""
 
     store: Store
+    coder: Coder
 
     def start(self, request: StartRequest, definition: Any) -> None:
         """Start or attach; the request's receiver is told."""
@@ -52,6 +55,10 @@ class Door(Protocol):
         Raises:
             errors.PerdureError: it was refused.
         """
+        ...
+
+    def beside(self, call: Callable[[], None]) -> None:
+        """Make a call that may block, and does not raise, on a thread that may wait."""
         ...
 
     def demand_open(self) -> None:
@@ -78,8 +85,9 @@ def checked_address(store: "str | Store") -> "str | Store":
 class DatabaseDoor:
     """Through the database alone: mail in, replies and rows out. `closes`: the store is this door's own."""
 
-    def __init__(self, store: Store, closes: bool = True) -> None:
+    def __init__(self, store: Store, closes: bool = True, coder: Coder = PLAIN) -> None:
         self.store = store
+        self.coder = coder
         self._closes = closes
         self._threads = Threads("perdure-client", ASKING_AT_ONCE)
         self._waiters = Waiters()
@@ -93,6 +101,9 @@ class DatabaseDoor:
 
     def now(self) -> int:
         return time.time_ns()
+
+    def beside(self, call: Callable[[], None]) -> None:
+        self._threads.run(call)
 
     def start(self, request: StartRequest, definition: Any) -> None:
         self._threads.run(lambda: _start(self, self._waiters, request, definition))
@@ -147,8 +158,15 @@ class EngineDoor:
     `loop` is where `async def` activities run, if that is the application's loop and not the engine's own.
     """
 
-    def __init__(self, store: Store, member: "Member", loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        member: "Member",
+        loop: asyncio.AbstractEventLoop | None = None,
+        coder: Coder = PLAIN,
+    ) -> None:
         self.store = store
+        self.coder = coder
         self._member = member
         self._loop = loop
         self._threads = Threads("perdure-client", ASKING_AT_ONCE)
@@ -160,6 +178,9 @@ class EngineDoor:
 
     def now(self) -> int:
         return self._member.now()
+
+    def beside(self, call: Callable[[], None]) -> None:
+        self._threads.run(call)
 
     def _loop_fault(self) -> errors.EngineNotRunning | None:
         """Nobody is to wait for the end of a run whose activities cannot begin."""
@@ -190,11 +211,11 @@ class EngineDoor:
             key = row.key  # it goes on as another run
         if row is None or (row.key == key and waiters.rests(row)):
             if waiters.remove(key, receiver):
-                _give(receiver, None, None)
+                give(receiver, None, None)
         else:
             fault = self._member.stopped() or self._loop_fault()
             if fault is not None and waiters.remove(key, receiver):
-                _give(receiver, None, fault)
+                give(receiver, None, fault)
         return lambda: waiters.remove(key, receiver)
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:
@@ -212,24 +233,24 @@ class EngineDoor:
 def _start(door: Door, waiters: Waiters, request: StartRequest, definition: Any) -> None:
     """Start through the database, and tell the receiver, at once or when the run is at rest. On a thread that may wait."""
     try:
-        started = start_by_mail(door.store, request, definition)
+        started = start_by_mail(door.store, request, definition, door.coder)
         if not request.until_end or started.at_rest:
-            _give(request.receiver, started, None)
+            give(request.receiver, started, None)
         else:
             request.key = started.key  # before anybody can be told to look there
             door.watch(started.key, request.receiver)
             request.watched(waiters, started.key)
     except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
-        _give(request.receiver, None, error)
+        give(request.receiver, None, error)
 
 
-def _give(receiver: Receiver, value: Any, error: BaseException | None) -> None:
+def give(receiver: Receiver, value: Any, error: BaseException | None) -> None:
     outbox = Outbox()
     outbox.answer(receiver, value, error)
     outbox.flush()
 
 
-def start_by_mail(store: Store, request: StartRequest, definition: Any) -> Started:
+def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: Coder = PLAIN) -> Started:
     """Queue a run in the database and wait for its owner's word, if there is one; or attach to the run of that id.
 
     Raises:
@@ -239,7 +260,7 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any) -> Start
     owned = store.views.owner() is not None
     input = request.input
     if input.ref:
-        input = Payload((request.blobs or {})[input.data])
+        input = Payload((request.blobs or {})[input.data], input.encoding)
     run_id = secrets.token_bytes(16)
     wishes = request.wishes
     row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", time.time_ns(), None, None, 0)
@@ -247,14 +268,14 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any) -> Start
     start = msg.Start(request.workflow, input, run_id, "", owned, wishes.terms, wishes.id_conflict, wishes.id_reuse)
     found = store.post.submit(row, MailRow(0, 0, start, token if owned else ""))
     if found.run_id != run_id:
-        return _attached(store, request, found, definition)
+        return _attached(store, request, found, definition, coder)
     store.post.nudge()
     if owned:
         _await_reply(store, token)
     return Started(found.key, run_id)
 
 
-def _attached(store: Store, request: StartRequest, found: RunRow, definition: Any) -> Started:
+def _attached(store: Store, request: StartRequest, found: RunRow, definition: Any, coder: Coder) -> Started:
     """A run has the id: the start attaches to it, if it was made by the same request or if the policies say so."""
     wishes = request.wishes
     if not wishes.request_id or found.request != wishes.request_id:
@@ -262,17 +283,21 @@ def _attached(store: Store, request: StartRequest, found: RunRow, definition: An
             case Claim.ATTACH:
                 demand_workflow(request.id, request.workflow, found.workflow)
             case Claim.ATTACH_IF_SAME:
-                ours = Begun(request.workflow, request.input, (request.blobs or {}).__getitem__)
+                sent = (request.blobs or {}).__getitem__
+                ours = Begun(request.workflow, request.input, lambda payload: coder.unseal(payload, sent))
+                stored = partial(_stored_blob, store, found.key)
                 theirs = Begun(
-                    found.workflow,
-                    input_of(store, found.key),
-                    lambda digest: store.views.blob(found.key, digest) or b"",
+                    found.workflow, input_of(store, found.key), lambda payload: coder.unseal(payload, stored)
                 )
                 demand_same(request.id, ours, theirs, definition)
             case _:
                 raise taken(request.id, found.status, wishes.id_reuse)
     end = store.views.end_of_chain(found.key) or found
     return Started(end.key, found.run_id, attached=True, at_rest=rests(end))
+
+
+def _stored_blob(store: Store, key: int, digest: bytes) -> bytes:
+    return store.views.blob(key, digest) or b""
 
 
 def tell_by_mail(store: Store, row: RunRow, message: msg.Mail) -> None:

@@ -62,7 +62,8 @@ class Handle(Generic[R_co]):
         """
         seconds = None if timeout is None else duration_ns(timeout) / 1e9
         wait = _Wait(self)
-        return Asked(f"handle.result() of {self.id!r}", wait.ask, wait.read, seconds, self._late)
+        slow = self._door.coder.codec is not None
+        return Asked(f"handle.result() of {self.id!r}", wait.ask, wait.read, seconds, self._late, slow=slow)
 
     def _late(self) -> str:
         if self._door.store.views.owner() is None:
@@ -78,7 +79,11 @@ class Handle(Generic[R_co]):
         views = self._door.store.views
         with told_as_damage(self.id):
             return describe(
-                stored, views.members(), lambda digest: views.blob(stored.run.key, digest), self._door.now()
+                stored,
+                views.members(),
+                lambda digest: views.blob(stored.run.key, digest),
+                self._door.now(),
+                self._door.coder,
             )
 
     def history(self) -> Answer[list[dict[str, Any]]]:
@@ -88,7 +93,8 @@ class Handle(Generic[R_co]):
     def _history(self) -> list[dict[str, Any]]:
         stored = self._stored()
         with told_as_damage(self.id):
-            return history_entries(stored, lambda digest: self._door.store.views.blob(stored.run.key, digest))
+            views, key = self._door.store.views, stored.run.key
+            return history_entries(stored, lambda digest: views.blob(key, digest), self._door.coder)
 
     def export(self, *, redact: bool = False) -> Answer[ExportedRun]:
         """All there is of the run, to be written to a file with `.to_json()`: to replay it with other code
@@ -172,7 +178,9 @@ class _Wait:
         handle = self.handle
         key, event = (self.key, None) if end is None else (end.key, end.event)
         with told_as_damage(handle.id):
-            return outcome_of(handle._door.store, handle.id, key, event, handle._definition, handle._attached)
+            return outcome_of(
+                handle._door.store, handle.id, key, event, handle._definition, handle._attached, handle._door.coder
+            )
 
 
 def _text(reason: Any) -> str:

@@ -10,7 +10,7 @@ from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.project import AttemptState, failure_line
 from perdure.kernel.run import Status
-from perdure.payload import unseal
+from perdure.payload import PLAIN, Coder
 from perdure.stores.base import Store, Stored
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def outcome_of(
     event: Any,
     definition: "WorkflowDefinition[Any, Any] | None",
     attached: bool = False,
+    coder: Coder = PLAIN,
 ) -> Any:
     """The result of a run at rest. `event` is its last one, None if it has to be looked up; if it has gone on as another
     run, the result is that of the last of them.
@@ -43,7 +44,7 @@ def outcome_of(
         key = stored.run.key
         event = wire.decode_events(stored.history[-1])[-1]
     if isinstance(event, ev.RunCompleted):
-        return _result(store, key, event.result, definition)
+        return _result(store, key, event.result, definition, coder)
     again = '; to start afresh, choose another id, or say id_reuse="allow_duplicate"' if attached else ""
     if isinstance(event, ev.RunFailed):
         error = errors.RunFailed(f"run {id!r} failed: {failure_line(event.failure)}{again}", id)
@@ -59,14 +60,16 @@ def _raise(error: BaseException) -> Any:
     raise error
 
 
-def _result(store: Store, key: int, payload: ev.Payload, definition: "WorkflowDefinition[Any, Any] | None") -> Any:
+def _result(
+    store: Store, key: int, payload: ev.Payload, definition: "WorkflowDefinition[Any, Any] | None", coder: Coder
+) -> Any:
     def blob(digest: bytes) -> bytes:
         data = store.views.blob(key, digest)
         if data is None:
             raise errors.StoreCorrupt(f"the result (sha256:{digest.hex()}) is not in the database; restore a backup")
         return data
 
-    data = unseal(payload, blob)
+    data = coder.unseal(payload, blob)
     return msgspec.json.decode(data) if definition is None else definition.result.decode(data)
 
 

@@ -23,6 +23,7 @@ from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.program import Divergence, Lookup, Program, ProgramBlocked, replay
 from perdure.kernel.run import Run, evolve
 from perdure.languages.python.machine import PythonLanguage
+from perdure.payload import Coder, PayloadCodec
 from perdure.runtime.programs import block_of, divergence_block, info_of
 from perdure.runtime.watchdog import Watchdog
 from perdure.stores.base import Stored
@@ -114,6 +115,7 @@ class Replays:
         definitions: workflows, activities and modules that contain them, as for an engine.
         payload_max_bytes: as for an engine.
         stuck_after: seconds that workflow code may run without an await.
+        codec: that of the engine which wrote the payloads.
 
     Raises:
         errors.DefinitionError: they make no sense.
@@ -125,7 +127,9 @@ class Replays:
         *,
         payload_max_bytes: int = PAYLOAD_MAX_BYTES,
         stuck_after: float = STUCK_SECONDS,
+        codec: PayloadCodec | None = None,
     ) -> None:
+        self._coder = Coder(codec)
         workflows, activities = definitions_of(definitions)
         self._languages = {
             name: PythonLanguage(definition, activities, payload_max_bytes, _say_nothing)
@@ -176,7 +180,7 @@ class Replays:
         language = self._languages.get(run.workflow)
         if language is None:
             return 0, _unknown_workflow(run.workflow, self._languages)
-        program = _Watched(language.load(info_of(run), Lookup(history), _Shelf(row.id, blob)))
+        program = _Watched(language.load(info_of(run), Lookup(history), _Shelf(row.id, blob, self._coder)))
         try:
             replay(program, history, row.open_tail)
         except Divergence as divergence:
@@ -213,12 +217,16 @@ class _Watched:
 class _Shelf:
     """The large payloads of one run. What the code makes anew is dropped with it."""
 
-    def __init__(self, id: str, blob: Blob) -> None:
+    def __init__(self, id: str, blob: Blob, coder: Coder) -> None:
         self._id = id
         self._blob = blob
+        self._coder = coder
         self._made: dict[bytes, bytes] = {}
 
-    def get(self, run_id: bytes, digest: bytes) -> bytes:
+    def plain(self, payload: ev.Payload) -> bytes:
+        return self._coder.unseal(payload, self._get)
+
+    def _get(self, digest: bytes) -> bytes:
         data = self._made.get(digest) or self._blob(digest)
         if data is None:
             raise errors.StoreCorrupt(f"run {self._id!r}: the payload sha256:{digest.hex()} is missing")
@@ -228,10 +236,14 @@ class _Shelf:
         self._made[digest] = data
 
 
-def replayed(runs: Iterable[tuple[str, ExportedRun | errors.ExportUnreadable]], definitions: Iterable[Any]) -> Report:
+def replayed(
+    runs: Iterable[tuple[str, ExportedRun | errors.ExportUnreadable]],
+    definitions: Iterable[Any],
+    codec: PayloadCodec | None = None,
+) -> Report:
     """Show exported histories, or why they cannot be read, to the code at hand."""
     began = time.perf_counter()
-    with Replays(definitions) as replays:
+    with Replays(definitions, codec=codec) as replays:
         verdicts = [
             unreadable(name, run) if isinstance(run, errors.ExportUnreadable) else replays.judge(name, run)
             for name, run in runs

@@ -11,11 +11,12 @@ from perdure import errors
 from perdure.calls import Call
 from perdure.client.answer import Answer, Asked, Looked
 from perdure.client.attempt import AttemptHandle
-from perdure.client.door import Door
+from perdure.client.door import Door, give
 from perdure.client.handle import Handle
 from perdure.client.outcome import outcome_of
 from perdure.client.starting import StartOptions, wishes_of
 from perdure.client.summary import RunSummary, statuses_of, summary_of
+from perdure.kernel.events import Payload
 from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
 from perdure.payload import encode_untyped, seal
 from perdure.runtime.letters import Started, StartRequest, Wishes
@@ -117,7 +118,7 @@ class Verbs:
         Takes what `start` takes, and raises what `start` and `Handle.result` raise.
         """
         wish = self._wish(workflow, args, kwargs or {}, id, options)
-        return Asked(f"run(...) of {wish.id!r}", wish.ask_for_end, wish.outcome)
+        return Asked(f"run(...) of {wish.id!r}", wish.ask_for_end, wish.outcome, slow=wish.is_slow)
 
     def handle(
         self, id: str, workflow: "WorkflowDefinition[P, R] | None" = None, *, run_id: str | None = None
@@ -238,7 +239,7 @@ class _Wish:
     Its methods are what an `Asked` needs: there are as many of them as there are callers who wait.
     """
 
-    __slots__ = ("blobs", "definition", "door", "id", "input", "request", "wishes", "workflow")
+    __slots__ = ("blobs", "data", "definition", "door", "id", "input", "most", "request", "wishes", "workflow")
 
     def __init__(
         self,
@@ -257,7 +258,15 @@ class _Wish:
         self.definition = definition
         self.id = f"{workflow}-{new_id()[:8].hex()}"[-ID_CHARS:] if id is None else _checked_id(id)
         self.blobs: dict[bytes, bytes] = {}
-        self.input = seal(data, self.blobs.__setitem__, most, f"the arguments of workflow {workflow}")
+        self.most = most
+        self.data = data
+        what = f"the arguments of workflow {workflow}"
+        self.input = Payload(b"") if self.is_slow else seal(data, self.blobs.__setitem__, most, what)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a codec has to see the arguments, and the result: not on the caller's loop."""
+        return self.door.coder.codec is not None
 
     def ask_for_start(self, receiver: Receiver) -> None:
         self._ask(receiver, False)
@@ -268,21 +277,34 @@ class _Wish:
     def _ask(self, receiver: Receiver, until_end: bool) -> StartRequest:
         request = StartRequest(self.id, self.workflow, self.input, self.blobs, receiver, until_end, self.wishes)
         self.request = request
-        self.door.start(request, self.definition)
+        if self.is_slow:
+            self.door.beside(lambda: self._encode_and_start(request))
+        else:
+            self.door.start(request, self.definition)
         return request
+
+    def _encode_and_start(self, request: StartRequest) -> None:
+        blobs: dict[bytes, bytes] = {}
+        what = f"the arguments of workflow {self.workflow}"
+        try:
+            request.input = self.door.coder.seal(self.data, blobs.__setitem__, self.most, what)
+            request.blobs = blobs
+            self.door.start(request, self.definition)
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
+            give(request.receiver, None, error)
 
     def handle(self, started: Any) -> Handle[Any]:
         return Handle(self.door, self.id, self.definition, started.key, started.attached, started.run_id.hex())
 
     def outcome(self, end: Any) -> Any:
         with told_as_damage(self.id):
-            store = self.door.store
+            store, coder = self.door.store, self.door.coder
             if isinstance(end, Started):  # it was at rest when it was found
-                return outcome_of(store, self.id, end.key, None, self.definition, end.attached)
+                return outcome_of(store, self.id, end.key, None, self.definition, end.attached, coder)
             if end is None:
                 assert self.request is not None
-                return outcome_of(store, self.id, self.request.key, None, self.definition)
-            return outcome_of(store, self.id, end.key, end.event, self.definition)
+                return outcome_of(store, self.id, self.request.key, None, self.definition, coder=coder)
+            return outcome_of(store, self.id, end.key, end.event, self.definition, coder=coder)
 
 
 def _advice(found: Any) -> str:

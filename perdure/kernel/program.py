@@ -119,9 +119,11 @@ class Language(Protocol):
 
 
 class Blobs(Protocol):
-    """Where the bytes behind a payload with `ref` are found, and where new ones are left."""
+    """Where the bytes of payloads are found, and where large new ones are left."""
 
-    def get(self, run_id: bytes, digest: bytes) -> bytes: ...
+    def plain(self, payload: Payload) -> bytes:
+        """What a payload holds, wherever its bytes are and whatever a codec has made of them."""
+        ...
 
     def put(self, run_id: bytes, digest: bytes, data: bytes) -> None: ...
 

@@ -354,6 +354,15 @@ def _struck(run: Run, event: ev.RunStruck) -> None:
     run.strikes += 1
 
 
+def recode(run: Run, event: ev.HistoryEvent, input_too: bool = False) -> None:
+    """An event folded just now says the same in other bytes: what is stored, and goes to others, are those. `input_too`: so
+    does the step it has scheduled."""
+    if isinstance(event, ev.RunCompleted):
+        run.outcome = event
+    elif isinstance(event, ev.ActivityScheduled) and input_too and event.id in run.pending:
+        run.pending[event.id].input = event.input
+
+
 LOST = "attempt-lost"
 """The code of the failure of an attempt whose process is gone."""
 

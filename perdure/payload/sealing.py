@@ -14,17 +14,27 @@ def seal(data: bytes, put: Callable[[bytes, bytes], None], max_bytes: int, what:
     Raises:
         PayloadTooLarge: they are more than `max_bytes`; `what` they are is named.
     """
-    size = len(data)
-    if size > max_bytes:
+    demand_size(data, max_bytes, what)
+    data, ref = kept(data, put)
+    return Payload(data, ref=ref)
+
+
+def demand_size(data: bytes, max_bytes: int, what: str) -> None:
+    """Raises PayloadTooLarge if there are more than so many bytes."""
+    if len(data) > max_bytes:
         raise PayloadTooLarge(
-            f"{what}: {size:,} bytes are more than the limit of {max_bytes:,}; store them elsewhere and pass a reference, "
-            "or raise the limit: Engine(payload_max_bytes=...)"
+            f"{what}: {len(data):,} bytes are more than the limit of {max_bytes:,}; store them elsewhere and pass a "
+            "reference, or raise the limit: Engine(payload_max_bytes=...)"
         )
-    if size <= PAYLOAD_INLINE_BYTES:
-        return Payload(data)
+
+
+def kept(data: bytes, put: Callable[[bytes, bytes], None]) -> tuple[bytes, bool]:
+    """What a payload holds of the bytes: themselves, or the digest under which they were handed to `put`."""
+    if len(data) <= PAYLOAD_INLINE_BYTES:
+        return data, False
     digest = hashlib.sha256(data).digest()
     put(digest, data)
-    return Payload(digest, ref=True)
+    return digest, True
 
 
 def unseal(payload: Payload, get: Callable[[bytes], bytes]) -> bytes:
@@ -35,7 +45,7 @@ def unseal(payload: Payload, get: Callable[[bytes], bytes]) -> bytes:
     """
     if payload.encoding:
         raise PayloadNotDecodable(
-            f"expected JSON, found a payload in the encoding {payload.encoding!r}, which this version cannot read; "
-            "read it with the system that wrote it"
+            f"expected JSON, found a payload in the encoding {payload.encoding!r}; read it with the codec that wrote it: "
+            "codec=..."
         )
     return get(payload.data) if payload.ref else payload.data

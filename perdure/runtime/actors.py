@@ -10,7 +10,8 @@ from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
 from perdure.kernel.program import Program
 from perdure.kernel.project import restore
 from perdure.kernel.run import Run, evolve
-from perdure.payload import seal
+from perdure.payload.sealing import kept
+from perdure.runtime.coding import Coding, Get, plain
 from perdure.stores.base import BlobRow, Store, Stored
 
 
@@ -23,7 +24,19 @@ class Actor:
     It is what a program gets as `Blobs`: what a run put is its own, so the run's number need not be asked.
     """
 
-    __slots__ = ("_store", "alarm", "blobs", "events", "is_new", "program", "run", "seq", "stored", "told_outside")
+    __slots__ = (
+        "_store",
+        "alarm",
+        "blobs",
+        "coding",
+        "events",
+        "is_new",
+        "program",
+        "run",
+        "seq",
+        "stored",
+        "told_outside",
+    )
 
     def __init__(
         self, run: Run, store: Store, is_new: bool = False, stored: list[ev.HistoryEvent] | None = None
@@ -37,13 +50,15 @@ class Actor:
         self.blobs: dict[bytes, bytes] | None = None
         self.alarm = 0
         self.told_outside = False
+        self.coding: Coding | None = None
         self._store = store
 
     def fold(self, event: ev.Event) -> None:
         evolve(self.run, event)
         self.events.append(event)
 
-    def get(self, run_id: bytes, digest: bytes) -> bytes:
+    def blob(self, digest: bytes) -> bytes:
+        """The bytes behind a payload with `ref`. From any thread."""
         if self.blobs is not None and digest in self.blobs:
             return self.blobs[digest]
         data = self._store.views.blob(self.run.key, digest)
@@ -52,6 +67,9 @@ class Actor:
                 f"run {self.run.id!r}: the payload sha256:{digest.hex()} is not in the database; restore a backup"
             )
         return data
+
+    def plain(self, payload: ev.Payload) -> bytes:
+        return plain(self.coding, payload, self.blob)
 
     def put(self, run_id: bytes, digest: bytes, data: bytes) -> None:
         if self.blobs is None:
@@ -62,7 +80,8 @@ class Actor:
         """A client sends large bytes in its letter; in the history they are a reference."""
         if payload.ref or len(payload.data) <= PAYLOAD_INLINE_BYTES:
             return payload
-        return seal(payload.data, lambda digest, data: self.put(b"", digest, data), len(payload.data), "a payload")
+        data, ref = kept(payload.data, lambda digest, data: self.put(b"", digest, data))
+        return ev.Payload(data, payload.encoding, ref)
 
     def take_blobs(self) -> list[BlobRow]:
         blobs, self.blobs = self.blobs, None
@@ -92,11 +111,16 @@ class Actor:
 class Roster:
     """Who is in memory. Of those that only wait the `cached` latest stay, since they may be needed soon."""
 
-    def __init__(self, store: Store, cached: int) -> None:
+    def __init__(self, store: Store, cached: int, coding: Coding | None = None) -> None:
         self._store = store
+        self._coding = coding
         self._cached = cached
         self._actors: dict[int, Actor] = {}
         self._parked: OrderedDict[int, None] = OrderedDict()
+
+    def plain(self, payload: ev.Payload, get: Get) -> bytes:
+        """What a payload holds; `get` finds large bytes."""
+        return plain(self._coding, payload, get)
 
     @property
     def awake(self) -> int:
@@ -110,6 +134,7 @@ class Roster:
         return [key for key in dict.fromkeys(keys) if key not in self._actors]
 
     def add(self, actor: Actor) -> Actor:
+        actor.coding = self._coding
         self._actors[actor.run.key] = actor
         return actor
 

@@ -11,7 +11,6 @@ from perdure.kernel.events import Payload, RunStarted
 from perdure.kernel.ids import ALLOW_DUPLICATE, FAIL, TERMINATE_EXISTING, USE_EXISTING
 from perdure.kernel.messages import Start
 from perdure.kernel.run import Status
-from perdure.payload import unseal
 from perdure.stores.base import Store
 from perdure.stores.health import told_as_damage
 
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Begun(msgspec.Struct):
-    """A start: what it is of, and where large arguments are found. `input` None: its arguments are not known."""
+    """A start: what it is of, and what reads its arguments. `input` None: they are not known."""
 
     workflow: str
     input: Payload | None
-    blob: Callable[[bytes], bytes]
+    plain: Callable[[Payload], bytes]
 
 
 def input_of(store: Store, key: int) -> Payload | None:
@@ -49,9 +48,7 @@ def demand_same(id: str, ours: Begun, theirs: Begun, definition: "WorkflowDefini
     if theirs.input is None or ours.input is None or theirs.input == ours.input:
         return
     try:
-        if _canonical(definition, unseal(ours.input, ours.blob)) == _canonical(
-            definition, unseal(theirs.input, theirs.blob)
-        ):
+        if _canonical(definition, ours.plain(ours.input)) == _canonical(definition, theirs.plain(theirs.input)):
             return
     except errors.PerdureError:
         pass  # what cannot be read any more is not the same

@@ -14,7 +14,9 @@ from perdure import errors
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused
+from perdure.runtime import recoding
 from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.coding import Coding
 from perdure.runtime.culprits import Culprits, Item, Refusal, TurnFailed
 from perdure.runtime.draft import Draft, is_empty
 from perdure.runtime.effects import Effects
@@ -47,6 +49,7 @@ class Cycle:
         effects: Effects,
         log: logging.Logger,
         closing: Callable[[], bool] = lambda: False,
+        coding: Coding | None = None,
     ) -> None:
         self._store = store
         self._world = world
@@ -59,6 +62,7 @@ class Cycle:
         self._effects = effects
         self._log = log
         self._closing = closing
+        self._coding = coding
         self._culprits = Culprits(build, world, log)
         self._items: Sequence[Item] = ()
         self._apart = False
@@ -120,11 +124,17 @@ class Cycle:
 
     def _deliver_all(self, items: Sequence[Item]) -> None:
         draft = Draft(self._world.now())
+        if self._coding is not None:
+            self._coding.forget()
         try:
             self._load_for(draft, items)
+            if self._coding is not None:
+                recoding.prepare(self._coding, items, self._roster)
             for item in items:
                 self._deliver(draft, item)
             self._grant(draft, items)
+            if self._coding is not None:
+                recoding.encode(self._coding, draft, items)
             batch = _rows(draft)
             if not is_empty(batch):
                 self._commit(batch)

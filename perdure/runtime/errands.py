@@ -20,7 +20,8 @@ class Errands:
 
     Args:
         processes: makes the attempts.
-        threads: read large arguments, with `large`.
+        threads: read arguments that are large, or encoded, with `plain`; and encode results, with `sealed`, if there is a
+            codec.
         now: when an attempt begins.
         end: takes the result, or why there is none; without either somebody else brings them.
     """
@@ -31,20 +32,22 @@ class Errands:
         threads: Threads,
         payload_max_bytes: int,
         now: Callable[[], int],
-        large: "Callable[[Attempt], bytes]",
+        plain: "Callable[[Attempt], bytes]",
+        sealed: "Callable[[Attempt, bytes], Payload] | None",
         end: "Callable[[Attempt, Payload | None, Failure | None], None]",
     ) -> None:
         self._processes = processes
         self._threads = threads
         self._max_bytes = payload_max_bytes
         self._now = now
-        self._large = large
+        self._plain = plain
+        self._sealed = sealed
         self._end = end
         self._out: dict[Flight, Errand] = {}
 
     def begin(self, attempt: "Attempt") -> None:
         errand = self._out[attempt.flight] = Errand(self, attempt)
-        if not attempt.task.input.ref:
+        if not attempt.is_elsewhere:
             self._processes.run(errand)
             return
         try:
@@ -55,7 +58,7 @@ class Errands:
     def _begin_with_large(self, errand: "Errand") -> None:
         attempt = errand.attempt
         try:
-            errand.large = self._large(attempt)
+            errand.large = self._plain(attempt)
         except Exception as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
             self.back(errand, None, failure_of(error))
             return
@@ -77,7 +80,32 @@ class Errands:
         attempt = errand.attempt
         attempt.started_at = self._now()
         place, info, token = place_of(attempt.definition), attempt.info(), attempt.token()
-        return Job(serial, place, attempt.task.input, errand.large, info, token, self._max_bytes)
+        input = attempt.task.input
+        if attempt.is_elsewhere:
+            input = Payload(b"", ref=True)  # it was fetched and decoded here: the child knows no codec
+        return Job(serial, place, input, errand.large, info, token, self._max_bytes)
+
+    def landed(self, errand: "Errand", ended: Ended) -> None:
+        result = ended.result
+        if result is None or self._sealed is None:
+            if result is not None and result.ref:
+                errand.attempt.put(result.data, ended.large)
+            self.back(errand, result, ended.failure)
+            return
+        data = ended.large if result.ref else result.data
+        try:
+            self._threads.run(lambda: self._back_sealed(errand, data))
+        except RuntimeError as error:  # the system has no more threads
+            self.back(errand, None, failure_of(error))
+
+    def _back_sealed(self, errand: "Errand", data: bytes) -> None:
+        assert self._sealed is not None
+        try:
+            result = self._sealed(errand.attempt, data)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
+            self.back(errand, None, failure_of(error))
+        else:
+            self.back(errand, result, None)
 
     def back(self, errand: "Errand", result: Payload | None, failure: Failure | None) -> None:
         del self._out[errand.attempt.flight]
@@ -105,6 +133,4 @@ class Errand:
 
     def ended(self, ended: Ended) -> None:
         self.attempt.log.dropped = ended.dropped
-        if ended.result is not None and ended.result.ref:
-            self.attempt.put(ended.result.data, ended.large)
-        self._errands.back(self, ended.result, ended.failure)
+        self._errands.landed(self, ended)

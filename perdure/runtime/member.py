@@ -17,7 +17,9 @@ import msgspec
 
 from perdure import errors
 from perdure.kernel.program import Language
+from perdure.payload import PLAIN, Coder
 from perdure.runtime import collector
+from perdure.runtime.coding import Coding
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import StartRequest
 from perdure.runtime.outbox import Outbox, Receiver
@@ -48,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True):
     awake_runs: int
     grace_seconds: float
     forgetful: bool = False
+    coder: Coder = PLAIN
 
 
 class Member:
@@ -83,6 +86,7 @@ class Member:
         self._over = False
         self._mourners: list[Receiver] = []
         self._worker: Worker | None = None
+        self._coding: Coding | None = None
         self._first: int | None = None
         self._thread = threading.Thread(target=self._main, name="perdure-engine", daemon=True)
         self.waiters = Waiters()
@@ -209,6 +213,8 @@ class Member:
 
     def _own(self, member: int) -> None:
         settings = self._settings
+        if settings.coder.codec is not None:
+            self._coding = Coding(settings.coder, settings.payload_max_bytes)
         self._worker = worker = Worker(
             self._activities,
             self._build,
@@ -217,6 +223,7 @@ class Member:
             self._store.views,
             settings.payload_max_bytes,
             settings.grace_seconds,
+            settings.coder,
             self._home,
             self._outbox,
             self._inbox.put,
@@ -242,6 +249,7 @@ class Member:
             settings.grace_seconds,
             self._closing.is_set,
             settings.forgetful,
+            self._coding,
         )
         self._publish()
         collector.relax()
@@ -282,4 +290,6 @@ class Member:
         self._outbox.flush()
         if self._worker is not None:
             self._worker.close()
+        if self._coding is not None:
+            self._coding.close()
         self._store.admin.close()

@@ -10,6 +10,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel import overdue, wire
 from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
+from perdure.runtime.coding import Coding
 from perdure.runtime.cycle import Cycle, Item
 from perdure.runtime.deadlines import timed_out
 from perdure.runtime.effects import Crew, Effects
@@ -66,6 +67,7 @@ class Owner:
         grace_seconds: float,
         closing: Callable[[], bool],
         forgetful: bool = False,
+        coding: Coding | None = None,
     ) -> None:
         self._store = store
         self._member = member
@@ -76,7 +78,7 @@ class Owner:
         self._crew = crew
         self._world = world
         self._marker = store.admin.strikes()
-        self._roster = Roster(store, cached_runs)
+        self._roster = Roster(store, cached_runs, coding)
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker, forgetful=forgetful)
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
@@ -87,7 +89,7 @@ class Owner:
         self._deadlines = effects.deadlines
         self._grace_seconds = grace_seconds
         self._cycle = Cycle(
-            store, world, build, activities, self._roster, self.slots, turns, starts, effects, log, closing
+            store, world, build, activities, self._roster, self.slots, turns, starts, effects, log, closing, coding
         )
         self._awake_runs = awake_runs
         self._waiting_starts: deque[StartRequest] = deque()

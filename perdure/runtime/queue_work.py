@@ -8,9 +8,14 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from perdure import errors
 from perdure.kernel import messages as msg
 from perdure.kernel import overdue, wire
+from perdure.kernel.events import Payload
 from perdure.kernel.project import TaskRow
+from perdure.payload import Coder
 from perdure.runtime.deadlines import Deadlines, timed_out
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter
@@ -35,7 +40,7 @@ _INBOX_MOST = 2_000
 class QueueSettings:
     """What a worker was asked for: so many attempts at a time on its loop, in `threads` and in `processes`, of tasks in `queues`."""
 
-    __slots__ = ("concurrency", "grace_seconds", "payload_max_bytes", "processes", "queues", "threads")
+    __slots__ = ("coder", "concurrency", "grace_seconds", "payload_max_bytes", "processes", "queues", "threads")
 
     def __init__(
         self,
@@ -45,7 +50,9 @@ class QueueSettings:
         processes: int,
         payload_max_bytes: int,
         grace_seconds: float,
+        coder: Coder,
     ) -> None:
+        self.coder = coder
         self.queues = tuple(queues)
         self.concurrency = concurrency
         self.threads = threads
@@ -97,6 +104,7 @@ class QueueWork:
             store.views,
             settings.payload_max_bytes,
             settings.grace_seconds,
+            settings.coder,
             home,
             self._outbox,
             inbox.put,
@@ -162,6 +170,8 @@ class QueueWork:
             wanted = self._slots.flies(letter.key, message.id, message.attempt)
             self._slots.land(letter.key, message.id, message.attempt)
             if wanted:
+                if message.details is not None:
+                    message = msgspec.structs.replace(message, details=self._coded(message.details))
                 self._endings.append(_ending(letter, message))
 
     def _overdue(self, monotonic: float) -> None:
@@ -171,6 +181,8 @@ class QueueWork:
                     self._deadlines.give_up(flight, monotonic, self._settings.grace_seconds)
             elif self._slots.flies(flight.key, flight.step, flight.attempt):
                 ended = timed_out(flight, self._member, self._world.now(), monotonic)
+                if ended.details is not None:
+                    ended = msgspec.structs.replace(ended, details=self._coded(ended.details))
                 self._endings.append(base.Ending(ended, flight.key))
                 self._give_up(flight, monotonic)
         self._deadlines.forget_landed(self._slots)
@@ -184,8 +196,9 @@ class QueueWork:
         details: list[tuple[int, str, int, bytes]] = []
         for flight in self._crew.beats():
             flight.beaten = False
-            if flight.details is not None:
-                details.append((flight.key, flight.step, flight.attempt, wire.encode(flight.details)))
+            coded = None if flight.details is None else self._coded(flight.details)
+            if coded is not None:
+                details.append((flight.key, flight.step, flight.attempt, wire.encode(coded)))
         mine = self._store.tasks.beat(self._member, details)
         self._beat_at = monotonic + BEAT_SECONDS
         ending = {(one.run, one.message.id, one.message.attempt) for one in self._endings}
@@ -194,6 +207,16 @@ class QueueWork:
             if not flight.given_up and at not in mine and at not in ending:
                 self._give_up(flight, monotonic)
         self._tell_unknown()
+
+    def _coded(self, details: Payload) -> Payload | None:
+        """As the codec stores it; None if it cannot, or makes too much of it: details are a hint."""
+        most = self._settings.payload_max_bytes
+        try:
+            coded = self._settings.coder.seal(details.data, _nowhere, most, "the details of a heartbeat")
+        except errors.PayloadError as error:
+            self._log.warning("the details of a heartbeat are not kept: %s", error)
+            return None
+        return None if coded.ref else coded
 
     def _tell_unknown(self) -> None:
         """Say once what waits here that this worker cannot do."""
@@ -256,7 +279,8 @@ class QueueWork:
             if not flight.given_up:
                 flight.given_up = True
                 self._crew.give_up(flight)
-                self._endings.append(base.Ending(_lost(flight, self._member), flight.key))
+                details = None if flight.details is None else self._coded(flight.details)
+                self._endings.append(base.Ending(_lost(flight, self._member, details), flight.key))
         self._outbox.flush()
         self._crew.close()
         if self._endings:
@@ -265,17 +289,21 @@ class QueueWork:
         self._store.post.nudge()
 
 
-def _lost(flight: Flight, member: int) -> msg.AttemptEnded:
+def _lost(flight: Flight, member: int, details: Payload | None) -> msg.AttemptEnded:
     return msg.AttemptEnded(
         flight.step,
         flight.attempt,
         member,
         flight.began,
         failure=overdue.LOST_FAILURE,
-        details=flight.details,
+        details=details,
     )
 
 
 def _ending(letter: Letter, message: msg.AttemptEnded) -> base.Ending:
     blobs = [base.BlobRow(letter.key, digest, data) for digest, data in (letter.blobs or {}).items()]
     return base.Ending(message, letter.key, blobs)
+
+
+def _nowhere(digest: bytes, data: bytes) -> None:
+    """What is too large to be kept with a task is dropped."""

@@ -212,8 +212,8 @@ class Starts:
         blobs = request.blobs or {}
         demand_same(
             request.id,
-            Begun(request.workflow, request.input, blobs.__getitem__),
-            Begun(newest.workflow, input, lambda digest: theirs.get(b"", digest)),
+            Begun(request.workflow, request.input, lambda payload: self._roster.plain(payload, blobs.__getitem__)),
+            Begun(newest.workflow, input, lambda payload: self._roster.plain(payload, theirs.blob)),
             self._workflows.get(newest.workflow),
         )
 

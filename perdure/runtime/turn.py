@@ -13,6 +13,7 @@ from perdure.kernel.decide import REPEATED, decide, decide_command, must_wait
 from perdure.kernel.limits import PENDING_COMMANDS
 from perdure.kernel.program import Divergence, Language, ProgramBlocked, replay
 from perdure.runtime.actors import Actor
+from perdure.runtime.coding import payloads_in
 from perdure.runtime.programs import Programs, block_of, divergence_block, flood
 from perdure.stores.base import TurnMarker
 
@@ -114,6 +115,8 @@ class Turns:
         """Make a program and show it the history. False if the run is blocked now: its code does not fit."""
         run = actor.run
         history = actor.history()
+        if actor.coding is not None:
+            actor.coding.prepare((payload, actor.blob) for event in history for payload in payloads_in(event))
         program = self.programs.load(actor, history)
         if program is None:
             self._block(actor, self.programs.unknown(run.workflow), now, open_tail=run.open_tail)

@@ -20,7 +20,7 @@ from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure, Payload
 from perdure.kernel.wire import Task
-from perdure.payload import seal, unseal
+from perdure.payload import Coder
 from perdure.runtime.attempt_logs import AttemptLog
 from perdure.runtime.errands import Errands
 from perdure.runtime.letters import Letter
@@ -42,7 +42,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Attempt:
     """One try of an activity, with all that is needed to make it."""
 
-    __slots__ = ("_worker", "blobs", "definition", "flight", "log", "started_at", "task")
+    __slots__ = ("_worker", "blobs", "definition", "details", "flight", "log", "started_at", "task")
 
     def __init__(
         self, worker: "Worker", flight: Flight, definition: "ActivityDefinition[Any, Any]", task: Task
@@ -51,9 +51,16 @@ class Attempt:
         self.flight = flight
         self.definition = definition
         self.task = task
+        self.details = task.details
         self.started_at = 0
         self.log = AttemptLog()
         self.blobs: dict[bytes, bytes] | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its arguments are to be fetched, or anything of it to be decoded."""
+        input, details = self.task.input, self.task.details
+        return input.ref or bool(input.encoding) or (details is not None and bool(details.encoding))
 
     def info(self) -> ActivityInfo:
         """Made when it is asked for: most attempts never ask."""
@@ -68,7 +75,7 @@ class Attempt:
             scheduled_at=_EPOCH + timedelta(microseconds=task.scheduled_at // 1000),
             timeout=_delta(task.timeout_ns),
             heartbeat_timeout=_delta(task.heartbeat_ns),
-            heartbeat_details=None if task.details is None else msgspec.json.decode(task.details.data),
+            heartbeat_details=None if self.details is None else msgspec.json.decode(self.details.data),
             queue=task.queue,
         )
 
@@ -121,6 +128,7 @@ class Worker:
         views: Views,
         payload_max_bytes: int,
         grace_seconds: float,
+        coder: Coder,
         home: Loop,
         outbox: Outbox,
         send: Callable[[Letter], None],
@@ -132,13 +140,22 @@ class Worker:
         self._world = world
         self._views = views
         self._max_bytes = payload_max_bytes
+        self._coder = coder
         self._home = home
         self._outbox = outbox
         self._send = send
         self._on_loop_gone = on_loop_gone
         self._threads = Threads("perdure-activity")
         processes = Processes(Patience(grace=grace_seconds))
-        self._errands = Errands(processes, self._threads, payload_max_bytes, world.now, self._blob, self._end)
+        self._errands = Errands(
+            processes,
+            self._threads,
+            payload_max_bytes,
+            world.now,
+            self._plain,
+            None if coder.codec is None else self._sealed,
+            self._end,
+        )
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
         self._beats: deque[Flight] = deque()
         self._secret = b""
@@ -220,9 +237,13 @@ class Worker:
 
     async def _on_loop(self, attempt: Attempt) -> None:
         try:
-            args, kwargs = self._enter(attempt, await self._fetched(attempt) if attempt.task.input.ref else b"")
+            args, kwargs = self._enter(attempt, await self._fetched(attempt) if attempt.is_elsewhere else None)
             value = await attempt.definition.fn(*args, **kwargs)
-            result = self._sealed(attempt, value)
+            data = attempt.definition.result.encode(value)
+            if self._coder.codec is None:
+                result = self._sealed(attempt, data)
+            else:
+                result = await self._threads.beside(lambda: self._sealed(attempt, data))
         except KeyboardInterrupt:
             self._end(attempt, None, _interrupted())
             raise
@@ -236,15 +257,16 @@ class Worker:
             self._tasks.pop(attempt.flight, None)
 
     async def _fetched(self, attempt: Attempt) -> bytes:
-        """Large arguments, read beside the loop."""
-        return await self._threads.beside(lambda: self._blob(attempt))
+        """Arguments that are large, or encoded, read beside the loop."""
+        return await self._threads.beside(lambda: self._plain(attempt))
 
     # in a thread
 
     def _in_thread(self, attempt: Attempt) -> None:
         try:
-            args, kwargs = self._enter(attempt, self._blob(attempt) if attempt.task.input.ref else b"")
-            result = self._sealed(attempt, attempt.definition.fn(*args, **kwargs))
+            args, kwargs = self._enter(attempt, self._plain(attempt) if attempt.is_elsewhere else None)
+            value = attempt.definition.fn(*args, **kwargs)
+            result = self._sealed(attempt, attempt.definition.result.encode(value))
         except CompleteLater:
             self._end(attempt, None, None)
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
@@ -254,12 +276,18 @@ class Worker:
 
     # all
 
-    def _enter(self, attempt: Attempt, large: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """`large` are the arguments, if the attempt has only a reference to them."""
+    def _enter(self, attempt: Attempt, data: bytes | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """`data` are the arguments, if the attempt does not have them as they are."""
         attempt.started_at = self._world.now()
         attempt_context.set(attempt)
         attempt_log.set(attempt.log)
-        return attempt.definition.parameters.decode(unseal(attempt.task.input, lambda digest: large))
+        return attempt.definition.parameters.decode(attempt.task.input.data if data is None else data)
+
+    def _plain(self, attempt: Attempt) -> bytes:
+        """The arguments, fetched and decoded, and so are the details of the latest heartbeat: on a thread that may wait."""
+        if attempt.details is not None:  # never kept apart
+            attempt.details = Payload(self._coder.unseal(attempt.details, lambda digest: b"null"))
+        return self._coder.unseal(attempt.task.input, lambda digest: self._blob(attempt))
 
     def _blob(self, attempt: Attempt) -> bytes:
         digest = attempt.task.input.data
@@ -271,9 +299,9 @@ class Worker:
             )
         return data
 
-    def _sealed(self, attempt: Attempt, value: Any) -> Payload:
-        data = attempt.definition.result.encode(value)
-        return seal(data, attempt.put, self._max_bytes, f"the result of activity {attempt.definition.name}")
+    def _sealed(self, attempt: Attempt, data: bytes) -> Payload:
+        what = f"the result of activity {attempt.definition.name}"
+        return self._coder.seal(data, attempt.put, self._max_bytes, what)
 
     def _end(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
         """Without result and failure: somebody else brings them."""

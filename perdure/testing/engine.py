@@ -81,7 +81,7 @@ class TestEngine(Engine):
 
     def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
         super()._enter(loop)
-        self._own_door = self._door = _NudgingDoor(self._own_door.store, self._member, loop)
+        self._own_door = self._door = _NudgingDoor(self._own_door.store, self._member, loop, self._coder)
         return self
 
     def begin(self, loop: asyncio.AbstractEventLoop | None) -> Self:

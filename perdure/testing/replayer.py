@@ -11,15 +11,17 @@ from perdure.client.export import ExportedRun
 from perdure.client.export_files import Found, runs_in, runs_of_bytes
 from perdure.client.handle import Handle
 from perdure.client.replaying import Report, replayed
+from perdure.payload import PayloadCodec
 
 
-def replay(histories: Any, definitions: Iterable[Any]) -> Report:
+def replay(histories: Any, definitions: Iterable[Any], *, codec: PayloadCodec | None = None) -> Report:
     """Show histories to the code at hand, and raise if it does not do what they have. No activity is called.
 
     Args:
         histories: a file that `perdure export` has written, or a folder of them (str or Path), the content of one
             (bytes), an `ExportedRun`, a handle on a run; or several of these in a list.
         definitions: workflows, activities and modules that contain them, as for an engine.
+        codec: that of the engine which wrote the payloads.
 
     Returns:
         What was replayed: `len(report.verdicts)` histories with `report.events` events.
@@ -30,7 +32,7 @@ def replay(histories: Any, definitions: Iterable[Any]) -> Report:
         errors.DefinitionError: `definitions` make no sense.
         RuntimeError: a handle was given where a loop runs.
     """
-    report = replayed(_runs(histories), definitions)
+    report = replayed(_runs(histories), definitions, codec)
     if not report.verdicts:
         raise errors.ExportUnreadable("no history was given, so nothing was replayed")
     if report.failed:

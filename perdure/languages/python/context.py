@@ -17,7 +17,7 @@ from perdure.languages.python import guard
 from perdure.languages.python.loop import WorkflowLoop
 from perdure.languages.python.places import waits_at
 from perdure.languages.python.tasks import Sealed
-from perdure.payload import ValueType, seal, unseal
+from perdure.payload import ValueType, seal
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,7 +90,7 @@ def side_effect(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         answer = guard.outside(fn, args, kwargs)
         value = seal(kind.encode(answer), loop.put, loop.max_bytes, f"the value of side effect [{id}]")
     loop.commands[id] = RecordSideEffect(id, value)
-    return kind.decode(guard.outside(unseal, (value, loop.get), {}))
+    return kind.decode(guard.outside(loop.plain, (value,), {}))
 
 
 def _not_recorded(loop: WorkflowLoop, id: str) -> BaseException:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from perdure.calls import Call, Scheduler
 from perdure.errors import DefinitionError, UnknownActivity
 from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity
-from perdure.kernel.events import Terms
+from perdure.kernel.events import Payload, Terms
 from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
 from perdure.kernel.program import Blobs, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python.tasks import Sealed, StepFuture, Task
@@ -173,8 +173,8 @@ class Issuer(Scheduler):
         if not self.replaying:
             self.blobs.put(self.info.run_id, digest, data)
 
-    def get(self, digest: bytes) -> bytes:
-        return self.blobs.get(self.info.run_id, digest)
+    def plain(self, payload: Payload) -> bytes:
+        return self.blobs.plain(payload)
 
     def withdraw_activity(self, id: str) -> None:
         self._withdraw(id, CancelActivity)

@@ -23,7 +23,7 @@ from perdure.languages.python.loop import MEND, WorkflowLoop, block_by
 from perdure.languages.python.places import raised_at, waits_at
 from perdure.languages.python.tasks import StepFuture
 from perdure.languages.python.tracing import Tracer
-from perdure.payload import seal, unseal
+from perdure.payload import seal
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
@@ -279,11 +279,11 @@ class PythonProgram:
 
 def decoded(loop: WorkflowLoop, decode: Callable[[bytes], Any], payload: ev.Payload) -> Any:
     """The types of values may bring code of the user's, validators say: it is no other than that of the workflow."""
-    return guard.run(loop, decode, unseal(payload, loop.get))
+    return guard.run(loop, decode, loop.plain(payload))
 
 
 def _json(loop: WorkflowLoop, payload: ev.Payload) -> Any:
-    return msgspec.json.decode(unseal(payload, loop.get))
+    return msgspec.json.decode(loop.plain(payload))
 
 
 def _undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked:

@@ -14,6 +14,7 @@ from perdure.kernel.decide import REPEATED, decide, decide_command
 from perdure.kernel.program import Lookup, Program, RunInfo, replay
 from perdure.kernel.run import Run, evolve
 from perdure.languages.python.machine import PythonLanguage
+from perdure.payload import unseal
 
 START = 1_700_000_000_000_000_000
 RUN_ID = bytes(range(16))
@@ -26,8 +27,8 @@ class Shelf:
         self.data: dict[bytes, bytes] = {}
         self.puts = 0
 
-    def get(self, run_id: bytes, digest: bytes) -> bytes:
-        return self.data[digest]
+    def plain(self, payload: ev.Payload) -> bytes:
+        return unseal(payload, self.data.__getitem__)
 
     def put(self, run_id: bytes, digest: bytes, data: bytes) -> None:
         self.puts += 1
