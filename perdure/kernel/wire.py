@@ -18,7 +18,7 @@ class AttemptDetail(msgspec.Struct, frozen=True, array_like=True):
     details: Payload | None = None
 
 
-class Task(msgspec.Struct, frozen=True, array_like=True):
+class Task(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that is needed to run an attempt, beside which it is.
 
     `run_id` and the rest as in `events`; `expires_at` is when the whole step does, None never.

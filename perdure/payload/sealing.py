@@ -14,6 +14,8 @@ def seal(data: bytes, put: Callable[[bytes, bytes], None], max_bytes: int, what:
     Raises:
         PayloadTooLarge: they are more than `max_bytes`; `what` they are is named.
     """
+    if len(data) <= PAYLOAD_INLINE_BYTES and len(data) <= max_bytes:
+        return Payload(data)  # nearly all
     demand_size(data, max_bytes, what)
     data, ref = kept(data, put)
     return Payload(data, ref=ref)

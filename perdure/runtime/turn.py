@@ -154,13 +154,13 @@ class Turns:
             return
         ends = bool(commands) and type(commands[-1]) in _ENDS
         for command in commands:
-            claimed_by = 0
-            mine = type(command) is cmd.ScheduleActivity and not ends and _is_for_this_process(command)
-            if mine:
-                claimed_by = self._claims.claim(actor, command.name, command.id)  # type: ignore[union-attr]
+            if type(command) is not cmd.ScheduleActivity or ends or (command.terms is not None and command.terms.queue):
+                actor.fold(decide_command(run, command, now, 0))
+                continue
+            claimed_by = self._claims.claim(actor, command.name, command.id)
             actor.fold(decide_command(run, command, now, claimed_by))
-            if mine and not claimed_by:
-                self._claims.want(actor, command.name, command.id)  # type: ignore[union-attr]
+            if not claimed_by:
+                self._claims.want(actor, command.name, command.id)
         if ends:
             actor.let_go()
 
@@ -190,7 +190,3 @@ _OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer})
 
 def _opened(commands: Sequence[cmd.Command]) -> int:
     return sum(type(command) in _OPENS for command in commands)
-
-
-def _is_for_this_process(command: cmd.ScheduleActivity) -> bool:
-    return command.terms is None or not command.terms.queue

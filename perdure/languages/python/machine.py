@@ -279,7 +279,8 @@ class PythonProgram:
 
 def decoded(loop: WorkflowLoop, decode: Callable[[bytes], Any], payload: ev.Payload) -> Any:
     """The types of values may bring code of the user's, validators say: it is no other than that of the workflow."""
-    return guard.run(loop, decode, loop.plain(payload))
+    data = loop.plain(payload) if payload.ref or payload.encoding else payload.data
+    return guard.run(loop, decode, data)
 
 
 def _json(loop: WorkflowLoop, payload: ev.Payload) -> Any:
