@@ -17,12 +17,13 @@ LOOK_SECONDS = 0.05
 @click.option("--queue", "queues", multiple=True, metavar="NAME", help="A queue to serve; may be repeated.")
 @click.option("--slots", type=click.IntRange(min=1), default=1_000, metavar="N", help="async def activities at a time.")
 @click.option("--threads", type=click.IntRange(min=1), default=64, metavar="N", help="Plain functions at a time.")
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help='Those of runs_in="process" at a time.')
 @click.option("--drain", default="30s", metavar="DURATION", help="When it ends: how long to wait for what it runs.")
 @click.option("--once", is_flag=True, help="End when nothing waits in the queues and nothing runs.")
 @options(quiet="No banner.")
 @click.pass_obj
-def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...], slots: int, threads: int, drain: str,
-           once: bool) -> int:  # fmt: skip
+def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...], slots: int, threads: int,
+           processes: int | None, drain: str, once: bool) -> int:  # fmt: skip
     """Work until a signal comes: run the activities of the queues named, with the code in MODULE (a module or a file).
 
     Without --queue it is an engine: it owns the database and moves its runs, or stands by until the owner is gone.
@@ -42,11 +43,12 @@ def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...]
     _log_to_stderr()
     from perdure import Engine, Worker
 
+    most: dict[str, Any] = {"concurrency": slots, "threads": threads, "processes": processes}
     made: Any
     if queues:
-        made = Worker(where.address, loaded, queues=queues, concurrency=slots, threads=threads, drain=patience)
+        made = Worker(where.address, loaded, queues=queues, drain=patience, **most)
     else:
-        made = Engine(where.address, loaded, concurrency=slots, threads=threads, drain=patience)
+        made = Engine(where.address, loaded, drain=patience, **most)
     with made as working, _stopped_by_signals(working, bool(queues)) as stopped:
         if not settings.quiet:
             settings.narrate([("perdure worker  ", "bold"), (_portrait(working, where.address, queues), "dim")])

@@ -91,6 +91,19 @@ def misspell() -> None:
     raise NameError("a bug")
 
 
+@activity(runs_in="process", queue="crunching", retry=AT_ONCE)
+def crunch(text: str) -> list[str]:
+    if activity.info().attempt == 1:
+        activity.heartbeat("was here")
+        os._exit(1)
+    return [text, activity.info().queue, activity.info().heartbeat_details]
+
+
+@workflow
+async def crunches(text: str) -> list[str]:
+    return await crunch(text)
+
+
 @workflow
 async def crashes_once(how: str) -> list[int]:
     return await crash_once(how)
@@ -153,6 +166,8 @@ async def misspells() -> None:
 
 
 ALL = [
+    crunches,
+    crunch,
     crashes_once,
     crashes_always,
     crashes_only_once,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import Engine, RunCancelled, RunFailed, errors
+from perdure import Engine, RunCancelled, RunFailed, Worker, errors
 from perdure.testing import TestEngine
 from tests.engine import apart, deeds
 from tests.engine.deeds import marks
@@ -160,6 +160,12 @@ def test_two_engines_in_a_process_have_processes_of_their_own():
         assert first != second
         assert one.run(apart.where()).wait() == first
         assert not is_alive(second)
+
+
+def test_workers_of_queues_have_them_too(tmp_path: Path):
+    address, large = f"sqlite:///{tmp_path}/runs.db", "x" * 100_000
+    with Engine(address, apart.ALL) as engine, Worker(address, [apart.crunch], queues=["crunching"]):
+        assert engine.run(apart.crunches(large)).wait() == [large, "crunching", "was here"]
 
 
 async def test_an_engine_on_a_loop_has_them_too():
