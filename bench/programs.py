@@ -16,6 +16,26 @@ async def endless(number: int) -> int:
     return number
 
 
+@activity
+def no_op_in_thread(number: int) -> int:
+    return number
+
+
+@activity(runs_in="process")
+def no_op_in_process(number: int) -> int:
+    return number
+
+
+@workflow
+async def in_thread(number: int) -> int:
+    return await no_op_in_thread(number)
+
+
+@workflow
+async def in_process(number: int) -> int:
+    return await no_op_in_process(number)
+
+
 @workflow
 async def three_steps(number: int) -> int:
     first = await no_op(number)
@@ -49,4 +69,5 @@ async def sleeper(seconds: float) -> float:
     return loop.time() - began
 
 
+PLACES = [in_thread, in_process, no_op_in_thread, no_op_in_process]
 DEFINITIONS = [three_steps, sequence, fan_out, idle, sleeper, no_op, endless]

@@ -48,7 +48,7 @@ def live(job: dict[str, Any]) -> None:
     scenarios.ledger.open(job["ledger"])
     world = KillingWorld(job["at"])
     store = open_store(job["address"], world.faults)
-    scenario = {**scenarios.SCENARIOS, "storm": scenarios.STORM}[job["scenario"]]
+    scenario = {**scenarios.SCENARIOS, **scenarios.SPAWNING, "storm": scenarios.STORM}[job["scenario"]]
     with Engine(store, scenarios.ALL, concurrency=scenario.slots, threads=scenario.slots, world=world) as engine:
         scenario.drive(engine)
 

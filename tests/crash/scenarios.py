@@ -29,6 +29,7 @@ from perdure import (
 ID = "the-run"
 LARGE = 200_000
 MANY = 3
+LEDGER = "PERDURE_TEST_LEDGER"
 
 
 class Ledger:
@@ -41,6 +42,7 @@ class Ledger:
     def open(self, path: str | None) -> None:
         self.lines = []
         self._file = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.environ[LEDGER] = path or ""  # for activities in processes of their own
 
     def note(self, key: str) -> None:
         self.lines.append(key)
@@ -50,6 +52,8 @@ class Ledger:
 
 
 ledger = Ledger()
+if os.environ.get(LEDGER):
+    ledger.open(os.environ[LEDGER])
 
 
 def act() -> None:
@@ -98,6 +102,19 @@ async def swell(size: int) -> str:
 def measure(text: str) -> int:
     act()
     return len(text)
+
+
+@activity(runs_in="process", retry=Retry(initial=0.001, max_attempts=50))
+def carve(what: str) -> str:
+    act()
+    if activity.info().attempt == 1:
+        os._exit(1)
+    return f"[{what}]"
+
+
+@workflow
+async def apart(what: str) -> str:
+    return await fetch(await carve(await fetch(what)))
 
 
 @workflow
@@ -284,9 +301,9 @@ async def held_while_undone() -> str:
     return "never"
 
 
-ALL = [sequence, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
+ALL = [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
 ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
-ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn]
+ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn, carve]
 
 
 def run_it(call: Callable[[], Any]) -> Callable[[Engine], None]:
@@ -392,6 +409,9 @@ SCENARIOS = {
     "sagas in tasks": Scenario(run_to_failure(undone_in_tasks), in_order=False),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
+
+SPAWNING = {"in a process": Scenario(run_it(lambda: apart("oak")))}
+"""Each life of these starts processes, which takes its time: they are killed, and spared other trials."""
 
 CROWD: dict[str, list[Any]] = {
     "sequence": ["a"],

@@ -14,7 +14,7 @@ import pytest
 from perdure import Client
 from tests.crash import evidence
 from tests.crash.forks import Lives
-from tests.crash.scenarios import SCENARIOS, STORM, Scenario
+from tests.crash.scenarios import SCENARIOS, SPAWNING, STORM, Scenario
 
 MOST = 400
 """A scenario has fewer crash points, unless it does not come to its end."""
@@ -59,11 +59,11 @@ def looked_at(place: Place, scenario: Scenario) -> tuple[dict[str, list[str]], s
     return essences, evidence.all_done(found), problems
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [*SCENARIOS, *SPAWNING])
 def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
     name: str, lives: tuple[Lives, Lives], tmp_path: Path
 ):
-    scenario = SCENARIOS[name]
+    scenario = {**SCENARIOS, **SPAWNING}[name]
     killed, finishing = lives
     undisturbed = prepared(tmp_path / "undisturbed", scenario)
     assert finishing.live(name, undisturbed.address, str(undisturbed.ledger), at=0) == 0
