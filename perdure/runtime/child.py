@@ -80,8 +80,9 @@ class Child:
             lifeline, _ = _pipe(given, held)
             self._faults, faults = _pipe(held, given)
             descriptors = (theirs.fileno(), orders, lifeline, faults)
+            path = [entry for entry in sys.path if isinstance(entry, str)]  # Python passes over the rest
             self._process = subprocess.Popen(
-                [*_interpreter(), "-c", _PROGRAM, str(len(sys.path)), *sys.path, *map(str, descriptors), *sys.argv],
+                [*_interpreter(), "-c", _PROGRAM, str(len(path)), *path, *map(str, descriptors), *sys.argv],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
                 process_group=0,  # with what attempts start; and a terminal's Ctrl-C is for the parent

@@ -79,7 +79,7 @@ def _path(module: ModuleType, definition: "ActivityDefinition[Any, Any]") -> str
     """The function's own name, or another one in its module that means the definition."""
     if _at(module, definition.fn.__qualname__) is definition:
         return definition.fn.__qualname__
-    return next((name for name, value in vars(module).items() if value is definition), None)
+    return next((name for name, value in list(vars(module).items()) if value is definition), None)
 
 
 def _at(module: ModuleType, path: str) -> Any:

@@ -111,7 +111,7 @@ class Nursery:
     def _start(self) -> None:
         try:
             child = Child()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  the system refuses, or what the program has made of sys.path or sys.argv
             self._waiting.popleft().ended(Ended(failure=not_started(str(error))))
             return
         self._children.add(child)

@@ -61,6 +61,16 @@ def test_an_activity_that_always_crashes_fails_with_the_crash():
     )
 
 
+def test_processes_that_cannot_be_started_use_up_the_attempts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with Engine("memory://", apart.ALL) as engine, pytest.raises(RunFailed) as failed:
+        engine.run(apart.crashes_always()).wait()
+
+    assert "activity crash_always failed after 3 attempts: ProcessNotStarted: no process could be started" in str(
+        failed.value
+    )
+
+
 def test_of_an_activity_that_may_run_once_the_outcome_is_unknown_after_a_crash():
     with Engine("memory://", apart.ALL) as engine, pytest.raises(RunFailed, match="OutcomeUnknown"):
         engine.run(apart.crashes_only_once()).wait()

@@ -287,6 +287,17 @@ def test_an_interpreter_that_is_not_there_fails_the_attempt(pool: Processes, mon
     assert "No such file or directory: '/no/such/python'" in tried(pool, errands.pid).failure().message
 
 
+def test_arguments_that_no_process_can_have_fail_the_attempt_and_not_the_pool(
+    pool: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "argv", ["a\0b"])
+        failure = tried(pool, errands.pid).failure()
+
+    assert failure.message == "no process could be started for this attempt: embedded null byte"
+    assert tried(pool, errands.echo, "next").result() == "next"
+
+
 def test_a_process_that_is_never_ready_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sleeper = tmp_path / "sleeper"
     sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
