@@ -100,10 +100,6 @@ class Child:
         self.killed_for = ""
         self._serial = 0
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def give(self, errand: Errand) -> None:
         """Raises: what `errand.job` does."""
         self._serial += 1
