@@ -46,7 +46,7 @@ def test_all_pictures_come_onto_the_sheet_though_processes_are_killed(tmp_path: 
 
 def test_one_that_is_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
     first = started(tmp_path, 200, kills=0)
-    assert eventually(lambda: len([*tmp_path.glob("0???.jpg")]) > 5)
+    assert eventually(lambda: len([*tmp_path.glob("0???.jpg")]) > 9)
     first.send_signal(signal.SIGINT)
     _, stderr = first.communicate(timeout=60)
     done = {step.id for step in thumbnails(tmp_path, "gallery-200") if step.state == "completed"}
@@ -56,7 +56,7 @@ def test_one_that_is_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
     assert first.returncode == 130
     assert stderr == "stopped; the same command goes on where this one was\n"
     assert stdout.startswith("200 thumbnails in ")
-    assert 5 < len(done) < 200
+    assert 0 < len(done) < 200
     kept = [name for name, time in drawn.items() if (tmp_path / name).stat().st_mtime_ns == time]
     assert len(kept) >= len(done)
 
