@@ -99,7 +99,7 @@ class Owner:
         self._failed_polls = 0
         self._poll_at = 0.0
         self._look_after: list[int] = []
-        self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind)
+        self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
 
     def take_over(self) -> None:
         """Look after the runs that an earlier owner left: the one it died in, those in motion, those other code blocked."""

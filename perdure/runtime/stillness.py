@@ -1,6 +1,6 @@
 """What a world may ask of an owner that has nothing to do, before it moves the clock: who works, who waits, what is next."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from perdure.kernel.limits import END_OF_TIME
 from perdure.runtime.actors import Roster
@@ -14,7 +14,14 @@ class Stillness:
     """Asked on the owner's thread, and only in `World.rest`."""
 
     def __init__(
-        self, store: Store, inbox: Inbox, slots: Slots, waiters: Waiters, roster: Roster, outside: Container[int]
+        self,
+        store: Store,
+        inbox: Inbox,
+        slots: Slots,
+        waiters: Waiters,
+        roster: Roster,
+        outside: Container[int],
+        room: Callable[[], int],
     ) -> None:
         self._store = store
         self._inbox = inbox
@@ -22,6 +29,7 @@ class Stillness:
         self._waiters = waiters
         self._roster = roster
         self._outside = outside
+        self._room = room
 
     def at_work(self) -> list[tuple[int, str, int]]:
         """Attempts (run, step, number) that run, and whose result is wanted: what they do takes its own time."""
@@ -48,8 +56,8 @@ class Stillness:
         return f"attempt {number} of step {step} of run {row.id!r} ({row.note})"
 
     def has_letters(self) -> bool:
-        """Whether something has arrived meanwhile."""
-        return not self._inbox.is_empty() or bool(self._store.work.poll(0, 1).mail)
+        """Whether something has arrived that can be taken in now."""
+        return not self._inbox.is_empty() or bool(self._store.work.poll(0, 1, starts=self._room() > 0).mail)
 
     def is_awaited(self) -> bool:
         """Whether somebody waits for the end of a run."""
