@@ -51,7 +51,7 @@ async def seen(step: Any, **options: Any) -> list[Any]:
 
 
 async def test_schedule_to_close_bounds_all_attempts_and_names_the_last_failure():
-    @activity(schedule_to_close=0.05, retry=Retry(initial=0.01, coefficient=1.0))
+    @activity(schedule_to_close=0.8, retry=Retry(initial=0.001, coefficient=1.0))
     async def step() -> None:
         if activity.info().attempt > 2:
             await asyncio.Event().wait()
