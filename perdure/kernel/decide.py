@@ -112,7 +112,7 @@ def _complete(run: Run, message: msg.Complete, now: int) -> tuple[ev.Event, ...]
     """The result may come before the function has returned: its own end is too late then."""
     step = _held_by_token(run, message)
     ended = msg.AttemptEnded(
-        step.id, step.attempt, step.member, step.started_at, message.result, message.failure, step.logs
+        step.id, step.attempt, max(step.member, 0), step.started_at, message.result, message.failure, step.logs
     )
     if message.failure is not None:
         return _attempt_failed(run, step, ended, message.failure, now)
@@ -127,7 +127,7 @@ def _heartbeat(run: Run, message: msg.Heartbeat, now: int) -> tuple[ev.Event, ..
     elif step is None or step.attempt != message.attempt or step.member != message.member:
         return _NOTHING
     due_at = _close_by(step, step.started_at, now) if step.deferred else None
-    return (ev.AttemptBeat(now, step.id, step.attempt, step.member, message.details, due_at),)
+    return (ev.AttemptBeat(now, step.id, step.attempt, max(step.member, 0), message.details, due_at),)
 
 
 def _held_by_token(run: Run, message: msg.Complete | msg.Heartbeat) -> Step:

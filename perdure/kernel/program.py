@@ -40,7 +40,6 @@ from perdure.kernel.events import (
     TimerCancelled,
     TimerStarted,
 )
-from perdure.kernel.limits import END_OF_TIME, NOTE_CHARS
 
 
 class Program(Protocol):
@@ -211,14 +210,11 @@ def _words(key: tuple[str, str, str] | None) -> str:
     return " ".join(part for part in (kind, name, f"[{step}]" if step else "") if part)
 
 
-def replay(
-    program: Program, history: Sequence[HistoryEvent], open_tail: bool = False, exact: bool = False
-) -> Sequence[Command]:
+def replay(program: Program, history: Sequence[HistoryEvent], open_tail: bool = False) -> Sequence[Command]:
     """Show a history to a fresh program and check that it answers as recorded.
 
     `open_tail`: the program's answer to the last delivered event was never recorded (the run was blocked in
     that turn); the commands it gives there are returned, to be decided on. Otherwise returns nothing.
-    `exact`: arguments of activities and durations of timers count as well, which code that was changed may change.
 
     Raises:
         Divergence: the answer to an event is another set of commands than the recorded one.
@@ -246,8 +242,6 @@ def replay(
             commands = [*blocked.commands, FailRun(blocked.failure)]
         if len(commands) != after - position - 1 or not _same(commands, history, position + 1, after):
             raise _difference(commands, history, position, after)
-        if exact:
-            _demand_exact(commands, history, position, after)
         position = after
     return ()
 
@@ -264,33 +258,3 @@ def _difference(commands: Sequence[Command], history: Sequence[HistoryEvent], po
     missing = next(iter(Counter(recorded) - Counter(produced)), None)
     surplus = next(iter(Counter(produced) - Counter(recorded)), None)
     return Divergence(position + 1, _words(missing), _words(surplus), surplus[0] if surplus else None)
-
-
-def _demand_exact(commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int) -> None:
-    """Raise Divergence unless what was asked for is the same in all that is recorded of it."""
-    recorded = {event.id: event for event in history[position + 1 : after] if isinstance(event, _EXACT)}
-    for command in commands:
-        if isinstance(command, ScheduleActivity):
-            event: ActivityScheduled | TimerStarted = recorded[command.id]
-            assert isinstance(event, ActivityScheduled)
-            same = command.input == event.input
-            what, before, now = f"activity {command.name}", _shown(event.input), _shown(command.input)
-        elif isinstance(command, StartTimer):
-            event = recorded[command.id]
-            assert isinstance(event, TimerStarted)
-            was, duration = event.due_at - event.at, min(max(command.duration_ns, 0), END_OF_TIME - event.at)
-            same = was == duration
-            what, before, now = "timer", f"{was / 1e9:g} s", f"{duration / 1e9:g} s"
-        else:
-            continue
-        if not same:
-            what = f"{what} [{command.id}]"
-            raise Divergence(position + 1, f"{what} with {before}", f"{what} with {now}", command.id)
-
-
-_EXACT = (ActivityScheduled, TimerStarted)
-
-
-def _shown(input: Payload) -> str:
-    text = input.data.decode("utf-8", "replace") if not (input.encoding or input.ref) else "other bytes"
-    return text if len(text) <= NOTE_CHARS else f"{text[: NOTE_CHARS - 1]}…"

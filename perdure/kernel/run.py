@@ -316,6 +316,7 @@ def _attempt_released(run: Run, event: ev.AttemptReleased) -> None:
 def _attempt_beat(run: Run, event: ev.AttemptBeat) -> None:
     step = run.pending[event.id]
     step.rows = True
+    step.start_by = None  # whoever is heard of has begun
     step.details = event.details or step.details
     if step.deferred:
         step.close_by = event.due_at

@@ -85,6 +85,11 @@ messages = (
     | st.builds(msg.Heartbeat, ids, st.integers(0, 3), members, details)
     | st.builds(msg.TaskTaken, ids, st.integers(0, 3), st.integers(1, 3))
 )
+by_token = (
+    st.builds(msg.Complete, ids, st.just(1), st.just(RESULT))
+    | st.builds(msg.Complete, ids, st.just(1), failure=failures)
+    | st.builds(msg.Heartbeat, ids, st.just(1), st.just(0), details)
+)
 rare = st.builds(msg.Terminate) | st.builds(msg.Strike, builds)
 commands = (
     st.builds(cmd.ScheduleActivity, ids, st.just("charge"), st.just(INPUT), limits, retries, terms)
@@ -98,9 +103,9 @@ ending = st.builds(cmd.CompleteRun, st.just(RESULT)) | st.builds(cmd.FailRun, fa
 
 
 class Fit:
-    """The result that the attempt in flight at `id` would give: random ones hardly ever fit."""
+    """What the attempt in flight at `id` would bring, or whoever has its token: random ones hardly ever fit."""
 
-    def __init__(self, id: str, end: msg.AttemptEnded) -> None:
+    def __init__(self, id: str, end: msg.AttemptEnded | msg.Complete | msg.Heartbeat) -> None:
         self.id = id
         self.end = end
 
@@ -118,6 +123,7 @@ steps = st.lists(
     weighted(
         command=(5, commands),
         fit=(6, st.builds(Fit, ids, ends)),
+        token=(2, st.builds(Fit, ids, by_token)),
         tick=(5, st.tuples(st.just("tick"), st.integers(0, 6 * SECOND))),
         grant=(4, st.builds(msg.GrantSlot, ids, st.integers(1, 3))),
         message=(4, messages),
@@ -156,9 +162,10 @@ def _play(actor: Actor, step, used: set[str]) -> None:
         case Fit():
             flying = run.pending.get(step.id)
             if flying is not None and flying.member and run.block is None:
-                end = step.end
-                member = flying.member if flying.member > 0 else 3
-                actor.tell(structs.replace(end, id=flying.id, attempt=flying.attempt, member=member))
+                fitting = structs.replace(step.end, id=flying.id, attempt=flying.attempt)
+                if isinstance(fitting, msg.AttemptEnded):
+                    fitting = structs.replace(fitting, member=flying.member if flying.member > 0 else 3)
+                actor.tell(fitting)
         case cmd.ScheduleActivity() | cmd.StartTimer():
             if run.is_open and run.block is None and step.id not in used:
                 used.add(step.id)
