@@ -21,6 +21,7 @@ from perdure.options import Duration, checked_queue, is_whole
 from perdure.payload import Coder, PayloadCodec
 from perdure.runtime import attempt_logs
 from perdure.runtime.child_places import demand_guard, demand_places
+from perdure.runtime.liveness import LEASE_LEAST_SECONDS
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.member import Member, Settings
 from perdure.runtime.own_loop import OwnLoop
@@ -58,6 +59,8 @@ class Engine(Verbs):
         grace: how long an attempt whose result nobody wants any more keeps its slot, if it does not end (a duration).
         drain: how long to wait, when the engine is closed, for what is in flight (a duration).
         queues: named queues whose tasks this process runs, too; workers elsewhere may share them.
+        lease: how long a worker elsewhere may be silent (frozen, or in code that keeps Python's lock) until what it has
+            taken is given to others (a duration, from 3 s on). One whose process has died is noticed within a second.
         codec: makes other bytes of arguments and results before they are stored (encryption, compression), and back.
         world: clock and chance; a test may bring its own.
 
@@ -82,6 +85,7 @@ class Engine(Verbs):
         grace: Duration = "10s",
         drain: Duration = "5s",
         queues: Iterable[str] = (),
+        lease: Duration = "10s",
         codec: PayloadCodec | None = None,
         world: World | None = None,
     ) -> None:
@@ -101,7 +105,18 @@ class Engine(Verbs):
         self._address = checked_address(store)
         self._payload_max_bytes = payload_max_bytes
         self._settings = Settings(
-            concurrency, threads, processes, payload_max_bytes, cached_runs, awake_runs, _seconds("grace", grace)
+            concurrency,
+            threads,
+            processes,
+            payload_max_bytes,
+            cached_runs,
+            awake_runs,
+            _seconds("grace", grace),
+            _seconds("lease", lease),
+        )
+        _demand(
+            self._settings.lease_seconds >= LEASE_LEAST_SECONDS,
+            f"lease must be at least {LEASE_LEAST_SECONDS:g} s: workers tell once a second that they live",
         )
         self._stuck_after = _seconds("stuck_after", stuck_after)
         self._kill_when_hung = None if kill_when_hung is None else _seconds("kill_when_hung", kill_when_hung)

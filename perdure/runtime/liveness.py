@@ -3,26 +3,34 @@
 from collections.abc import Mapping
 
 LEASE_SECONDS = 10.0
-"""How long a worker may be silent. It tells that it lives every second."""
+"""How long a worker may be silent, unless an engine was told otherwise. It tells that it lives every second."""
+
+LEASE_LEAST_SECONDS = 3.0
+"""Less would take workers for dead that were only late with one beat."""
 
 
 class Liveness:
     """What the owner has seen of the beats. A clock that jumps kills nobody: only differences of the monotonic one count."""
 
-    def __init__(self) -> None:
+    def __init__(self, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._lease_seconds = lease_seconds
         self._seen: dict[int, tuple[int, float]] | None = None
 
     def look(self, beats: Mapping[int, int], monotonic: float) -> tuple[list[int], bool]:
-        """The workers that are dead now; and whether tasks may have lost their worker since the last look."""
+        """The workers that are silent for too long; and whether tasks may have lost their worker since the last look."""
         before = self._seen
         self._seen = seen = {}
-        dead: list[int] = []
+        silent: list[int] = []
         for member, beat in beats.items():
             known = (before or {}).get(member)
             seen[member] = known if known is not None and known[0] == beat else (beat, monotonic)
-            if monotonic - seen[member][1] >= LEASE_SECONDS:
-                dead.append(member)
-        return dead, before is None or bool(dead) or not before.keys() <= beats.keys()
+            if monotonic - seen[member][1] >= self._lease_seconds:
+                silent.append(member)
+        return silent, before is None or not before.keys() <= beats.keys()
+
+    @property
+    def lease_seconds(self) -> float:
+        return self._lease_seconds
 
     def forget(self) -> None:
         """What the last look has led to was not done: the next one begins anew."""

@@ -22,6 +22,7 @@ from perdure.runtime import collector
 from perdure.runtime.coding import Coding
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import StartRequest
+from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.owner import Owner
 from perdure.runtime.waiters import Waiters
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True):
     cached_runs: int
     awake_runs: int
     grace_seconds: float
+    lease_seconds: float = LEASE_SECONDS
     forgetful: bool = False
     coder: Coder = PLAIN
 
@@ -247,6 +249,7 @@ class Member:
             settings.cached_runs,
             settings.awake_runs,
             settings.grace_seconds,
+            settings.lease_seconds,
             self._closing.is_set,
             settings.forgetful,
             self._coding,

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import StoreUnreachable
@@ -16,7 +16,7 @@ from perdure.runtime.deadlines import timed_out
 from perdure.runtime.effects import Crew, Effects
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
-from perdure.runtime.liveness import LEASE_SECONDS, Liveness
+from perdure.runtime.liveness import Liveness
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
@@ -65,6 +65,7 @@ class Owner:
         cached_runs: int,
         awake_runs: int,
         grace_seconds: float,
+        lease_seconds: float,
         closing: Callable[[], bool],
         forgetful: bool = False,
         coding: Coding | None = None,
@@ -84,7 +85,8 @@ class Owner:
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
         effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds, store.tasks)
         self._effects = effects
-        self._liveness = Liveness()
+        self._liveness = Liveness(lease_seconds)
+        self._orphans: set[tuple[int, str, int]] = set()
         self._alarms = effects.alarms
         self._deadlines = effects.deadlines
         self._grace_seconds = grace_seconds
@@ -254,26 +256,34 @@ class Owner:
         items += [self._care(key) for key in self._look_after]
         self._look_after = []
         items += self._beats()
-        items += self._lost(poll.beats)
+        items += self._lost(poll.beats, monotonic)
         more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
         self._poll_at = monotonic if more else monotonic + POLL_SECONDS
         return items
 
-    def _lost(self, beats: Mapping[int, int]) -> list[Item]:
-        """Tasks that lost their worker: it has left, or is silent for too long."""
+    def _lost(self, beats: Mapping[int, int], monotonic: float) -> list[Item]:
+        """Tasks that lost their worker: it has left, has died, or is silent for too long."""
         self._effects.workers = beats.keys()
-        dead, look = self._liveness.look(beats, self._world.shared_monotonic())
-        if not look:
-            return []
         tasks = self._store.tasks
+        silent, look = self._liveness.look(beats, monotonic)
+        dead = tasks.dead(beats)
+        if not look and not silent and not dead:
+            return []
         try:
-            for member in dead:
+            for member in dict.fromkeys([*dead, *silent]):
                 tasks.bury(member)
-                self._log.warning("worker %d is silent for %g s and is taken for dead", member, LEASE_SECONDS)
-            return [_orphaned(orphan) for orphan in tasks.orphans()]
+                why = "has died" if member in dead else f"is silent for {self._liveness.lease_seconds:g} s"
+                self._log.warning("worker %d %s: what it has taken is given to others", member, why)
+            return self._orphaned(tasks.orphans())
         except StoreUnreachable:
             self._liveness.forget()
             raise
+
+    def _orphaned(self, orphans: Sequence[Orphan]) -> list[Item]:
+        """A run that cannot be told now (it is blocked) keeps its orphan for long, and is told only once."""
+        told = self._orphans
+        self._orphans = {(each.run, each.step, each.attempt) for each in orphans}
+        return [_lost(each) for each in orphans if (each.run, each.step, each.attempt) not in told]
 
     def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
         """Start nothing new, and give what is in the air some time to land."""
@@ -297,7 +307,7 @@ class Owner:
         self._outbox.flush()
 
 
-def _orphaned(orphan: Orphan) -> Letter:
+def _lost(orphan: Orphan) -> Letter:
     details = None if orphan.details is None else wire.decode_payload(orphan.details)
     lost = msg.AttemptEnded(
         orphan.step, orphan.attempt, orphan.member, orphan.claimed_at, failure=overdue.LOST_FAILURE, details=details

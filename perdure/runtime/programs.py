@@ -82,24 +82,14 @@ def block_of(blocked: ProgramBlocked, build: str, now: int, open_tail: bool) -> 
     )
 
 
-_CHANGED = 'keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...'
-_NOT_DETERMINISTIC = (
-    "if the code has not been changed, it is not deterministic: take time, chance and ids from workflow.now(), random() "
-    "and uuid4(), and ask the world in activities"
-)
-
-
-def divergence_block(
-    divergence: Divergence, program: Program, build: str, now: int, open_tail: bool, same_code: bool = False
-) -> ev.Block:
-    """Names the recorded command, the produced one, and the line that produced it. `same_code`: it was most likely the
-    code at hand that recorded the other one."""
+def divergence_block(divergence: Divergence, program: Program, build: str, now: int, open_tail: bool) -> ev.Block:
+    """Names the recorded command, the produced one, and the line that produced it."""
     return ev.Block(
         kind="divergence",
         build=build,
         message=f"the code does not do what the history has after event {divergence.seq}: "
         f"recorded {divergence.recorded}, produced {divergence.produced}",
-        hint=_NOT_DETERMINISTIC if same_code else _CHANGED,
+        hint='keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...',
         recorded=divergence.recorded,
         produced=divergence.produced,
         source=program.where(divergence.command_id),

@@ -2,6 +2,7 @@
 their attempts, bring their ends. Plain calls on one thread.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -268,6 +269,8 @@ class QueueWork:
                 self._give_up(flight, monotonic)
         self._outbox.flush()
         self._crew.close()
+        with contextlib.suppress(errors.StoreError):  # its row is gone already
+            self._store.tasks.leave(self._member)
 
     def leave(self) -> None:
         """Go. What has not ended is given back: its attempt is lost, and somebody else makes the next.

@@ -35,16 +35,6 @@ class Stillness:
         """Attempts (run, step, number) that run, and whose result is wanted: what they do takes its own time."""
         return [(each.key, each.step, each.attempt) for each in self._slots.all() if not each.given_up]
 
-    def at_work_elsewhere(self) -> list[str]:
-        """Tasks of queues, in words, that a worker has, or will have at once since one lives that takes such."""
-        views = self._store.views
-        workers = views.workers()
-        tasks: list[str] = []
-        for row in views.backlog():
-            served = any(row.queue in each.queues and row.name in each.names for each in workers)
-            tasks += [f"activity {row.name} on queue {row.queue}"] * (row.taken + row.waiting * served)
-        return tasks
-
     def is_looked_after(self, key: int) -> bool:
         """Whether the owner has the run in memory, or knows that it has to as soon as there is room."""
         return self._roster.get(key) is not None or key in self._outside

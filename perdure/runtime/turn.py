@@ -32,8 +32,7 @@ class Claims(Protocol):
 
 class Turns:
     """Moves actors. `languages` by workflow; `build` is that of the code at hand; `most_pending` unresolved steps and
-    timers may a run have. With `forgetful` a program is made anew, and shown the history, before each event it sees,
-    and has to ask for exactly the same."""
+    timers may a run have. With `forgetful` a program is made anew, and shown the history, before each event it sees."""
 
     def __init__(
         self,
@@ -123,9 +122,9 @@ class Turns:
             return False
         self._marker.enter(run.key)
         try:
-            commands = replay(program, history, run.open_tail, exact=self._forgetful)
+            commands = replay(program, history, run.open_tail)
         except Divergence as divergence:
-            block = divergence_block(divergence, program, self._build, now, run.open_tail, self._forgetful)
+            block = divergence_block(divergence, program, self._build, now, run.open_tail)
             program.close()
             actor.fold(ev.RunBlocked(now, block))
             return False

@@ -34,10 +34,6 @@ class World:
         """Seconds on a clock that never goes back; only differences mean anything."""
         return monotonic()
 
-    def shared_monotonic(self) -> float:
-        """The same on a clock that goes on in other processes as well: no world moves it."""
-        return monotonic()
-
     def pause(self, seconds: float) -> None:
         """Wait, because the store asks for patience."""
         sleep(seconds)

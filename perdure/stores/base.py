@@ -354,7 +354,8 @@ class Tasks(Protocol):
         ...
 
     def leave(self, member: int) -> None:
-        """Take no tasks any more. What the worker has not ended is an orphan."""
+        """Take no tasks any more, and listen no more. What the worker has not ended is an orphan. Of one that was buried
+        already, it tidies up what is left in its process."""
         ...
 
     def listen(self, member: int, on_nudge: Callable[[], None]) -> None:
@@ -363,6 +364,10 @@ class Tasks(Protocol):
 
     def nudge(self, members: Iterable[int]) -> None:
         """Hint to these workers. May be lost; they look once a second anyway."""
+        ...
+
+    def dead(self, members: Iterable[int]) -> list[int]:
+        """Owner only: those of these workers whose process is gone for certain. Of the others nobody can tell."""
         ...
 
     def bury(self, member: int) -> None:

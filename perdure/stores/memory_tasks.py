@@ -100,6 +100,9 @@ class MemoryTasks:
             if on_nudge is not None:
                 on_nudge()
 
+    def dead(self, members: Iterable[int]) -> list[int]:
+        return []  # threads of one process die together
+
     def bury(self, member: int) -> None:
         with self._shelf.lock:
             self._shelf.workers.pop(member, None)

@@ -27,8 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class TestEngine(Engine):
     """An engine whose clock jumps to what is due next, while somebody waits for a result or in `sleep`, and no attempt
-    runs. Entered like any other: `with TestEngine([...]) as engine`, or `async with`. Activities for processes run in
-    threads.
+    runs. Entered like any other: `with TestEngine([...]) as engine`, or `async with`.
 
     Args:
         definitions: workflows, activities and modules that contain them.
@@ -38,7 +37,6 @@ class TestEngine(Engine):
         replay_every_step: make each program anew from its history, before each event it sees, so that one that is not
             deterministic blocks at once; and read back all that is written. Costs time that grows with the square of
             the number of steps: switch it off for runs of many hundred.
-        queues: whose tasks it does as well; all that its activities name, if None.
         drain: how long to wait, when the engine is closed, for what is in flight (a duration).
         options: further options of an engine.
 
@@ -56,7 +54,6 @@ class TestEngine(Engine):
         store: str | Store = "memory://",
         start: datetime | None = None,
         replay_every_step: bool = True,
-        queues: Iterable[str] | None = None,
         drain: Duration = 0,
         **options: Any,
     ) -> None:
@@ -66,9 +63,7 @@ class TestEngine(Engine):
         self._clock = SkippingWorld(_nanoseconds(start))
         self._rereads = replay_every_step
         self._ended = False
-        super().__init__(store, definitions, world=self._clock, queues=queues or (), drain=drain, **options)
-        if queues is None:
-            self._queues = tuple(sorted({each.terms.queue for each in self._activities.values() if each.terms} - {""}))
+        super().__init__(store, definitions, world=self._clock, drain=drain, **options)
         self._settings = msgspec.structs.replace(self._settings, forgetful=replay_every_step)
         self._stand_ins = StandIns(self._activities)
         for definition, fn in stand_ins.items():

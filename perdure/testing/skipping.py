@@ -65,7 +65,7 @@ class SkippingWorld(World):
         self._ahead_ns = 0
         self._sleeps: list[Sleep] = []
         self._waking: list[Sleep] = []
-        self._at_work: list[str] = []
+        self._at_work: list[tuple[int, str, int]] = []
         self._at_work_since = 0.0
 
     def now(self) -> int:
@@ -104,19 +104,17 @@ class SkippingWorld(World):
 
     def _works(self, stillness: Stillness) -> bool:
         """Whether attempts run that do not sleep on this clock."""
-        at_work = len(stillness.at_work()) + len(stillness.at_work_elsewhere())
-        return at_work > sum(sleep.attempt for sleep in self._sleeps)
+        return len(stillness.at_work()) > sum(sleep.attempt for sleep in self._sleeps)
 
     def _tell_stuck(self, stillness: Stillness) -> None:
-        at_work = [stillness.name(attempt) for attempt in stillness.at_work()] + stillness.at_work_elsewhere()
-        real = monotonic()
+        at_work, real = stillness.at_work(), monotonic()
         if at_work != self._at_work:
             self._at_work, self._at_work_since = at_work, real
         elif real - self._at_work_since >= self._stuck_seconds:
             stuck = [each for each in self._sleeps if not each.attempt]
             self._sleeps = [each for each in self._sleeps if each.attempt]
             error = WaitedTooLong(
-                f"the clock cannot jump: {at_work[0]} runs for {self._stuck_seconds:g} s of real time; give its "
+                f"the clock cannot jump: {stillness.name(at_work[0])} runs for {self._stuck_seconds:g} s of real time; give its "
                 "activity a stand-in, or let it sleep on the engine's clock: await engine.sleep(...)"
             )
             outbox = Outbox()

@@ -27,6 +27,12 @@ def worker_socket_path(database: str, member: int) -> str:
     return f"{socket_path(database)}-{member}"
 
 
+def remove_worker_socket(database: str, member: int) -> None:
+    """What a worker leaves that has died."""
+    with contextlib.suppress(OSError):
+        os.unlink(worker_socket_path(database, member))
+
+
 class Listener:
     """A thread that calls `on_nudge` when nudges have come to the socket of that path; several at once count as one."""
 

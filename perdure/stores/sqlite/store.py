@@ -17,7 +17,8 @@ class SqliteStore:
     """Opened, its schema brought up to date if that is asked for, and owned by nobody new.
 
     Beside `x.db` and SQLite's own `x.db-wal` and `x.db-shm` there are `x.db-owner`, which the owner locks, and
-    `x.db-turn`, which names the run in its turn. Both may be deleted while no engine runs.
+    `x.db-turn`, which names the run in its turn; and `x.db-worker-7`, which worker 7 locks. All may be deleted while no
+    engine and no worker runs.
     `max_pages` bounds the file's size, in pages of 4,096 bytes. `create`, `migrate` and `schema` are those of `Place`.
 
     Raises:

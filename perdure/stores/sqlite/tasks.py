@@ -9,12 +9,13 @@ from perdure.kernel.messages import TaskTaken
 from perdure.kernel.project import TaskRow
 from perdure.stores import base
 from perdure.stores.sqlite import rows
-from perdure.stores.sqlite.hints import Listener, Nudger, worker_socket_path
+from perdure.stores.sqlite.hints import Listener, Nudger, remove_worker_socket, worker_socket_path
 from perdure.stores.sqlite.lines import Line, Readers
+from perdure.stores.sqlite.presence import Presence
 from perdure.stores.sqlite.rows import TASK_COLUMNS, VALUES
 from perdure.stores.sqlite.trouble import told_to_people
 
-_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at) VALUES (?, ?, ?, ?)"
+_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at, serves) VALUES (?, ?, ?, ?, 1)"
 _INSERT_MAIL = f"INSERT INTO mail (run, kind, body, reply_to) SELECT * FROM ({VALUES}) WHERE column1 IS NOT NULL"
 _INSERT_BLOBS = (
     f"INSERT INTO blobs (run, digest, data) SELECT * FROM ({VALUES}) WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING"
@@ -42,7 +43,8 @@ class SqliteTasks:
         self._path = path
         self._line = line
         self._readers = readers
-        self._listener: Listener | None = None
+        self._presence = Presence(path)
+        self._listeners: dict[int, Listener] = {}
         self._nudgers: dict[int, Nudger] = {}
 
     @contextmanager
@@ -58,11 +60,16 @@ class SqliteTasks:
             yield connection
 
     def join(self, host: str, pid: int, build: str, now: int, queues: Sequence[str], names: Sequence[str]) -> int:
-        with self._transaction() as connection:
-            member = connection.execute(_INSERT_MEMBER, (host, pid, build, now)).lastrowid
-            assert member is not None
-            values = (member, json.dumps(list(queues)), json.dumps(list(names)))
-            connection.execute("INSERT INTO workers VALUES (?, ?, ?, 0)", values)
+        member = 0
+        try:
+            with self._transaction() as connection:
+                member = connection.execute(_INSERT_MEMBER, (host, pid, build, now)).lastrowid or 0
+                values = (member, json.dumps(list(queues)), json.dumps(list(names)))
+                connection.execute("INSERT INTO workers VALUES (?, ?, ?, 0)", values)
+                self._presence.begin(member)
+        except BaseException:
+            self._presence.end(member)
+            raise
         return member
 
     def exchange(
@@ -101,15 +108,14 @@ class SqliteTasks:
         return sorted(found - set(names))
 
     def leave(self, member: int) -> None:
-        self.bury(member)
-        listener, self._listener = self._listener, None
+        listener = self._listeners.pop(member, None)
         if listener is not None:
             listener.close()
+        self._presence.end(member)
+        self.bury(member)
 
     def listen(self, member: int, on_nudge: Callable[[], None]) -> None:
-        if self._listener is not None:
-            self._listener.close()
-        self._listener = Listener(worker_socket_path(self._path, member), on_nudge)
+        self._listeners[member] = Listener(worker_socket_path(self._path, member), on_nudge)
 
     def nudge(self, members: Iterable[int]) -> None:
         known = self._nudgers
@@ -118,23 +124,29 @@ class SqliteTasks:
                 known[member] = Nudger(worker_socket_path(self._path, member))
             known[member].nudge()
 
+    def dead(self, members: Iterable[int]) -> list[int]:
+        return self._presence.gone(members)
+
     def bury(self, member: int) -> None:
         with self._transaction() as connection:
+            self._presence.forget(member)
             connection.execute("DELETE FROM workers WHERE member = ?", (member,))
         nudger = self._nudgers.pop(member, None)
         if nudger is not None:
             nudger.close()
+        remove_worker_socket(self._path, member)
 
     def orphans(self) -> list[base.Orphan]:
         with self._reading() as connection:
             return [base.Orphan(*columns) for columns in connection.execute(_ORPHANS).fetchall()]
 
     def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners.values():
+            listener.close()
         for nudger in self._nudgers.values():
             nudger.close()
         self._line.close()
+        self._presence.close()
 
 
 def _demand(connection: sqlite3.Connection, member: int) -> None:
@@ -147,8 +159,12 @@ def _end(connection: sqlite3.Connection, member: int, endings: Sequence[base.End
     if not endings:
         return []
     mine = set(connection.execute(_MINE, (member,)).fetchall())
-    accepted = [(one.run, one.message.id, one.message.attempt) in mine for one in endings]
-    kept = [one for one, mine in zip(endings, accepted, strict=True) if mine]
+    accepted: list[bool] = []
+    for one in endings:
+        at = (one.run, one.message.id, one.message.attempt)
+        accepted.append(at in mine)
+        mine.discard(at)
+    kept = [one for one, is_kept in zip(endings, accepted, strict=True) if is_kept]
     connection.executemany("DELETE FROM tasks WHERE run = ? AND step = ?", [(one.run, one.message.id) for one in kept])
     if kept:
         mail = [rows.mail_columns(base.MailRow(0, one.run, one.message)) for one in kept]

@@ -11,6 +11,7 @@ import msgspec
 
 from perdure.languages.python.machine import PythonLanguage
 from perdure.runtime.inbox import Inbox
+from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.owner import Owner
 from perdure.runtime.waiters import Waiters
@@ -158,6 +159,7 @@ class _Life:
             plan.cached_runs,
             plan.awake_runs,
             GRACE_SECONDS,
+            LEASE_SECONDS,
             lambda: False,
             plan.forgetful,
         )

@@ -55,9 +55,6 @@ class SimulatedWorld(World):
     def monotonic(self) -> float:
         return (self._now - BEGINNING) / 1e9
 
-    def shared_monotonic(self) -> float:
-        return self.monotonic()
-
     def pause(self, seconds: float) -> None:
         self._now += int(seconds * 1e9)
 

@@ -146,7 +146,15 @@ def test_a_worker_whose_beat_stands_still_for_too_long_is_dead() -> None:
     liveness.look({7: 1, 8: 1}, 0.0)
 
     assert liveness.look({7: 1, 8: 2}, 9.9) == ([], False)
-    assert liveness.look({7: 1, 8: 3}, 10.0) == ([7], True)
+    assert liveness.look({7: 1, 8: 3}, 10.0) == ([7], False)
+
+
+def test_how_long_a_worker_may_be_silent_can_be_said() -> None:
+    liveness = Liveness(lease_seconds=30.0)
+    liveness.look({7: 1}, 0.0)
+
+    assert liveness.look({7: 1}, 29.9) == ([], False)
+    assert liveness.look({7: 1}, 30.0) == ([7], False)
 
 
 def test_one_that_beats_lives_whatever_the_time_between_two_looks() -> None:
