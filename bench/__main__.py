@@ -27,7 +27,6 @@ NAMES = (
     "sleeping",
     "disk",
     "idle",
-    "entering",
     "imports",
 )
 ROOT = Path(__file__).resolve().parent.parent

@@ -83,8 +83,10 @@ class Shelf:
             [part.events for part in self.parts(key)],
             [_copy(self.attempts[at]) for at in sorted(self.attempts) if at[0] == key],
             [_copy(mail) for mail in self.mail.values() if mail.run == key],
-            [msgspec.structs.replace(task, body=b"") for task in self.tasks.values() if task.run == key],
         )
+
+    def tasks_of(self, key: int) -> list[TaskRow]:
+        return [msgspec.structs.replace(task, body=b"") for task in self.tasks.values() if task.run == key]
 
     def remove(self, key: int) -> None:
         row = self.runs.pop(key, None)
@@ -482,7 +484,10 @@ class MemoryViews:
 
     def stored(self, key: int) -> base.Stored | None:
         with self._shelf.lock:
-            return self._shelf.stored(key)
+            stored = self._shelf.stored(key)
+            if stored is not None:
+                stored.tasks = self._shelf.tasks_of(key)
+            return stored
 
     def blob(self, run: int, digest: bytes) -> bytes | None:
         return self._shelf.blobs.get((run, digest))

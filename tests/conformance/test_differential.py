@@ -1,10 +1,5 @@
 """Whatever is done to both, SQLite and the oracle in memory answer the same."""
 
-import shutil
-import tempfile
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,15 +11,11 @@ from perdure.kernel.messages import Cancel, Retry, Start, Terminate
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
 from perdure.stores import base
 from perdure.stores.memory import MemoryStore
-from perdure.stores.sqlite.store import SqliteStore
+from tests.conformance.both import KEYS, Both, few, keys, small, steps, times
 
-KEYS = range(1, 6)
 IDS = ["a", "ab", "b", "ä", ""]
 
-keys = st.sampled_from(KEYS)
 ids = st.sampled_from(IDS)
-times = st.integers(0, 6)
-small = st.binary(max_size=3)
 starts = st.builds(
     Start,
     st.just("w"),
@@ -59,7 +50,6 @@ runs = st.builds(
     request=st.sampled_from(["", "x", "y"]),
     expires_at=st.none() | times,
 )
-steps = st.sampled_from(["0:1", "0:2"])
 attempts = st.builds(
     AttemptRow,
     run=keys,
@@ -74,10 +64,6 @@ attempts = st.builds(
     detail=st.none() | small,
 )
 mail = st.builds(base.MailRow, st.just(0), keys, messages, st.sampled_from(["", "q"]))
-
-
-def few(rows: st.SearchStrategy[Any], **options: Any) -> st.SearchStrategy[list[Any]]:
-    return st.lists(rows, max_size=4, **options)
 
 
 batches = st.builds(
@@ -106,14 +92,6 @@ filters = st.builds(
 )
 
 
-def outcome(call: Callable[[], Any]) -> Any:
-    """What a call returns, or the kind of refusal it ends in."""
-    try:
-        return call()
-    except (base.CommitRefused, base.CommitInDoubt, base.StoreUnavailable, base.StoreFull, base.OwnershipLost) as error:
-        return type(error)
-
-
 def fitting(batch: base.Batch, store: MemoryStore) -> base.Batch:
     """The batch without what would have it refused."""
     there, known = store.work.load(list(KEYS)), store.work.find(IDS)
@@ -131,29 +109,17 @@ def fitting(batch: base.Batch, store: MemoryStore) -> base.Batch:
     )
 
 
-class TwoStores(RuleBasedStateMachine):
+class TwoStores(Both, RuleBasedStateMachine):
     @initialize()
-    def open(self) -> None:
-        self.folder = tempfile.mkdtemp(prefix="perdure-differential-")
-        self.fault: base.Fault | None = None
-        self.memory = MemoryStore(faults=self.ask)
-        self.sqlite = SqliteStore(f"{self.folder}/runs.db", self.ask)
-        self.own(0)
+    def fill(self) -> None:
+        self.open()
         row = RunRow(2, "a", b"r", "w", 1, "", "b", 1, None, None, 1)
         there = [row, msgspec.structs.replace(row, key=3, id="ab"), msgspec.structs.replace(row, key=4, id="b")]
         self.same(lambda store: store.journal.commit(base.Batch(created=there)))
 
-    def ask(self, moment: base.Moment, batch: base.Batch) -> base.Fault | None:
-        return self.fault if moment == "before" else None
-
-    def same(self, ask: Callable[[base.Store], Any]) -> Any:
-        expected, found = outcome(lambda: ask(self.memory)), outcome(lambda: ask(self.sqlite))
-        assert found == expected
-        return found
-
     @rule(now=times)
-    def own(self, now: int) -> None:
-        self.same(lambda store: store.admin.try_own("host", 1, "b", now))
+    def own_again(self, now: int) -> None:
+        self.own(now)
 
     @rule(created=runs)
     def create_one(self, created: RunRow) -> None:
@@ -209,11 +175,7 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        self.memory.admin.close()
-        self.sqlite.admin.close()
-        self.memory = MemoryStore(shelf=self.memory.shelf, faults=self.ask)
-        self.sqlite = SqliteStore(f"{self.folder}/runs.db", self.ask)
-        self.own(1)
+        self.open_again()
 
     @invariant()
     def hold_the_same(self) -> None:
@@ -229,10 +191,6 @@ class TwoStores(RuleBasedStateMachine):
         self.same(lambda store: store.views.prefixed("a"))
         for now in range(7):
             self.same(lambda store, now=now: store.work.poll(now, 9))
-
-    def teardown(self) -> None:
-        self.sqlite.admin.close()
-        shutil.rmtree(self.folder)
 
 
 TestTwoStores = TwoStores.TestCase

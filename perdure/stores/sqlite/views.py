@@ -17,6 +17,7 @@ from perdure.stores.sqlite.trouble import told_to_people
 from perdure.stores.sqlite.work import load
 
 _COMPLETED = 7
+_MEMBER = "id, host, pid, build, started_at"
 _END_OF_CHAIN = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND ? IN (key, chain) ORDER BY key DESC LIMIT 1"
 _BARE_TASK = ", ".join("x''" if field == "body" else field for field in TASK_FIELDS)
 _TASKS_OF = f"SELECT {_BARE_TASK} FROM tasks WHERE run = ? ORDER BY id"
@@ -114,7 +115,7 @@ class SqliteViews:
 
     def members(self) -> dict[int, MemberRow]:
         with self._reading() as connection:
-            found = connection.execute("SELECT * FROM members ORDER BY id").fetchall()
+            found = connection.execute(f"SELECT {_MEMBER} FROM members ORDER BY id").fetchall()
         return {columns[0]: MemberRow(*columns) for columns in found}
 
     def definitions(self) -> list[DefinitionRow]:
@@ -123,11 +124,13 @@ class SqliteViews:
         return [DefinitionRow(*columns) for columns in found]
 
     def owner(self) -> MemberRow | None:
-        """The newest member, if the lock is held: who takes it becomes a member at once."""
+        """The newest member that serves no queue, if the lock is held: who takes it becomes a member at once."""
         if not self._lock.is_taken():
             return None
         with self._reading() as connection:
-            found = connection.execute("SELECT * FROM members ORDER BY id DESC LIMIT 1").fetchone()
+            found = connection.execute(
+                f"SELECT {_MEMBER} FROM members WHERE serves = 0 ORDER BY id DESC LIMIT 1"
+            ).fetchone()
         return None if found is None else MemberRow(*found)
 
 

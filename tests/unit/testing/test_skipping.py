@@ -347,9 +347,6 @@ class Working:
     def at_work(self) -> list[tuple[int, str, int]]:
         return [(2, "0:1", 1)]
 
-    def at_work_elsewhere(self) -> list[str]:
-        return []
-
     def name(self, attempt: tuple[int, str, int]) -> str:
         return "attempt 1 of step 0:1 of run 'r'"
 
@@ -384,65 +381,3 @@ def test_the_clock_never_goes_back() -> None:
             shown.append(engine.now())
 
         assert shown == sorted(shown)
-
-
-@activity(queue="thumbnails", retry=Retry(initial="1h", maximum="1h"))
-def shrink(picture: str) -> str:
-    if activity.info().attempt == 1:
-        raise ConnectionError("not yet")
-    return f"small {picture}"
-
-
-@activity(queue="nobody's", schedule_to_start="2 days", retry=1)
-def unserved() -> None: ...
-
-
-@workflow
-async def gallery(pictures: list[str]) -> list[str]:
-    await sleep("30 days")
-    return await asyncio.gather(*(shrink(picture) for picture in pictures))
-
-
-@workflow
-async def is_left_alone() -> str:
-    try:
-        await unserved()
-    except ActivityTimedOut:
-        return "nobody came"
-    return "done"
-
-
-def test_activities_of_queues_are_done_and_no_time_is_skipped_over_them() -> None:
-    with TestEngine([gallery, shrink], start=START) as engine:
-        assert engine.run(gallery(["a", "b", "c"])).wait() == ["small a", "small b", "small c"]
-
-        assert near(engine.now(), START + 30 * DAY + timedelta(hours=1))
-        assert len(engine.calls(shrink)) == 6
-
-
-def test_an_attempt_of_a_queue_can_take_its_time_on_the_engines_clock() -> None:
-    async def takes_a_day(picture: str) -> str:
-        await engine.sleep("1 day")
-        return f"tiny {picture}"
-
-    with TestEngine([gallery], activities={shrink: takes_a_day}, start=START) as engine:
-        assert engine.run(gallery(["a", "b"])).wait() == ["tiny a", "tiny b"]
-
-        assert near(engine.now(), START + 31 * DAY)
-
-
-def test_a_task_that_nobody_does_is_too_late_at_once() -> None:
-    with TestEngine([is_left_alone, unserved], queues=[], start=START) as engine:
-        assert engine.run(is_left_alone()).wait() == "nobody came"
-
-        assert near(engine.now(), START + 2 * DAY)
-
-
-def test_a_worker_that_has_nothing_to_do_is_not_taken_for_dead_when_the_clock_jumps() -> None:
-    with TestEngine([gallery, shrink], start=START) as engine:
-        engine.run(gallery([])).wait()
-        (before,) = engine.store.views.workers()
-
-        engine.run(gallery(["a"])).wait()
-
-        assert [worker.member for worker in engine.store.views.workers()] == [before.member]

@@ -1,7 +1,6 @@
 """Functions that stand in for activities, and what is known of the calls."""
 
 import functools
-import os
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -147,23 +146,6 @@ def test_the_real_activity_is_left_as_it_was() -> None:
     assert charge.fn.__name__ == "charge"
     with TestEngine([order, charge]) as engine, pytest.raises(RunBlocked, match="the world was touched"):
         engine.run(order("ada", 5)).wait()
-
-
-@activity(runs_in="process")
-def crunch(n: int) -> int:
-    return n + os.getpid()
-
-
-@workflow
-async def crunches(n: int) -> int:
-    return await crunch(n)
-
-
-def test_activities_for_processes_run_in_threads_where_their_calls_are_heard() -> None:
-    with TestEngine([crunches, crunch]) as engine:
-        assert engine.run(crunches(1)).wait() == os.getpid() + 1
-
-        assert [call.arguments for call in engine.calls(crunch)] == [{"n": 1}]
 
 
 async def too_few(account: str) -> str:

@@ -31,6 +31,9 @@ CREATE TABLE workers (
     beat    INTEGER NOT NULL
 );
 
+-- A member that serves queues never owns: the newest of the others does, while the owner's lock is held.
+ALTER TABLE members ADD COLUMN serves INTEGER NOT NULL DEFAULT 0;
+
 -- What proves that a token was issued by this database.
 CREATE TABLE secret (
     value BLOB NOT NULL

@@ -1,0 +1,593 @@
+"""Tasks of queues, as `perdure.stores.base` says what they are, sentence by sentence, against every store."""
+
+import threading
+
+import msgspec
+import pytest
+
+from perdure.kernel.events import Payload
+from perdure.kernel.messages import Heartbeat, TaskTaken
+from perdure.kernel.project import HistoryRow, TaskRow
+from perdure.stores import base
+from tests.conformance.rows import ANY, Hand, Opener, ended, mail, messages, run, start, task
+
+SECONDS = 10.0
+
+
+def steps(tasks: list[TaskRow]) -> list[tuple[int, str]]:
+    return [(one.run, one.step) for one in tasks]
+
+
+def commit(store: base.Store, *tasks: TaskRow, **parts: object) -> None:
+    """Tasks, and the runs they belong to if these are not there yet."""
+    keys = {one.run for one in tasks} - store.work.load(sorted({one.run for one in tasks})).keys()
+    store.journal.commit(
+        base.Batch(created=[run(key) for key in sorted(keys)], tasks=list(tasks), **parts)  # type: ignore[arg-type]
+    )
+
+
+# workers
+
+
+def test_a_worker_is_there_from_the_moment_it_joins_until_it_leaves(store: base.Store) -> None:
+    member = store.tasks.join("host-b", 22, "build-2", 6, ["gpu", "cpu"], ["render", "sort"])
+
+    assert store.views.workers() == [base.WorkerRow(member, ("gpu", "cpu"), ("render", "sort"), 0)]
+    assert store.views.members()[member] == base.MemberRow(member, "host-b", 22, "build-2", 6)
+    store.tasks.leave(member)
+    assert store.views.workers() == []
+    assert store.views.members()[member].pid == 22
+
+
+def test_numbers_of_workers_and_owners_are_never_used_twice(opened: Opener) -> None:
+    first = opened()
+    owner = first.admin.try_own("here", 1, "b", 1)
+    one, two = Hand(first), Hand(opened())
+    first.tasks.bury(two.member)
+    three = Hand(first)
+    first.admin.close()
+    again = opened()
+
+    numbers = [owner, one.member, two.member, three.member, again.admin.try_own("here", 2, "b", 2)]
+    assert numbers == sorted(set(numbers))  # type: ignore[type-var]
+
+
+def test_a_worker_that_is_not_an_owner_does_not_own(opened: Opener) -> None:
+    owner, other = opened(), opened()
+    owner.admin.try_own("here", 1, "b", 1)
+
+    Hand(other)
+
+    seen = owner.views.owner()
+    assert seen is not None
+    assert seen.id == 1
+
+
+def test_the_beat_of_a_worker_grows_while_it_lives_and_the_owner_sees_it_at_each_poll(store: base.Store) -> None:
+    one, two = Hand(store), Hand(store)
+
+    store.tasks.beat(one.member, [])
+    store.tasks.beat(one.member, [])
+
+    assert store.work.poll(0, 10).beats == {one.member: 2, two.member: 0}
+    assert [row.beat for row in store.views.workers()] == [2, 0]
+    store.tasks.leave(one.member)
+    assert store.work.poll(0, 10).beats == {two.member: 0}
+
+
+@pytest.mark.parametrize("end", ["leave", "bury"])
+def test_nothing_counts_that_a_worker_says_after_it_has_left_or_was_buried(store: base.Store, end: str) -> None:
+    commit(store, task(2), task(2, "0:2"))
+    hand = Hand(store)
+    hand.take(base.Want(("render",), 1))
+    getattr(store.tasks, end)(hand.member)
+
+    with pytest.raises(base.WorkerGone):
+        hand.bring(2, ended(member=hand.member), [base.BlobRow(2, b"d", b"bytes")])
+    with pytest.raises(base.WorkerGone):
+        hand.take()
+    with pytest.raises(base.WorkerGone):
+        store.tasks.beat(hand.member, [(2, "0:1", 1, b"details")])
+
+    assert store.work.poll(0, 10).mail == []
+    assert store.views.blob(2, b"d") is None
+    assert store.views.backlog() == [base.BacklogRow("gpu", "render", 1, 1)]
+    assert [orphan.details for orphan in store.tasks.orphans()] == [None]
+
+
+def test_leaving_and_burying_twice_does_no_harm(store: base.Store) -> None:
+    hand, other = Hand(store), Hand(store)
+
+    for _ in range(2):
+        store.tasks.leave(hand.member)
+        store.tasks.bury(hand.member)
+    store.tasks.bury(999)
+
+    assert [row.member for row in store.views.workers()] == [other.member]
+
+
+def test_whoever_never_joined_is_no_worker(store: base.Store) -> None:
+    owner = store.views.owner()
+    assert owner is not None
+
+    for member in (owner.id, 0, 999):
+        with pytest.raises(base.WorkerGone):
+            store.tasks.beat(member, [])
+        with pytest.raises(base.WorkerGone):
+            store.tasks.exchange(member, [], ["gpu"], [ANY], 1)
+
+
+def test_workers_outlive_the_owner(opened: Opener) -> None:
+    first, second = opened(), opened()
+    first.admin.try_own("here", 1, "b", 1)
+    commit(first, task(2))
+    hand = Hand(second)
+    hand.take()
+
+    first.admin.close()
+
+    assert hand.bring(2, ended(member=hand.member)) == [True]
+    assert [row.member for row in second.views.workers()] == [hand.member]
+
+
+# taking
+
+
+def test_tasks_are_taken_the_oldest_first_and_as_many_as_wanted(store: base.Store) -> None:
+    commit(store, task(4), task(2, "0:2"), task(2, "0:1"), task(2, "0:10"))
+    hand = Hand(store)
+
+    first, second = hand.take(base.Want(("render",), 3), now=77), hand.take(now=78)
+
+    assert steps(first) == [(4, "0:1"), (2, "0:2"), (2, "0:1")]
+    assert steps(second) == [(2, "0:10")]
+    assert hand.take() == []
+    assert first[0] == task(4, member=hand.member, claimed_at=77)
+
+
+def test_a_task_is_taken_by_one_worker(opened: Opener) -> None:
+    owner, other = opened(), opened()
+    owner.admin.try_own("here", 1, "b", 1)
+    commit(owner, *[task(2, f"0:{n}") for n in range(5)])
+    one, two = Hand(owner), Hand(other)
+
+    taken = [*one.take(base.Want(("render",), 2)), *two.take(base.Want(("render",), 2)), *one.take()]
+
+    assert steps(taken) == [(2, f"0:{n}") for n in range(5)]
+
+
+def test_a_worker_takes_only_from_its_queues_and_only_what_it_knows(store: base.Store) -> None:
+    mine = task(2, "0:1")
+    commit(store, task(2, "0:2", queue="cpu"), task(2, "0:3", name="sort"), task(2, "0:4", queue=""), mine)
+
+    assert steps(Hand(store).take()) == [(2, "0:1")]
+    assert Hand(store, queues=()).take() == []
+    assert Hand(store).take(base.Want((), 9)) == []
+    assert Hand(store).take(base.Want(("render", "sort"), 0)) == []
+
+
+def test_what_is_old_comes_first_whatever_its_queue_and_activity(store: base.Store) -> None:
+    commit(
+        store,
+        task(2, "0:1", queue="b", name="y"),
+        task(2, "0:2", queue="a", name="x"),
+        task(2, "0:3", queue="b", name="x"),
+        task(2, "0:4", queue="a", name="y"),
+    )
+
+    assert steps(Hand(store, ("a", "b")).take(base.Want(("x", "y"), 3))) == [(2, "0:1"), (2, "0:2"), (2, "0:3")]
+
+
+def test_each_want_has_a_limit_of_its_own(store: base.Store) -> None:
+    commit(store, *[task(2, f"0:{n}", name="render" if n % 2 else "sort") for n in range(6)])
+    hand = Hand(store)
+
+    got = store.tasks.exchange(hand.member, [], ["gpu"], [base.Want(("sort",), 1), base.Want(("render",), 2)], 5)
+
+    assert sorted(steps(got.tasks)) == [(2, "0:0"), (2, "0:1"), (2, "0:3")]
+
+
+def test_many_queues_and_activities_are_searched_together(store: base.Store) -> None:
+    queues = tuple(f"queue-{n}" for n in range(30))
+    names = tuple(f"name-{n}" for n in range(30))
+    commit(store, *[task(2, f"0:{n}", queue=queues[-n % 30], name=names[n * 7 % 30]) for n in range(90)])
+
+    found = Hand(store, queues, names).take(base.Want(names, 80))
+
+    assert steps(found) == [(2, f"0:{n}") for n in range(80)]
+
+
+def test_a_task_that_could_not_begin_in_time_is_not_given(store: base.Store) -> None:
+    late = 1_000 + base.START_MARGIN_NS
+    commit(store, task(2, "0:1", start_by=late), task(2, "0:2", start_by=late + 1), task(2, "0:3", start_by=500))
+
+    assert steps(Hand(store).take(now=1_000)) == [(2, "0:2")]
+
+
+def test_tasks_that_are_too_late_are_not_counted_among_those_that_are_taken(store: base.Store) -> None:
+    commit(store, *[task(2, f"0:{n}", start_by=5) for n in range(9)], task(2, "0:9"))
+
+    assert steps(Hand(store).take(base.Want(("render",), 2), now=1_000)) == [(2, "0:9")]
+
+
+def test_a_run_is_told_who_has_taken_a_task_that_has_to_begin_in_time_and_of_no_other(store: base.Store) -> None:
+    commit(store, task(2, "0:1", start_by=10**12, attempt=3), task(2, "0:2"))
+    hand = Hand(store)
+
+    hand.take()
+
+    told = store.work.poll(0, 10).mail
+    assert [(row.run, row.message, row.reply_to) for row in told] == [(2, TaskTaken("0:1", 3, hand.member), "")]
+
+
+# ending
+
+
+def test_an_ending_takes_the_task_away_and_leaves_mail_and_bytes_at_once(opened: Opener) -> None:
+    owner, other = opened(), opened()
+    owner.admin.try_own("here", 1, "b", 1)
+    commit(owner, task(2), task(2, "0:2"))
+    hand = Hand(other)
+    hand.take()
+    message = ended(member=hand.member, details=Payload(b"1"))
+
+    assert hand.bring(2, message, [base.BlobRow(2, b"d", b"bytes")]) == [True]
+
+    assert messages(owner.work.poll(0, 10).mail) == [message]
+    assert owner.views.blob(2, b"d") == b"bytes"
+    assert owner.views.backlog() == [base.BacklogRow("gpu", "render", 0, 1)]
+
+
+def test_an_ending_is_accepted_once(store: base.Store) -> None:
+    commit(store, task(2))
+    hand = Hand(store)
+    hand.take()
+
+    assert hand.bring(2, ended(member=hand.member)) == [True]
+    assert hand.bring(2, ended(member=hand.member), [base.BlobRow(2, b"d", b"bytes")]) == [False]
+
+    assert len(store.work.poll(0, 10).mail) == 1
+    assert store.views.blob(2, b"d") is None
+
+
+def test_an_ending_of_what_is_not_with_the_worker_is_not_accepted(store: base.Store) -> None:
+    commit(store, task(2, "0:1"), task(2, "0:2"), task(2, "0:3", attempt=2))
+    other, hand = Hand(store), Hand(store)
+    other.take(base.Want(("render",), 1))
+    store.tasks.exchange(hand.member, [], ["gpu"], [base.Want(("render",), 1)], 5)
+
+    accepted = [
+        *hand.bring(2, ended("0:1", member=hand.member)),  # another worker's
+        *hand.bring(2, ended("0:3", attempt=2, member=hand.member)),  # nobody's
+        *hand.bring(2, ended("0:2", attempt=2, member=hand.member)),  # another attempt
+        *hand.bring(4, ended("0:2", member=hand.member)),  # another run
+        *hand.bring(2, ended("0:9", member=hand.member)),  # another step
+        *hand.bring(2, ended("0:2", member=hand.member)),
+    ]
+
+    assert accepted == [False, False, False, False, False, True]
+    assert len(store.work.poll(0, 10).mail) == 1
+
+
+def test_endings_are_accepted_in_their_order_each_by_itself(store: base.Store) -> None:
+    commit(store, *[task(2, f"0:{n}") for n in range(4)])
+    hand = Hand(store)
+    hand.take(base.Want(("render",), 3))
+    brought = [base.Ending(ended(f"0:{n}", member=hand.member), 2, []) for n in (2, 3, 0)]
+
+    got = store.tasks.exchange(hand.member, brought, ["gpu"], [ANY], 30)
+
+    assert got.accepted == [True, False, True]
+    assert steps(got.tasks) == [(2, "0:3")]
+    assert [row.message.id for row in store.work.poll(0, 10).mail] == ["0:2", "0:0"]  # type: ignore[union-attr]
+
+
+def test_the_same_ending_brought_twice_at_once_is_accepted_once(store: base.Store) -> None:
+    commit(store, task(2))
+    hand = Hand(store)
+    hand.take()
+    brought = [base.Ending(ended(member=hand.member), 2, [])] * 2
+
+    got = store.tasks.exchange(hand.member, brought, (), (), 30)
+
+    assert got.accepted == [True, False]
+    assert len(store.work.poll(0, 10).mail) == 1
+
+
+def test_an_ending_comes_too_late_when_its_run_does_not_want_it_any_more(store: base.Store) -> None:
+    commit(store, task(2), task(4), task(6))
+    hand = Hand(store)
+    hand.take()
+    commit(store, task(6, attempt=2), tasks_gone=[(2, "0:1")], tasks_gone_of=[4])
+
+    assert [hand.bring(key, ended(member=hand.member)) for key in (2, 4, 6)] == [[False]] * 3
+    assert steps(hand.take()) == [(6, "0:1")]
+    assert hand.bring(6, ended(attempt=2, member=hand.member)) == [True]
+
+
+# heartbeats
+
+
+def test_a_beat_keeps_details_of_attempts_and_tells_which_are_still_wanted(store: base.Store) -> None:
+    commit(store, *[task(2, f"0:{n}") for n in range(3)])
+    hand = Hand(store)
+    hand.take()
+    store.journal.commit(base.Batch(tasks_gone=[(2, "0:1")]))
+
+    mine = store.tasks.beat(hand.member, [(2, "0:0", 1, b"half"), (2, "0:1", 1, b"all")])
+
+    assert mine == {(2, "0:0", 1), (2, "0:2", 1)}
+    stored = store.views.stored(2)
+    assert stored is not None
+    assert [(row.step, row.details) for row in stored.tasks] == [("0:0", b"half"), ("0:2", None)]
+
+
+def test_the_latest_details_count_and_silence_keeps_them(store: base.Store) -> None:
+    commit(store, task(2))
+    hand = Hand(store)
+    hand.take()
+
+    for details in ([(2, "0:1", 1, b"half")], [(2, "0:1", 1, b"more")], []):
+        store.tasks.beat(hand.member, details)
+    store.tasks.bury(hand.member)
+
+    assert [orphan.details for orphan in store.tasks.orphans()] == [b"more"]
+
+
+def test_details_of_an_attempt_that_is_not_with_the_worker_are_dropped(store: base.Store) -> None:
+    commit(store, task(2, "0:1"), task(2, "0:2"), task(2, "0:3"))
+    one, two = Hand(store), Hand(store)
+    one.take(base.Want(("render",), 1))
+    two.take(base.Want(("render",), 1))
+
+    mine = store.tasks.beat(
+        two.member, [(2, "0:1", 1, b"x"), (2, "0:2", 9, b"x"), (2, "0:3", 1, b"x"), (8, "0:1", 1, b"x")]
+    )
+
+    stored = store.views.stored(2)
+    assert stored is not None
+    assert [row.details for row in stored.tasks] == [None, None, None]
+    assert mine == {(2, "0:2", 1)}
+
+
+# the lost
+
+
+def test_tasks_of_workers_that_have_left_or_were_buried_are_orphans_oldest_first(store: base.Store) -> None:
+    commit(store, *[task(2, f"0:{n}", attempt=n + 1) for n in range(4)])
+    one, two, living = Hand(store), Hand(store), Hand(store)
+    one.take(base.Want(("render",), 1), now=71)
+    living.take(base.Want(("render",), 1))
+    two.take(base.Want(("render",), 1), now=73)
+    store.tasks.beat(two.member, [(2, "0:2", 3, b"half")])
+    assert store.tasks.orphans() == []
+
+    store.tasks.leave(two.member)
+    store.tasks.bury(one.member)
+
+    assert store.tasks.orphans() == [
+        base.Orphan(2, "0:0", 1, one.member, 71),
+        base.Orphan(2, "0:2", 3, two.member, 73, b"half"),
+    ]
+
+
+def test_an_orphan_is_given_to_nobody_and_goes_when_its_run_says_so(store: base.Store) -> None:
+    commit(store, task(2), task(4))
+    hand = Hand(store)
+    hand.take()
+    store.tasks.bury(hand.member)
+    again = Hand(store)
+    assert again.take() == []
+
+    commit(store, task(2, attempt=2), tasks_gone_of=[4])
+
+    assert store.tasks.orphans() == []
+    assert [(one.run, one.attempt) for one in again.take()] == [(2, 2)]
+
+
+# looking
+
+
+def test_idle_workers_look_without_writing(store: base.Store) -> None:
+    commit(store, task(2), task(2, "0:2", name="sort"), task(2, "0:3", queue="cpu", name="shrink"))
+    waiting, unknown = store.tasks.waiting, store.tasks.unknown
+
+    assert waiting(["gpu"], ["render"])
+    assert waiting(["other", "cpu"], ["render", "shrink"])
+    assert not waiting(["cpu"], ["render"])
+    assert not waiting([], ["render"])
+    assert not waiting(["gpu"], [])
+    assert unknown(["gpu"], ["render"]) == ["sort"]
+    assert unknown(["gpu", "cpu"], ["render"]) == ["shrink", "sort"]
+    assert unknown(["gpu", "cpu"], []) == ["render", "shrink", "sort"]
+    assert unknown([], []) == []
+
+
+def test_what_was_taken_waits_no_more(store: base.Store) -> None:
+    commit(store, task(2), task(2, "0:2", name="sort"))
+    hand = Hand(store)
+    hand.take(base.Want(("render", "sort"), 9))
+
+    assert not store.tasks.waiting(["gpu"], ["render", "sort"])
+    assert store.tasks.unknown(["gpu"], []) == []
+
+
+def test_the_backlog_counts_by_queue_and_activity_what_waits_and_what_is_taken(store: base.Store) -> None:
+    commit(store, task(2, "0:1"), task(2, "0:2"), task(4), task(4, "0:2", name="sort"), task(4, "0:3", queue="a"))
+    Hand(store).take(base.Want(("render",), 2))
+
+    assert store.views.backlog() == [
+        base.BacklogRow("a", "render", 1, 0),
+        base.BacklogRow("gpu", "render", 1, 2),
+        base.BacklogRow("gpu", "sort", 1, 0),
+    ]
+
+
+def test_a_stored_run_is_seen_with_its_tasks_without_their_bodies(store: base.Store) -> None:
+    commit(store, task(2, "0:2", start_by=9), task(2, "0:1", attempt=3), task(4))
+
+    stored = store.views.stored(2)
+
+    assert stored is not None
+    assert stored.tasks == [task(2, "0:2", start_by=9, body=b""), task(2, "0:1", attempt=3, body=b"")]
+    assert store.work.load([2])[2].tasks == []
+
+
+# in a batch
+
+
+def test_a_task_takes_the_place_of_an_earlier_one_of_its_step_and_is_the_last_in_turn(store: base.Store) -> None:
+    commit(store, task(2, "0:1"), task(2, "0:2"))
+    hand = Hand(store)
+    hand.take(base.Want(("render",), 1))
+    store.tasks.beat(hand.member, [(2, "0:1", 1, b"half")])
+
+    commit(store, task(2, "0:1", attempt=2, queue="cpu", start_by=10**12, body=b"new"))
+
+    stored = store.views.stored(2)
+    assert stored is not None
+    assert stored.tasks == [
+        task(2, "0:2", body=b""),
+        task(2, "0:1", attempt=2, queue="cpu", start_by=10**12, body=b""),
+    ]
+    assert Hand(store, ("cpu",)).take()[0].body == b"new"
+
+
+def test_of_two_tasks_of_a_step_in_one_batch_the_later_is_left(store: base.Store) -> None:
+    commit(store, task(2, attempt=1), task(2, "0:2"), task(2, attempt=2))
+
+    assert [(one.step, one.attempt) for one in Hand(store).take()] in (
+        [("0:1", 2), ("0:2", 1)],
+        [("0:2", 1), ("0:1", 2)],
+    )
+
+
+def test_tasks_go_before_new_ones_come(store: base.Store) -> None:
+    commit(store, task(2, "0:1"), task(2, "0:2"), task(4))
+
+    commit(store, task(2, "0:1", attempt=2), task(4, attempt=2), tasks_gone_of=[4], tasks_gone=[(2, "0:1"), (2, "0:9")])
+
+    assert sorted((one.run, one.step, one.attempt) for one in Hand(store).take()) == [
+        (2, "0:1", 2),
+        (2, "0:2", 1),
+        (4, "0:1", 2),
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 1023, 1025, 2500])
+def test_tasks_of_any_number_are_written_taken_ended_and_dropped(store: base.Store, count: int) -> None:
+    names = [f"0:{n}" for n in range(count)]
+    commit(store, *[task(2, name) for name in names], *[task(4, name) for name in names])
+    hand = Hand(store)
+
+    taken = hand.take(base.Want(("render",), count))
+    beaten = store.tasks.beat(hand.member, [(2, name, 1, b"half") for name in names])
+    brought = [base.Ending(ended(name, member=hand.member), 2, []) for name in names]
+    got = store.tasks.exchange(hand.member, brought, (), (), 30)
+    store.journal.commit(base.Batch(tasks_gone=[(4, name) for name in names[:-1]]))
+
+    assert steps(taken) == [(2, name) for name in names]
+    assert beaten == {(2, name, 1) for name in names}
+    assert got.accepted == [True] * count
+    assert store.views.backlog() == [base.BacklogRow("gpu", "render", 1, 0)]
+    assert len(store.work.poll(0, 5_000).mail) == count
+
+
+def test_a_refused_batch_leaves_tasks_as_they_were(store: base.Store) -> None:
+    commit(store, task(2))
+    refused = base.Batch(
+        updated=[run(99)], tasks_gone_of=[2], tasks_gone=[(2, "0:1")], tasks=[task(2, attempt=2), task(2, "0:2")]
+    )
+
+    with pytest.raises(base.CommitRefused):
+        store.journal.commit(refused)
+
+    assert [(one.step, one.attempt) for one in Hand(store).take()] == [("0:1", 1)]
+
+
+def test_a_withdrawn_run_leaves_no_task(store: base.Store) -> None:
+    queued = store.post.submit(run(0, "refused"), mail(0, start()))
+    store.journal.commit(base.Batch(history=[HistoryRow(queued.key, 1, b"x")], tasks=[task(queued.key)]))
+
+    store.journal.commit(base.Batch(withdrawn=[queued.key]))
+
+    assert store.views.backlog() == []
+
+
+def test_a_new_owner_finds_the_tasks_and_who_has_them(opened: Opener) -> None:
+    first, second = opened(), opened()
+    first.admin.try_own("here", 1, "b", 1)
+    commit(first, task(2), task(4))
+    hand = Hand(opened())
+    hand.take(base.Want(("render",), 1))
+    first.admin.close()
+
+    second.admin.try_own("here", 2, "b", 2)
+
+    assert second.views.backlog() == [base.BacklogRow("gpu", "render", 1, 1)]
+    assert second.work.poll(0, 9).beats == {hand.member: 0}
+    assert second.tasks.orphans() == []
+
+
+# hints
+
+
+def test_workers_hear_nudges_each_its_own(opened: Opener) -> None:
+    owner, one, two = opened(), opened(), opened()
+    owner.admin.try_own("here", 1, "b", 1)
+    first, second = Hand(one), Hand(two)
+    heard_first, heard_second = threading.Event(), threading.Event()
+    one.tasks.listen(first.member, heard_first.set)
+    two.tasks.listen(second.member, heard_second.set)
+
+    owner.tasks.nudge([first.member, 999])
+
+    assert heard_first.wait(SECONDS)
+    assert not heard_second.is_set()
+    owner.tasks.nudge([second.member])
+    assert heard_second.wait(SECONDS)
+
+
+def test_two_workers_of_one_store_both_listen(store: base.Store) -> None:
+    one, two = Hand(store), Hand(store)
+    heard: list[threading.Event] = [threading.Event(), threading.Event()]
+    store.tasks.listen(one.member, heard[0].set)
+    store.tasks.listen(two.member, heard[1].set)
+
+    store.tasks.nudge([one.member, two.member])
+
+    assert [each.wait(SECONDS) for each in heard] == [True, True]
+
+
+def test_a_nudge_for_one_that_has_left_is_lost(store: base.Store) -> None:
+    hand = Hand(store)
+    heard = threading.Event()
+    store.tasks.listen(hand.member, heard.set)
+    store.tasks.leave(hand.member)
+
+    store.tasks.nudge([hand.member])
+
+    assert not heard.wait(0.05)
+
+
+# tokens
+
+
+def test_the_secret_is_the_same_for_everybody_and_for_ever_and_another_in_another_store(opened: Opener) -> None:
+    first, second = opened(), opened()
+    secret = first.views.secret()
+    first.admin.close()
+
+    assert second.views.secret() == opened().views.secret() == secret
+    assert len(secret) == 32
+    assert len(set(secret)) > 8
+
+
+def test_a_heartbeat_from_outside_is_mail_like_any_other(store: base.Store) -> None:
+    commit(store, task(2))
+    beat = Heartbeat("0:1", 1, details=Payload(b"5"))
+
+    store.post.send(mail(2, beat, "request"))
+
+    assert [(row.message, row.reply_to) for row in store.work.poll(0, 9).mail] == [(beat, "request")]
+    assert msgspec.structs.asdict(beat)["member"] == 0
