@@ -173,6 +173,18 @@ def task_row(run: Run, step: Step) -> TaskRow:
 
 def task_of(run: Run, step: Step) -> wire.Task:
     """What whoever runs the step's attempt has to know."""
+    if step.terms is None:  # nearly all
+        return wire.Task(
+            run.id,
+            run.run_id,
+            run.workflow,
+            step.input,
+            step.scheduled_at,
+            step.timeout_ns,
+            None,
+            None,
+            step.details,
+        )
     return wire.Task(
         run.id,
         run.run_id,
@@ -213,7 +225,7 @@ def run_row(run: Run) -> RunRow:
 def _block(run: Run) -> bytes | None:
     if run.block is not None:
         return wire.encode(run.block)
-    step = run.unhelped
+    step = run.unhelped if run.held else None
     return None if step is None else wire.encode(_held_compensation(run, step))
 
 
@@ -247,6 +259,8 @@ def note(run: Run) -> str:
 
 
 def _step_note(step: Step) -> str:
+    if step.terms is None and not step.rows:
+        return step.name  # nearly all
     if step.held is not None:
         by_bug = step.failure is not None and step.failure.is_bug
         return f"{step.name} held by a bug" if by_bug else f"{step.name} held: {_failed(step)}"

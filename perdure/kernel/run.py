@@ -124,7 +124,7 @@ class Run:
     @property
     def unhelped(self) -> Step | None:
         """A compensation that is held: whatever timers do, the run does not end before somebody has released it."""
-        if self.status is not Status.HELD:
+        if not self.held or self.status is not Status.HELD:
             return None
         return next((step for step in self.pending.values() if step.held is not None and step.compensates), None)
 

@@ -112,7 +112,7 @@ class Effects:
         actor.events.clear()
         actor.seq = run.seq
         actor.is_new = False
-        if len(self._waiters) and (is_at_rest(run.status, run.wake_at()) or run.unhelped is not None):
+        if len(self._waiters) and (is_at_rest(run.status, run.wake_at()) or (run.held and run.unhelped is not None)):
             self._waiters.tell(run.key, None if run.outcome is None else Ended(run.key, run.outcome), self._outbox)
 
     def _give_up(self, actor: Actor) -> None:
@@ -133,7 +133,7 @@ class Effects:
             if step is None or step.attempt != flight.attempt or not step.member:
                 self._slots.land(flight.key, flight.step, flight.attempt)
                 continue
-            if step.timeout_ns is not None or step.heartbeat_ns is not None:
+            if step.timeout_ns is not None or step.terms is not None:
                 flight.began = draft.now
                 self.deadlines.watch(flight, self._world.monotonic(), step.timeout_ns, step.heartbeat_ns)
             departures.append((flight, step.name, task_of(actor.run, step)))

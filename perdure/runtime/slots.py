@@ -64,14 +64,13 @@ class Slots:
     def kind(self, name: str) -> int:
         """Where attempts of an activity run."""
         definition = self._activities.get(name)
-        if definition is None or definition.is_async:
-            return ON_LOOP
-        return IN_PROCESS if definition.in_process else IN_THREAD
+        return ON_LOOP if definition is None else _kind_of(definition)
 
     def claim(self, actor: Actor, name: str, step: str) -> int:
-        if name not in self._activities:
+        definition = self._activities.get(name)
+        if definition is None:
             return 0
-        kind = self.kind(name)
+        kind = ON_LOOP if definition.is_async else _kind_of(definition)
         if self.closed or self._free[kind] <= 0 or self._waiting[kind]:
             return 0
         self._free[kind] -= 1
@@ -175,3 +174,9 @@ class Slots:
         """Whether the attempt is in the air, and its result wanted."""
         flight = self._flights.get(key, {}).get((step, attempt))
         return flight is not None and not flight.given_up
+
+
+def _kind_of(definition: Any) -> int:
+    if definition.is_async:
+        return ON_LOOP
+    return IN_PROCESS if definition.in_process else IN_THREAD

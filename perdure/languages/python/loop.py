@@ -188,7 +188,7 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
 
     def in_sagas(self) -> bool:
         """Whether a task has entered a saga that it has not left."""
-        return any(task.sagas for task in self.tasks.values())
+        return bool(self.tasks) and any(task.sagas for task in self.tasks.values())
 
     def may_void(self, bug: BaseException, undoing: str) -> bool:
         """Whether the turn of a bug is to be voided, in which a saga's compensations began, or would: the task `undoing`.
