@@ -18,6 +18,7 @@ and what to do next.
     │   ├── RunFailed                (its cause is the failure)
     │   ├── RunCancelled
     │   ├── RunTerminated
+    │   ├── RunTimedOut              it took longer than it may
     │   └── RunBlocked               waits for mended code or an operator; not an end
     ├── ActivityFailed               raised where a workflow awaits an activity (its cause is the failure)
     │   ├── ActivityTimedOut
@@ -121,6 +122,10 @@ class RunCancelled(RunDidNotComplete):
 
 class RunTerminated(RunDidNotComplete):
     code = "run-terminated"
+
+
+class RunTimedOut(RunDidNotComplete):
+    code = "run-timed-out"
 
 
 class RunBlocked(RunDidNotComplete):

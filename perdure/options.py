@@ -1,4 +1,4 @@
-"""What an activity can be given beside its code: retry policies, time limits, a queue. Checked here, once."""
+"""What an activity can be given beside its code: retry policies, time limits, a queue; and a workflow. Checked here, once."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,6 +11,7 @@ from perdure.errors import DefinitionError
 from perdure.kernel.events import Terms
 from perdure.kernel.limits import END_OF_TIME, QUEUE_CHARS
 from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
+from perdure.kernel.terms import RunTerms
 
 Duration: TypeAlias = float | str | timedelta
 
@@ -18,8 +19,12 @@ OPTIONS = ("timeout", "schedule_to_close", "schedule_to_start", "heartbeat", "re
 """All that `@activity(...)` and `with_options(...)` take."""
 
 
+RUN_OPTIONS = ("run_timeout", "execution_timeout", "retry")
+"""What `@workflow(...)` takes beside a name. A start may choose others."""
+
+
 class Retry:
-    """How failed attempts of an activity are repeated; the defaults are Temporal's.
+    """How failed attempts of an activity, or failed runs, are repeated; the defaults are Temporal's.
 
     Args:
         initial: delay before the second attempt (a duration: seconds, a timedelta or a text like "1s").
@@ -29,7 +34,8 @@ class Retry:
         jitter: fraction (0 to 1) by which a delay is spread around its value.
         non_retryable: exception classes, or their names, that end the activity at once.
         bugs: what an exception that means "the code is wrong" does: "hold" the attempt until new code
-            or `perdure retry`, "retry" it like any other, or "fail" the activity.
+            or `perdure retry`, "retry" it like any other, or "fail" the activity. A workflow's bugs block its run; of
+            those that fail it all the same, only "retry" tries again.
 
     Raises:
         DefinitionError: an option has no sense.
@@ -222,3 +228,25 @@ def checked_queue(value: Any, owner: str) -> str:
             "None is the engine's own process"
         )
     return value
+
+
+def run_terms(wishes: Mapping[str, Any], owner: str) -> RunTerms:
+    """The terms of runs that some of `RUN_OPTIONS` stand for; `owner` is named in errors.
+
+    Raises:
+        DefinitionError: a wish makes no sense.
+    """
+    return RunTerms(
+        run_timeout_ns=_limit(wishes.get("run_timeout"), "run_timeout", owner),
+        execution_timeout_ns=_limit(wishes.get("execution_timeout"), "execution_timeout", owner),
+        retry=_policy_of(wishes.get("retry"), owner),
+    )
+
+
+def delay_of(value: "Duration | None", name: str, owner: str) -> int:
+    """A delay in nanoseconds; None is none.
+
+    Raises:
+        DefinitionError: it is no duration.
+    """
+    return 0 if value in (None, 0) else _limit(value, name, owner) or 0

@@ -12,6 +12,7 @@ from perdure.languages.python import context
 from perdure.languages.python.context import WorkflowInfo, patched, sleep
 from perdure.languages.python.logs import WorkflowLogger, logger
 from perdure.languages.python.saga import Compensation, Saga, saga
+from perdure.options import RUN_OPTIONS, Duration, Retry, run_terms
 from perdure.payload import Parameters, ValueType
 
 __all__ = [
@@ -37,13 +38,15 @@ _MARK = "__perdure_workflow__"
 class WorkflowDefinition(Generic[P, R]):
     """A durable program: an `async def` function, or a class with one method marked `@workflow.run`.
 
-    `fn` is the original function; `cls` the class, or None.
+    `fn` is the original function; `cls` the class, or None. `terms`: those of its runs whose starts choose no others.
     """
 
     kind: ClassVar[str] = "workflow"
-    __slots__ = ("__wrapped__", "cls", "fn", "name", "parameters", "result", "source")
+    __slots__ = ("__wrapped__", "cls", "fn", "name", "parameters", "result", "source", "terms")
 
-    def __init__(self, fn: Callable[..., Any], *, cls: type | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], *, cls: type | None = None, name: str | None = None, **wishes: Any
+    ) -> None:
         self.source = source_of(fn, "workflow")
         self.name = cls.__name__ if cls is not None and name is None else checked_name(name, fn, "workflow")
         self.fn = fn
@@ -52,6 +55,7 @@ class WorkflowDefinition(Generic[P, R]):
         owner = f"workflow {self.name} ({self.source})"
         if not inspect.iscoroutinefunction(fn):
             raise DefinitionError(f"{owner} must be written with `async def`, and without yield")
+        self.terms = run_terms(wishes, owner) if wishes else None
         self.parameters = Parameters.of(fn, owner=owner, skip_first=cls is not None)
         self.result = ValueType.result_of(fn, owner=owner)
 
@@ -105,7 +109,7 @@ class RunMethod(Generic[P, R]):
         return definition
 
 
-def _of_class(cls: type, name: str | None) -> WorkflowDefinition[Any, Any]:
+def _of_class(cls: type, name: str | None, wishes: dict[str, Any]) -> WorkflowDefinition[Any, Any]:
     runs: dict[str, RunMethod[Any, Any]] = {}
     for base in reversed(cls.__mro__):
         for key, value in vars(base).items():
@@ -117,7 +121,7 @@ def _of_class(cls: type, name: str | None) -> WorkflowDefinition[Any, Any]:
         found = f"has {len(runs)}: {', '.join(runs)}" if runs else "has none"
         raise DefinitionError(f"workflow class {cls.__name__} needs one method marked @workflow.run, but {found}")
     (method,) = runs.values()
-    return WorkflowDefinition(method.fn, cls=cls, name=name)
+    return WorkflowDefinition(method.fn, cls=cls, name=name, **wishes)
 
 
 class _Decorator(Protocol):
@@ -145,22 +149,35 @@ class _Workflow:
     @overload
     def __call__(self, target: Callable[P, Coroutine[Any, Any, R]], /) -> WorkflowDefinition[P, R]: ...
     @overload
-    def __call__(self, *, name: str | None = None) -> _Decorator: ...
-    def __call__(self, target: Any = None, *, name: str | None = None, **others: Any) -> Any:
+    def __call__(
+        self,
+        *,
+        name: str | None = None,
+        run_timeout: "Duration | None" = None,
+        execution_timeout: "Duration | None" = None,
+        retry: "Retry | int | None" = None,
+    ) -> _Decorator: ...
+    def __call__(self, target: Any = None, *, name: str | None = None, **wishes: Any) -> Any:
         """Make a workflow of an `async def` function, or of a class with one method marked `@workflow.run`.
+
+        The other options are those of its runs whose starts choose no others.
 
         Args:
             name: under which its runs are recorded; default is the function's or class's own.
+            run_timeout: how long a run may take (a duration); None is no limit.
+            execution_timeout: the same of all attempts together.
+            retry: a `Retry`, or a number of attempts: a run that fails or runs into its run_timeout is followed by
+                another one. None, the default, makes one attempt.
         """
-        demand_options("workflow", others, ("name",))
+        demand_options("workflow", wishes, ("name", *RUN_OPTIONS))
         if target is None:
-            return lambda target: self._define(target, name)
-        return self._define(target, name)
+            return lambda target: self._define(target, name, wishes)
+        return self._define(target, name, wishes)
 
-    def _define(self, target: Any, name: str | None) -> Any:
+    def _define(self, target: Any, name: str | None, wishes: dict[str, Any]) -> Any:
         if not isinstance(target, type):
-            return WorkflowDefinition(target, name=name)
-        setattr(target, _MARK, _of_class(target, name))
+            return WorkflowDefinition(target, name=name, **wishes)
+        setattr(target, _MARK, _of_class(target, name, wishes))
         return target
 
     def run(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> RunMethod[P, R]:

@@ -60,10 +60,10 @@ def workflows(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from perdure.cli.tokens import STATES
+    from perdure.cli.tokens import TYPED
 
     done, comma, word = incomplete.rpartition(",")
-    return [CompletionItem(done + comma + state) for state in (*STATES, "open", "closed") if state.startswith(word)]
+    return [CompletionItem(done + comma + state) for state in (*TYPED, "open", "closed") if state.startswith(word)]
 
 
 def _from_store(ctx: click.Context, offered: Any) -> list[CompletionItem]:

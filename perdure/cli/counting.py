@@ -59,10 +59,10 @@ def _by_state(client: Any, asked: Any, total: int) -> dict[str, int]:
 
     from perdure.kernel.run import Status
 
-    states = [state for state in STATES if not asked.statuses or Status[state.upper()] in asked.statuses]
+    states = [state for state in STATES if not asked.statuses or Status.named(state) in asked.statuses]
     if len(states) == 1:
         return {states[0]: total}
-    alone = {state: (int(Status[state.upper()]),) for state in states}
+    alone = {state: (int(Status.named(state)),) for state in states}
     return {state: _counted(client, msgspec.structs.replace(asked, statuses=alone[state])) for state in states}
 
 

@@ -205,7 +205,7 @@ def _count(store: Any, *states: str) -> int:
     from perdure.kernel.run import Status
     from perdure.stores.base import RunFilter
 
-    return int(store.views.count(RunFilter(statuses=tuple(int(Status[state.upper()]) for state in states))))
+    return int(store.views.count(RunFilter(statuses=tuple(int(Status.named(state)) for state in states))))
 
 
 def _standing(store: Any) -> Iterator[Finding]:

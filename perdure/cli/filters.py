@@ -9,7 +9,7 @@ from perdure.cli.completion import states as state_words
 from perdure.cli.completion import workflows
 from perdure.cli.problems import NOT_FOUND, USAGE, Problem, guess
 from perdure.cli.times import since
-from perdure.cli.tokens import CLOSED, OPEN, STATES
+from perdure.cli.tokens import CLOSED, OPEN, TYPED
 
 _OPTIONS = (
     click.option(
@@ -17,7 +17,7 @@ _OPTIONS = (
         multiple=True,
         shell_complete=state_words,
         metavar="STATE[,...]",
-        help=f"{', '.join(STATES)}; open, closed.",
+        help=f"{', '.join(TYPED)}; open, closed.",
     ),
     click.option("--workflow", shell_complete=workflows, metavar="NAME", help="Only runs of this workflow."),
     click.option("--since", "since_", metavar="AGE|TIME", help="Started in the last 24h, 7d, ... or since 2026-11-22."),
@@ -48,7 +48,7 @@ def wanted(state: tuple[str, ...], workflow: str | None, since_: str | None, now
                 f"--since {since_!r} is no age and no time", USAGE, [], "write 90s, 24h, 7d or 2026-11-22T14:00"
             )
     return RunFilter(
-        statuses=tuple(int(Status[word.upper()]) for word in states(state)),
+        statuses=tuple(int(Status.named(word)) for word in states(state)),
         workflow=workflow,
         started_since=None if started is None else int(started.timestamp() * 1e6) * 1000,
         **more,
@@ -65,14 +65,14 @@ def states(given: tuple[str, ...]) -> tuple[str, ...]:
     for word in ",".join(given).replace(" ", "").split(","):
         if word in ("open", "closed"):
             meant += OPEN if word == "open" else CLOSED
-        elif word in STATES:
-            meant.append(word)
+        elif word in TYPED:
+            meant.append(TYPED[word])
         elif word:
-            near = guess(word, (*STATES, "open", "closed"))
+            near = guess(word, (*TYPED, "open", "closed"))
             raise Problem(
                 f"there is no state {word!r}",
                 USAGE,
-                [f"states: {', '.join(STATES)}; open and closed stand for several"],
+                [f"states: {', '.join(TYPED)}; open and closed stand for several"],
                 f"did you mean  --state {near}" if near else "",
             )
     return tuple(dict.fromkeys(meant))

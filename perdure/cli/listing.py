@@ -25,7 +25,10 @@ FIELDS = (
     "wake_at",
     "events",
 )
-DETAILS = ("input", "result", "error", "block", "cancel_requested", "reason", "steps")
+DETAILS = (
+    *("input", "result", "error", "block", "cancel_requested", "reason", "steps", "attempt", "max_attempts"),
+    *("first_run_id", "previous_run_id", "next_run_id", "request_id", "run_timeout", "execution_timeout", "expires_at"),
+)
 """Fields of a description: selected by name, they cost a look at the whole run."""
 
 COUNTED = 10_000
@@ -184,11 +187,15 @@ def _doing(row: Any, state: str, now: datetime, owned: bool) -> str:
     from perdure.cli.lines import clean
 
     note = clean(row.note)
+    wait = None if row.wake_at is None else row.wake_at / 1e9 - now.timestamp()
     if state == "queued":
+        if wait is not None and wait > 0:
+            return f"starts in {left(wait)}"
         return "waits for its turn" if owned else "no engine holds this database"
-    if row.wake_at is None:
+    if wait is None:
         return note
-    wait = row.wake_at / 1e9 - now.timestamp()
+    if row.wake_at == row.expires_at:
+        return f"{note}, times out in {left(wait)}" if note else f"times out in {left(wait)}"
     if wait <= 0:
         return f"{note} due" if owned else f"{note} due, no engine"
     return f"{note} in {left(wait)}" if state == "retrying" else f"{note} {left(wait)} left"

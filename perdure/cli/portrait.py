@@ -64,6 +64,8 @@ def headline(run: RunDescription, view: View) -> Line:
     facts = [took(run.duration)]
     if run.build:
         facts.append(f"build {run.build[:12]}")
+    if run.attempt > 1 or run.max_attempts != 1:
+        facts.append(f"attempt {run.attempt}" + (f"/{run.max_attempts}" if run.max_attempts else ""))
     facts.append(f"{run.events:,} events" if run.events != 1 else "1 event")
     if run.cancel_requested and run.status not in CLOSED:
         facts.append("cancellation requested")
@@ -245,7 +247,15 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         lines.append(_trouble(steps))
     if run.block is None:
         lines += [_remedy(fact, f"perdure retry {clean(run.id)}") for fact in _held(run)]
-    if run.reason and run.status in ("cancelled", "terminated"):
+    if run.status == "queued" and run.wake_at is not None and run.wake_at > view.now:
+        lines.append(line(("starts in ", "dim"), left((run.wake_at - view.now).total_seconds())))
+    if run.expires_at is not None and run.status not in CLOSED:
+        lines.append(line(("times out in ", "dim"), left((run.expires_at - view.now).total_seconds())))
+    if run.previous_run_id is not None:
+        lines.append(_link(run, "before", run.previous_run_id))
+    if run.next_run_id is not None:
+        lines.append(_link(run, "tried again", run.next_run_id))
+    if run.reason and run.status in ("cancelled", "terminated", "timed out"):
         lines.append(line((f"{run.status}: ", "dim"), clean(run.reason)))
     if run.status == "completed" and view.result:
         result = compact(run.result)
@@ -253,6 +263,10 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
     if run.status not in (*CLOSED, "blocked", "quarantined") and not view.owned:
         lines.append(_remedy("no engine holds this database: the run sleeps until one starts", "start your program"))
     return lines
+
+
+def _link(run: RunDescription, word: str, run_id: str) -> Line:
+    return line((f"{word}: ", "dim"), f"perdure show {clean(run.id)} --run-id {run_id[:8]}")
 
 
 def _held(run: RunDescription) -> list[str]:

@@ -26,6 +26,10 @@ from perdure.cli.problems import NOT_FOUND, OK, USAGE, Problem, guess
     help="If it has ended: allow-duplicate, allow-duplicate-failed-only or reject-duplicate.",
 )
 @click.option("--request-id", metavar="TEXT", help="Names this request: made again, it finds the run it has made.")
+@click.option("--delay", "start_delay", metavar="DURATION", help="Begin after 30s, 3d, ...")
+@click.option("--run-timeout", metavar="DURATION", help="End it if it takes longer from its begin.")
+@click.option("--execution-timeout", metavar="DURATION", help="The same of all its attempts together.")
+@click.option("--retry", type=click.IntRange(1), metavar="ATTEMPTS", help="Run it again if it fails, so often in all.")
 @click.option("--wait", is_flag=True, help="Wait for the result, like  perdure result.")
 @click.option("--timeout", metavar="DURATION", help="With --wait: give up after 30s, 5m, ...")
 @options(json=True, quiet="Ids only.")

@@ -138,7 +138,7 @@ def steer_one(client: Any, id: str, verb: str, reason: str) -> Outcome:
     state = status_of(row)
     if state in CLOSED:
         return _closed(id, verb, state)
-    if verb == "retry" and state in ("queued", "waiting"):
+    if verb == "retry" and (state == "waiting" or (state == "queued" and row.wake_at is None)):
         return Outcome(id, "already", f"is {state}: there is nothing to release")
     handle = client.verbs.handle(id)
     try:

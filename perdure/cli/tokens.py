@@ -53,9 +53,12 @@ COMPENSATION = "↶"
 """Before the name of a step that undoes another."""
 
 OPEN = ("queued", "running", "waiting", "retrying", "held", "blocked", "quarantined")
-CLOSED = ("completed", "failed", "cancelled", "terminated")
+CLOSED = ("completed", "failed", "cancelled", "terminated", "timed out")
 STATES = OPEN + CLOSED
 """States a run can be in, in the order of a run's life."""
+
+TYPED = {state.replace(" ", "-"): state for state in STATES}
+"""The same as they are typed."""
 
 ASCII = str.maketrans(
     {

@@ -49,7 +49,7 @@ def not_completed(settings: Settings, run: Any, told: bool = False) -> Problem:
         ending = "failed"
         facts = [plain(line) for line in error_lines(run.error)]
     else:
-        ending = f"was {run.status}"
+        ending = run.status if run.status == "timed out" else f"was {run.status}"
         facts = [f"reason: {run.reason}"] if run.reason else []
     return Problem(f"run {run.id} {ending}", NOT_COMPLETED, [] if told else facts, "" if told else hint)
 

@@ -19,8 +19,9 @@ from perdure.kernel import wire
 from perdure.kernel.messages import Start
 from perdure.kernel.overdue import TIMED_OUT
 from perdure.kernel.policy import DEFAULT_RETRY
-from perdure.kernel.project import AttemptRow, AttemptState, TaskRow
+from perdure.kernel.project import AttemptRow, AttemptState, TaskRow, timeout_line
 from perdure.kernel.run import LOST, Status
+from perdure.kernel.terms import RunTerms
 from perdure.payload import PLAIN, Coder
 from perdure.stores.base import MemberRow, Stored
 
@@ -108,6 +109,9 @@ class RunDescription(msgspec.Struct, frozen=True):
     """Everything about one run. `duration` in seconds, up to now while the run is open. `run_id` is hexadecimal.
 
     `events` counts its history. `reason` is what was given with a cancellation or termination.
+
+    `attempt` counts the runs that continue each other after failures, `max_attempts` None is without limit; the first of
+    them, the one before this and the one after it are named by their `run_id`, if they are others. Timeouts in seconds.
     """
 
     id: str
@@ -128,6 +132,15 @@ class RunDescription(msgspec.Struct, frozen=True):
     cancel_requested: bool = False
     reason: str = ""
     steps: list[StepView] = []
+    attempt: int = 1
+    max_attempts: int | None = 1
+    first_run_id: str | None = None
+    previous_run_id: str | None = None
+    next_run_id: str | None = None
+    request_id: str = ""
+    run_timeout: float | None = None
+    execution_timeout: float | None = None
+    expires_at: datetime | None = None
 
     @property
     def state(self) -> str:
@@ -146,7 +159,7 @@ def describe(
         story.tell(event)
     story.attach(stored.attempts, {task.step: task for task in stored.tasks})
     if not history:
-        story.input = _queued_input(stored, blob, coder)
+        story.begin(_queued_start(stored))
     end = row.closed_at if row.closed_at is not None else now
     return RunDescription(
         id=row.id,
@@ -167,7 +180,26 @@ def describe(
         cancel_requested=story.cancel_requested,
         reason=story.reason,
         steps=[draft.view() for draft in story.steps.values()],
+        next_run_id=story.next_run_id,
+        expires_at=None if row.expires_at is None else moment(row.expires_at),
+        **_terms(story.terms),
     )
+
+
+def _terms(terms: RunTerms | None) -> dict[str, Any]:
+    """What the run was started with beside its arguments, as fields of its description."""
+    if terms is None:
+        return {}
+    chain = terms.chain
+    return {
+        "attempt": terms.attempt,
+        "max_attempts": 1 if terms.retry is None else terms.retry.max_attempts or None,
+        "first_run_id": None if chain is None else chain.first_run_id.hex(),
+        "previous_run_id": None if chain is None else chain.previous_run_id.hex(),
+        "request_id": terms.request_id,
+        "run_timeout": None if terms.run_timeout_ns is None else terms.run_timeout_ns / 1e9,
+        "execution_timeout": None if terms.execution_timeout_ns is None else terms.execution_timeout_ns / 1e9,
+    }
 
 
 def history_entries(stored: Stored, blob: Blob | None = None, coder: Coder = PLAIN) -> list[dict[str, Any]]:
@@ -232,7 +264,7 @@ def _field(name: str, value: Any, blob: Blob, coder: Coder) -> Any:
         case int() if name.endswith("_at"):
             return rfc3339(value)
         case msgspec.Struct():
-            return {field: getattr(value, field) for field in value.__struct_fields__}
+            return {field: _field(field, getattr(value, field), blob, coder) for field in value.__struct_fields__}
         case _:
             return value
 
@@ -264,12 +296,9 @@ def block_view(block: ev.Block) -> BlockView:
     )
 
 
-def _queued_input(stored: Stored, blob: Blob, coder: Coder) -> Any:
-    """The input of a run that no engine has taken yet: it sleeps in its mail."""
-    for mail in stored.mail:
-        if isinstance(mail.message, Start):
-            return shown(mail.message.input, blob, coder)
-    return None
+def _queued_start(stored: Stored) -> Start | None:
+    """The start of a run that has not begun: it sleeps in its mail."""
+    return next((mail.message for mail in stored.mail if isinstance(mail.message, Start)), None)
 
 
 class _Draft:
@@ -363,11 +392,18 @@ class _Story:
         self.error: ErrorView | None = None
         self.cancel_requested = False
         self.reason = ""
+        self.terms: RunTerms | None = None
+        self.next_run_id: str | None = None
+
+    def begin(self, start: "ev.RunStarted | Start | None") -> None:
+        if start is not None:
+            self.input = shown(start.input, self.blob, self.coder)
+            self.terms = start.terms
 
     def tell(self, event: ev.HistoryEvent) -> None:
         match event:
             case ev.RunStarted():
-                self.input = shown(event.input, self.blob, self.coder)
+                self.begin(event)
             case ev.ActivityScheduled():
                 self._scheduled(event)
             case ev.ActivityCompleted() | ev.ActivityFailed():
@@ -392,6 +428,10 @@ class _Story:
                 self.result = shown(event.result, self.blob, self.coder)
             case ev.RunFailed():
                 self.error = _error(event.failure)
+                self.next_run_id = None if event.continued_as is None else event.continued_as.hex()
+            case ev.RunTimedOut():
+                self.reason = timeout_line(event)
+                self.next_run_id = None if event.continued_as is None else event.continued_as.hex()
             case ev.RunCancelled() | ev.RunTerminated():
                 self.reason = event.reason or self.reason
 

@@ -265,7 +265,18 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
     wishes = request.wishes
     row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", time.time_ns(), None, None, 0)
     row.request = wishes.request_id
-    start = msg.Start(request.workflow, input, run_id, "", owned, wishes.terms, wishes.id_conflict, wishes.id_reuse)
+    row.wake_at = row.started_at + wishes.delay_ns if wishes.delay_ns else None
+    start = msg.Start(
+        request.workflow,
+        input,
+        run_id,
+        "",
+        owned,
+        wishes.terms,
+        wishes.id_conflict,
+        wishes.id_reuse,
+        wishes.chosen,
+    )
     found = store.post.submit(row, MailRow(0, 0, start, token if owned else ""))
     if found.run_id != run_id:
         return _attached(store, request, found, definition, coder)

@@ -55,7 +55,8 @@ class Handle(Generic[R_co]):
             timeout: how long to wait (a duration); None is without limit. The run goes on all the same.
 
         Raises:
-            errors.RunFailed, errors.RunCancelled, errors.RunTerminated: it ended so; the cause is the failure.
+            errors.RunFailed, errors.RunCancelled, errors.RunTerminated, errors.RunTimedOut: it ended so; the cause of the
+                first is the failure. Of a run that is tried again it is the end of the last attempt.
             errors.RunBlocked: it cannot go on with the code at hand; raised at once.
             errors.WaitedTooLong: it has not ended within `timeout`.
             errors.EngineNotRunning: the engine was closed meanwhile.

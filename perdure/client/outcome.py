@@ -8,7 +8,7 @@ from perdure import errors
 from perdure.failures import remote_error
 from perdure.kernel import events as ev
 from perdure.kernel import wire
-from perdure.kernel.project import AttemptState, failure_line
+from perdure.kernel.project import AttemptState, failure_line, timeout_line
 from perdure.kernel.run import Status
 from perdure.payload import PLAIN, Coder
 from perdure.stores.base import Store, Stored
@@ -50,9 +50,11 @@ def outcome_of(
         error = errors.RunFailed(f"run {id!r} failed: {failure_line(event.failure)}{again}", id)
         error.__cause__ = remote_error(event.failure)
         return _raise(error)
-    reason = f": {event.reason}" if event.reason else ""
+    reason = f": {event.reason}" if getattr(event, "reason", "") else ""
     if isinstance(event, ev.RunCancelled):
         raise errors.RunCancelled(f"run {id!r} was cancelled{reason}{again}", id)
+    if isinstance(event, ev.RunTimedOut):
+        raise errors.RunTimedOut(f"run {id!r} timed out: it took {timeout_line(event)}{again}", id)
     raise errors.RunTerminated(f"run {id!r} was terminated{reason}{again}", id)
 
 

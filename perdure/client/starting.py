@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
+import msgspec
+
 from perdure.errors import DefinitionError
 from perdure.kernel import ids
 from perdure.kernel.limits import ID_CHARS
-from perdure.kernel.terms import RunTerms
+from perdure.kernel.terms import OWN, RunTerms
+from perdure.options import RUN_OPTIONS, Duration, Retry, delay_of, run_terms
 from perdure.payload.misfit import did_you_mean
 from perdure.runtime.letters import NO_WISHES, Wishes
 
@@ -27,6 +30,17 @@ class StartOptions(TypedDict, total=False):
     request_id: str | None
     """Names this request. The same request made again, after a lost answer, say, gets the run that it has made, whatever
     the policies and the arguments; another run is never made by it."""
+    start_delay: Duration | None
+    """How long the run waits, queued, before it begins; a cancellation lets it begin at once."""
+    run_timeout: Duration | None
+    """How long the run may take from its begin. Then it is ended as timed out, whatever it does, without cleanup.
+    Not given: what the workflow says; None: no limit."""
+    execution_timeout: Duration | None
+    """The same from the begin of the first attempt to the end of the last. The shorter one counts."""
+    retry: Retry | int | None
+    """A `Retry`, or a number of attempts: a run that fails, or takes longer than `run_timeout`, is followed by another
+    one of the same id, in the same transaction; `result()` waits for the last. Not given: what the workflow says; None:
+    one attempt."""
 
 
 def wishes_of(options: Mapping[str, Any]) -> Wishes:
@@ -48,10 +62,13 @@ def wishes_of(options: Mapping[str, Any]) -> Wishes:
             f'id_conflict="{conflict}" and id_reuse="{reuse}" contradict each other: the run that is ended would be a '
             "duplicate at once; leave one out"
         )
-    return Wishes(conflict, reuse, _terms(options))
+    chosen = tuple(_OWN[name] for name in RUN_OPTIONS if name in options)
+    delay_ns = delay_of(options.get("start_delay"), "start_delay", "a start")
+    return Wishes(conflict, reuse, _terms(options), delay_ns, chosen)
 
 
 _OPTIONS = tuple(StartOptions.__annotations__)
+_OWN: dict[str, str] = dict(zip(RUN_OPTIONS, OWN, strict=True))
 
 
 def _policy(name: str, value: Any, known: tuple[str, ...]) -> str:
@@ -64,7 +81,8 @@ def _policy(name: str, value: Any, known: tuple[str, ...]) -> str:
 
 
 def _terms(options: Mapping[str, Any]) -> RunTerms | None:
-    terms = RunTerms(request_id=_request_id(options.get("request_id")))
+    terms = run_terms(options, "a start")
+    terms = msgspec.structs.replace(terms, request_id=_request_id(options.get("request_id")))
     return None if terms == RunTerms() else terms
 
 

@@ -12,10 +12,12 @@ from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import overdue
+from perdure.kernel.continuing import RUN_TIMED_OUT, retried_as
 from perdure.kernel.limits import END_OF_TIME, PENDING_COMMANDS, STRIKES
-from perdure.kernel.policy import delay_ns, exhausted
+from perdure.kernel.policy import delay_ns, exhausted, is_listed
 from perdure.kernel.run import CRASHED, LOST, Run
 from perdure.kernel.step import OUT, Step
+from perdure.kernel.terms import RunTerms
 
 _NOTHING: tuple[ev.Event, ...] = ()
 _NO_LOGS = ev.Logs()
@@ -34,9 +36,7 @@ def must_wait(run: Run, message: msg.Message) -> bool:
     return run.block is not None and type(message) in _FOR_THE_PROGRAM
 
 
-_FOR_THE_PROGRAM = frozenset(
-    {msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Wake, msg.Takeover, msg.GrantSlot}
-)
+_FOR_THE_PROGRAM = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Takeover, msg.GrantSlot})
 REPEATED = frozenset({msg.Wake, msg.Takeover})
 """Messages to be decided again until they have nothing left to say."""
 
@@ -197,23 +197,13 @@ def _final_reason(step: Step, failure: ev.Failure, message: msg.AttemptEnded, re
         return "unknown" if ran_out or failure.code in (LOST, CRASHED) else "failed"
     if failure.is_bug and policy.bugs == "fail":
         return "failed"
-    if failure.non_retryable or _named(failure.type, policy.non_retryable):
+    if failure.non_retryable or is_listed(failure.type, policy.non_retryable):
         return "failed"
     if exhausted(policy, step.counted + 1):
         return ran_out or "exhausted"
     if step.expires_at is not None and retry_at >= step.expires_at:
         return "no-time"
     return None
-
-
-def _named(type_name: str, names: tuple[str, ...]) -> bool:
-    """Whether a class is listed, by its full or its bare name; `__main__`, which a script is called, is any module."""
-    if not names:
-        return False
-    module, _, bare = type_name.rpartition(".")
-    if not {type_name, bare, f"__main__.{bare}"}.isdisjoint(names):
-        return True
-    return module == "__main__" and any(name.endswith(f".{bare}") for name in names)
 
 
 def _delay_ns(run: Run, step: Step, failure: ev.Failure) -> int:
@@ -256,10 +246,31 @@ def _new_build(run: Run, message: msg.NewBuild, now: int) -> list[ev.Event]:
 
 
 def _wake(run: Run, message: msg.Wake, now: int) -> list[ev.Event]:
-    """Everything that is due, in order of its time, up to the first event that the program must see."""
+    """Everything that is due, in order of its time, up to the first event that the program must see; of a run that is
+    blocked only its end."""
+    expires_at = run.expires_at
+    if expires_at is None or expires_at > now:
+        return [] if run.block is not None else _due_events(run, now, now)
+    if not run.is_open or not run.seq:
+        return []
+    events = [] if run.block is not None else _due_events(run, expires_at, now)
+    if not events or type(events[-1]) not in ev.DELIVERED:
+        events.append(_timed_out(run, run.terms, expires_at, now))
+    return events
+
+
+def _timed_out(run: Run, terms: RunTerms | None, expires_at: int, now: int) -> ev.RunTimedOut:
+    assert terms is not None
+    if terms.execution_ends_at(run.started_at) == expires_at:
+        return ev.RunTimedOut(now, "execution", terms.execution_timeout_ns or 0)
+    next_attempt = retried_as(run, ev.Failure(RUN_TIMED_OUT, ""), now)
+    return ev.RunTimedOut(now, "run", terms.run_timeout_ns or 0, next_attempt)
+
+
+def _due_events(run: Run, until: int, now: int) -> list[ev.Event]:
     events: list[ev.Event] = []
     done: set[str] = set()
-    for at, id in _due(run, now):
+    for at, id in _due(run, until):
         if run.timers.get(id) == at:
             events.append(ev.TimerFired(now, id))
             break
@@ -305,15 +316,15 @@ def _given_up(step: Step, failure: ev.Failure, reason: str, now: int) -> ev.Acti
     return ev.ActivityFailed(now, step.id, failure, step.started_at, step.attempt, member, reason, step.details)
 
 
-def _due(run: Run, now: int) -> list[tuple[int, str]]:
-    """Live deadlines up to now, earliest first; only as many as end with the first timer."""
-    at = run.wake_at()
-    if at is None or at > now:
+def _due(run: Run, until: int) -> list[tuple[int, str]]:
+    """Live deadlines up to a time, earliest first; only as many as end with the first timer."""
+    at = run.next_deadline()
+    if at is None or at > until:
         return []
     if run.deadlines[0][1] in run.timers and run.timers[run.deadlines[0][1]] == at:
         return [run.deadlines[0]]
-    live = [(at, id) for id, at in run.timers.items() if at <= now]
-    live += [(at, step.id) for step in run.pending.values() for at in step.deadlines() if at <= now]
+    live = [(at, id) for id, at in run.timers.items() if at <= until]
+    live += [(at, step.id) for step in run.pending.values() for at in step.deadlines() if at <= until]
     return sorted(live)
 
 
@@ -412,6 +423,6 @@ _COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
     cmd.RecordSideEffect: lambda run, c, now, _: ev.SideEffectRecorded(now, c.id, c.value),
     cmd.MarkPatch: lambda run, c, now, _: ev.PatchMarked(now, c.id, c.patch),
     cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),
-    cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure),
+    cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure, retried_as(run, c.failure, now)),
     cmd.EndCancelled: lambda run, c, now, _: ev.RunCancelled(now, c.reason),
 }

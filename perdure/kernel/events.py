@@ -19,6 +19,7 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     RunFailed            no, matched             FailRun
     RunCancelled         no, matched             EndCancelled
     RunTerminated        no                      Terminate
+    RunTimedOut          no                      Wake
 
     status event         projected into          caused by
     AttemptStarted       attempts                a slot granted later than the schedule, a task with a time limit taken
@@ -194,8 +195,11 @@ class RunCompleted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1
 
 
 class RunFailed(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """`continued_as`: the number of the run that makes the next attempt, queued in the same commit; None without one."""
+
     at: int
     failure: Failure
+    continued_as: bytes | None = None
 
 
 class RunCancelled(msgspec.Struct, frozen=True, array_like=True, tag=14):
@@ -206,6 +210,15 @@ class RunCancelled(msgspec.Struct, frozen=True, array_like=True, tag=14):
 class RunTerminated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
     at: int
     reason: str = ""
+
+
+class RunTimedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
+    """It took longer than it may: `limit` is "run" or "execution", that of the whole chain. `continued_as` as in RunFailed."""
+
+    at: int
+    limit: str
+    limit_ns: int
+    continued_as: bytes | None = None
 
 
 class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
@@ -332,6 +345,7 @@ HistoryEvent: TypeAlias = (
     | RunFailed
     | RunCancelled
     | RunTerminated
+    | RunTimedOut
 )
 StatusEvent: TypeAlias = (
     AttemptStarted
@@ -356,7 +370,10 @@ MATCHED: frozenset[type] = frozenset(
 )
 """Events that record a command; on replay the program must issue the same."""
 
-TERMINAL: frozenset[type] = frozenset({RunCompleted, RunFailed, RunCancelled, RunTerminated})
+IMPOSED: frozenset[type] = frozenset({RunTerminated, RunTimedOut})
+"""Ends that come from outside: the program is neither asked nor told."""
+
+TERMINAL: frozenset[type] = frozenset({RunCompleted, RunFailed, RunCancelled}) | IMPOSED
 
 STATUS: frozenset[type] = frozenset(
     {AttemptStarted, AttemptSucceeded, AttemptFailed, AttemptReleased, AttemptBeat, AttemptDeferred}

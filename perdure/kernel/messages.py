@@ -11,7 +11,8 @@ from perdure.kernel.terms import RunTerms
 class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """Begin the run. `refuse_by_reply` false: bad input fails the run instead of answering a waiting client.
 
-    `id_conflict` and `id_reuse` are policies of `ids`: what to do if the id has a run.
+    `id_conflict` and `id_reuse` are policies of `ids`: what to do if the id has a run. `chosen` names the terms that the
+    starter chose, be it None: of the others the workflow's own hold.
     """
 
     workflow: str
@@ -22,6 +23,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     terms: RunTerms | None = None
     id_conflict: str = ""
     id_reuse: str = ""
+    chosen: tuple[str, ...] = ()
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):

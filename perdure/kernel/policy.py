@@ -36,6 +36,16 @@ def exhausted(policy: RetryPolicy, counted_attempts: int) -> bool:
     return policy.max_attempts > 0 and counted_attempts >= policy.max_attempts
 
 
+def is_listed(type_name: str, names: tuple[str, ...]) -> bool:
+    """Whether a class is listed, by its full or its bare name; `__main__`, which a script is called, is any module."""
+    if not names:
+        return False
+    module, _, bare = type_name.rpartition(".")
+    if not {type_name, bare, f"__main__.{bare}"}.isdisjoint(names):
+        return True
+    return module == "__main__" and any(name.endswith(f".{bare}") for name in names)
+
+
 def delay_ns(policy: RetryPolicy, counted_attempts: int, salt: str) -> int:
     """Nanoseconds from the end of the `counted_attempts`-th attempt to the next.
 

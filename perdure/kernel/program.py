@@ -24,6 +24,7 @@ from perdure.kernel.commands import (
 )
 from perdure.kernel.events import (
     DELIVERED,
+    IMPOSED,
     MATCHED,
     ActivityCancelled,
     ActivityScheduled,
@@ -35,7 +36,6 @@ from perdure.kernel.events import (
     RunCancelled,
     RunCompleted,
     RunFailed,
-    RunTerminated,
     SideEffectRecorded,
     TimerCancelled,
     TimerStarted,
@@ -93,12 +93,15 @@ class ProgramBlocked(Exception):
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """What a program may know of its run. `started_at` in nanoseconds since the epoch."""
+    """What a program may know of its run. `started_at` in nanoseconds since the epoch. `attempt` counts the runs that
+    continue each other, the first of which is `first_run_id`."""
 
     id: str
     run_id: bytes
     workflow: str
     started_at: int
+    attempt: int = 1
+    first_run_id: bytes = b""
 
 
 class Language(Protocol):
@@ -232,8 +235,8 @@ def replay(program: Program, history: Sequence[HistoryEvent], open_tail: bool = 
         after = position + 1
         while after < end and type(history[after]) in MATCHED:
             after += 1
-        if position == last and after == position + 1 and type(history[-1]) is RunTerminated:
-            return ()  # terminated while it was blocked, perhaps: whether it answered at all is not recorded
+        if position == last and after == position + 1 and type(history[-1]) in IMPOSED:
+            return ()  # ended while it was blocked, perhaps: whether it answered at all is not recorded
         try:
             commands = program.advance(event, True)
         except ProgramBlocked as blocked:

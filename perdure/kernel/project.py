@@ -13,6 +13,7 @@ import msgspec
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
+from perdure.kernel.messages import Start
 from perdure.kernel.run import LOST, Run, Status, evolve
 from perdure.kernel.step import OUT, Step
 
@@ -219,6 +220,7 @@ def run_row(run: Run) -> RunRow:
         0,
         run.chain,
         "" if run.terms is None else run.terms.request_id,
+        run.expires_at,
     )
 
 
@@ -296,6 +298,11 @@ def _result_note(event: ev.RunCompleted) -> str:
     return _clip(payload.data[: 4 * (NOTE_CHARS + 1)].decode("utf-8", "replace"))  # a character has up to 4 bytes
 
 
+def timeout_line(event: ev.RunTimedOut) -> str:
+    """Which limit has run out."""
+    return f"longer than its {event.limit}_timeout of {event.limit_ns / 1e9:g} s"
+
+
 def failure_line(failure: ev.Failure) -> str:
     """The exception in one line, by its bare class name."""
     name = failure.type.rpartition(".")[2]
@@ -307,6 +314,7 @@ _OUTCOME_NOTES: dict[type, Callable[[Any], str]] = {
     ev.RunFailed: lambda event: failure_line(event.failure),
     ev.RunCancelled: lambda event: _clip(event.reason),
     ev.RunTerminated: lambda event: _clip(event.reason),
+    ev.RunTimedOut: lambda event: timeout_line(event),
 }
 
 
@@ -433,6 +441,15 @@ _ATTEMPTS: dict[type, Callable[[RunRows, Run, Any], None]] = {
 }
 
 
+def queue(run: Run, start: Start, now: int, begin_at: int) -> None:
+    """The run is there, and begins later."""
+    run.workflow = start.workflow
+    run.run_id = start.run_id
+    run.started_at = now
+    run.begin_at = begin_at
+    run.terms = start.terms
+
+
 def restore(row: RunRow, history: Sequence[ev.HistoryEvent], attempts: Sequence[AttemptRow]) -> Run:
     """The run as it stood: its history folded, then the newest attempt of each step that is still pending."""
     run = Run(row.key, row.id, row.chain)
@@ -440,6 +457,7 @@ def restore(row: RunRow, history: Sequence[ev.HistoryEvent], attempts: Sequence[
     run.run_id = row.run_id
     run.build = row.build
     run.started_at = row.started_at
+    run.begin_at = None if row.seq else row.wake_at
     for event in history:
         evolve(run, event)
     for attempt in sorted(attempts, key=_number):

@@ -6,7 +6,7 @@
                   blocked, quarantined
                         │
                         ▼ (from any open status)
-        completed | failed | cancelled | terminated
+        completed | failed | cancelled | terminated | timed out
 
 An open run's status is derived, never set: *blocked* or *quarantined* while it has a block, else *running* while an
 attempt is in flight or wants a slot, or while the program owes the answer it gave too early (open tail), else *held* while
@@ -17,7 +17,7 @@ of a queue, somebody with a token).
 import enum
 import heapq
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from perdure.kernel import events as ev
 from perdure.kernel.step import OUT, Place, Step
@@ -38,30 +38,40 @@ class Status(enum.IntEnum):
     FAILED = 8
     CANCELLED = 9
     TERMINATED = 10
+    TIMED_OUT = 11
 
     @property
     def word(self) -> str:
         """As people read it."""
         return self.name.lower().replace("_", " ")
 
+    @classmethod
+    def named(cls, word: str) -> "Status":
+        """The one of a word; `KeyError` if there is none."""
+        return cls[word.upper().replace(" ", "_")]
+
 
 class Run:
     """One execution of a workflow. Only `evolve` changes it.
 
     `chain` is the key of the run it continues, by way of any others; 0 if it continues none. `queued`: some step of it had
-    a queue.
+    a queue. `begin_at`: when it begins, of one that was not begun yet and has to wait; `expires_at`: when it has to be over;
+    None without a time. `input` is kept if the run is to be tried again.
     """
 
     __slots__ = (
+        "begin_at",
         "block",
         "build",
         "cancel_requested",
         "chain",
         "closed_at",
         "deadlines",
+        "expires_at",
         "flying",
         "held",
         "id",
+        "input",
         "key",
         "open_tail",
         "out",
@@ -83,6 +93,9 @@ class Run:
         self.id = id
         self.chain = chain
         self.terms: RunTerms | None = None
+        self.begin_at: int | None = None
+        self.expires_at: int | None = None
+        self.input = _NO_INPUT
         self.run_id = b""
         self.workflow = ""
         self.build = ""
@@ -101,7 +114,7 @@ class Run:
         self.block: ev.Block | None = None
         self.open_tail = False
         self.strikes = 0
-        self.outcome: ev.RunCompleted | ev.RunFailed | ev.RunCancelled | ev.RunTerminated | None = None
+        self.outcome: Outcome | None = None
 
     @property
     def is_open(self) -> bool:
@@ -129,9 +142,18 @@ class Run:
         return next((step for step in self.pending.values() if step.held is not None and step.compensates), None)
 
     def wake_at(self) -> int | None:
-        """When the next timer or retry is due, in nanoseconds; None while blocked, closed, or without either."""
-        if self.outcome is not None or self.block is not None:
+        """When the clock next does something to the run, in nanoseconds; None if it does nothing. To one that is blocked
+        it does nothing but end it."""
+        if self.outcome is not None:
             return None
+        expires_at = self.expires_at
+        if self.block is not None:
+            return expires_at
+        at = self.next_deadline() if self.seq else self.begin_at
+        return expires_at if at is None or (expires_at is not None and expires_at < at) else at
+
+    def next_deadline(self) -> int | None:
+        """When the next timer or retry is due."""
         deadlines = self.deadlines
         while deadlines and not self._is_live(deadlines[0]):
             heapq.heappop(deadlines)
@@ -180,11 +202,15 @@ class Run:
         return [step for step in self.pending.values() if step.wants_slot]
 
 
+Outcome: TypeAlias = ev.RunCompleted | ev.RunFailed | ev.RunCancelled | ev.RunTerminated | ev.RunTimedOut
+_NO_INPUT = ev.Payload(b"")
+
 _CLOSED: dict[type, Status] = {
     ev.RunCompleted: Status.COMPLETED,
     ev.RunFailed: Status.FAILED,
     ev.RunCancelled: Status.CANCELLED,
     ev.RunTerminated: Status.TERMINATED,
+    ev.RunTimedOut: Status.TIMED_OUT,
 }
 
 
@@ -200,7 +226,11 @@ def _started(run: Run, event: ev.RunStarted) -> None:
     run.run_id = event.run_id
     run.build = event.build
     run.started_at = event.at
-    run.terms = event.terms
+    if event.terms is not None:
+        run.terms = event.terms
+        run.expires_at = event.terms.expires_at(event.at)
+        if event.terms.retry is not None:
+            run.input = event.input
 
 
 def _scheduled(run: Run, event: ev.ActivityScheduled) -> None:
@@ -386,6 +416,7 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.RunFailed: _closed,
     ev.RunCancelled: _closed,
     ev.RunTerminated: _closed,
+    ev.RunTimedOut: _closed,
     ev.AttemptStarted: _attempt_started,
     ev.AttemptSucceeded: _attempt_succeeded,
     ev.AttemptFailed: _attempt_failed,

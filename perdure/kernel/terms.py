@@ -1,12 +1,67 @@
 """What a run is started with beside its workflow and its arguments."""
 
+from collections.abc import Container
+
 import msgspec
+
+from perdure.kernel.limits import END_OF_TIME
+from perdure.kernel.policy import RetryPolicy
+
+
+class Chain(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a run stands in the chain of those that continue each other. `attempt` counts from 1.
+
+    `execution_ends_at`: when the whole chain has to be over, None without a limit.
+    """
+
+    attempt: int
+    first_run_id: bytes
+    previous_run_id: bytes
+    execution_ends_at: int | None = None
 
 
 class RunTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Kept with the run's first event. A run with none of these has no terms at all.
+    """Kept with the run's first event. A run with none of these has no terms at all. None is no limit, or no retry.
 
-    `request_id` names the request that made the run, so that the same one made again finds it.
+    `request_id` names the request that made the run, so that the same one made again finds it. `run_timeout_ns` counts
+    from the run's begin, `execution_timeout_ns` from that of the first run of the chain. `chain` is None in the first.
     """
 
     request_id: str = ""
+    run_timeout_ns: int | None = None
+    execution_timeout_ns: int | None = None
+    retry: RetryPolicy | None = None
+    chain: Chain | None = None
+
+    @property
+    def attempt(self) -> int:
+        return 1 if self.chain is None else self.chain.attempt
+
+    def execution_ends_at(self, began_at: int) -> int | None:
+        """When the chain has to be over, if this run of it began then."""
+        if self.chain is not None:
+            return self.chain.execution_ends_at
+        return _after(began_at, self.execution_timeout_ns)
+
+    def expires_at(self, began_at: int) -> int | None:
+        """When a run that began then has to be over."""
+        ends = [_after(began_at, self.run_timeout_ns), self.execution_ends_at(began_at)]
+        return min((at for at in ends if at is not None), default=None)
+
+
+OWN = ("run_timeout_ns", "execution_timeout_ns", "retry")
+"""Terms that a workflow may have of its own, and a start then has too unless it chooses others."""
+
+
+def with_own(own: RunTerms | None, terms: RunTerms | None, chosen: Container[str]) -> RunTerms | None:
+    """What a start asks for and, of the terms it has not `chosen`, what its workflow says. A run that continues another
+    one has what that had."""
+    if own is None or (terms is not None and terms.chain is not None):
+        return terms
+    kept = {name: getattr(own, name) for name in OWN if name not in chosen}
+    merged = msgspec.structs.replace(terms or RunTerms(), **kept)
+    return None if merged == RunTerms() else merged
+
+
+def _after(at: int, ns: int | None) -> int | None:
+    return None if ns is None else min(at + ns, END_OF_TIME)

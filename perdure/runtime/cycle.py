@@ -133,6 +133,7 @@ class Cycle:
             for item in items:
                 self._deliver(draft, item)
             self._grant(draft, items)
+            self._starts.holders.continue_runs(draft)
             if self._coding is not None:
                 recoding.encode(self._coding, draft, items)
             batch = _rows(draft)
@@ -223,13 +224,23 @@ class Cycle:
         if block is not None and actor.run.block is None:
             self._turns.take(actor, block, draft.now)
         if type(item.message) is msg.Start and actor.run.block is None:
-            self._guarded(item, self._starts.take_mail, draft, actor, item)
-        elif type(item.message) is msg.Cancel and not actor.run.seq:
-            draft.keep(item)  # the run has to begin first, so that its code can see it
-        else:
-            if type(item.message) is msg.Terminate and not actor.run.seq:
-                self._starts.begin_silently(draft, actor)
+            self._guarded(item, self._starts.queued.take, draft, actor, item)
+        elif actor.run.seq or self._begins(draft, actor, item):
             self._turn(draft, actor, item)
+        elif type(item.message) is msg.Cancel:
+            draft.keep(item)
+
+    def _begins(self, draft: Draft, actor: Actor, item: Letter) -> bool:
+        """A run that was not begun yet begins when its time has come, or when somebody cannot wait for that. Whether it
+        can take the letter then: it has to begin first, so that its code can see a cancellation."""
+        kind, begin_at = type(item.message), actor.run.begin_at
+        if kind is msg.Terminate:
+            self._guarded(item, self._starts.queued.begin_silently, draft, actor)
+        elif actor.run.block is not None:
+            return True  # it takes the letter, or keeps it, as one does that has begun
+        elif begin_at is not None and (kind in _BEGIN or (kind is msg.Wake and begin_at <= draft.now)):
+            self._guarded(item, self._starts.queued.begin_now, draft, actor)
+        return kind is not msg.Cancel or bool(actor.run.seq)
 
     def _turn(self, draft: Draft, actor: Actor, letter: Letter | None) -> None:
         """One turn; without a letter the answer that a run owes."""
@@ -303,6 +314,10 @@ class Cycle:
             self._roster.evict(key)
             if not actor.is_new:
                 self._evicted[key] = None
+
+
+_BEGIN = frozenset({msg.Cancel, msg.Retry})
+"""Messages for which a run that waits for its time begins at once."""
 
 
 def _rows(draft: Draft) -> base.Batch:

@@ -4,7 +4,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.events import Block
 from perdure.kernel.messages import Mail
-from perdure.kernel.project import RunRow, RunRows, project
+from perdure.kernel.project import RunRow, RunRows, project, queue
 from perdure.kernel.run import Status
 from perdure.runtime.actors import Actor
 from perdure.runtime.letters import Letter, Started, StartRequest
@@ -24,6 +24,7 @@ class Draft:
         "actors",
         "answers",
         "begun",
+        "continued",
         "damaged",
         "followers",
         "gives_tasks",
@@ -51,6 +52,8 @@ class Draft:
         """Runs begun in this batch, by id and the request that made them."""
         self.followers: dict[int, int] = {}
         """Who is the newest run of its id no more, and who is in its stead, by key."""
+        self.continued: dict[int, int] = {}
+        """Of these, the runs that go on as the other one."""
         self.damaged: dict[int, str] = {}
         """Runs that cannot be read, by key, with what to say of them."""
         self.marked: list[RunRow] = []
@@ -71,6 +74,11 @@ class Draft:
         if not letter.mail_id and type(letter.message) in _KEEPS:
             message: Mail = letter.message  # type: ignore[assignment]
             self.kept.append(MailRow(0, letter.key, message, letter.reply_to))
+
+    def queue(self, actor: Actor, start: msg.Start, begin_at: int) -> None:
+        """A new run that begins later: until then its Start lies in its mailbox."""
+        queue(actor.run, start, self.now, begin_at)
+        self.kept.append(MailRow(0, actor.run.key, start))
 
     def damage(self, row: RunRow, build: str, why: str) -> None:
         """A run whose history or attempts cannot be read: nothing can be decided about it, so only its summary is
@@ -106,7 +114,7 @@ class Draft:
         for actor in self.actors.values():
             if actor.blobs:
                 batch.blobs += actor.take_blobs()
-            if not actor.events:
+            if not (actor.events or actor.is_new):
                 continue
             rows = project(actor.run, actor.events, actor.seq)
             if actor.is_new:

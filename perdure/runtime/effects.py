@@ -72,8 +72,8 @@ class Effects:
         for request, started, error in draft.answers:
             self._answer(request, started, error)
         for actor in draft.actors.values():
-            if actor.events:
-                self._settle(actor)
+            if actor.events or actor.is_new:
+                self._settle(actor, draft)
             self.alarms.set(actor, draft.now)
             self._roster.settle(actor)
         self._roster.make_room()
@@ -97,7 +97,7 @@ class Effects:
             self._waiters.add(started.key, request.receiver)
             request.watched(self._waiters, started.key)
 
-    def _settle(self, actor: Actor) -> None:
+    def _settle(self, actor: Actor, draft: Draft) -> None:
         """Look at what has happened to a run, and tell those whom it concerns."""
         run = actor.run
         gives_up, actor.told_outside = actor.told_outside, False
@@ -112,7 +112,11 @@ class Effects:
         actor.events.clear()
         actor.seq = run.seq
         actor.is_new = False
-        if len(self._waiters) and (is_at_rest(run.status, run.wake_at()) or (run.held and run.unhelped is not None)):
+        if not len(self._waiters):
+            return
+        if run.key in draft.continued:
+            self._waiters.move(run.key, draft.continued[run.key])
+        elif is_at_rest(run.status, run.wake_at(), run.expires_at) or (run.held and run.unhelped is not None):
             self._waiters.tell(run.key, None if run.outcome is None else Ended(run.key, run.outcome), self._outbox)
 
     def _give_up(self, actor: Actor) -> None:

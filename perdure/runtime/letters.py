@@ -35,11 +35,16 @@ class Letter:
 
 
 class Wishes(msgspec.Struct, frozen=True):
-    """What a starter asks for beside a workflow with its arguments, and an id. The policies are those of `kernel.ids`."""
+    """What a starter asks for beside a workflow with its arguments, and an id. The policies are those of `kernel.ids`.
+
+    `chosen` names the terms that the starter chose, be it None: of the others the workflow's own hold.
+    """
 
     id_conflict: str = ""
     id_reuse: str = ""
     terms: RunTerms | None = None
+    delay_ns: int = 0
+    chosen: tuple[str, ...] = ()
 
     @property
     def request_id(self) -> str:

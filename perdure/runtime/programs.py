@@ -66,7 +66,10 @@ class Programs:
 
 def info_of(run: Run) -> RunInfo:
     """What the program of a run may know of it."""
-    return RunInfo(run.id, run.run_id, run.workflow, run.started_at)
+    chain = None if run.terms is None else run.terms.chain
+    if chain is None:
+        return RunInfo(run.id, run.run_id, run.workflow, run.started_at, 1, run.run_id)
+    return RunInfo(run.id, run.run_id, run.workflow, run.started_at, chain.attempt, chain.first_run_id)
 
 
 def block_of(blocked: ProgramBlocked, build: str, now: int, open_tail: bool) -> ev.Block:

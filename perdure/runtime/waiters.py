@@ -10,14 +10,14 @@ from perdure.runtime.outbox import Outbox, Receiver
 from perdure.stores.base import Views
 
 
-def is_at_rest(status: int, wake_at: int | None) -> bool:
+def is_at_rest(status: int, wake_at: int | None, expires_at: int | None) -> bool:
     """Whether waiting for a run is of no use: it has ended, or goes on only when somebody mends or releases it.
 
     A run that is held rests unless a timer or a retry of another step can still move it; they do not help one whose
-    compensation is held, whose row has a block that says so.
+    compensation is held, whose row has a block that says so. That it will be ended, as its time is over, does not count.
     """
     if status == Status.HELD:
-        return wake_at is None
+        return wake_at is None or wake_at == expires_at
     return status >= Status.BLOCKED
 
 
@@ -107,4 +107,4 @@ class Waiters:
 
 
 def rests(row: RunRow) -> bool:
-    return row.block is not None or is_at_rest(row.status, row.wake_at)
+    return row.block is not None or is_at_rest(row.status, row.wake_at, row.expires_at)

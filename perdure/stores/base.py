@@ -283,9 +283,10 @@ class Work(Protocol):
 
         Due are open runs with `wake_at` <= now, earliest first. Mail comes oldest first; of runs that are blocked or
         quarantined only Retry and Terminate. Mail of closed runs, and of runs that do not exist, is there too: the
-        owner answers it and it goes.
+        owner answers it and it goes. Left out is the Start of a queued run that has a `wake_at`, is in its place and
+        nobody waits to hear of (no `reply_to`): that run is due when its time comes.
 
-        `starts` false: queued runs wait a little longer, their Start and Cancel are left out of the mail.
+        `starts` false: queued runs wait a little longer, they are not due, and their Start and Cancel are left out.
         """
         ...
 

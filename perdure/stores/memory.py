@@ -366,7 +366,7 @@ class MemoryWork:
             due = sorted(
                 (row.wake_at, row.key)
                 for row in self._shelf.open_runs()
-                if row.wake_at is not None and row.wake_at <= now
+                if row.wake_at is not None and row.wake_at <= now and (starts or row.status != Status.QUEUED)
             )
             mail = [
                 _copy(mail)
@@ -378,7 +378,11 @@ class MemoryWork:
 
     def _asleep(self, mail: base.MailRow) -> bool:
         row = self._shelf.runs.get(mail.run)
-        blocked = row is not None and row.status in (Status.BLOCKED, Status.QUARANTINED)
+        if row is None:
+            return False
+        if isinstance(mail.message, Start) and row.status == Status.QUEUED and not mail.reply_to:
+            return row.wake_at is not None and row.followed_by >= 0
+        blocked = row.status in (Status.BLOCKED, Status.QUARANTINED)
         return blocked and not isinstance(mail.message, Retry | Terminate)
 
     def _begins_later(self, mail: base.MailRow) -> bool:

@@ -8,7 +8,18 @@ from typing import Any
 from perdure import Client
 from tests.crash.scenarios import Scenario
 
-WHEN_AND_WHO = {"at", "started_at", "due_at", "attempt", "member", "claimed_by", "build", "run_id"}
+WHEN_AND_WHO = {
+    "at",
+    "started_at",
+    "due_at",
+    "attempt",
+    "member",
+    "claimed_by",
+    "build",
+    "run_id",
+    "terms",
+    "continued_as",
+}
 """Fields that another process, or another day, may fill otherwise."""
 
 

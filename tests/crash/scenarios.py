@@ -20,6 +20,7 @@ from perdure import (
     RunCancelled,
     RunClosed,
     RunFailed,
+    RunTimedOut,
     activity,
     patched,
     saga,
@@ -301,7 +302,22 @@ async def held_while_undone() -> str:
     return "never"
 
 
+@workflow(retry=Retry(initial=0.001, max_attempts=9))
+async def third_time(what: str) -> str:
+    got = await fetch(what)
+    if workflow.info().attempt < 3:
+        raise ValueError(f"attempt {workflow.info().attempt}")
+    return await store(got)
+
+
+@workflow(run_timeout=0.05, retry=Retry(initial=0.001, max_attempts=2))
+async def too_slow() -> str:
+    await asyncio.sleep(3600)
+    return "never"
+
+
 ALL = [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
+ALL += [third_time, too_slow]
 ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
 ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn, carve]
 
@@ -366,6 +382,19 @@ def run_again(engine: Engine) -> None:
     engine.run(sequence("s2"), id="other", request_id="r1", id_conflict="terminate_existing").wait()
 
 
+def run_out_of_time(engine: Engine) -> None:
+    with contextlib.suppress(RunTimedOut):
+        engine.run(too_slow(), id=ID).wait()
+
+
+def run_later(engine: Engine) -> None:
+    engine.run(sequence("a"), id=ID, start_delay=0.03).wait()
+
+
+def submit_for_later(client: Client) -> None:
+    client.start("sequence", ["x" * LARGE], id=ID, start_delay=0.03).wait()
+
+
 def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
@@ -400,6 +429,10 @@ SCENARIOS = {
     "class": Scenario(run_it(lambda: Basket.fill(["egg", "ham", "pea"]))),
     "by mail": Scenario(wait_for_it, prepare=submit),
     "one slot": Scenario(run_it(lambda: fan_out(3)), in_order=False, slots=1),
+    "later": Scenario(run_later),
+    "later, by mail": Scenario(wait_for_it, prepare=submit_for_later),
+    "tried again": Scenario(run_it(lambda: third_time("bread"))),
+    "out of time": Scenario(run_out_of_time),
     "ids again": Scenario(run_again, ids=[ID, "other"]),
     "saga": Scenario(run_it(undone)),
     "parallel saga": Scenario(run_it(lambda: undone(True)), in_order=False),

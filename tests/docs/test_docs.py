@@ -172,7 +172,7 @@ def table(heading: str, page: str = REFERENCE) -> list[list[str]]:
 def test_every_state_of_a_run_is_documented_with_its_number():
     rows = {cells[0].strip("`"): cells[1] for cells in table("States of a run")[1:]}
 
-    assert rows == {status.name.lower(): str(int(status)) for status in Status}
+    assert rows == {status.word: str(int(status)) for status in Status}
 
 
 def test_every_history_event_is_documented_with_its_tag():

@@ -28,7 +28,7 @@ def charge() -> None: ...
         (lambda: activity(max_attempts=3)(charge), "no option max_attempts; write retry=Retry(max_attempts=...)"),
         (lambda: activity(priority=1)(charge), "no option priority; it has: timeout, schedule_to_close, "),
         (lambda: activity(retry="abc")(charge), "retry must be a Retry, a number of attempts or None, not 'abc'"),
-        (lambda: workflow(timeout=3), "@workflow has no option timeout; it has: name"),
+        (lambda: workflow(timeout=3), "@workflow has no option timeout; did you mean run_timeout?"),
     ],
 )
 def test_an_option_that_has_no_sense_is_refused(make: Callable[[], Any], message: str):

@@ -26,12 +26,17 @@ _chance = _random.Random()
 
 
 class WorkflowInfo(msgspec.Struct, frozen=True):
-    """What a workflow may know of its run. `id` is the one its starter chose, `run_id` a unique one in hex digits."""
+    """What a workflow may know of its run. `id` is the one its starter chose, `run_id` a unique one in hex digits.
+
+    `attempt` counts the runs that follow each other after failures, from 1; `first_run_id` is that of the first of them.
+    """
 
     id: str
     run_id: str
     workflow: str
     started_at: datetime
+    attempt: int = 1
+    first_run_id: str = ""
 
 
 def current_loop() -> WorkflowLoop | None:
@@ -68,7 +73,9 @@ def info() -> WorkflowInfo:
         raise DefinitionError("workflow.info() is known only in a workflow that an engine runs")
     run = loop.info
     started_at = datetime.fromtimestamp(0, timezone.utc) + timedelta(microseconds=run.started_at // 1000)  # noqa: UP017
-    return WorkflowInfo(run.id, run.run_id.hex(), run.workflow, started_at)
+    return WorkflowInfo(
+        run.id, run.run_id.hex(), run.workflow, started_at, run.attempt, (run.first_run_id or run.run_id).hex()
+    )
 
 
 def side_effect(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -16,20 +16,27 @@ from perdure.stores.sqlite.trouble import told_to_people
 # "status <> 7" and "wake_at IS NOT NULL" are said where they follow from the rest: the partial indexes ask for them.
 _WITH_STATUS = "SELECT key FROM runs WHERE status IN ({statuses}) AND status <> 7 ORDER BY key"
 _OPEN_AND_SET = "wake_at IS NOT NULL AND status < 7"
-_DUE = f"SELECT wake_at, key, NULL, NULL FROM runs WHERE wake_at <= ? AND {_OPEN_AND_SET} ORDER BY wake_at, key LIMIT ?"
+_DUE = (
+    f"SELECT wake_at, key, NULL, NULL FROM runs WHERE wake_at <= ? AND {_OPEN_AND_SET}{{further}} "
+    "ORDER BY wake_at, key LIMIT ?"
+)
 # Of blocked (5) and quarantined (6) runs only Terminate (4) and Retry (5); mail of no run at all is the owner's as well.
+# The Start (1) of a run that is queued (0) and begins later is found by the time at which it is due.
 _MAIL = (
     "SELECT mail.id, mail.run, mail.body, mail.reply_to FROM mail LEFT JOIN runs ON runs.key = mail.run "
-    "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5)){further} ORDER BY mail.id LIMIT ?"
+    "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5)) "
+    "AND NOT (mail.kind = 1 AND mail.reply_to = '' AND runs.status IS 0 AND runs.wake_at IS NOT NULL "
+    "AND runs.followed_by >= 0){further} ORDER BY mail.id LIMIT ?"
 )
 _POLL = (
-    f"SELECT 0, * FROM ({_DUE}) UNION ALL SELECT 1, * FROM ({{mail}}) "
+    "SELECT 0, * FROM ({due}) UNION ALL SELECT 1, * FROM ({mail}) "
     "UNION ALL SELECT 2, member, beat, NULL, NULL FROM workers"
 )
-_POLL_ALL = _POLL.format(mail=_MAIL.format(further=""))
+_POLL_ALL = _POLL.format(due=_DUE.format(further=""), mail=_MAIL.format(further=""))
 # What a run that has not begun (0) cannot take yet, Start (1) and Cancel (3), must not stand before what others can.
 _POLL_WITHOUT_STARTS = _POLL.format(
-    mail=_MAIL.format(further=" AND mail.kind <> 1 AND NOT (mail.kind = 3 AND runs.status IS 0)")
+    due=_DUE.format(further=" AND status <> 0"),
+    mail=_MAIL.format(further=" AND mail.kind <> 1 AND NOT (mail.kind = 3 AND runs.status IS 0)"),
 )
 
 

@@ -157,3 +157,39 @@ def test_an_earlier_run_of_an_id_is_shown_by_the_beginning_of_its_run_id(perdure
     assert json.loads(certain.out) == {"run_id": second}
     assert none.code == 4
     assert f"run ids, the newest first: {second[:8]}, {first[:8]}" in none.err
+
+
+def test_a_delayed_start_is_listed_with_its_time(perdure: Perdure, unowned) -> None:
+    perdure("start", "process_order", "--id", "order-1", "--input", "[1]", "--delay", "3d")
+
+    described = json.loads(perdure("show", "order-1", "--json=status,wake_at,started_at").out)
+
+    assert described["status"] == "queued"
+    assert described["wake_at"] > described["started_at"]
+    assert "\tstarts in " in perdure("list").out
+    assert "starts in " in perdure("show", "order-1").out
+
+
+def test_times_and_attempts_of_a_run_are_options(perdure: Perdure, unowned) -> None:
+    options = ("--run-timeout", "1h", "--execution-timeout", "90m", "--retry", "3")
+    perdure("start", "process_order", "--id", "order-1", "--input", "[1]", *options)
+
+    described = json.loads(perdure("show", "order-1", "--json=run_timeout,execution_timeout,max_attempts,attempt").out)
+
+    assert described == {"run_timeout": 3600.0, "execution_timeout": 5400.0, "max_attempts": 3, "attempt": 1}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("--delay", "soon", "a start: start_delay: 'soon' is not a duration"),
+        ("--run-timeout", "0s", "a start: run_timeout must be longer than nothing, not '0s'"),
+    ],
+)
+def test_a_time_that_makes_no_sense_is_a_usage_error(
+    perdure: Perdure, unowned, option: str, value: str, error: str
+) -> None:
+    said = perdure("start", "process_order", option, value)
+
+    assert said.code == 2
+    assert error in said.err

@@ -6,6 +6,7 @@ from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
+from perdure.kernel.continuing import continuation
 from perdure.kernel.decide import REPEATED, decide, decide_command
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.project import KEEP, AttemptRow, RunRow, TaskRow, project, restore, run_row
@@ -165,4 +166,5 @@ def facts(run: Run) -> dict[str, object]:
         "wake_at": run.wake_at(),
         "flags": (run.cancel_requested, run.block, run.open_tail, run.strikes),
         "outcome": run.outcome,
+        "terms": (run.terms, run.expires_at, continuation(run)),
     }

@@ -368,7 +368,7 @@ def test_what_the_program_would_have_to_see_waits_while_the_run_is_blocked():
     actor = scheduled()
     actor.tell(block())
 
-    waiting = [completed(), msg.Cancel(), msg.Wake(), msg.Takeover(), msg.GrantSlot("0:1", ME)]
+    waiting = [completed(), msg.Cancel(), msg.Takeover(), msg.GrantSlot("0:1", ME)]
     passing = [msg.Terminate(), msg.Retry(), msg.NewBuild("build-2"), msg.Strike("")]
     assert all(must_wait(actor.run, message) for message in waiting)
     assert not any(must_wait(actor.run, message) for message in passing)

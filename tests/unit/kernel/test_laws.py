@@ -7,11 +7,13 @@ from msgspec import structs
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel.continuing import continuation
 from perdure.kernel.decide import Refused, must_wait
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.run import LOST, Status
 from perdure.kernel.step import OUT
+from perdure.kernel.terms import Chain, RunTerms
 from tests.unit.kernel.actor import BOOM, BUG, INPUT, RESULT, SECOND, Actor, facts
 
 ids = st.integers(0, 5).map(lambda n: f"0:{n}")
@@ -119,7 +121,17 @@ def weighted(**kinds: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
     return st.integers(0, len(bag) - 1).flatmap(bag.__getitem__)
 
 
-steps = st.lists(
+times = st.none() | st.integers(SECOND, 20 * SECOND)
+chains = st.none() | st.builds(Chain, st.integers(2, 4), st.just(b"first"), st.just(b"before"), times)
+starts = st.builds(
+    msg.Start,
+    st.just("process_order"),
+    st.just(INPUT),
+    st.just(b"id"),
+    st.just("build-1"),
+    terms=st.none() | st.builds(RunTerms, st.just(""), times, times, retries, chains),
+)
+lives = st.lists(
     weighted(
         command=(5, commands),
         fit=(6, st.builds(Fit, ids, ends)),
@@ -134,12 +146,12 @@ steps = st.lists(
     min_size=10,
     max_size=60,
 )
+steps = st.tuples(starts, lives).map(lambda life: [life[0], *life[1]])
 
 
 def play(script) -> Actor:
     """Live a life as a runtime would: what must wait waits, a closed run has no program, ids are used once."""
     actor = Actor()
-    actor.tell(msg.Start("process_order", INPUT, b"id", "build-1"))
     used: set[str] = set()
     for step in script:
         _play(actor, step, used)
@@ -157,8 +169,8 @@ def _play(actor: Actor, step, used: set[str]) -> None:
             assert all(task.attempt == run.pending[task.step].attempt for task in actor.tasks.values())
         case ("tick", ns):
             actor.now += ns
-            if not must_wait(run, msg.Wake()):
-                actor.tell(msg.Wake())
+            actor.tell(msg.Wake())
+            assert not (run.is_open and run.expires_at is not None and run.expires_at <= actor.now)
         case Fit():
             flying = run.pending.get(step.id)
             if flying is not None and flying.member and run.block is None:
@@ -197,13 +209,31 @@ def check(actor: Actor) -> None:
         assert (step.member != 0) + (step.retry_at is not None) + (step.held is not None) + step.wants_slot == 1
         assert step.attempt >= step.counted
     deadlines = [*run.timers.values(), *[at for step in pending for at in step.deadlines()]]
-    expected = min(deadlines, default=None) if run.is_open and run.block is None else None
-    assert run.wake_at() == expected
+    if run.block is not None:
+        deadlines = []
+    if run.expires_at is not None:
+        deadlines.append(run.expires_at)
+    assert run.wake_at() == (min(deadlines, default=None) if run.is_open else None)
     if not run.is_open:
         assert not pending
         assert not run.timers
         assert type(actor.history[-1]) in ev.TERMINAL
+        check_continuation(actor)
     assert sum(type(event) in ev.TERMINAL for event in actor.history) <= 1
+
+
+def check_continuation(actor: Actor) -> None:
+    """A run goes on as another one only after a failure, as long as its policy and the time of its chain allow."""
+    run, further = actor.run, continuation(actor.run)
+    assert (further is not None) == bool(getattr(run.outcome, "continued_as", None))
+    if further is not None:
+        terms, chain = run.terms, further.start.terms.chain
+        assert run.status in (Status.FAILED, Status.TIMED_OUT)
+        assert chain.attempt == terms.attempt + 1
+        assert not terms.retry.max_attempts or chain.attempt <= terms.retry.max_attempts
+        assert further.begin_at >= run.closed_at
+        assert chain.execution_ends_at is None or further.begin_at < chain.execution_ends_at
+        assert further.start.input == INPUT
 
 
 @settings(max_examples=400, deadline=None)

@@ -11,7 +11,7 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.policy import RetryPolicy
-from perdure.kernel.terms import RunTerms
+from perdure.kernel.terms import Chain, RunTerms
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 texts = st.text(max_size=20)
@@ -58,6 +58,8 @@ _FIELDS = {
     RetryPolicy: policies,
     ev.Terms: terms,
     RunTerms: st.deferred(lambda: of(RunTerms)),
+    Chain: st.deferred(lambda: of(Chain)),
+    tuple[str, ...]: st.lists(texts, max_size=2).map(tuple),
     type(None): st.none(),
 }
 
@@ -65,7 +67,8 @@ _FIELDS = {
 def of(struct: type) -> st.SearchStrategy:
     """Any value of a struct, by the types of its fields."""
     hints = get_type_hints(struct)
-    kinds = [get_args(hints[name]) or (hints[name],) for name in struct.__struct_fields__]
+    fields = [hints[name] for name in struct.__struct_fields__]
+    kinds = [(hint,) if hint in _FIELDS else get_args(hint) for hint in fields]
     return st.builds(struct, *[st.one_of([_FIELDS[kind] for kind in alternatives]) for alternatives in kinds])
 
 
@@ -114,6 +117,7 @@ TAGS = {
     13: "RunFailed",
     14: "RunCancelled",
     15: "RunTerminated",
+    16: "RunTimedOut",
 }
 
 
@@ -170,5 +174,5 @@ def test_damaged_bytes_raise_and_never_become_an_event(damaged):
 
 def test_every_event_that_is_not_history_is_status():
     assert set(get_args(ev.StatusEvent)) == ev.STATUS
-    assert set(get_args(ev.HistoryEvent)) == ev.DELIVERED | ev.MATCHED | {ev.RunTerminated}
+    assert set(get_args(ev.HistoryEvent)) == ev.DELIVERED | ev.MATCHED | ev.IMPOSED
     assert not ev.DELIVERED & ev.MATCHED

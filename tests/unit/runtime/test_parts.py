@@ -214,19 +214,26 @@ def test_a_slot_is_given_back_once_however_often_its_attempt_lands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "wake_at", "rests"),
+    ("status", "wake_at", "expires_at", "rests"),
     [
-        (Status.RUNNING, None, False),
-        (Status.WAITING, 5, False),
-        (Status.HELD, None, True),
-        (Status.HELD, 5, False),
-        (Status.BLOCKED, None, True),
-        (Status.QUARANTINED, None, True),
-        (Status.COMPLETED, None, True),
+        (Status.RUNNING, None, None, False),
+        (Status.WAITING, 5, None, False),
+        (Status.WAITING, 5, 5, False),
+        (Status.HELD, None, None, True),
+        (Status.HELD, 5, None, False),
+        (Status.HELD, 5, 9, False),
+        (Status.HELD, 9, 9, True),
+        (Status.BLOCKED, None, None, True),
+        (Status.BLOCKED, 9, 9, True),
+        (Status.QUARANTINED, None, None, True),
+        (Status.COMPLETED, None, None, True),
+        (Status.TIMED_OUT, None, 9, True),
     ],
 )
-def test_waiting_is_of_no_use_once_only_a_person_can_move_the_run(status: Status, wake_at: int | None, rests: bool):
-    assert is_at_rest(status, wake_at) is rests
+def test_waiting_is_of_no_use_once_only_a_person_can_move_the_run(
+    status: Status, wake_at: int | None, expires_at: int | None, rests: bool
+):
+    assert is_at_rest(status, wake_at, expires_at) is rests
 
 
 def test_the_inbox_keeps_order_and_a_nudge_only_wakes() -> None:

@@ -1,0 +1,110 @@
+"""Who has an id: the newest of its runs, as it stands in the batch in the making; and how another one comes after it."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from perdure.kernel import messages as msg
+from perdure.kernel.continuing import continuation
+from perdure.kernel.events import Payload
+from perdure.kernel.project import RunRow
+from perdure.kernel.run import Run
+from perdure.runtime.actors import Actor, Roster
+from perdure.runtime.draft import Draft
+from perdure.runtime.letters import Started
+from perdure.runtime.waiters import Waiters
+from perdure.stores.base import Store
+
+
+class Holder(msgspec.Struct):
+    """The newest run of an id. `actor`: it is in this batch; `input`: it has begun in it."""
+
+    key: int
+    run_id: bytes
+    workflow: str
+    status: int
+    rests: bool
+    actor: Actor | None = None
+    input: Payload | None = None
+
+
+class Holders:
+    """Knows the ids that were looked up, and hands out keys: even ones, above every key there was."""
+
+    def __init__(self, store: Store, roster: Roster, waiters: Waiters) -> None:
+        self._store = store
+        self._roster = roster
+        self._waiters = waiters
+        self._last_key = store.work.last_key()
+        self._found: dict[str, RunRow] = {}
+
+    def look_up(self, ids: Iterable[str]) -> None:
+        """Find in one go which of the ids exist."""
+        self._found |= self._store.work.find(ids)
+
+    def forget(self) -> None:
+        """A new batch: what was found may not hold any more."""
+        self._found = {}
+
+    def saw(self, key: int) -> None:
+        """Somebody else has handed out a key."""
+        self._last_key = max(self._last_key, key)
+
+    def newest(self, draft: Draft, id: str) -> Holder | None:
+        """The newest run of an id as it stands now: in this batch, else in the store."""
+        if id not in draft.begun:
+            row = self._found.get(id)
+            if row is None or row.key in draft.withdrawn:
+                return None
+            self.saw(row.key)
+            actor = draft.actors.get(row.key)
+            if actor is None or not self.continued(draft, actor):
+                status = row.status if actor is None else actor.run.status
+                return Holder(row.key, row.run_id, row.workflow, status, self._waiters.rests(row), actor)
+        while self.continued(draft, draft.begun[id][0]):
+            pass
+        actor, start = draft.begun[id]
+        run = actor.run
+        return Holder(run.key, run.run_id, start.workflow, run.status, False, actor, start.input)
+
+    def made(self, draft: Draft, id: str, request_id: str) -> Started | None:
+        """The run that the same request has made before."""
+        actor = draft.made.get((id, request_id))
+        if actor is not None:
+            return Started(actor.run.key, actor.run.run_id, attached=True)
+        row = self._store.views.row_by_request(id, request_id)
+        end = None if row is None else self._store.views.end_of_chain(row.key)
+        if row is None or end is None:
+            return None
+        actor = draft.actors.get(end.key)
+        if actor is not None and self.continued(draft, actor):
+            return Started(draft.followers[end.key], row.run_id, attached=True)
+        return Started(end.key, row.run_id, attached=True, at_rest=self._waiters.rests(end))
+
+    def add(self, draft: Draft, id: str, start: msg.Start, chain: int = 0) -> Actor:
+        """A run that the store does not have yet, the newest of its id."""
+        self._last_key = (self._last_key + 2) & ~1
+        actor = self._roster.add(Actor(Run(self._last_key, id, chain), self._store, is_new=True))
+        draft.actors[self._last_key] = actor
+        draft.begun[id] = (actor, start)
+        return actor
+
+    def continue_runs(self, draft: Draft) -> None:
+        """The runs of this batch that have ended and go on as others: those are queued in the same commit."""
+        for actor in list(draft.actors.values()):
+            self.continued(draft, actor)
+
+    def continued(self, draft: Draft, actor: Actor) -> bool:
+        """Whether a run goes on as another one, which is in the batch then."""
+        run = actor.run
+        if run.terms is None or not actor.events or run.is_open:
+            return False
+        further = None if run.key in draft.followers else continuation(run)
+        if further is None:
+            return run.key in draft.continued
+        other = self.add(draft, run.id, further.start, run.chain or run.key)
+        if run.input.ref:
+            other.put(b"", run.input.data, actor.blob(run.input.data))
+        draft.followers[run.key] = draft.continued[run.key] = other.run.key
+        draft.queue(other, further.start, further.begin_at)
+        return True

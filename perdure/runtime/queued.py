@@ -1,0 +1,151 @@
+"""Runs that are queued: their Start lies in the mailbox, since a client has put it there, or since they begin later."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from perdure import errors
+from perdure.failures import failure_of
+from perdure.kernel import commands as cmd
+from perdure.kernel import messages as msg
+from perdure.kernel.decide import decide, decide_command
+from perdure.kernel.ids import TERMINATE_EXISTING
+from perdure.kernel.run import Status
+from perdure.kernel.terms import with_own
+from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.attaching import unknown_workflow
+from perdure.runtime.draft import Draft
+from perdure.runtime.holders import Holder, Holders
+from perdure.runtime.letters import Letter
+from perdure.runtime.turn import Turns
+from perdure.stores.base import MailRow, Store
+from perdure.stores.health import told_as_damage
+
+if TYPE_CHECKING:
+    from perdure.workflows import WorkflowDefinition
+
+REPLACED = "a new run of the same id was started in its stead"
+"""The reason of a termination."""
+
+
+class Queued:
+    """Lets queued runs begin, or end before they have begun."""
+
+    def __init__(
+        self,
+        store: Store,
+        roster: Roster,
+        turns: Turns,
+        workflows: "Mapping[str, WorkflowDefinition[Any, Any]]",
+        holders: Holders,
+        build: str,
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._turns = turns
+        self._workflows = workflows
+        self._holders = holders
+        self._build = build
+
+    def take(self, draft: Draft, actor: Actor, letter: Letter, at_once: bool = False) -> None:
+        """A start that a client has queued: its arguments are checked here, since the client had no code. One that is to
+        begin later goes back into the mailbox, unless it is to begin `at_once`."""
+        start = letter.message
+        assert type(start) is msg.Start
+        self._holders.saw(letter.key)
+        if actor.run.seq:  # begun already; only its letter was left over
+            draft.consume(letter)
+            return
+        error = self._fault(actor, start)
+        if error is not None and start.refuse_by_reply and letter.reply_to:
+            draft.withdraw(letter, error.code, str(error))
+            return
+        begun = self._sound(start, actor)
+        if error is None or isinstance(error, errors.UnknownWorkflow):
+            if start.id_conflict == TERMINATE_EXISTING:
+                self._take_place(draft, actor, begun)
+            if actor.run.begin_at is not None and not at_once:
+                draft.kept.append(MailRow(0, letter.key, msgspec.structs.replace(begun, id_conflict="")))
+            else:
+                self._begin(draft, actor, begun)  # an unknown one waits, blocked, for code that knows it
+        else:
+            self._fold_start(draft, actor, begun)
+            actor.fold(decide_command(actor.run, cmd.FailRun(failure_of(error)), draft.now))
+        draft.consume(letter)
+
+    def begin_now(self, draft: Draft, actor: Actor) -> None:
+        """A run whose time to begin has come, or that is not to wait for it."""
+        letter = self._letter(draft, actor)
+        if letter is not None:
+            self.take(draft, actor, letter, at_once=True)
+
+    def begin_silently(self, draft: Draft, actor: Actor) -> None:
+        """A run that is ended before it has begun: its history says what it was to be, its code does not see it."""
+        letter = None if actor.run.seq else self._letter(draft, actor)
+        if letter is not None:
+            assert type(letter.message) is msg.Start
+            self._fold_start(draft, actor, self._sound(letter.message, actor))
+
+    def end(self, draft: Draft, newest: Holder) -> None:
+        """A new run of the id ends the one that is open."""
+        actor = newest.actor or self._roster.get(newest.key) or self._loaded(newest.key)
+        draft.actors[newest.key] = actor
+        self.begin_silently(draft, actor)
+        self._turns.take(actor, msg.Terminate(REPLACED), draft.now)
+
+    def _letter(self, draft: Draft, actor: Actor) -> Letter | None:
+        """The Start of a run that has not begun: in its mailbox, or about to be put there."""
+        key = actor.run.key
+        stored = self._store.work.load([key]).get(key)
+        mail = draft.kept if stored is None else stored.mail
+        starts = [each for each in mail if each.run == key and type(each.message) is msg.Start]
+        return Letter(key, starts[0].message, starts[0].id, starts[0].reply_to) if starts else None
+
+    def _loaded(self, key: int) -> Actor:
+        stored = self._store.work.load([key])[key]
+        with told_as_damage(stored.run.id):
+            return self._roster.add(actor_of(stored, self._store))
+
+    def _take_place(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
+        """A queued start takes the place of the newest run, which it ends, unless it got its place at once."""
+        id = actor.run.id
+        self._holders.look_up([id])
+        newest = self._holders.newest(draft, id)
+        if newest is None or newest.key == actor.run.key:
+            return
+        if newest.status < Status.COMPLETED:
+            self.end(draft, newest)
+        draft.followers[newest.key] = actor.run.key
+        draft.begun[id] = (actor, start)
+
+    def _begin(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
+        """Nobody may have been there until the time of the whole chain was over: then its code does not see it, either."""
+        ends_at = None if start.terms is None else start.terms.expires_at(draft.now)
+        if ends_at is None or ends_at > draft.now:
+            self._turns.take(actor, start, draft.now)
+        else:
+            self._fold_start(draft, actor, start)
+            self._turns.take(actor, msg.Wake(), draft.now)
+
+    def _fold_start(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
+        for event in decide(actor.run, start, draft.now):
+            actor.fold(event)
+
+    def _sound(self, start: msg.Start, actor: Actor) -> msg.Start:
+        """The start as it is recorded: large arguments apart, and with the terms that the workflow has of its own."""
+        definition = self._workflows.get(start.workflow)
+        terms = start.terms if definition is None else with_own(definition.terms, start.terms, start.chosen)
+        input = actor.set_apart(start.input)
+        return msgspec.structs.replace(start, input=input, build=self._build, refuse_by_reply=False, terms=terms)
+
+    def _fault(self, actor: Actor, start: msg.Start) -> errors.PerdureError | None:
+        if start.workflow not in self._workflows:
+            return unknown_workflow(start.workflow, self._workflows)
+        try:
+            self._turns.programs.check(actor, start.input)
+        except errors.PayloadNotDecodable as error:
+            return errors.InvalidArguments(str(error))
+        except errors.PerdureError as error:
+            return error
+        return None
