@@ -202,11 +202,17 @@ def _terms(terms: RunTerms | None) -> dict[str, Any]:
     }
 
 
-def history_entries(stored: Stored, blob: Blob | None = None, coder: Coder = PLAIN) -> list[dict[str, Any]]:
-    """The history as numbered, JSON-able dicts: `seq`, `at` (RFC 3339), `type`, then the event's own fields."""
+def history_entries(
+    stored: Stored, blob: Blob | None = None, coder: Coder = PLAIN, *, first: int = 1, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """The history as numbered, JSON-able dicts: `seq`, `at` (RFC 3339), `type`, then the event's own fields.
+
+    `first` and `limit` are about a part of it: the number of its first event, and at most how many.
+    """
     find = blob or _no_blob
-    history = wire.decode_history(stored.history)
-    return [history_entry(seq, event, find, coder) for seq, event in enumerate(history, start=1)]
+    start = max(first, 1) - 1
+    events = wire.decode_history(stored.history)[start : None if limit is None else start + limit]
+    return [history_entry(seq, event, find, coder) for seq, event in enumerate(events, start + 1)]
 
 
 def history_entry(seq: int, event: ev.HistoryEvent, blob: Blob, coder: Coder = PLAIN) -> dict[str, Any]:

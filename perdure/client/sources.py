@@ -21,3 +21,8 @@ _LIBRARY = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[
 def short(path: str) -> str:
     """The last two segments of a path."""
     return "/".join(path.replace("\\", "/").split("/")[-2:])
+
+
+def is_theirs(path: str) -> bool:
+    """Whether a file is the user's own: no library's, and none of ours."""
+    return not (path.startswith(_OURS) or _LIBRARY.search(path))
