@@ -38,7 +38,7 @@ format: $(VENV)/.dev  ## format, and mend what the linter can mend
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(VENV)/.ready  ## measure speed, beside bare commits of the same bytes
+bench: $(VENV)/.server  ## measure speed, beside bare commits of the same bytes
 	@$(PY) -m bench
 
 clean:  ## remove what the targets above have made
@@ -50,7 +50,11 @@ $(VENV)/.ready: pyproject.toml
 	@$(find_python); $(make_venv); $(install) -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.ready
+$(VENV)/.server: $(VENV)/.ready
+	@$(find_python); $(install) -e ".[server]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.server
 	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
 		> $(VENV)/dev.txt
 	@$(find_python); $(install) -r $(VENV)/dev.txt

@@ -1,0 +1,221 @@
+"""Why a run does not get on, or how it ended: what went wrong at length, and what it waits for as cards. Pure.
+
+Each kind of reason is one function in `REASONS`, the most urgent first.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
+from perdure.client.sources import short, source_of
+from perdure.durations import took
+
+CARDS = 3
+"""Reasons shown as cards; further ones are counted."""
+
+OPEN_STATES = frozenset({"queued", "running", "waiting", "retrying", "held", "blocked", "quarantined"})
+
+
+class Reason(NamedTuple):
+    """`what` stands for itself, `until` is counted down, `key` is a step to look at, `command` what to type."""
+
+    hue: str
+    icon: str
+    title: str
+    what: str = ""
+    detail: str = ""
+    until: datetime | None = None
+    since: datetime | None = None
+    key: str = ""
+    command: str = ""
+
+
+class Trouble(NamedTuple):
+    """What went wrong: the failure of the run, or what blocks it. `errors` goes from it to its causes."""
+
+    hue: str
+    icon: str
+    title: str
+    message: str
+    source: str
+    facts: list[tuple[str, str]]
+    errors: list[ErrorView]
+    hint: str = ""
+    command: str = ""
+    key: str = ""
+    step: str = ""
+
+
+def chain(error: ErrorView | None) -> list[ErrorView]:
+    """An error and its causes."""
+    errors = []
+    while error is not None:
+        errors.append(error)
+        error = error.cause
+    return errors
+
+
+def trouble(run: RunDescription) -> Trouble | None:
+    """What a person should read first, if something is wrong with the run as a whole."""
+    if run.block is not None:
+        return _of_block(run, run.block)
+    if run.error is not None:
+        return _of_error(run, run.error)
+    return None
+
+
+def _of_error(run: RunDescription, error: ErrorView) -> Trouble:
+    errors = chain(error)
+    step = next((step for step in run.steps if step.state in ("failed", "timed out")), None)
+    source = next(filter(None, map(source_of, reversed(errors))), "")
+    return Trouble(
+        hue="fail",
+        icon="octagon",
+        title=error.type.rpartition(".")[2],
+        message=error.message,
+        source=source,
+        facts=[],
+        errors=errors,
+        key="" if step is None else step.id,
+        step="" if step is None else step.name,
+    )
+
+
+def _of_block(run: RunDescription, block: BlockView) -> Trouble:
+    facts = [
+        ("history says", block.recorded),
+        ("the code says", block.produced),
+        ("build", block.build),
+    ]
+    return Trouble(
+        hue="held",
+        icon="wrench",
+        title=run.status.capitalize() if block.kind == run.status else f"{run.status.capitalize()} · {block.kind}",
+        message=block.message.removesuffix(f": recorded {block.recorded}, produced {block.produced}"),
+        source=short(block.source) or (source_of(block.failure) if block.failure is not None else ""),
+        facts=[(label, value) for label, value in facts if value],
+        errors=chain(block.failure),
+        hint=block.hint or "mend the code and start it: the run goes on by itself",
+        command=f"perdure retry {run.id}",
+    )
+
+
+def reasons(run: RunDescription, owned: bool) -> list[Reason]:
+    """What an open run waits for, or what it does; the most urgent first. Nothing for one that has ended."""
+    if run.status not in OPEN_STATES:
+        return []
+    return [reason for kind in REASONS for reason in kind(run, owned)]
+
+
+def _alike(run: RunDescription, state: str) -> Iterator[tuple[StepView, int]]:
+    """Of the open steps in a state one of each name, the most urgent, and how many there are."""
+    found: dict[tuple[str, str], list[StepView]] = {}
+    for step in run.steps:
+        if step.state == state and step.ended_at is None:
+            found.setdefault((step.kind, step.name), []).append(step)
+    for steps in found.values():
+        yield min(steps, key=_next), len(steps)
+
+
+def _next(step: StepView) -> float:
+    due = step.retry_at or step.due_at
+    return due.timestamp() if due is not None else float("inf")
+
+
+def _named(step: StepView, count: int) -> str:
+    return step.name if count == 1 else f"{count:,} × {step.name}"
+
+
+def _error_text(step: StepView) -> str:
+    if step.error is None:
+        return ""
+    name = step.error.type.rpartition(".")[2]
+    return f"{name}: {step.error.message}" if step.error.message else name
+
+
+def _unowned(run: RunDescription, owned: bool) -> Iterable[Reason]:
+    if not owned:
+        yield Reason(
+            "fail", "engine", "No engine", "", "No engine holds this database: the run sleeps until one starts.",
+            command="perdure dev MODULE",
+        )  # fmt: skip
+
+
+def _queued(run: RunDescription, owned: bool) -> Iterable[Reason]:
+    if run.status == "queued" and owned:
+        if run.wake_at is not None:
+            yield Reason("wait", "clock", "Begins", "", "Its start was put off.", until=run.wake_at)
+        else:
+            yield Reason("queue", "dotted", "Queued", "", "It waits until the engine takes it.", since=run.started_at)
+
+
+def _held(run: RunDescription, owned: bool) -> Iterable[Reason]:
+    for step, count in _alike(run, "held"):
+        by_bug = step.error is None or step.error.is_bug
+        title = "Held by a bug" if by_bug else "Held until it can succeed"
+        yield Reason(
+            "held", "wrench", title, _named(step, count), _error_text(step), key=step.id,
+            command=f"perdure retry {run.id}",
+        )  # fmt: skip
+
+
+def _retrying(run: RunDescription, owned: bool) -> Iterable[Reason]:
+    for step, count in _alike(run, "retrying"):
+        most = f" of {step.max_attempts}" if step.max_attempts else ""
+        tries = f"attempt {step.attempts_total}{most} failed"
+        error = _error_text(step)
+        yield Reason(
+            "retry", "again", "Retrying", _named(step, count), f"{tries} · {error}" if error else tries,
+            until=step.retry_at, key=step.id,
+        )  # fmt: skip
+
+
+def _scheduled(run: RunDescription, owned: bool) -> Iterable[Reason]:
+    for step, count in _alike(run, "scheduled"):
+        title, detail, command = "Waits for a slot", "the engine runs as many attempts at the same time as it may", ""
+        if step.queue:
+            title, detail = "In a queue", f"for a worker of queue {step.queue}"
+            command = f"perdure worker MODULE --queue {step.queue}"
+        yield Reason(
+            "queue", "dotted", title, _named(step, count), detail, since=step.scheduled_at, key=step.id,
+            command=command,
+        )  # fmt: skip
+
+
+def _deferred(run: RunDescription, owned: bool) -> Iterable[Reason]:
+    for step, count in _alike(run, "deferred"):
+        yield Reason(
+            "wait", "hourglass", "Waits for its token", _named(step, count),
+            "the function has returned; whoever has the token gives the result", since=step.started_at, key=step.id,
+        )  # fmt: skip
+
+
+def _waiting(run: RunDescription, owned: bool) -> Iterable[Reason]:
+    for step, count in _alike(run, "waiting"):
+        whole = ""
+        if step.due_at is not None:
+            whole = f"of {took((step.due_at - step.scheduled_at).total_seconds())}"
+        yield Reason("wait", "hourglass", "Timer", _named(step, count), whole, until=step.due_at, key=step.id)
+
+
+def _running(run: RunDescription, owned: bool) -> Iterable[Reason]:
+    for step, count in _alike(run, "running"):
+        newest = step.attempts[-1] if step.attempts else None
+        worker = "" if newest is None or newest.worker is None else f"on {newest.worker}"
+        tries = f"attempt {step.attempts_total}" if step.attempts_total > 1 else ""
+        detail = " · ".join(fact for fact in (tries, worker) if fact)
+        began = step.scheduled_at if newest is None else newest.started_at
+        yield Reason("run", "arc", "Running", _named(step, count), detail, since=began, key=step.id)
+
+
+REASONS: tuple[Callable[[RunDescription, bool], Iterable[Reason]], ...] = (
+    _unowned,
+    _held,
+    _retrying,
+    _scheduled,
+    _queued,
+    _deferred,
+    _running,
+    _waiting,
+)
