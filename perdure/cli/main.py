@@ -26,6 +26,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry(
         "run", "Run a workflow to its end in this process", "perdure run shop.py:process_order --arg amount=10"
     ),
+    "dev": Entry("dev", "An engine with a dashboard, started anew when code changes", "perdure dev shop.py"),
     "start": Entry(
         "start", "Start a run; an engine takes it", "perdure start process_order --id order-1 --input @in.json"
     ),
@@ -51,7 +52,7 @@ COMMANDS: dict[str, Entry] = {
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),
 }
-EVERYDAY = 8
+EVERYDAY = 9
 """The first so many are shown with an example each."""
 
 
