@@ -28,6 +28,7 @@ NAMES = (
     "disk",
     "idle",
     "imports",
+    "dashboard",
 )
 ROOT = Path(__file__).resolve().parent.parent
 

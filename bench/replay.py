@@ -6,6 +6,7 @@ from statistics import median
 from bench.figures import Figure, Setting
 from bench.programs import DEFINITIONS, no_op, sequence
 from perdure import Engine
+from perdure.calls import Call
 from perdure.kernel import wire
 from perdure.kernel.program import Lookup, RunInfo, replay
 from perdure.kernel.project import HistoryRow
@@ -20,7 +21,7 @@ def measure(setting: Setting) -> list[Figure]:
     store = open_store(f"sqlite:///{setting.folder / 'replay.db'}")
     store.admin.try_own("here", 1, "bench", 1)
     try:
-        key = _kept(store, _recorded(steps))
+        key = kept(store, recorded(sequence(steps)))
         language = PythonLanguage(sequence, {no_op.name: no_op})
         took, programs = zip(*(_stands(store, language, key) for _ in range(rounds)), strict=True)
     finally:
@@ -31,17 +32,17 @@ def measure(setting: Setting) -> list[Figure]:
     ]
 
 
-def _recorded(steps: int) -> Stored:
-    """A run of so many steps, recorded without a disk."""
+def recorded(call: Call[int], id: str = "long") -> Stored:
+    """A run of a workflow that gives the number of its steps, recorded without a disk."""
     with Engine("memory://", DEFINITIONS) as engine:
-        assert engine.run(sequence(steps), id="long").wait() == steps
-        row = engine.store.views.row("long")
+        assert engine.run(call, id=id).wait() == call.args[0]
+        row = engine.store.views.row(id)
         stored = None if row is None else engine.store.views.stored(row.key)
     assert stored is not None
     return stored
 
 
-def _kept(store: Store, stored: Stored) -> int:
+def kept(store: Store, stored: Stored) -> int:
     """The same run in a file; the key it has there."""
     rows: list[HistoryRow] = []
     seq = 1
