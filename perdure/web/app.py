@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from perdure.errors import PerdureError, StoreCorrupt, StoreError
+from perdure.payload import Coder, PayloadCodec
 from perdure.stores.base import RunFilter, Store
 from perdure.web import addresses, listing, runpage
 from perdure.web.guards import Guarded, RawPaths
@@ -63,7 +64,12 @@ register_url_convertor("run_id", RunIds())
 
 
 def dashboard(
-    store: Store, *, names: Iterable[str] = (), exposed: bool = False, now: Callable[[], int] = time.time_ns
+    store: Store,
+    *,
+    names: Iterable[str] = (),
+    exposed: bool = False,
+    codec: PayloadCodec | None = None,
+    now: Callable[[], int] = time.time_ns,
 ) -> Starlette:
     """The dashboard of a database, which it only reads.
 
@@ -71,9 +77,10 @@ def dashboard(
         store: is not closed with it.
         names: by which the dashboard is reached, beside those of this machine.
         exposed: it is reached by other machines, too, by whatever number this one has.
+        codec: reads values that one has written; without it these are shown as base64.
         now: the time everything shown is relative to, in nanoseconds since the epoch.
     """
-    place = Place(store, now)
+    place = Place(store, now, Coder(codec))
     routes: list[BaseRoute] = [Route("/", lambda request: RedirectResponse("/runs"))]
     for path, page, data in PAGES:
         for pattern, answer in ((f"{path}.json", data), (path, page)):

@@ -210,7 +210,7 @@ def _shape(place: Place, row: RunRow) -> list[Shape]:
         return whole
     stored = place.views.stored(row.key)
     try:
-        found = [] if stored is None else strip(describe(stored, {}, _unread, place.now_ns()))
+        found = [] if stored is None else strip(describe(stored, {}, _unread, place.now_ns(), place.coder))
     except (msgspec.MsgspecError, StoreError):
         return whole  # a damaged history is told on its own page
     return [Shape(*segment) for segment in found]

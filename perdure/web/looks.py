@@ -74,7 +74,7 @@ TABS = (
     Tab("Running", ("queued", "running")),
     Tab("Waiting", ("waiting",)),
     Tab("Needs attention", ("retrying", "held", "blocked", "quarantined"), "retry"),
-    Tab("Failed", ("failed",), "fail"),
+    Tab("Failed", ("failed", "timed out"), "fail"),
     Tab("Completed", ("completed",)),
     Tab("Stopped", ("cancelled", "terminated")),
 )

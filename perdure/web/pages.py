@@ -14,7 +14,8 @@ from starlette.responses import HTMLResponse, Response
 
 from perdure.client.description import moment
 from perdure.durations import took
-from perdure.stores.base import DefinitionRow, MemberRow, Store
+from perdure.payload import PLAIN, Coder
+from perdure.stores.base import DefinitionRow, MemberRow, Store, WorkerRow
 from perdure.web import addresses, looks, markup
 
 HERE = Path(__file__).parent
@@ -50,14 +51,20 @@ class Frame(NamedTuple):
 
 
 class Place:
-    """The database that is shown. `now` gives the time that everything shown is relative to, in nanoseconds."""
+    """The database that is shown. `now` gives the time that everything shown is relative to, in nanoseconds; `coder`
+    reads values that a codec has written."""
 
-    def __init__(self, store: Store, now: Callable[[], int]) -> None:
+    def __init__(self, store: Store, now: Callable[[], int], coder: Coder = PLAIN) -> None:
         self.store = store
+        self.coder = coder
         self.views = store.views
         self.now_ns = now
         self._assets = _fingerprint(STATIC)
         self._templates = _templates()
+
+    def workers(self) -> list[WorkerRow]:
+        """Those that serve queues, without what changes while they live."""
+        return [WorkerRow(row.member, row.queues, row.names) for row in self.views.workers()]
 
     def now(self) -> datetime:
         return moment(self.now_ns())
@@ -124,8 +131,13 @@ def version(*values: object) -> str:
 
 
 def engine_part(place: Place, owner: MemberRow | None) -> Part:
-    """Who moves the runs; the same on every page."""
-    return Part("engine", version(owner), lambda: place.draw("_engine.html", owner=owner, version=version(owner)))
+    """Who moves the runs, and who serves queues; the same on every page."""
+    workers = place.workers()
+    sight = version(owner, workers)
+    queues = sorted({queue for worker in workers for queue in worker.queues})
+    return Part(
+        "engine", sight, lambda: place.draw("_engine.html", owner=owner, workers=workers, queues=queues, version=sight)
+    )
 
 
 def changed(parts: Iterable[Part], seen: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,12 @@ from perdure.durations import took
 CARDS = 3
 """Reasons shown as cards; further ones are counted."""
 
-OPEN_STATES = frozenset({"queued", "running", "waiting", "retrying", "held", "blocked", "quarantined"})
+
+class Scene(NamedTuple):
+    """What is around a run: whether an engine owns the database, and who serves queues (queue, activity)."""
+
+    owned: bool = True
+    served: frozenset[tuple[str, str]] = frozenset()
 
 
 class Reason(NamedTuple):
@@ -62,6 +67,8 @@ def trouble(run: RunDescription) -> Trouble | None:
         return _of_block(run, run.block)
     if run.error is not None:
         return _of_error(run, run.error)
+    if run.status == "timed out":
+        return Trouble("fail", "clock", "Timed out", f"it has taken {run.note}", "", [], [])
     return None
 
 
@@ -101,11 +108,11 @@ def _of_block(run: RunDescription, block: BlockView) -> Trouble:
     )
 
 
-def reasons(run: RunDescription, owned: bool) -> list[Reason]:
+def reasons(run: RunDescription, scene: Scene) -> list[Reason]:
     """What an open run waits for, or what it does; the most urgent first. Nothing for one that has ended."""
-    if run.status not in OPEN_STATES:
+    if run.closed_at is not None:
         return []
-    return [reason for kind in REASONS for reason in kind(run, owned)]
+    return [reason for kind in REASONS for reason in kind(run, scene)]
 
 
 def _alike(run: RunDescription, state: str) -> Iterator[tuple[StepView, int]]:
@@ -134,23 +141,23 @@ def _error_text(step: StepView) -> str:
     return f"{name}: {step.error.message}" if step.error.message else name
 
 
-def _unowned(run: RunDescription, owned: bool) -> Iterable[Reason]:
-    if not owned:
+def _unowned(run: RunDescription, scene: Scene) -> Iterable[Reason]:
+    if not scene.owned:
         yield Reason(
             "fail", "engine", "No engine", "", "No engine holds this database: the run sleeps until one starts.",
             command="perdure dev MODULE",
         )  # fmt: skip
 
 
-def _queued(run: RunDescription, owned: bool) -> Iterable[Reason]:
-    if run.status == "queued" and owned:
+def _queued(run: RunDescription, scene: Scene) -> Iterable[Reason]:
+    if run.status == "queued" and scene.owned:
         if run.wake_at is not None:
             yield Reason("wait", "clock", "Begins", "", "Its start was put off.", until=run.wake_at)
         else:
             yield Reason("queue", "dotted", "Queued", "", "It waits until the engine takes it.", since=run.started_at)
 
 
-def _held(run: RunDescription, owned: bool) -> Iterable[Reason]:
+def _held(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "held"):
         by_bug = step.error is None or step.error.is_bug
         title = "Held by a bug" if by_bug else "Held until it can succeed"
@@ -160,7 +167,7 @@ def _held(run: RunDescription, owned: bool) -> Iterable[Reason]:
         )  # fmt: skip
 
 
-def _retrying(run: RunDescription, owned: bool) -> Iterable[Reason]:
+def _retrying(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "retrying"):
         most = f" of {step.max_attempts}" if step.max_attempts else ""
         tries = f"attempt {step.attempts_total}{most} failed"
@@ -171,19 +178,21 @@ def _retrying(run: RunDescription, owned: bool) -> Iterable[Reason]:
         )  # fmt: skip
 
 
-def _scheduled(run: RunDescription, owned: bool) -> Iterable[Reason]:
+def _scheduled(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "scheduled"):
-        title, detail, command = "Waits for a slot", "the engine runs as many attempts at the same time as it may", ""
-        if step.queue:
-            title, detail = "In a queue", f"for a worker of queue {step.queue}"
+        hue, title, command = "queue", "Waits for a slot", ""
+        detail = "the engine runs as many attempts at the same time as it may"
+        if step.queue and (step.queue, step.name) in scene.served:
+            title, detail = "In a queue", f"{step.queue}: its workers have other things to do first"
+        elif step.queue:
+            hue, title, detail = "fail", "No worker", f"of queue {step.queue} knows this activity"
             command = f"perdure worker MODULE --queue {step.queue}"
         yield Reason(
-            "queue", "dotted", title, _named(step, count), detail, since=step.scheduled_at, key=step.id,
-            command=command,
-        )  # fmt: skip
+            hue, "dotted", title, _named(step, count), detail, since=step.scheduled_at, key=step.id, command=command
+        )
 
 
-def _deferred(run: RunDescription, owned: bool) -> Iterable[Reason]:
+def _deferred(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "deferred"):
         yield Reason(
             "wait", "hourglass", "Waits for its token", _named(step, count),
@@ -191,7 +200,7 @@ def _deferred(run: RunDescription, owned: bool) -> Iterable[Reason]:
         )  # fmt: skip
 
 
-def _waiting(run: RunDescription, owned: bool) -> Iterable[Reason]:
+def _waiting(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "waiting"):
         whole = ""
         if step.due_at is not None:
@@ -199,7 +208,7 @@ def _waiting(run: RunDescription, owned: bool) -> Iterable[Reason]:
         yield Reason("wait", "hourglass", "Timer", _named(step, count), whole, until=step.due_at, key=step.id)
 
 
-def _running(run: RunDescription, owned: bool) -> Iterable[Reason]:
+def _running(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "running"):
         newest = step.attempts[-1] if step.attempts else None
         worker = "" if newest is None or newest.worker is None else f"on {newest.worker}"
@@ -209,7 +218,7 @@ def _running(run: RunDescription, owned: bool) -> Iterable[Reason]:
         yield Reason("run", "arc", "Running", _named(step, count), detail, since=began, key=step.id)
 
 
-REASONS: tuple[Callable[[RunDescription, bool], Iterable[Reason]], ...] = (
+REASONS: tuple[Callable[[RunDescription, Scene], Iterable[Reason]], ...] = (
     _unowned,
     _held,
     _retrying,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from perdure.client.description import LogView, RunDescription, history_entries
 from perdure.kernel import wire
 from perdure.kernel.events import ActivityScheduled
+from perdure.payload import Coder
 from perdure.stores.base import Stored
 from perdure.web.markup import flat
 
@@ -46,11 +47,11 @@ def paged(first: int, total: int, size: int) -> Page:
     return Page(first, last, total, max(first - size, 1) if first > 1 else None, last + 1 if last < total else None)
 
 
-def events(stored: Stored, blob: Any, page: Page) -> list[Event]:
+def events(stored: Stored, blob: Any, coder: Coder, page: Page) -> list[Event]:
     names = {
         event.id: event.name for event in wire.decode_history(stored.history) if isinstance(event, ActivityScheduled)
     }
-    return [_event(entry, names) for entry in history_entries(stored, blob, page.first, EVENTS)]
+    return [_event(entry, names) for entry in history_entries(stored, blob, coder, first=page.first, limit=EVENTS)]
 
 
 def _event(entry: dict[str, Any], known: dict[str, str]) -> Event:

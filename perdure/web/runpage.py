@@ -12,17 +12,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from perdure.client.crowds import grouped
-from perdure.client.description import AttemptView, RunDescription, StepView, describe, history_entries, shown
+from perdure.client.description import AttemptView, Blob, RunDescription, StepView, describe, history_entries, shown
 from perdure.durations import took
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.project import RunRow
-from perdure.stores.base import MemberRow, RunFilter, Stored
+from perdure.stores.base import MemberRow, RunFilter, Stored, WorkerRow
 from perdure.stores.health import told_as_damage
 from perdure.web import addresses, crowd, inspector, records
 from perdure.web.markup import since, when
 from perdure.web.pages import Part, Place, changed, engine_part, seen_by, version
-from perdure.web.reasons import CARDS, reasons, trouble
+from perdure.web.reasons import CARDS, Scene, reasons, trouble
 from perdure.web.timeline import HIDDEN_KINDS, timeline
 
 AGAIN_MS = 1_000
@@ -88,11 +88,15 @@ class Subject:
     @cached_property
     def run(self) -> RunDescription:
         with told_as_damage(self.row.id):
-            return describe(self.stored, self.place.views.members(), self._apart, self.place.now_ns())
+            return self.describe(self._apart)
 
     def _apart(self, digest: bytes) -> bytes:
         """Values that are kept apart are large: they are read when their step is looked at."""
         return b'{"kept apart": "sha256:%s"}' % digest.hex().encode()
+
+    def describe(self, blob: Blob) -> RunDescription:
+        place = self.place
+        return describe(self.stored, place.views.members(), blob, place.now_ns(), place.coder)
 
     def whole(self, digest: bytes) -> bytes | None:
         return self.place.views.blob(self.row.key, digest)
@@ -101,7 +105,16 @@ class Subject:
     def version(self) -> str:
         """Differs as soon as anything does that is shown of the run."""
         attempts = [(a.step, a.attempt, a.state, a.ended_at, a.retry_at, a.detail) for a in self.stored.attempts]
-        return version(self.row, attempts, self.owner)
+        tasks = [(task.step, task.attempt, task.member) for task in self.stored.tasks]
+        return version(self.row, attempts, tasks, self.owner, self.workers)
+
+    @cached_property
+    def workers(self) -> list[WorkerRow]:
+        return self.place.workers()
+
+    def scene(self) -> Scene:
+        served = {(queue, name) for worker in self.workers for queue in worker.queues for name in worker.names}
+        return Scene(self.owner is not None, frozenset(served))
 
     @cached_property
     def step(self) -> StepView | None:
@@ -131,12 +144,12 @@ class Subject:
 
     def payload(self, value: Any, find: Callable[[ev.HistoryEvent], ev.Payload | None]) -> Any:
         """The value, read in full if it is kept apart."""
-        if not (isinstance(value, dict) and value.keys() == {"kept apart"}):
+        if not (isinstance(value, dict) and value.keys() in ({"kept apart"}, {"encoding", "base64"})):
             return value
         for event in wire.decode_history(self.stored.history):
             payload = find(event)
             if payload is not None:
-                return shown(payload, self.whole)
+                return shown(payload, self.whole, self.place.coder)
         return value
 
 
@@ -174,7 +187,7 @@ def data(place: Place, request: Request) -> Response:
     """The description of the run, or of one step of it, with all values."""
     about = subject(place, request)
     with told_as_damage(about.row.id):
-        run = describe(about.stored, place.views.members(), about.whole, place.now_ns())
+        run = about.describe(about.whole)
     step = next((step for step in run.steps if step.id == about.asked.step), None)
     if about.asked.step and step is None:
         raise HTTPException(404, f"run {about.row.id} has no step {about.asked.step}")
@@ -219,10 +232,28 @@ FACTS: tuple[tuple[str, Callable[[RunDescription, datetime], Markup | str]], ...
     ("Steps", lambda run, now: f"{len(run.steps):,}"),
     ("Build", lambda run, now: Markup('<span class="mono">{}</span>').format(run.build[:12]) if run.build else ""),
     ("Run id", lambda run, now: Markup('<span class="mono" title="{}">{}</span>').format(run.run_id, run.run_id[:8])),
+    ("Attempt", lambda run, now: _attempt(run)),
+    ("Time limit", lambda run, now: took(run.run_timeout) if run.run_timeout else ""),
+    ("Ends at the latest", lambda run, now: when(run.expires_at) if run.closed_at is None else ""),
+    ("Request", lambda run, now: run.request_id),
     ("Cancellation", lambda run, now: "requested" if run.cancel_requested and run.closed_at is None else ""),
     ("Reason", lambda run, now: run.reason),
 )
 """What stands below the name of a run; empty ones are left out. A new fact is one line here."""
+
+
+def _attempt(run: RunDescription) -> Markup:
+    """Which of the runs that continue each other it is, with the ways to those before and after it."""
+    if run.max_attempts == 1 and run.attempt == 1:
+        return Markup("")
+    most = f" of {run.max_attempts}" if run.max_attempts else ""
+    ways = (("before", run.previous_run_id), ("after", run.next_run_id))
+    links = [
+        Markup(' <a class="link" href="{}">{}</a>').format(addresses.run_path(run.id, other), word)
+        for word, other in ways
+        if other is not None
+    ]
+    return Markup("{}{}").format(run.attempt, most) + Markup("").join(links)
 
 
 def _facts(run: RunDescription, now: datetime) -> list[Fact]:
@@ -246,7 +277,7 @@ def _head(about: Subject) -> Markup:
 
 
 def _now(about: Subject) -> Markup:
-    found = reasons(about.run, about.owner is not None)
+    found = reasons(about.run, about.scene())
     return about.place.draw(
         "_now.html",
         about=about,
@@ -283,13 +314,13 @@ def events_page(place: Place, request: Request) -> Response:
 def _events(about: Subject, request: Request) -> tuple[records.Page, list[records.Event]]:
     page = records.paged(about.asked.start or 1, about.row.seq, records.EVENTS)
     with told_as_damage(about.row.id):
-        return page, records.events(about.stored, about._apart, page)
+        return page, records.events(about.stored, about._apart, about.place.coder, page)
 
 
 def events_data(place: Place, request: Request) -> Response:
     about = subject(place, request)
     page = records.paged(about.asked.start or 1, about.row.seq, records.EVENTS)
-    entries = history_entries(about.stored, about.whole, page.first, records.EVENTS)
+    entries = history_entries(about.stored, about.whole, place.coder, first=page.first, limit=records.EVENTS)
     more = None if page.after is None else addresses.as_json(about.path("events", **{"from": page.after}))
     return JSONResponse({"events": entries, "total": page.total, "next": more})
 

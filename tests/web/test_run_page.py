@@ -340,3 +340,86 @@ def test_a_database_that_does_not_answer_is_told(empty: Store) -> None:
 
     assert answer.status == 503
     assert "The database does not answer" in answer.text
+
+
+def test_a_run_that_took_too_long_says_which_limit_has_run_out(empty: Store) -> None:
+    story = corpus.Story(2, "slow-1", "slow", 60)
+    story.tell(50, ev.RunTimedOut(story.ns(50), "run", 50 * corpus.SECOND))
+    story.write(empty)
+    web = Web(empty)
+
+    page = web.get("/runs/slow-1").text
+
+    assert "Timed out slow slow-1" in part(page, "head")
+    assert "Timed out it has taken longer than its run_timeout of 50 s" in part(page, "now")
+    assert "slow-1" in web.get("/runs?state=timed out").text
+
+
+def queued_for_gpu(store: Store) -> None:
+    """A run with a step that waits in a queue."""
+    story = corpus.Story(2, "resize-1", "resize_all", 60)
+    terms = ev.Terms(queue="gpu")
+    story.tell(1, ev.ActivityScheduled(story.ns(1), story.id(), "resize", corpus.payload(None), terms=terms))
+    story.write(store)
+
+
+def test_a_step_in_a_queue_that_nobody_serves_says_so_and_what_to_start(empty: Store) -> None:
+    queued_for_gpu(empty)
+
+    page = Web(empty).get("/runs/resize-1").text
+
+    assert "No worker · 59.0s resize of queue gpu knows this activity" in part(page, "now")
+    assert "perdure worker MODULE --queue gpu" in part(page, "now")
+    assert "on queue gpu" in part(page, "timeline")
+
+
+def test_a_step_in_a_queue_waits_for_its_workers(empty: Store) -> None:
+    queued_for_gpu(empty)
+    empty.tasks.join("gpu-1", 17, "9c1e2d4", corpus.NOW, ["gpu"], ["resize"])
+
+    page = Web(empty).get("/runs/resize-1").text
+
+    assert "In a queue · 59.0s resize gpu: its workers have other things to do first" in part(page, "now")
+    assert "1 worker of gpu" in text(page)
+
+
+class Reversed:
+    """A codec that anybody can read in a mirror."""
+
+    name = "reversed"
+
+    def encode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+    def decode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+
+def test_values_that_a_codec_has_written_are_shown_through_it(empty: Store) -> None:
+    story = corpus.Story(2, "secret", "secret", 60)
+    story.tell(9, ev.RunCompleted(story.ns(9), ev.Payload(b'"nepo"'[::-1].replace(b"nepo", b"open"), "reversed")))
+    story.write(empty)
+
+    without = part(Web(empty).get("/runs/secret").text, "inspector")
+    with_it = part(Web(empty, codec=Reversed()).get("/runs/secret").text, "inspector")
+
+    assert '"base64"' in without
+    assert 'Result "nepo"' in with_it
+
+
+def test_a_run_that_is_tried_again_says_which_attempt_it_is(empty: Store) -> None:
+    from perdure.kernel.policy import RetryPolicy
+    from perdure.kernel.terms import RunTerms
+
+    story = corpus.Story(2, "again-1", "again", 60)
+    story.history.clear()
+    story.run.seq = 0
+    terms = RunTerms(request_id="req-7", run_timeout_ns=90 * corpus.SECOND, retry=RetryPolicy(max_attempts=3))
+    story.tell(0, ev.RunStarted(story.begin, "again", corpus.payload(None), b"\1" * 16, "9c1e2d4", terms))
+    story.write(empty)
+
+    head = part(Web(empty).get("/runs/again-1").text, "head")
+
+    assert "Attempt 1 of 3" in head
+    assert "Time limit 1m30s" in head
+    assert "Request req-7" in head
