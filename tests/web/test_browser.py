@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,8 @@ def test_without_scripts_everything_can_be_read_in_utc(store: Store, shows: Show
 
 def test_what_goes_on_ticks(store: Store, shows: Shows) -> None:
     looked = shows(store)
-    looked.page.clock.install(time=AT)
+    looked.page.clock.install(time=AT - timedelta(seconds=1))
+    looked.page.clock.pause_at(AT)
     page = looked.open("/runs/order-48213")
     countdown = page.locator("#now [data-until]").first
     assert countdown.inner_text() == "in 12s"
@@ -132,7 +133,8 @@ def test_what_goes_on_ticks(store: Store, shows: Shows) -> None:
 
 def test_the_line_of_now_moves_and_open_bars_end_at_it(store: Store, shows: Shows) -> None:
     looked = shows(store)
-    looked.page.clock.install(time=AT)
+    looked.page.clock.install(time=AT - timedelta(seconds=1))
+    looked.page.clock.pause_at(AT)
     page = looked.open("/runs/order-48213")
     before = page.evaluate("parseFloat(document.querySelector('[data-nowline]').getAttribute('x1'))")
 
