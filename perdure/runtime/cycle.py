@@ -13,6 +13,7 @@ import msgspec
 from perdure import errors
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel import overdue
 from perdure.kernel.decide import Refused
 from perdure.runtime import recoding
 from perdure.runtime.actors import Actor, Roster, actor_of
@@ -249,10 +250,13 @@ class Cycle:
             return
         if letter.blobs:
             actor.blobs = {**(actor.blobs or {}), **letter.blobs}
-        if type(letter.message) is msg.Complete and not self._is_readable(draft, actor, letter, letter.message):
-            return
+        message: msg.Message | None = letter.message
+        if type(message) is msg.Complete:
+            message = self._readable(draft, actor, letter, message)
+            if message is None:
+                return
         try:
-            taken = self._guarded(letter, self._turns.take, actor, letter.message, draft.now)
+            taken = self._guarded(letter, self._turns.take, actor, message, draft.now)
         except Refused as refused:
             draft.consume(letter, refused.code, str(refused))
             return
@@ -262,20 +266,29 @@ class Cycle:
             draft.keep(letter)
             draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
 
-    def _is_readable(self, draft: Draft, actor: Actor, letter: Letter, message: msg.Complete) -> bool:
-        """Whoever brings a result from outside may have no code: it is checked here, before the run has taken it."""
+    def _readable(self, draft: Draft, actor: Actor, letter: Letter, message: msg.Complete) -> msg.Complete | None:
+        """Whoever brings a result from outside may have no code: it is checked here, before the run has taken it. The letter
+        stays as it came, since it may have to be delivered again."""
         actor.told_outside = True
         if message.result is None:
-            return True
+            return message
         try:
             self._guarded(letter, self._turns.programs.check_result, actor, message.id, message.result)
         except TurnFailed as failed:
             if not isinstance(failed.error, errors.PerdureError):
                 raise
             draft.consume(letter, errors.InvalidArguments.code, str(failed.error))
-            return False
-        letter.message = msgspec.structs.replace(message, result=actor.set_apart(message.result))
-        return True
+            self._lose(draft, actor, message.id)
+            return None
+        return msgspec.structs.replace(message, result=actor.set_apart(message.result))
+
+    def _lose(self, draft: Draft, actor: Actor, id: str) -> None:
+        """An attempt was not told to be lost, as its result was in the mailbox; but that could not be taken."""
+        step = actor.run.pending.get(id)
+        if step is None or step.member <= 0 or step.deferred or self._slots.flies(actor.run.key, id, step.attempt):
+            return
+        lost = msg.AttemptEnded(id, step.attempt, step.member, step.started_at, failure=overdue.LOST_FAILURE)
+        self._turn(draft, actor, Letter(actor.run.key, lost))
 
     def _guarded(self, item: Item, act: Any, *args: Any) -> Any:
         """Whatever goes wrong in one run's turn is that run's: the others of the batch are delivered again without it."""
@@ -332,7 +345,7 @@ def _ended(items: Iterable[Item]) -> set[tuple[int, str, int]]:
     return {
         (item.key, item.message.id, item.message.attempt)
         for item in items
-        if isinstance(item, Letter) and isinstance(item.message, msg.AttemptEnded)
+        if isinstance(item, Letter) and isinstance(item.message, msg.AttemptEnded | msg.Complete)
     }
 
 

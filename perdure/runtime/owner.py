@@ -101,6 +101,7 @@ class Owner:
         self._failed_polls = 0
         self._poll_at = 0.0
         self._look_after: list[int] = []
+        self._suspects: dict[tuple[int, int], float] = {}
         self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
 
     def take_over(self) -> None:
@@ -253,10 +254,10 @@ class Owner:
                 items.append(Letter(key, msg.Wake()))
             else:
                 self._alarms.set(actor, now)
+        items += self._lost(poll.beats, monotonic)  # first, as it may raise
         items += [self._care(key) for key in self._look_after]
         self._look_after = []
         items += self._beats()
-        items += self._lost(poll.beats, monotonic)
         more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
         self._poll_at = monotonic if more else monotonic + POLL_SECONDS
         return items
@@ -270,14 +271,28 @@ class Owner:
         if not look and not silent and not dead:
             return []
         try:
-            for member in dict.fromkeys([*dead, *silent]):
-                tasks.bury(member)
+            for member in dict.fromkeys([*dead, *self._suspected(silent, beats, monotonic)]):
+                if not tasks.bury(member, None if member in dead else beats[member]):
+                    continue
                 why = "has died" if member in dead else f"is silent for {self._liveness.lease_seconds:g} s"
                 self._log.warning("worker %d %s: what it has taken is given to others", member, why)
             return self._orphaned(tasks.orphans())
         except StoreUnreachable:
             self._liveness.forget()
             raise
+
+    def _suspected(self, silent: Sequence[int], beats: Mapping[int, int], monotonic: float) -> list[int]:
+        """Those of the silent who had the time to speak: as long as another program keeps the database locked nobody can
+        write, and so nobody is dead for that."""
+        wait = min(2.0, self._liveness.lease_seconds / 2)
+        before, self._suspects = self._suspects, {}
+        for member in silent:
+            since = before.get((member, beats[member]))
+            if since is None:
+                self._store.tasks.bury(0)  # nobody: it waits until the database can be written
+                since = self._world.monotonic()
+            self._suspects[member, beats[member]] = since
+        return [member for member in silent if monotonic - self._suspects[member, beats[member]] >= wait]
 
     def _orphaned(self, orphans: Sequence[Orphan]) -> list[Item]:
         """A run that cannot be told now (it is blocked) keeps its orphan for long, and is told only once."""

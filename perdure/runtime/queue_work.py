@@ -9,12 +9,9 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from perdure import errors
 from perdure.kernel import messages as msg
 from perdure.kernel import overdue, wire
-from perdure.kernel.events import Payload
 from perdure.kernel.project import TaskRow
 from perdure.payload import Coder
 from perdure.runtime.deadlines import Deadlines, timed_out
@@ -171,8 +168,6 @@ class QueueWork:
             wanted = self._slots.flies(letter.key, message.id, message.attempt)
             self._slots.land(letter.key, message.id, message.attempt)
             if wanted:
-                if message.details is not None:
-                    message = msgspec.structs.replace(message, details=self._coded(message.details))
                 self._endings.append(_ending(letter, message))
 
     def _overdue(self, monotonic: float) -> None:
@@ -182,8 +177,6 @@ class QueueWork:
                     self._deadlines.give_up(flight, monotonic, self._settings.grace_seconds)
             elif self._slots.flies(flight.key, flight.step, flight.attempt):
                 ended = timed_out(flight, self._member, self._world.now(), monotonic)
-                if ended.details is not None:
-                    ended = msgspec.structs.replace(ended, details=self._coded(ended.details))
                 self._endings.append(base.Ending(ended, flight.key))
                 self._give_up(flight, monotonic)
         self._deadlines.forget_landed(self._slots)
@@ -197,27 +190,19 @@ class QueueWork:
         details: list[tuple[int, str, int, bytes]] = []
         for flight in self._crew.beats():
             flight.beaten = False
-            coded = None if flight.details is None else self._coded(flight.details)
-            if coded is not None:
-                details.append((flight.key, flight.step, flight.attempt, wire.encode(coded)))
+            if flight.details is not None:
+                details.append((flight.key, flight.step, flight.attempt, wire.encode(flight.details)))
         mine = self._store.tasks.beat(self._member, details)
         self._beat_at = monotonic + BEAT_SECONDS
-        ending = {(one.run, one.message.id, one.message.attempt) for one in self._endings}
+        known = {(one.run, one.message.id, one.message.attempt) for one in self._endings}
         for flight in self._slots.all():
             at = (flight.key, flight.step, flight.attempt)
-            if not flight.given_up and at not in mine and at not in ending:
+            if not flight.given_up and at not in mine and at not in known:
                 self._give_up(flight, monotonic)
+            known.add(at)
+        for key, step, attempt in mine - known:  # taken by an exchange whose answer did not come
+            self._endings.append(base.Ending(_lost(Flight(key, step, attempt, 0), self._member), key))
         self._tell_unknown()
-
-    def _coded(self, details: Payload) -> Payload | None:
-        """As the codec stores it; None if it cannot, or makes too much of it: details are a hint."""
-        most = self._settings.payload_max_bytes
-        try:
-            coded = self._settings.coder.seal(details.data, _nowhere, most, "the details of a heartbeat")
-        except errors.PayloadError as error:
-            self._log.warning("the details of a heartbeat are not kept: %s", error)
-            return None
-        return None if coded.ref else coded
 
     def _tell_unknown(self) -> None:
         """Say once what waits here that this worker cannot do."""
@@ -245,7 +230,7 @@ class QueueWork:
                 message = ending.message
                 self._log.info("what attempt %d of [%s] brings comes too late", message.attempt, message.id)
         self._more = bool(got.tasks)
-        if endings:
+        if endings or any(task.start_by is not None for task in got.tasks):  # it has begun in time: tell it in time
             self._store.post.nudge()
         self._begin(got.tasks)
 
@@ -282,8 +267,7 @@ class QueueWork:
             if not flight.given_up:
                 flight.given_up = True
                 self._crew.give_up(flight)
-                details = None if flight.details is None else self._coded(flight.details)
-                self._endings.append(base.Ending(_lost(flight, self._member, details), flight.key))
+                self._endings.append(base.Ending(_lost(flight, self._member), flight.key))
         self._outbox.flush()
         self._crew.close()
         if self._endings:
@@ -292,21 +276,17 @@ class QueueWork:
         self._store.post.nudge()
 
 
-def _lost(flight: Flight, member: int, details: Payload | None) -> msg.AttemptEnded:
+def _lost(flight: Flight, member: int) -> msg.AttemptEnded:
     return msg.AttemptEnded(
         flight.step,
         flight.attempt,
         member,
         flight.began,
         failure=overdue.LOST_FAILURE,
-        details=details,
+        details=flight.details,
     )
 
 
 def _ending(letter: Letter, message: msg.AttemptEnded) -> base.Ending:
     blobs = [base.BlobRow(letter.key, digest, data) for digest, data in (letter.blobs or {}).items()]
     return base.Ending(message, letter.key, blobs)
-
-
-def _nowhere(digest: bytes, data: bytes) -> None:
-    """What is too large to be kept with a task is dropped."""

@@ -19,8 +19,14 @@ from perdure.runtime.draft import Draft
 from perdure.runtime.letters import Letter, StartRequest
 
 _BROUGHT: dict[type, str] = {msg.Start: "input", msg.AttemptEnded: "result", msg.Complete: "result"}
-_MADE: dict[type, str] = {ev.ActivityScheduled: "input", ev.SideEffectRecorded: "value", ev.RunCompleted: "result"}
-"""Where messages, and events that programs cause, have payloads."""
+_MADE: dict[type, str] = {
+    ev.RunStarted: "input",
+    ev.ActivityScheduled: "input",
+    ev.ActivityCompleted: "result",
+    ev.SideEffectRecorded: "value",
+    ev.RunCompleted: "result",
+}
+"""Where messages, and events, have payloads. What comes from a client or a worker without the codec is plain still."""
 
 
 def prepare(coding: Coding, items: Sequence[Item], roster: Roster) -> None:

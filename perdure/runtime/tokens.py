@@ -49,8 +49,14 @@ def named_by(secret: bytes, token: str) -> Named:
     except (ValueError, AttributeError, msgspec.MsgspecError):
         pass  # it was not made by `token_of`
     raise TokenRefused(
-        f"{token!r} is no token of this database; pass on unchanged what activity.token() gave, and to the same database"
+        f"{_shown(token)} is no token of this database; pass on unchanged what activity.token() gave, and to the same database"
     )
+
+
+def _shown(token: object) -> str:
+    """Not all of it: it may be good elsewhere."""
+    text = token if isinstance(token, str) else repr(token)
+    return repr(text if len(text) <= 12 else f"{text[:12]}…")
 
 
 def _mac(secret: bytes, body: bytes) -> bytes:

@@ -7,7 +7,6 @@ Each attempt ends in exactly one letter to the engine, whatever it does: that is
 import asyncio
 import contextvars
 import inspect
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from perdure.kernel.events import Failure, Payload
 from perdure.kernel.wire import Task
 from perdure.payload import Coder
 from perdure.runtime.attempt_logs import AttemptLog
+from perdure.runtime.beats import Beats
 from perdure.runtime.errands import Errands
 from perdure.runtime.letters import Letter
 from perdure.runtime.nursery import Patience
@@ -157,7 +157,7 @@ class Worker:
             self._end,
         )
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
-        self._beats: deque[Flight] = deque()
+        self._beats = Beats(world, coder, self._threads, payload_max_bytes)
         self._secret = b""
 
     # on the engine's thread
@@ -186,8 +186,7 @@ class Worker:
             self._outbox.post(self._home.loop, self._cancel, flight)
 
     def beats(self) -> list[Flight]:
-        beats = self._beats
-        return [beats.popleft() for _ in range(len(beats))]
+        return self._beats.taken()
 
     def loop_is_gone(self, loop: Any) -> None:
         if loop is self._home.loop:
@@ -201,12 +200,7 @@ class Worker:
 
     def heard(self, flight: Flight, details: Payload | None) -> None:
         """The attempt lives."""
-        flight.heard = self._world.monotonic()
-        if details is not None:
-            flight.details = details
-            if not flight.beaten:
-                flight.beaten = True
-                self._beats.append(flight)
+        self._beats.heard(flight, details)
 
     def token(self, named: Named) -> str:
         if not self._secret:
@@ -305,6 +299,18 @@ class Worker:
 
     def _end(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
         """Without result and failure: somebody else brings them."""
+        flight = attempt.flight
+        if not self._beats.owes(flight):
+            self._end_now(attempt, result, failure)
+            return
+
+        def end() -> None:
+            self._beats.finish(flight)
+            self._end_now(attempt, result, failure)
+
+        self._threads.run(end)
+
+    def _end_now(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
         flight = attempt.flight
         message = msg.AttemptEnded(
             flight.step,

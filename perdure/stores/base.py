@@ -371,8 +371,8 @@ class Tasks(Protocol):
         """Owner only: those of these workers whose process is gone for certain. Of the others nobody can tell."""
         ...
 
-    def bury(self, member: int) -> None:
-        """Owner only: take a worker for dead."""
+    def bury(self, member: int, beat: int | None = None) -> bool:
+        """Owner only: take a worker for dead; with `beat` only if it has not beaten since. Whether it was."""
         ...
 
     def orphans(self) -> list[Orphan]:

@@ -36,8 +36,8 @@ class MemoryTasks:
         with self._shelf.lock:
             self._demand(member)
             accepted = [self._end(member, ending) for ending in endings]
-            tasks = [task for want in wants for task in self._take(member, queues, want, now)]
-            return base.Exchanged(accepted, tasks)
+            taken = {(task.run, task.step): task for want in wants for task in self._take(member, queues, want, now)}
+            return base.Exchanged(accepted, [taken[at] for at in self._shelf.tasks if at in taken])
 
     def _end(self, member: int, ending: base.Ending) -> bool:
         shelf, message = self._shelf, ending.message
@@ -103,9 +103,13 @@ class MemoryTasks:
     def dead(self, members: Iterable[int]) -> list[int]:
         return []  # threads of one process die together
 
-    def bury(self, member: int) -> None:
+    def bury(self, member: int, beat: int | None = None) -> bool:
         with self._shelf.lock:
+            worker = self._shelf.workers.get(member)
+            if beat is not None and (worker is None or worker.beat != beat):
+                return False
             self._shelf.workers.pop(member, None)
+            return True
 
     def orphans(self) -> list[base.Orphan]:
         shelf = self._shelf

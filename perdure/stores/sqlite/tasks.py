@@ -118,7 +118,9 @@ class SqliteTasks:
         self._listeners[member] = Listener(worker_socket_path(self._path, member), on_nudge)
 
     def nudge(self, members: Iterable[int]) -> None:
-        known = self._nudgers
+        known, members = self._nudgers, set(members)
+        for gone in known.keys() - members:
+            known.pop(gone).close()
         for member in members:
             if member not in known:
                 known[member] = Nudger(worker_socket_path(self._path, member))
@@ -127,14 +129,19 @@ class SqliteTasks:
     def dead(self, members: Iterable[int]) -> list[int]:
         return self._presence.gone(members)
 
-    def bury(self, member: int) -> None:
+    def bury(self, member: int, beat: int | None = None) -> bool:
         with self._transaction() as connection:
-            self._presence.forget(member)
-            connection.execute("DELETE FROM workers WHERE member = ?", (member,))
+            sql = "DELETE FROM workers WHERE member = ? AND beat = coalesce(?, beat)"
+            goes = bool(connection.execute(sql, (member, beat)).rowcount) or beat is None
+            if goes:
+                self._presence.forget(member)
+        if not goes:
+            return False
         nudger = self._nudgers.pop(member, None)
         if nudger is not None:
             nudger.close()
         remove_worker_socket(self._path, member)
+        return True
 
     def orphans(self) -> list[base.Orphan]:
         with self._reading() as connection:
