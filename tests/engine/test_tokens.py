@@ -16,6 +16,8 @@ from perdure import (
     activity,
     workflow,
 )
+from perdure.stores.base import Batch
+from perdure.testing import FaultWhere, open_store
 
 given: asyncio.Queue[str] = asyncio.Queue()
 LIMITS: dict[str, Any] = {}
@@ -219,3 +221,49 @@ async def test_a_cancelled_step_takes_no_result_any_more():
 
         with pytest.raises(TokenRefused, match="the run has ended"):
             await engine.attempt(token).complete({"limit": 5})
+
+
+async def test_a_result_that_came_while_no_engine_ran_is_not_lost_with_its_attempt(tmp_path: Any):
+    address = f"sqlite:///{tmp_path}/runs.db"
+    taken: list[str] = []
+    hang = asyncio.Event()
+
+    @activity(at_most_once=True)
+    async def ask_once() -> str:
+        taken.append(activity.token())
+        await hang.wait()
+        return "its own"
+
+    @workflow
+    async def once() -> str:
+        return await ask_once()
+
+    async with Engine(address, [once, ask_once], drain=0) as engine:
+        handle = await engine.start(once(), id="r")
+        while not taken:
+            await asyncio.sleep(0.005)
+    async with Client(address) as client:
+        await client.attempt(taken[0]).complete("from outside")
+    async with Engine(address, [once, ask_once]) as engine:
+        assert await engine.handle("r", once).result() == "from outside"
+    assert handle.id == "r"
+
+
+async def test_a_large_result_from_outside_outlives_a_commit_that_is_not_taken():
+    spoilt: list[bool] = []
+
+    def ends(batch: Batch) -> bool:
+        """The first commit that would end the run is not taken."""
+        if spoilt or not any(row.closed_at for row in batch.updated):
+            return False
+        spoilt.append(True)
+        return True
+
+    async with Engine(open_store("memory://", FaultWhere("unavailable", ends)), ALL) as engine:
+        handle, token = await started(engine, 10)
+        await waits(engine)
+        result = {f"account-{n}": n for n in range(9_000)}
+        await engine.attempt(token).complete(result)
+
+        assert await handle.result() == result
+    assert spoilt

@@ -4,7 +4,7 @@ from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perdure.kernel import events as ev
@@ -76,11 +76,13 @@ history_events = st.one_of([of(kind) for kind in get_args(ev.HistoryEvent)])
 mails = st.one_of([of(kind) for kind in get_args(msg.Mail)])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(history_events, max_size=8))
 def test_events_come_back_as_they_went(events):
     assert wire.decode_events(wire.encode(events)) == events
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(history_events, max_size=3), max_size=3))
 def test_the_rows_of_a_history_are_one_list(rows):
     assert wire.decode_history([wire.encode(row) for row in rows]) == [event for row in rows for event in row]
