@@ -168,7 +168,7 @@ class Engine(Verbs):
         self._watchdog.begin()
         try:
             member.begin()
-            self._queue_member = self._serve_queues(opened, build, home)
+            self._queue_member = self._serve_queues(opened, build, home, member)
         except BaseException:
             member.close(0.0)
             self._watchdog.end()
@@ -182,7 +182,7 @@ class Engine(Verbs):
         self._own_door = self._door = EngineDoor(opened, member, loop, self._coder)
         return self
 
-    def _serve_queues(self, store: Store, build: str, home: Loop) -> QueueMember | None:
+    def _serve_queues(self, store: Store, build: str, home: Loop, owner: Member) -> QueueMember | None:
         if not self._queues:
             return None
         settings = self._settings
@@ -195,7 +195,9 @@ class Engine(Verbs):
             settings.grace_seconds,
             self._coder,
         )
-        member = QueueMember(store, self._activities, build, queue_settings, home, self._world, self._log.logger)
+        member = QueueMember(
+            store, self._activities, build, queue_settings, home, self._world, self._log.logger, owner.stop_by
+        )
         member.begin()
         return member
 

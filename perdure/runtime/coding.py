@@ -7,7 +7,6 @@ commit. What a codec cannot do is the fault of the one run whose payload it is.
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import TypeVar
 
 from perdure.errors import PayloadError, PayloadNotDecodable, PayloadNotEncodable
@@ -22,7 +21,7 @@ AT_ONCE = 8
 """Threads that encode and decode for one engine."""
 
 PATIENCE_SECONDS = 10.0
-"""How long the engine waits for the codec; what is not done by then has failed."""
+"""How long the engine waits for a codec of which it hears nothing; what is not done by then has failed."""
 
 _FIELDS = {
     ev.RunStarted: "input",
@@ -89,20 +88,29 @@ class Coding:
         self._threads.close()
 
     def _all(self, calls: Sequence[Callable[[], R | PayloadError]]) -> list[R | PayloadError | None]:
-        """What the calls give, None for those that take too long."""
+        """What the calls give, None for those that hang. As long as some call comes to its end in time, others are waited
+        for: many payloads, or a slow codec, are no fault of anybody's."""
         outcomes: list[R | PayloadError | None] = [None] * len(calls)
-        left = threading.Semaphore(0)
-        shares = [range(n, len(calls), AT_ONCE) for n in range(min(AT_ONCE, len(calls)))]
+        done = threading.Semaphore(0)
+        waiting = iter(range(len(calls)))
+        lock = threading.Lock()
 
-        def work(share: range) -> None:
-            for n in share:
+        def work() -> None:
+            while True:
+                with lock:
+                    n = next(waiting, None)
+                if n is None:
+                    return
                 outcomes[n] = calls[n]()
-            left.release()
+                done.release()
 
-        for share in shares:
-            self._threads.run(partial(work, share))
-        for _ in shares:
-            if not left.acquire(timeout=PATIENCE_SECONDS):
+        for _ in range(min(AT_ONCE, len(calls))):
+            self._threads.run(work)
+        for _ in calls:
+            if not done.acquire(timeout=PATIENCE_SECONDS):
+                with lock:
+                    waiting = iter(())  # nobody begins another one
+                self._threads = Threads("perdure-codec", AT_ONCE)  # threads that hang are of no use any more
                 break
         return list(outcomes)
 

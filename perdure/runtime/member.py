@@ -161,6 +161,13 @@ class Member:
         if self._thread is not threading.current_thread() and self._thread.ident is not None:
             self._thread.join()
 
+    def stop_by(self, error: BaseException) -> None:
+        """Another part of the engine cannot go on: nor does this one. Does not wait for the thread."""
+        if self.failure is None and not self._closing.is_set():
+            self._fail(error)
+            self._closing.set()
+            self._inbox.nudge()
+
     def hurry(self) -> None:
         """Somebody who closes cannot wait any longer."""
         self._hurried.set()

@@ -7,7 +7,7 @@ begin ──► joined ──close──► draining ──► left
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from perdure import errors
@@ -35,7 +35,9 @@ class QueueMember:
         home: Loop,
         world: World,
         log: logging.Logger,
+        on_fault: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
+        self._on_fault = on_fault
         self._store = store
         self._activities = activities
         self._build = build
@@ -108,6 +110,7 @@ class QueueMember:
         except BaseException as error:  # noqa: BLE001  whoever waits for the worker is told
             self.failure = error
             self._log.error("the worker stops: %s", error)
+            self._on_fault(error)
         finally:
             self._stopping.set()
             self._leave()

@@ -247,3 +247,26 @@ async def test_a_codec_that_gives_no_bytes_is_told_so():
     async with Engine("memory://", ALL, codec=Text()) as engine:
         with pytest.raises(PayloadNotEncodable, match="the codec 'turned' gave str, not bytes"):
             await engine.start(spy(SECRET))
+
+
+async def test_one_payload_that_hangs_fails_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(coding, "PATIENCE_SECONDS", 0.3)
+    release = threading.Event()
+
+    class HangingOnOne(Turned):
+        def encode(self, data: bytes) -> bytes:
+            if data == b'"hang!"':
+                release.wait(20)
+            return super().encode(data)
+
+    @workflow
+    async def say(text: str) -> str:
+        return text + "!"
+
+    async with Engine(f"sqlite:///{tmp_path}/runs.db", [say], codec=HangingOnOne()) as engine:
+        calls = [engine.run(say(text), id=text) for text in ["hang", *(f"fine-{n}" for n in range(40))]]
+        hung, *fine = await asyncio.gather(*calls, return_exceptions=True)
+        release.set()
+
+    assert isinstance(hung, PayloadNotEncodable) and "the codec has not answered" in str(hung)
+    assert fine == [f"fine-{n}!" for n in range(40)]
