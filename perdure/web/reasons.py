@@ -23,7 +23,8 @@ class Scene(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """`what` stands for itself, `until` is counted down, `key` is a step to look at, `command` what to type."""
+    """`what` stands for itself, `until` is counted down, `at` is when that is, `key` is a step to look at, `command` what
+    to type."""
 
     hue: str
     icon: str
@@ -32,6 +33,7 @@ class Reason(NamedTuple):
     detail: str = ""
     until: datetime | None = None
     since: datetime | None = None
+    at: datetime | None = None
     key: str = ""
     command: str = ""
 
@@ -205,7 +207,9 @@ def _waiting(run: RunDescription, scene: Scene) -> Iterable[Reason]:
         whole = ""
         if step.due_at is not None:
             whole = f"of {took((step.due_at - step.scheduled_at).total_seconds())}"
-        yield Reason("wait", "hourglass", "Timer", _named(step, count), whole, until=step.due_at, key=step.id)
+        yield Reason(
+            "wait", "hourglass", "Timer", _named(step, count), whole, until=step.due_at, at=step.due_at, key=step.id
+        )
 
 
 def _running(run: RunDescription, scene: Scene) -> Iterable[Reason]:

@@ -30,7 +30,9 @@ def strip(run: RunDescription) -> list[Segment]:
     """What happened when, coarsely: what went wrong is never lost, what was short may be."""
     clock = Clockwork(run)
     spans = list(_spans(run, clock))
-    axis = Axis(clock.end, [span for kind, span in spans if kind not in ("wait", "back", "queue")], CELLS, GAP_CELLS)
+    axis = Axis(
+        clock.end, [span for kind, span in spans if kind not in ("wait", "back", "queue", "held")], CELLS, GAP_CELLS
+    )
     cells = [""] * CELLS
     for kind, (start, end) in sorted(spans, key=lambda each: -_loudness(each[0])):
         first, stop = axis.span(start, end)
@@ -46,6 +48,8 @@ def _spans(run: RunDescription, clock: Clockwork) -> Iterator[tuple[str, Span]]:
             yield _under(step), clock.step(step)
             for attempt, span in clock.attempts(step):
                 yield _ATTEMPT_KINDS.get(attempt.state, "fail"), span
+    if run.block is not None and run.block.at is not None:
+        yield "held", (clock.at(run.block.at), clock.end)
 
 
 def _under(step: StepView) -> str:

@@ -21,7 +21,7 @@ from perdure.web.drawing import Shape, drawn, note
 from perdure.web.looks import look
 
 CELLS = 10_000
-GAP_CELLS = 600
+GAP_CELLS = 700
 NOW_AT_MOST = 0.92
 """So much of the width is at most behind us: what is left is the future."""
 
@@ -169,8 +169,8 @@ def _gaps(scale: Scale) -> list[Gap]:
 
 NICE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800)
 NICE_S += (3_600, 7_200, 14_400, 28_800, 43_200, 86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000, 31_536_000)
-TICK_ROOM = 8.5
-LAST_TICK = 95.0
+TICK_ROOM = 11.0
+LAST_TICK = 92.5
 """Percent between two ticks, at least; and behind which there is no room for the text of one."""
 
 
@@ -178,17 +178,18 @@ def _ticks(scale: Scale) -> list[Tick]:
     """Round moments on each stretch between folded gaps, and its first one."""
     ticks: list[Tick] = []
     for start, stop in _stretches(scale.axis):
-        x, room = scale.at(start), scale.at(stop) - scale.at(start)
+        x, end = scale.at(start), scale.at(stop)
+        room = end - x
         if room <= 0:
             continue
-        if not ticks or x - ticks[-1].x >= TICK_ROOM / 2:
+        if not ticks or (x - ticks[-1].x >= TICK_ROOM / 2 and x <= LAST_TICK):
             ticks.append(Tick(x, _round(start)))
         said = _round(start)
         step = next((nice for nice in NICE_S if nice * room / (stop - start) >= TICK_ROOM), stop - start + 1)
         number = math.floor(start / step) + 1
         while number * step < stop:
             at = scale.at(number * step)
-            if at - ticks[-1].x >= TICK_ROOM * 0.8 and at < LAST_TICK:
+            if at - ticks[-1].x >= TICK_ROOM * 0.8 and at <= min(LAST_TICK, end - TICK_ROOM * 0.7):
                 moment = _round(number * step)
                 if start and moment == said:  # days later, a second makes no difference
                     moment = f"+{_round(number * step - start)}"

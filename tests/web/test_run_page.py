@@ -63,7 +63,7 @@ def test_a_retrying_run_counts_down_to_its_next_attempt_and_tells_the_last_error
     now = part(web.get("/runs/order-48213").text, "now")
 
     assert "Retrying · next in 12s charge_card attempt 4 of 10 failed · CardGatewayTimeout: no answer in 15 s" in now
-    assert "Timer · in 44m timer of 6h" in now
+    assert "Timer · in 44m timer of 6h · fires Nov 24 15:15:30" in now
 
 
 def test_a_held_run_says_what_holds_it(web: Web) -> None:
@@ -119,7 +119,7 @@ def test_side_effects_are_shown_when_they_are_asked_for(web: Web) -> None:
     without = part(web.get("/runs/order-48390").text, "timeline")
     with_them = part(web.get("/runs/order-48390?details=1").text, "timeline")
 
-    assert "Show 1 side effects and patches" in without
+    assert "Show side effects and patches (1)" in without
     assert "side effect side effect, completed" in with_them
 
 

@@ -51,7 +51,7 @@ def test_days_in_which_nothing_ran_are_folded_and_named() -> None:
     drawn = timeline(described(corpus.waiting()), None, False)
 
     assert [gap.text for gap in drawn.gaps] == ["2d", "2d"]
-    assert all(gap.w <= 6.1 for gap in drawn.gaps)
+    assert all(gap.w <= 7.1 for gap in drawn.gaps)
 
 
 @pytest.mark.parametrize("story", [*corpus.STORIES, corpus.queued])
