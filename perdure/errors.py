@@ -91,6 +91,9 @@ class PayloadNotEncodable(PayloadError, TypeError):
 
 
 class PayloadNotDecodable(PayloadError):
+    """`hint` is what to do, if it is not the type that has to be mended."""
+
+    hint: str = ""
     code = "payload-not-decodable"
 
 

@@ -74,17 +74,24 @@ class Coder:
         codec = self.codec
         if codec is None or codec.name != payload.encoding:
             ours = "there is none here" if codec is None else f"the one here is {codec.name!r}"
-            raise PayloadNotDecodable(
+            raise unreadable(
                 f"a payload was written by the codec {payload.encoding!r}, and {ours}; give the same one: codec=..."
             )
         data = get(payload.data) if payload.ref else payload.data
         try:
             decoded = codec.decode(data)
         except Exception as error:
-            raise PayloadNotDecodable(f"the codec {codec.name!r} {_raised('decode', error)}") from error
+            raise unreadable(f"the codec {codec.name!r} {_raised('decode', error)}") from error
         if not isinstance(decoded, bytes):
-            raise PayloadNotDecodable(f"the codec {codec.name!r} gave {type(decoded).__name__}, not bytes")
+            raise unreadable(f"the codec {codec.name!r} gave {type(decoded).__name__}, not bytes")
         return decoded
+
+
+def unreadable(message: str) -> PayloadNotDecodable:
+    """It is the codec that has to be seen to, not a type."""
+    error = PayloadNotDecodable(message)
+    error.hint = "see to the codec, then: perdure retry"
+    return error
 
 
 def _raised(verb: str, error: Exception) -> str:

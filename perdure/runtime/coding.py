@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from perdure.errors import PayloadError, PayloadNotDecodable, PayloadNotEncodable
+from perdure.errors import PayloadError, PayloadNotEncodable
 from perdure.kernel import events as ev
 from perdure.kernel.events import Payload
 from perdure.payload import PLAIN, Coder
+from perdure.payload.coding import unreadable
 from perdure.runtime.threads import Threads
 
 R = TypeVar("R")
@@ -74,7 +75,7 @@ class Coding:
         wanted = {each.data: (each, get) for each, get in payloads if each.encoding and each.data not in self._plain}
         calls = [_call(self._coder.unseal, each, get) for each, get in wanted.values()]
         for data, outcome in zip(wanted, self._all(calls), strict=True):
-            self._plain[data] = outcome if outcome is not None else PayloadNotDecodable(_LATE)
+            self._plain[data] = outcome if outcome is not None else unreadable(_LATE)
 
     def encoded(self, payloads: Sequence[tuple[Payload, Put, str]]) -> list[Payload | PayloadError]:
         """Plain payloads as the codec makes them, in their order; each with where large ones go, and what it is."""
@@ -132,6 +133,6 @@ def _call(function: Callable[..., R], *args: object) -> "Callable[[], R | Payloa
         except PayloadError as error:
             return error
         except Exception as error:  # noqa: BLE001  a store that does not answer, say: the run is blocked, and tried again
-            return PayloadNotDecodable(f"{type(error).__name__}: {error}")
+            return unreadable(f"{type(error).__name__}: {error}")
 
     return call

@@ -291,7 +291,7 @@ def _undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked
     return ProgramBlocked(
         "undecodable",
         f"{what} can no longer be read: {error}",
-        "mend the type hint, or let the type read what older code wrote",
+        getattr(error, "hint", "") or "mend the type hint, or let the type read what older code wrote",
         failure=failure_of(error),
         source=source,
     )
