@@ -55,6 +55,23 @@ async def fan_out(width: int) -> int:
     return len(await asyncio.gather(*(no_op(number) for number in range(width))))
 
 
+@activity(queue="bench")
+async def remote_no_op(number: int) -> int:
+    return number
+
+
+@workflow
+async def remote_fan_out(width: int) -> int:
+    return len(await asyncio.gather(*(remote_no_op(number) for number in range(width))))
+
+
+@workflow
+async def remote_steps(number: int) -> int:
+    first = await remote_no_op(number)
+    second = await remote_no_op(first)
+    return await remote_no_op(second)
+
+
 @workflow
 async def idle(number: int) -> int:
     return await endless(number)
@@ -71,3 +88,4 @@ async def sleeper(seconds: float) -> float:
 
 PLACES = [in_thread, in_process, no_op_in_thread, no_op_in_process]
 DEFINITIONS = [three_steps, sequence, fan_out, idle, sleeper, no_op, endless]
+DEFINITIONS += [remote_fan_out, remote_steps, remote_no_op]
