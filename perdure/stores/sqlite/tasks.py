@@ -148,9 +148,9 @@ class SqliteTasks:
             return [base.Orphan(*columns) for columns in connection.execute(_ORPHANS).fetchall()]
 
     def close(self) -> None:
-        for listener in self._listeners.values():
+        for listener in list(self._listeners.values()):  # a worker may be leaving
             listener.close()
-        for nudger in self._nudgers.values():
+        for nudger in list(self._nudgers.values()):
             nudger.close()
         self._line.close()
         self._presence.close()
