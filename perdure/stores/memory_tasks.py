@@ -36,8 +36,9 @@ class MemoryTasks:
         with self._shelf.lock:
             self._demand(member)
             accepted = [self._end(member, ending) for ending in endings]
-            taken = {(task.run, task.step): task for want in wants for task in self._take(member, queues, want, now)}
-            return base.Exchanged(accepted, [taken[at] for at in self._shelf.tasks if at in taken])
+            chosen = {id(task) for want in wants for task in self._oldest(queues, want, now)}
+            waiting = [task for task in self._shelf.tasks.values() if id(task) in chosen]
+            return base.Exchanged(accepted, [self._take(member, task, now) for task in waiting])
 
     def _end(self, member: int, ending: base.Ending) -> bool:
         shelf, message = self._shelf, ending.message
@@ -50,15 +51,16 @@ class MemoryTasks:
         shelf.put_mail(base.MailRow(0, ending.run, message))
         return True
 
-    def _take(self, member: int, queues: Sequence[str], want: base.Want, now: int) -> list[TaskRow]:
-        shelf = self._shelf
-        fit = [task for task in shelf.tasks.values() if self._waits(task, queues, want.names)]
+    def _oldest(self, queues: Sequence[str], want: base.Want, now: int) -> list[TaskRow]:
+        fit = [task for task in self._shelf.tasks.values() if self._waits(task, queues, want.names)]
         in_time = [task for task in fit if task.start_by is None or task.start_by > now + base.START_MARGIN_NS]
-        for task in in_time[: want.limit]:
-            task.member, task.claimed_at = member, now
-            if task.start_by is not None:
-                shelf.put_mail(base.MailRow(0, task.run, TaskTaken(task.step, task.attempt, member)))
-        return [msgspec.structs.replace(task) for task in in_time[: want.limit]]
+        return in_time[: want.limit]
+
+    def _take(self, member: int, task: TaskRow, now: int) -> TaskRow:
+        task.member, task.claimed_at = member, now
+        if task.start_by is not None:
+            self._shelf.put_mail(base.MailRow(0, task.run, TaskTaken(task.step, task.attempt, member)))
+        return msgspec.structs.replace(task)
 
     def _waits(self, task: TaskRow, queues: Sequence[str], names: Sequence[str]) -> bool:
         return task.member == 0 and task.queue in queues and task.name in names
