@@ -312,9 +312,10 @@ def _stored_blob(store: Store, key: int, digest: bytes) -> bytes:
 
 
 def tell_by_mail(store: Store, row: RunRow, message: msg.Mail) -> None:
-    """Send a message through the database. A blocked run takes its cancellation when it is released: that is not
-    waited for, nor is an owner that does not live."""
-    sleeps = row.status in (Status.BLOCKED, Status.QUARANTINED) and isinstance(message, msg.Cancel)
+    """Send a message through the database. A blocked run takes its cancellation, or a result, when it is released: that is
+    not waited for, nor is an owner that does not live."""
+    blocked = row.status in (Status.BLOCKED, Status.QUARANTINED)
+    sleeps = blocked and not isinstance(message, msg.Retry | msg.Terminate)
     waits = not sleeps and store.views.owner() is not None
     token = secrets.token_hex(8) if waits else ""
     store.post.send(MailRow(0, row.key, message, token))

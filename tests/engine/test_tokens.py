@@ -12,11 +12,12 @@ from perdure import (
     Engine,
     InvalidArguments,
     Retry,
+    RunBlocked,
     TokenRefused,
     activity,
     workflow,
 )
-from perdure.stores.base import Batch
+from perdure.stores.base import Batch, RunFilter
 from perdure.testing import FaultWhere, open_store
 
 given: asyncio.Queue[str] = asyncio.Queue()
@@ -267,3 +268,37 @@ async def test_a_large_result_from_outside_outlives_a_commit_that_is_not_taken()
 
         assert await handle.result() == result
     assert spoilt
+
+
+async def test_a_result_for_a_blocked_run_is_kept_until_it_is_released_and_nobody_waits_for_that():
+    tokens: dict[str, str] = {}
+    mended: list[bool] = []
+
+    @activity
+    async def ask(name: str) -> str:
+        tokens[name] = activity.token()
+        activity.complete_later()
+
+    @workflow
+    async def two() -> str:
+        late = asyncio.ensure_future(ask("late"))
+        first = await ask("early")
+        if not mended:
+            raise NameError("a bug in the workflow")
+        return first + await late
+
+    async with Engine("memory://", [two, ask]) as engine:
+        handle = await engine.start(two(), id="r")
+        while len(tokens) < 2 or any(step.state != "deferred" for step in (await handle.describe()).steps):
+            await asyncio.sleep(0.005)
+        await engine.attempt(tokens["early"]).complete("one ")
+        with pytest.raises(RunBlocked):
+            await handle.result()
+        await engine.attempt(tokens["late"]).complete("two")
+        (row,) = engine.store.views.search(RunFilter())
+        stored = engine.store.views.stored(row.key)
+        mended.append(True)
+        await handle.retry()
+
+        assert await handle.result() == "one two"
+    assert stored is not None and [mail.reply_to for mail in stored.mail] == [""]
