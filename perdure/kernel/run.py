@@ -147,7 +147,7 @@ class Run:
         if self.outcome is not None:
             return None
         expires_at = self.expires_at
-        if self.block is not None:
+        if self.block is not None or (self.seq and not self.deadlines):
             return expires_at
         at = self.next_deadline() if self.seq else self.begin_at
         return expires_at if at is None or (expires_at is not None and expires_at < at) else at
