@@ -107,12 +107,17 @@ def _tell(link: socket.socket, what: Told) -> None:
 
 
 def _trace(cause: BaseException | None) -> list[str]:
-    """Where in the user's code an import went wrong; nothing if the module was not found at all."""
-    from perdure.failures import failure_of
+    """Where in the user's code an import went wrong, without the way there; nothing if there is none of it."""
+    from perdure.client.sources import is_ours, is_theirs
 
-    if cause is None or isinstance(cause, ModuleNotFoundError):
+    frames = traceback.extract_tb(cause.__traceback__ if cause is not None else None)
+    first = next((number for number, frame in enumerate(frames) if is_theirs(frame.filename)), len(frames))
+    stack = traceback.StackSummary.from_list(
+        [frame for frame in frames[first:] if not is_ours(frame.filename)]
+    ).format()
+    if cause is None or not (stack or isinstance(cause, SyntaxError)):
         return []
-    return failure_of(cause).traceback.splitlines()
+    return "".join([*stack, *traceback.format_exception_only(cause)]).splitlines()
 
 
 def _files() -> Iterator[str]:

@@ -9,7 +9,7 @@ from perdure.client.description import ErrorView
 def source_of(error: ErrorView) -> str:
     """File and line of the innermost frame that belongs to no library, else of the innermost one that is not ours."""
     found = re.findall(r'File "([^"]+)", line (\d+)', error.traceback)
-    frames = [f"{path}:{line}" for path, line in found if not path.startswith(_OURS)]
+    frames = [f"{path}:{line}" for path, line in found if not is_ours(path)]
     own = [frame for frame in frames if not _LIBRARY.search(frame)]
     return short((own or frames or [""])[-1])
 
@@ -25,4 +25,9 @@ def short(path: str) -> str:
 
 def is_theirs(path: str) -> bool:
     """Whether a file is the user's own: no library's, and none of ours."""
-    return not (path.startswith(_OURS) or _LIBRARY.search(path))
+    return not (is_ours(path) or _LIBRARY.search(path))
+
+
+def is_ours(path: str) -> bool:
+    """Whether a file is Perdure's."""
+    return path.startswith(_OURS)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
 from perdure.client.sources import short, source_of
 from perdure.durations import took
+from perdure.web.markup import flat
 
 CARDS = 3
 """Reasons shown as cards; further ones are counted."""
@@ -217,7 +218,8 @@ def _running(run: RunDescription, scene: Scene) -> Iterable[Reason]:
         newest = step.attempts[-1] if step.attempts else None
         worker = "" if newest is None or newest.worker is None else f"on {newest.worker}"
         tries = f"attempt {step.attempts_total}" if step.attempts_total > 1 else ""
-        detail = " · ".join(fact for fact in (tries, worker) if fact)
+        told = "" if step.heartbeat_details is None else f"says {flat(step.heartbeat_details, 60)}"
+        detail = " · ".join(fact for fact in (tries, worker, told) if fact)
         began = step.scheduled_at if newest is None else newest.started_at
         yield Reason("run", "arc", "Running", _named(step, count), detail, since=began, key=step.id)
 

@@ -261,7 +261,7 @@ def _facts(run: RunDescription, now: datetime) -> list[Fact]:
     return [fact for fact in facts if fact.value]
 
 
-def _head(about: Subject) -> Markup:
+def _head(about: Subject, tab: str = "timeline") -> Markup:
     run, now = about.run, about.place.now()
     other = about.place.views.search(RunFilter(id_prefix=run.id, limit=RUNS_OF_AN_ID))
     runs = [row for row in other if row.id == run.id]
@@ -270,6 +270,7 @@ def _head(about: Subject) -> Markup:
         about=about,
         run=run,
         version=about.version,
+        tab=tab,
         facts=_facts(run, now),
         runs=runs if len(runs) > 1 else [],
         retrying=run.status == "running" and any(step.state == "retrying" for step in run.steps),
@@ -307,7 +308,7 @@ def events_page(place: Place, request: Request) -> Response:
     frame = place.frame()
     return place.page(
         "events.html", frame, title=f"{about.row.id} · events", about=about, run=about.run, page=page, events=events,
-        head=_head(about),
+        head=_head(about, "events"),
     )  # fmt: skip
 
 
@@ -331,7 +332,7 @@ def logs_page(place: Place, request: Request) -> Response:
     page = records.paged(about.asked.start or 1, len(found), records.LOGS)
     return place.page(
         "logs.html", place.frame(), title=f"{about.row.id} · logs", about=about, run=about.run, page=page,
-        records=found[page.first - 1 : page.last], dropped=records.dropped(about.run), head=_head(about),
+        records=found[page.first - 1 : page.last], dropped=records.dropped(about.run), head=_head(about, "logs"),
     )  # fmt: skip
 
 

@@ -289,3 +289,14 @@ def test_without_the_extra_one_line_says_what_to_install(place: Place) -> None:
     assert "perdure dev needs packages that are not installed: starlette, watchfiles" in done.stderr
     assert 'pip install "perdure[server]"' in done.stderr
     assert not (place.folder / "runs.db").exists()
+
+
+def test_of_a_failed_import_only_the_users_own_lines_are_told(place: Place, dev: Callable[..., Dev]) -> None:
+    write(place, code=CODE.replace("@activity", '@activity(heartbeet="5s")'))
+    running = dev()
+    running.hears("did you mean heartbeat")
+    running.hears("waiting for a change")
+
+    assert 'talks.py", line 7' in running.said
+    assert "importlib" not in running.said
+    assert "perdure/activities.py" not in running.said

@@ -423,3 +423,17 @@ def test_a_run_that_is_tried_again_says_which_attempt_it_is(empty: Store) -> Non
     assert "Attempt 1 of 3" in head
     assert "Time limit 1m30s" in head
     assert "Request req-7" in head
+
+
+def test_a_step_that_tells_how_far_it_has_come_is_quoted(empty: Store) -> None:
+    story = corpus.Story(2, "render-1", "render_all", 60)
+    step = story.schedule(1, "render")
+    story.tell(5, ev.AttemptBeat(story.ns(5), step, 1, 7, corpus.payload({"done": 3, "of": 10})))
+    story.write(empty)
+    web = Web(empty)
+
+    now = part(web.get("/runs/render-1").text, "now")
+    step_page = part(web.get("/runs/render-1?step=0:1").text, "inspector")
+
+    assert 'render on member 7 · says {"done": 3, "of": 10}' in now
+    assert 'Heartbeat { "done" : 3 , "of" : 10 }' in step_page
