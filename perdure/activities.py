@@ -196,6 +196,10 @@ class Attempt(Protocol):
         """Whoever has it may complete the attempt."""
         ...
 
+    def keep(self, record: logging.LogRecord) -> None:
+        """It has logged this. From any thread."""
+        ...
+
 
 class CompleteLater(BaseException):
     """Ends the function of an attempt whose result comes from elsewhere. Raised by `activity.complete_later()`."""
@@ -203,18 +207,8 @@ class CompleteLater(BaseException):
     is_signal = True
 
 
-attempt_context: contextvars.ContextVar[ActivityInfo | Attempt] = contextvars.ContextVar("perdure.attempt")
-"""The attempt that runs in this context; set by the worker, or by a test, which may as well say what is to be told."""
-
-
-class LogKeeper(Protocol):
-    """Keeps what an attempt logs."""
-
-    def keep(self, record: logging.LogRecord) -> None: ...
-
-
-attempt_log: contextvars.ContextVar[LogKeeper] = contextvars.ContextVar("perdure.attempt_log")
-"""Where the records of the attempt in this context are kept; set by the worker."""
+attempt_context: contextvars.ContextVar[Attempt] = contextvars.ContextVar("perdure.attempt")
+"""The attempt that runs in this context; set by the worker, or by a test."""
 
 _real_logger = logging.getLogger("perdure.activity")
 
@@ -223,7 +217,7 @@ class _AttemptLogger(logging.Logger):
     """Makes records from INFO on in an attempt, which keeps them, whatever levels the application has set up."""
 
     def isEnabledFor(self, level: int) -> bool:
-        kept = level >= logging.INFO and attempt_log.get(None) is not None
+        kept = level >= logging.INFO and attempt_context.get(None) is not None
         return kept or _real_logger.isEnabledFor(level)
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -238,7 +232,7 @@ class _Decorator(Protocol):
     def __call__(self, fn: Callable[P, R], /) -> ActivityDefinition[P, R]: ...
 
 
-def _attempt(wish: str) -> ActivityInfo | Attempt:
+def _attempt(wish: str) -> Attempt:
     try:
         return attempt_context.get()
     except LookupError:
@@ -315,8 +309,7 @@ class _Activity:
         Raises:
             DefinitionError: no attempt does.
         """
-        attempt = _attempt("info")
-        return attempt if isinstance(attempt, ActivityInfo) else attempt.info()
+        return _attempt("info").info()
 
     def heartbeat(self, details: Any = None) -> None:
         """Tell that the attempt lives, and how far it has come.
@@ -331,8 +324,6 @@ class _Activity:
             DefinitionError: no attempt runs here.
         """
         attempt = _attempt("heartbeat")
-        if isinstance(attempt, ActivityInfo):
-            return
         attempt.heartbeat(None if details is None else _details(details))
         if attempt.cancelled() and asyncio._get_running_loop() is None:
             raise asyncio.CancelledError(
@@ -345,8 +336,7 @@ class _Activity:
         Raises:
             DefinitionError: no attempt runs here.
         """
-        attempt = _attempt("cancelled")
-        return not isinstance(attempt, ActivityInfo) and attempt.cancelled()
+        return _attempt("cancelled").cancelled()
 
     def token(self) -> str:
         """A text that stands for this attempt: whoever has it may give the result, from any process, once:
@@ -355,8 +345,7 @@ class _Activity:
         Raises:
             DefinitionError: no attempt runs here.
         """
-        attempt = _attempt("token")
-        return "token" if isinstance(attempt, ActivityInfo) else attempt.token()
+        return _attempt("token").token()
 
     def complete_later(self) -> NoReturn:
         """End the function here; the result comes from whoever was given `activity.token()`. Time limits go on."""

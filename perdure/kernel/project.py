@@ -214,7 +214,7 @@ def run_row(run: Run) -> RunRow:
         run.closed_at or None,
         run.wake_at(),
         run.seq,
-        _block(run),
+        None if run.block is None and not run.held else _block(run),
         run.open_tail,
         run.strikes,
         0,

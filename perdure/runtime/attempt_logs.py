@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from perdure.activities import attempt_log
+from perdure.activities import attempt_context
 from perdure.kernel.events import LogRecord, Logs
 from perdure.kernel.limits import ATTEMPT_LOG_BYTES, ATTEMPT_LOG_RECORDS
 
@@ -67,9 +67,9 @@ class _Factory:
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self.before(*args, **kwargs)
-        log = attempt_log.get(None) if self.active else None
-        if log is not None:
-            log.keep(record)
+        attempt = attempt_context.get(None) if self.active else None
+        if attempt is not None:
+            attempt.keep(record)
         return record
 
 

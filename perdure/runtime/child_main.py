@@ -7,6 +7,7 @@ not want a result any more, or be gone.
 import contextvars
 import faulthandler
 import fcntl
+import logging
 import os
 import select
 import signal
@@ -15,7 +16,7 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
-from perdure.activities import ActivityInfo, CompleteLater, attempt_context, attempt_log
+from perdure.activities import ActivityInfo, CompleteLater, attempt_context
 from perdure.failures import failure_of
 from perdure.kernel.events import Payload
 from perdure.payload import seal, unseal
@@ -138,6 +139,7 @@ class Attempt:
         self._token = job.token
         self._line = line
         self._listener = listener
+        self.log = attempt_logs.AttemptLog(self._logged)
 
     def info(self) -> ActivityInfo:
         return self._info
@@ -151,16 +153,17 @@ class Attempt:
     def token(self) -> str:
         return self._token
 
-    def logged(self, record: Any) -> None:
+    def keep(self, record: logging.LogRecord) -> None:
+        self.log.keep(record)
+
+    def _logged(self, record: Any) -> None:
         self._line.tell(Logged(self._serial, record))
 
 
 def _run(attempt: Attempt, job: Job) -> Ended:
     """One try, from its arguments as bytes to its result as bytes."""
-    log = attempt_logs.AttemptLog(attempt.logged)
     blobs: dict[bytes, bytes] = {}
     attempt_context.set(attempt)
-    attempt_log.set(log)
     ended = Ended()
     try:
         definition = found_at(job.place)
@@ -173,5 +176,5 @@ def _run(attempt: Attempt, job: Job) -> Ended:
         pass  # neither result nor failure
     except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
         ended.failure = failure_of(error)
-    ended.dropped = log.dropped
+    ended.dropped = attempt.log.dropped
     return ended

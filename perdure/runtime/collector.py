@@ -10,8 +10,9 @@ import threading
 DEFAULTS = frozenset({(700, 10, 10), (2_000, 10, 10)})
 """Those of the supported Pythons."""
 
-RELAXED = (10_000, 10, 10)
-"""New containers, less those that have gone, between two looks at the youngest of them: a few MB if all were garbage."""
+RELAXED = (30_000, 10, 10)
+"""New containers, less those that have gone, between two looks at the youngest of them: more than 1,000 runs have that begin
+in one batch. Some 10 MB if all were garbage."""
 
 _lock = threading.Lock()
 _users = 0

@@ -213,7 +213,7 @@ class Cycle:
         if item.mail_id and item.mail_id in draft.read:
             return
         actor = self._roster.get(item.key)
-        if item.key in draft.damaged:
+        if draft.damaged and item.key in draft.damaged:
             if item.reply_to:
                 draft.consume(item, errors.StoreCorrupt.code, draft.damaged[item.key])
             return
@@ -221,9 +221,10 @@ class Cycle:
             draft.consume(item, errors.RunNotFound.code, "there is no such run (any more)")
             return
         draft.actors[item.key] = actor
-        block = self._culprits.blocks.get(item.key)
-        if block is not None and actor.run.block is None:
-            self._turns.take(actor, block, draft.now)
+        if self._culprits.blocks and actor.run.block is None:
+            block = self._culprits.blocks.get(item.key)
+            if block is not None:
+                self._turns.take(actor, block, draft.now)
         if type(item.message) is msg.Start and actor.run.block is None:
             self._guarded(item, self._starts.queued.take, draft, actor, item)
         elif actor.run.seq or self._begins(draft, actor, item):

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from perdure.kernel import events as ev
 from perdure.kernel.project import failure_line, task_of
+from perdure.kernel.run import Run
 from perdure.kernel.wire import Task
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.alarms import Alarms
@@ -116,7 +117,7 @@ class Effects:
             return
         if run.key in draft.continued:
             self._waiters.move(run.key, draft.continued[run.key])
-        elif is_at_rest(run.status, run.wake_at(), run.expires_at) or (run.held and run.unhelped is not None):
+        elif rests(run):
             self._waiters.tell(run.key, None if run.outcome is None else Ended(run.key, run.outcome), self._outbox)
 
     def _give_up(self, actor: Actor) -> None:
@@ -178,6 +179,15 @@ class Effects:
                 failure_line(event.failure),
                 again,
             )
+
+
+def rests(run: Run) -> bool:
+    """Whether waiting for the run is of no use, as `waiters.rests` says of its row."""
+    if run.outcome is not None or run.block is not None:
+        return True
+    if not run.held:
+        return False  # nearly all
+    return run.unhelped is not None or is_at_rest(run.status, run.wake_at(), run.expires_at)
 
 
 _TOLD = frozenset({ev.RunBlocked, ev.RunReleased, ev.AttemptFailed})

@@ -129,8 +129,9 @@ class Errand:
         self.attempt.heartbeat(details)
 
     def logged(self, record: LogRecord) -> None:
-        self.attempt.log.put(record)
+        self.attempt.log().put(record)
 
     def ended(self, ended: Ended) -> None:
-        self.attempt.log.dropped = ended.dropped
+        if ended.dropped:
+            self.attempt.log().dropped = ended.dropped
         self._errands.landed(self, ended)

@@ -91,7 +91,7 @@ class Holders:
 
     def continue_runs(self, draft: Draft) -> None:
         """The runs of this batch that have ended and go on as others: those are queued in the same commit."""
-        for actor in list(draft.actors.values()):
+        for actor in [actor for actor in draft.actors.values() if actor.run.terms is not None]:
             self.continued(draft, actor)
 
     def continued(self, draft: Draft, actor: Actor) -> bool:

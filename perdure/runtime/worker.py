@@ -7,13 +7,15 @@ Each attempt ends in exactly one letter to the engine, whatever it does: that is
 import asyncio
 import contextvars
 import inspect
+import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from perdure.activities import ActivityInfo, CompleteLater, attempt_context, attempt_log
+from perdure.activities import ActivityInfo, CompleteLater, attempt_context
 from perdure.errors import StoreCorrupt
 from perdure.failures import failure_of
 from perdure.kernel import messages as msg
@@ -36,13 +38,14 @@ from perdure.stores.base import Views
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
 
+_log_made = threading.Lock()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Attempt:
     """One try of an activity, with all that is needed to make it."""
 
-    __slots__ = ("_worker", "blobs", "definition", "details", "flight", "log", "started_at", "task")
+    __slots__ = ("_worker", "blobs", "definition", "details", "flight", "logs", "started_at", "task")
 
     def __init__(
         self, worker: "Worker", flight: Flight, definition: "ActivityDefinition[Any, Any]", task: Task
@@ -53,7 +56,7 @@ class Attempt:
         self.task = task
         self.details = task.details
         self.started_at = 0
-        self.log = AttemptLog()
+        self.logs: AttemptLog | None = None
         self.blobs: dict[bytes, bytes] | None = None
 
     @property
@@ -88,6 +91,16 @@ class Attempt:
     def token(self) -> str:
         flight = self.flight
         return self._worker.token(Named(flight.key, self.task.run_id, flight.step, flight.attempt))
+
+    def keep(self, record: logging.LogRecord) -> None:
+        self.log().keep(record)
+
+    def log(self) -> AttemptLog:
+        """Made when something is logged: most attempts log nothing."""
+        if self.logs is None:
+            with _log_made:  # threads of the attempt may log at the same time
+                self.logs = self.logs or AttemptLog()
+        return self.logs
 
     def put(self, digest: bytes, data: bytes) -> None:
         if self.blobs is None:
@@ -274,7 +287,6 @@ class Worker:
         """`data` are the arguments, if the attempt does not have them as they are."""
         attempt.started_at = self._world.now()
         attempt_context.set(attempt)
-        attempt_log.set(attempt.log)
         return attempt.definition.parameters.decode(attempt.task.input.data if data is None else data)
 
     def _plain(self, attempt: Attempt) -> bytes:
@@ -319,7 +331,7 @@ class Worker:
             attempt.started_at or self._world.now(),
             result,
             failure,
-            attempt.log.taken(),
+            None if attempt.logs is None else attempt.logs.taken(),
             build=self._build,
             details=flight.details,
             deferred=result is None and failure is None,

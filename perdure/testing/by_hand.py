@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.activities import ActivityDefinition, ActivityInfo, attempt_context, attempt_log
+from perdure.activities import ActivityDefinition, ActivityInfo, attempt_context
 from perdure.errors import DefinitionError
 from perdure.kernel.events import Payload
 from perdure.runtime import attempt_logs
@@ -96,11 +96,10 @@ def activity_context(
     )
     by_hand = AttemptByHand(told)
     attempt_logs.install()
-    before, log_before = attempt_context.set(by_hand), attempt_log.set(by_hand)
+    before = attempt_context.set(by_hand)
     try:
         yield by_hand
     finally:
-        attempt_log.reset(log_before)
         attempt_context.reset(before)
         attempt_logs.remove()
 

@@ -92,7 +92,7 @@ class Issuer(Scheduler):
         self.stopped = False
         self.blocked: ProgramBlocked | None = None
         self.bug: BaseException | None = None
-        self.undoing: list[str] = []
+        self.undoing: tuple[str, ...] = ()
         self.pardoned: BaseException | None = None
         self.tracer: Tracer | None = None
         self.current: Task | None = None

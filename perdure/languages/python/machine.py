@@ -104,7 +104,7 @@ class PythonProgram:
         loop = self.loop
         loop.replaying = replaying
         loop.bug = None
-        loop.undoing.clear()
+        loop.undoing = ()
         if event.at > loop.now:
             loop.now = event.at
         try:

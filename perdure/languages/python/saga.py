@@ -180,7 +180,7 @@ class Saga:
         task = asyncio.get_running_loop().create_task(self._run_back())
         if isinstance(task, Task):
             task.compensates = True
-            task.loop.undoing.append(task.path)
+            task.loop.undoing += (task.path,)
         late: asyncio.CancelledError | None = None
         while not task.done():
             try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perdure.activities import activity, attempt_log
+from perdure.activities import activity, attempt_context
 from perdure.kernel import events as ev
 from perdure.kernel.limits import ATTEMPT_LOG_BYTES, ATTEMPT_LOG_RECORDS
 from perdure.kernel.run import Run, Status
@@ -301,11 +301,11 @@ def test_calls_beyond_the_most_wait_their_turn_and_are_made() -> None:
 @pytest.fixture
 def kept() -> Iterator[AttemptLog]:
     log = AttemptLog()
-    token = attempt_log.set(log)
+    token = attempt_context.set(log)  # type: ignore[arg-type]  all that is asked of it is to keep records
     attempt_logs.install()
     yield log
     attempt_logs.remove()
-    attempt_log.reset(token)
+    attempt_context.reset(token)
 
 
 def texts(log: AttemptLog) -> list[str]:
