@@ -242,6 +242,9 @@ class Cycle:
             return True  # it takes the letter, or keeps it, as one does that has begun
         elif begin_at is not None and (kind in _BEGIN or (kind is msg.Wake and begin_at <= draft.now)):
             self._guarded(item, self._starts.queued.begin_now, draft, actor)
+            if kind is msg.Retry:  # it has had its way, even if the run has come to its end by that
+                draft.consume(item)
+                return False
         return kind is not msg.Cancel or bool(actor.run.seq)
 
     def _turn(self, draft: Draft, actor: Actor, letter: Letter | None) -> None:

@@ -173,6 +173,16 @@ async def test_a_delayed_run_that_is_terminated_never_begins_and_its_history_say
         assert engine.calls(echo) == []
 
 
+async def test_an_operator_lets_a_delayed_run_begin_that_ends_at_once(tmp_path: Path):
+    async with Engine(f"sqlite:///{tmp_path}/runs.db", ALL) as engine, Client(engine.store) as client:
+        for runs, id in ((engine, "a"), (client, "b")):
+            await engine.start(begun_at(), id=id, start_delay="3 days")
+
+            await runs.handle(id).retry()
+
+            assert (await engine.handle(id).describe()).status == "completed"
+
+
 async def test_an_operator_lets_a_delayed_run_begin_at_once():
     async with TestEngine(ALL) as engine:
         handle = await engine.start(say("x"), start_delay="3 days")
