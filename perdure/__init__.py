@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from perdure import errors
     from perdure.activities import ActivityInfo, activity
+    from perdure.attributes import Between
     from perdure.calls import Call
     from perdure.client.client import Client
     from perdure.client.description import RunDescription
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from perdure.workflows import WorkflowInfo, patched, saga, sleep, workflow
 
 _PLACES = {
+    "perdure.attributes": ("Between",),
     "perdure.activities": ("ActivityInfo", "activity"),
     "perdure.calls": ("Call",),
     "perdure.client.client": ("Client",),
@@ -108,6 +110,7 @@ __all__ = [
     "ActivityFailed",
     "ActivityInfo",
     "ActivityTimedOut",
+    "Between",
     "Call",
     "Client",
     "DefinitionError",

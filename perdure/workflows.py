@@ -141,6 +141,8 @@ class _Workflow:
     info = staticmethod(context.info)
     side_effect = staticmethod(context.side_effect)
     patched = staticmethod(context.patched)
+    set_attributes = staticmethod(context.set_attributes)
+    set_memo = staticmethod(context.set_memo)
     sleep = staticmethod(context.sleep)
     __slots__ = ()
 

@@ -31,14 +31,25 @@ def parse(input: str | None, args: Sequence[str], names: Sequence[str] | None, t
             positional = tuple(value)
         else:
             positional = (value,)
-    for arg in args:
-        name, equals, text = arg.partition("=")
-        if not equals or not name.strip():
-            raise Problem(f"--arg {arg!r} is not name=value", USAGE, [], "write  --arg amount=10")
-        named[name.strip()] = text if name.strip() in texts else _value(text)
+    named |= named_values(args, "--arg", texts)
     if names is not None:
         _demand_names(named, names)
     return positional, named
+
+
+def named_values(args: Sequence[str], option: str, texts: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What was given as name=value, value by value JSON if it is that.
+
+    Raises:
+        Problem: one is not name=value.
+    """
+    named: dict[str, Any] = {}
+    for arg in args:
+        name, equals, text = arg.partition("=")
+        if not equals or not name.strip():
+            raise Problem(f"{option} {arg!r} is not name=value", USAGE, [], f"write  {option} amount=10")
+        named[name.strip()] = text if name.strip() in texts else _value(text)
+    return named
 
 
 def _read(input: str) -> tuple[str, str]:

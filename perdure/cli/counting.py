@@ -20,7 +20,12 @@ FIELDS = ("count", "exact", "states")
 @click.argument("prefix", required=False, shell_complete=run_ids)
 @click.pass_obj
 def count(
-    settings: Settings, prefix: str | None, state: tuple[str, ...], workflow: str | None, since_: str | None
+    settings: Settings,
+    prefix: str | None,
+    state: tuple[str, ...],
+    workflow: str | None,
+    since_: str | None,
+    attributes: tuple[str, ...],
 ) -> int:
     """Count runs; on a terminal, state by state. PREFIX keeps those whose id begins so.
 
@@ -32,7 +37,7 @@ def count(
     from perdure.cli.database import opened
 
     chosen = output.fields(settings.json, FIELDS)
-    asked = wanted(state, workflow, since_, settings.now(), id_prefix=prefix)
+    asked = wanted(state, workflow, since_, attributes, settings.now(), id_prefix=prefix)
     with opened(settings) as client:
         total = _counted(client, asked)
         if not total:

@@ -29,7 +29,8 @@ from perdure.cli.sizes import size
 @options(quiet="No word about what was written.")
 @click.pass_obj
 def export(settings: Settings, runs: tuple[str, ...], output: str, redact: bool, run_id: str | None, format: str,
-           state: tuple[str, ...], workflow: str | None, since_: str | None, all_: bool) -> int:  # fmt: skip
+           state: tuple[str, ...], workflow: str | None, since_: str | None,
+           attributes: tuple[str, ...], all_: bool) -> int:  # fmt: skip
     """Write runs as JSON: all that is needed to replay them with other code, or to look at them elsewhere.
 
     RUN is an id, the unique beginning of one, @last, or - to read ids from standard input; a filter picks many. One run is
@@ -42,7 +43,7 @@ def export(settings: Settings, runs: tuple[str, ...], output: str, redact: bool,
     """
     from perdure.cli.database import opened
 
-    pick = picking.Pick(runs, state, workflow, since_, all_)
+    pick = picking.Pick(runs, state, workflow, since_, all_, attributes)
     pick.demand("perdure export")
     if run_id is not None and len(runs) != 1:
         raise Problem("--run-id is about one id", USAGE, [], "perdure export RUN --run-id HEX")

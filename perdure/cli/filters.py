@@ -21,22 +21,37 @@ _OPTIONS = (
     ),
     click.option("--workflow", shell_complete=workflows, metavar="NAME", help="Only runs of this workflow."),
     click.option("--since", "since_", metavar="AGE|TIME", help="Started in the last 24h, 7d, ... or since 2026-11-22."),
+    click.option(
+        "--attr",
+        "attributes",
+        multiple=True,
+        metavar="CONDITION",
+        help="An attribute: region=eu, 'amount>100', day=2026-11-01..2026-11-30; may be repeated.",
+    ),
 )
 
 
 def filtered(function: Any) -> Any:
-    """Give a command the options of a filter: `state`, `workflow` and `since_`, for `wanted`."""
+    """Give a command the options of a filter: `state`, `workflow`, `since_` and `attributes`, for `wanted`."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
 
 
-def wanted(state: tuple[str, ...], workflow: str | None, since_: str | None, now: datetime, **more: Any) -> Any:
+def wanted(
+    state: tuple[str, ...],
+    workflow: str | None,
+    since_: str | None,
+    attributes: tuple[str, ...],
+    now: datetime,
+    **more: Any,
+) -> Any:
     """The filter that was typed; `more` are further fields of a `RunFilter`.
 
     Raises:
-        Problem: a state or a time makes no sense.
+        Problem: a state, a time or a condition makes no sense.
     """
+    from perdure.cli.attributes import conditions
     from perdure.kernel.run import Status
     from perdure.stores.base import RunFilter
 
@@ -50,6 +65,7 @@ def wanted(state: tuple[str, ...], workflow: str | None, since_: str | None, now
     return RunFilter(
         statuses=tuple(int(Status.named(word)) for word in states(state)),
         workflow=workflow,
+        attributes=conditions(attributes),
         started_since=None if started is None else int(started.timestamp() * 1e6) * 1000,
         **more,
     )

@@ -28,6 +28,7 @@ FIELDS = (
 DETAILS = (
     *("input", "result", "error", "block", "cancel_requested", "reason", "steps", "attempt", "max_attempts"),
     *("first_run_id", "previous_run_id", "next_run_id", "request_id", "run_timeout", "execution_timeout", "expires_at"),
+    *("attributes", "memo"),
 )
 """Fields of a description: selected by name, they cost a look at the whole run."""
 
@@ -43,7 +44,7 @@ COUNTED = 10_000
 @click.argument("prefix", required=False, shell_complete=run_ids)
 @click.pass_obj
 def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workflow: str | None, since_: str | None,
-          limit: int, after: str | None) -> int:  # fmt: skip
+          attributes: tuple[str, ...], limit: int, after: str | None) -> int:  # fmt: skip
     """List runs, newest first. PREFIX keeps those whose id begins so.
 
     Example: perdure list --state retrying,waiting,failed --since 24h
@@ -56,7 +57,7 @@ def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workfl
     if after is not None and not after.isdecimal():
         raise Problem(f"--after {after!r} is no cursor", USAGE, [], "take it from the last line of the page before")
     before = None if after is None else int(after)
-    page = wanted(state, workflow, since_, now, id_prefix=prefix, before_key=before, limit=limit)
+    page = wanted(state, workflow, since_, attributes, now, id_prefix=prefix, before_key=before, limit=limit)
     with opened(settings) as client:
         rows = client.store.views.search(page)
         if not rows:

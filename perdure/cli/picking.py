@@ -21,10 +21,11 @@ class Pick(NamedTuple):
     workflow: str | None = None
     since: str | None = None
     all: bool = False
+    attributes: tuple[str, ...] = ()
 
     @property
     def filters(self) -> bool:
-        return bool(self.state or self.workflow or self.since or self.all)
+        return bool(self.state or self.workflow or self.since or self.all or self.attributes)
 
     def demand(self, example: str) -> None:
         """Raises Problem unless either runs are named or a filter is given."""
@@ -78,4 +79,4 @@ def rows(settings: Settings, client: Any, pick: Pick) -> Iterator[Any]:
 
 
 def _wanted(settings: Settings, pick: Pick) -> Any:
-    return filters.wanted(pick.state, pick.workflow, pick.since, settings.now(), limit=PAGE)
+    return filters.wanted(pick.state, pick.workflow, pick.since, pick.attributes, settings.now(), limit=PAGE)

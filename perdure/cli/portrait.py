@@ -8,6 +8,8 @@ import json
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from perdure.cli import timeline
 from perdure.cli.lines import clean, clip, clip_line, line, line_width, pad, plain, width, wrap_line
 from perdure.cli.times import left, took
@@ -52,6 +54,9 @@ def portrait(run: RunDescription, view: View) -> list[Line]:
     lines = [headline(run, view)]
     if run.input not in (None, [], {}):
         lines.append(line((f"input {compact(run.input)}", "dim")))
+    for word, noted in (("attributes", run.attributes), ("memo", run.memo)):
+        if noted:
+            lines.append(line((f"{word} {compact(msgspec.to_builtins(noted))}", "dim")))
     lines += _drawn(run, kept, view)
     if hidden:
         lines.append(line((f"  … {hidden:,} more completed rows: --all shows them", "dim")))

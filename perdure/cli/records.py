@@ -23,6 +23,7 @@ _EVENT_STYLES: dict[str, Style] = {
     "TimerCancelled": "cancelled",
     "RunCancelled": "cancelled",
     "RunTerminated": "terminated",
+    "RunTimedOut": "failed",
 }
 _LEVEL_STYLES: dict[str, Style] = {"DEBUG": "dim", "WARNING": "retrying", "ERROR": "failed", "CRITICAL": "failed.bold"}
 _NAMED = ("id", "name", "patch", "workflow", "reason")

@@ -53,7 +53,8 @@ class Judged(NamedTuple):
 @options(json=True, quiet="Names of those that do not fit only.")
 @click.pass_obj
 def replay(settings: Settings, sources: tuple[str, ...], modules: tuple[str, ...], junit: str | None,
-           state: tuple[str, ...], workflow: str | None, since_: str | None, all_: bool) -> int:  # fmt: skip
+           state: tuple[str, ...], workflow: str | None, since_: str | None,
+           attributes: tuple[str, ...], all_: bool) -> int:  # fmt: skip
     """Show recorded histories to the code at hand, and say where it does otherwise. Nothing is run, nothing is changed.
 
     A source is a run of the database, a file that  perdure export  has written, a folder of them, or - for ids or exported
@@ -65,7 +66,7 @@ def replay(settings: Settings, sources: tuple[str, ...], modules: tuple[str, ...
     from perdure.cli import loading, output
     from perdure.client.replaying import Replays
 
-    pick = picking.Pick(sources, state, workflow, since_, all_)
+    pick = picking.Pick(sources, state, workflow, since_, all_, attributes)
     pick.demand("perdure replay")
     chosen = output.fields(settings.json, FIELDS)
     code = [loading.import_module(module) for module in modules]

@@ -30,6 +30,8 @@ from perdure.cli.problems import NOT_FOUND, OK, USAGE, Problem, guess
 @click.option("--run-timeout", metavar="DURATION", help="End it if it takes longer from its begin.")
 @click.option("--execution-timeout", metavar="DURATION", help="The same of all its attempts together.")
 @click.option("--retry", type=click.IntRange(1), metavar="ATTEMPTS", help="Run it again if it fails, so often in all.")
+@click.option("--attr", "attributes", multiple=True, metavar="NAME=VALUE", help="What lists find it by; repeatable.")
+@click.option("--memo", multiple=True, metavar="NAME=VALUE", help="A fact for people; repeatable.")
 @click.option("--wait", is_flag=True, help="Wait for the result, like  perdure result.")
 @click.option("--timeout", metavar="DURATION", help="With --wait: give up after 30s, 5m, ...")
 @options(json=True, quiet="Ids only.")
@@ -69,11 +71,16 @@ def start_options(wishes: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Problem: one makes no sense.
     """
+    from perdure.cli import arguments, attributes
     from perdure.client.starting import wishes_of
     from perdure.errors import DefinitionError
 
     policies = ("id_conflict", "id_reuse")
-    options = {name: value for name, value in wishes.items() if value is not None}
+    options = {name: value for name, value in wishes.items() if value not in (None, ())}
+    if "attributes" in options:
+        options["attributes"] = attributes.given(options["attributes"])
+    if "memo" in options:
+        options["memo"] = arguments.named_values(options["memo"], "--memo")
     options |= {name: options[name].replace("-", "_") for name in policies if name in options}
     try:
         wishes_of(options)

@@ -13,9 +13,12 @@ from typing import Any
 
 import msgspec
 
+from perdure.attributes import plain
+from perdure.client.terms import Notes, fields_of
 from perdure.errors import PayloadNotDecodable
 from perdure.kernel import events as ev
 from perdure.kernel import wire
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.messages import Start
 from perdure.kernel.overdue import TIMED_OUT
 from perdure.kernel.policy import DEFAULT_RETRY
@@ -141,6 +144,8 @@ class RunDescription(msgspec.Struct, frozen=True):
     run_timeout: float | None = None
     execution_timeout: float | None = None
     expires_at: datetime | None = None
+    attributes: dict[str, Any] = {}
+    memo: dict[str, Any] = {}
 
     @property
     def state(self) -> str:
@@ -182,24 +187,10 @@ def describe(
         steps=[draft.view() for draft in story.steps.values()],
         next_run_id=story.next_run_id,
         expires_at=None if row.expires_at is None else moment(row.expires_at),
-        **_terms(story.terms),
+        attributes=story.notes.attributes,
+        memo=story.notes.memo,
+        **fields_of(story.terms),
     )
-
-
-def _terms(terms: RunTerms | None) -> dict[str, Any]:
-    """What the run was started with beside its arguments, as fields of its description."""
-    if terms is None:
-        return {}
-    chain = terms.chain
-    return {
-        "attempt": terms.attempt,
-        "max_attempts": 1 if terms.retry is None else terms.retry.max_attempts or None,
-        "first_run_id": None if chain is None else chain.first_run_id.hex(),
-        "previous_run_id": None if chain is None else chain.previous_run_id.hex(),
-        "request_id": terms.request_id,
-        "run_timeout": None if terms.run_timeout_ns is None else terms.run_timeout_ns / 1e9,
-        "execution_timeout": None if terms.execution_timeout_ns is None else terms.execution_timeout_ns / 1e9,
-    }
 
 
 def history_entries(
@@ -269,6 +260,10 @@ def _field(name: str, value: Any, blob: Blob, coder: Coder) -> Any:
             return value.hex()
         case int() if name.endswith("_at"):
             return rfc3339(value)
+        case Attribute():
+            return {"name": value.name, "value": None if not value.values else msgspec.to_builtins(plain(value))}
+        case tuple():
+            return [_field(name, each, blob, coder) for each in value]
         case msgspec.Struct():
             return {field: _field(field, getattr(value, field), blob, coder) for field in value.__struct_fields__}
         case _:
@@ -400,11 +395,13 @@ class _Story:
         self.reason = ""
         self.terms: RunTerms | None = None
         self.next_run_id: str | None = None
+        self.notes = Notes()
 
     def begin(self, start: "ev.RunStarted | Start | None") -> None:
         if start is not None:
             self.input = shown(start.input, self.blob, self.coder)
             self.terms = start.terms
+            self.notes.begin(start.terms, None if start.memo is None else shown(start.memo, self.blob, self.coder))
 
     def tell(self, event: ev.HistoryEvent) -> None:
         match event:
@@ -427,6 +424,10 @@ class _Story:
                 effect.result = shown(event.value, self.blob, self.coder)
             case ev.PatchMarked():
                 self._add(event.id, "patch", event.patch, "completed", event.at).ended_at = event.at
+            case ev.AttributesSet():
+                self.notes.set(event)
+            case ev.MemoSet():
+                self.notes.note(shown(event.memo, self.blob, self.coder))
             case ev.CancelRequested():
                 self.cancel_requested = True
                 self.reason = event.reason

@@ -276,6 +276,7 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
         wishes.id_conflict,
         wishes.id_reuse,
         wishes.chosen,
+        wishes.memo,
     )
     found = store.post.submit(row, MailRow(0, 0, start, token if owned else ""))
     if found.run_id != run_id:

@@ -15,6 +15,7 @@ from perdure.client.export import ExportedMail, ExportedRun, Wired
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
+from perdure.kernel.attributes import Attribute, Kind
 from perdure.kernel.project import AttemptRow, RunRow
 from perdure.stores.base import MemberRow
 
@@ -77,6 +78,10 @@ def _payload(payload: ev.Payload) -> ev.Payload:
     return ev.Payload(f'"{GONE[:-1]}: {size})"'.encode())
 
 
+def _attribute(attribute: Attribute) -> Attribute:
+    return attribute if attribute.kind == Kind.GONE else Attribute(attribute.name, Kind.TEXT, (GONE,))
+
+
 def _failure(failure: ev.Failure) -> ev.Failure:
     return msgspec.structs.replace(
         failure,
@@ -97,6 +102,7 @@ def _reason(value: Any) -> Any:
 
 _REPLACED: dict[type, Callable[[Any], Any]] = {
     ev.Payload: _payload,
+    Attribute: _attribute,
     ev.Failure: _failure,
     ev.LogRecord: _log,
     **dict.fromkeys((ev.CancelRequested, ev.RunCancelled, ev.RunTerminated, msg.Cancel, msg.Terminate), _reason),

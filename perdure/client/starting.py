@@ -5,11 +5,15 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
+from perdure.attributes import AttributeValue, attributes_of
 from perdure.errors import DefinitionError
 from perdure.kernel import ids
-from perdure.kernel.limits import ID_CHARS
+from perdure.kernel.events import Payload
+from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
 from perdure.kernel.terms import OWN, RunTerms
 from perdure.options import RUN_OPTIONS, Duration, Retry, delay_of, run_terms
+from perdure.payload import Coder, memo_json
+from perdure.payload.memo import memo_too_large
 from perdure.payload.misfit import did_you_mean
 from perdure.runtime.letters import NO_WISHES, Wishes
 
@@ -41,6 +45,10 @@ class StartOptions(TypedDict, total=False):
     """A `Retry`, or a number of attempts: a run that fails, or takes longer than `run_timeout`, is followed by another
     one of the same id, in the same transaction; `result()` waits for the last. Not given: what the workflow says; None:
     one attempt."""
+    memo: Mapping[str, Any] | None
+    """Facts about the run, for people: anything that has a JSON form. Shown, and not searched."""
+    attributes: Mapping[str, AttributeValue] | None
+    """Facts by which runs are found: texts, whole numbers, floats, True and False, datetimes, lists of texts."""
 
 
 def wishes_of(options: Mapping[str, Any]) -> Wishes:
@@ -64,7 +72,9 @@ def wishes_of(options: Mapping[str, Any]) -> Wishes:
         )
     chosen = tuple(_OWN[name] for name in RUN_OPTIONS if name in options)
     delay_ns = delay_of(options.get("start_delay"), "start_delay", "a start")
-    return Wishes(conflict, reuse, _terms(options), delay_ns, chosen)
+    memo = options.get("memo")
+    memo = None if memo is None else Payload(memo_json(memo, "a start"))
+    return Wishes(conflict, reuse, _terms(options), delay_ns, chosen, memo)
 
 
 _OPTIONS = tuple(StartOptions.__annotations__)
@@ -82,8 +92,21 @@ def _policy(name: str, value: Any, known: tuple[str, ...]) -> str:
 
 def _terms(options: Mapping[str, Any]) -> RunTerms | None:
     terms = run_terms(options, "a start")
-    terms = msgspec.structs.replace(terms, request_id=_request_id(options.get("request_id")))
+    attributes = attributes_of(options.get("attributes"), "a start")
+    terms = msgspec.structs.replace(terms, request_id=_request_id(options.get("request_id")), attributes=attributes)
     return None if terms == RunTerms() else terms
+
+
+def sealed(wishes: Wishes, coder: Coder) -> Wishes:
+    """The same with the memo as the codec makes it.
+
+    Raises:
+        PayloadError: the codec cannot, or makes it too large.
+    """
+    if wishes.memo is None:
+        return wishes
+    put = memo_too_large("the memo")
+    return msgspec.structs.replace(wishes, memo=coder.seal(wishes.memo.data, put, PAYLOAD_MAX_BYTES, "the memo"))
 
 
 def _request_id(value: Any) -> str:

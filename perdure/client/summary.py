@@ -1,14 +1,18 @@
 """A run in one line, as lists show it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
+from perdure.attributes import plain
 from perdure.client.description import moment
 from perdure.errors import DefinitionError
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
+from perdure.stores.base import RunFilter, Views
 
 
 class RunSummary(msgspec.Struct, frozen=True):
@@ -24,6 +28,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     closed_at: datetime | None
     wake_at: datetime | None
     events: int
+    attributes: dict[str, Any] = {}
 
     @property
     def state(self) -> str:
@@ -31,7 +36,17 @@ class RunSummary(msgspec.Struct, frozen=True):
         return self.status
 
 
-def summary_of(row: RunRow) -> RunSummary:
+def summaries(views: Views, wanted: RunFilter) -> list[RunSummary]:
+    """The runs that are wanted, with their attributes."""
+    return summaries_of(views, views.search(wanted))
+
+
+def summaries_of(views: Views, rows: Sequence[RunRow]) -> list[RunSummary]:
+    attributes = views.attributes([row.key for row in rows])
+    return [summary_of(row, attributes.get(row.key)) for row in rows]
+
+
+def summary_of(row: RunRow, attributes: Mapping[str, Attribute] | None = None) -> RunSummary:
     return RunSummary(
         id=row.id,
         run_id=row.run_id.hex(),
@@ -43,6 +58,7 @@ def summary_of(row: RunRow) -> RunSummary:
         closed_at=None if row.closed_at is None else moment(row.closed_at),
         wake_at=None if row.wake_at is None else moment(row.wake_at),
         events=row.seq,
+        attributes={name: plain(each) for name, each in (attributes or {}).items()},
     )
 
 

@@ -8,14 +8,15 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 import msgspec
 
 from perdure import errors
+from perdure.attributes import AttributeValue, Between, wanted_of
 from perdure.calls import Call
 from perdure.client.answer import Answer, Asked, Looked
 from perdure.client.attempt import AttemptHandle
 from perdure.client.door import Door, give
 from perdure.client.handle import Handle
 from perdure.client.outcome import outcome_of
-from perdure.client.starting import StartOptions, wishes_of
-from perdure.client.summary import RunSummary, statuses_of, summary_of
+from perdure.client.starting import StartOptions, sealed, wishes_of
+from perdure.client.summary import RunSummary, statuses_of, summaries
 from perdure.kernel.events import Payload
 from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
 from perdure.payload import encode_untyped, seal
@@ -141,15 +142,21 @@ class Verbs:
         id_prefix: str | None = None,
         limit: int = 100,
         state: "str | Sequence[str] | None" = None,
+        attributes: "Mapping[str, AttributeValue | Between] | None" = None,
     ) -> "Answer[Sequence[RunSummary]]":
-        """Runs, newest first: those that meet all conditions, at most `limit`. `state` is another word for `status`."""
+        """Runs, newest first: those that meet all conditions, at most `limit`. `state` is another word for `status`.
+
+        `attributes` are values that runs have, or a `Between`; of a list of texts they have each. A value fits only
+        values of its own type.
+        """
         wanted = RunFilter(
             statuses=statuses_of(status, state),
             workflow=workflow,
             id_prefix=id_prefix,
             limit=limit,
+            attributes=wanted_of(attributes, "list"),
         )
-        return Looked("list(...)", lambda: [summary_of(row) for row in self.store.views.search(wanted)])
+        return Looked("list(...)", lambda: summaries(self.store.views, wanted))
 
     def count(
         self,
@@ -158,12 +165,14 @@ class Verbs:
         workflow: str | None = None,
         id_prefix: str | None = None,
         state: "str | Sequence[str] | None" = None,
+        attributes: "Mapping[str, AttributeValue | Between] | None" = None,
     ) -> Answer[int]:
-        """How many runs meet all conditions: exact up to 10,000, then 10,001. `state` is another word for `status`."""
+        """How many runs meet all conditions: exact up to 10,000, then 10,001. Conditions as in `list`."""
         wanted = RunFilter(
             statuses=statuses_of(status, state),
             workflow=workflow,
             id_prefix=id_prefix,
+            attributes=wanted_of(attributes, "count"),
         )
         return Looked("count(...)", lambda: self.store.views.count(wanted))
 
@@ -289,6 +298,7 @@ class _Wish:
         try:
             request.input = self.door.coder.seal(self.data, blobs.__setitem__, self.most, what)
             request.blobs = blobs
+            request.wishes = sealed(self.wishes, self.door.coder)
             self.door.start(request, self.definition)
         except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
             give(request.receiver, None, error)

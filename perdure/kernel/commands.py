@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.events import Failure, Payload, Terms
 from perdure.kernel.policy import RetryPolicy
 
@@ -44,6 +45,16 @@ class MarkPatch(msgspec.Struct, frozen=True, gc=False):
     patch: str
 
 
+class SetAttributes(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    attributes: tuple[Attribute, ...]
+
+
+class SetMemo(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    memo: Payload
+
+
 class CompleteRun(msgspec.Struct, frozen=True, gc=False):
     result: Payload
 
@@ -63,6 +74,8 @@ Command: TypeAlias = (
     | CancelTimer
     | RecordSideEffect
     | MarkPatch
+    | SetAttributes
+    | SetMemo
     | CompleteRun
     | FailRun
     | EndCancelled

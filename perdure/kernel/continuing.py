@@ -46,13 +46,17 @@ def continuation(run: Run) -> Continuation | None:
     if (
         terms is None
         or terms.retry is None
+        or run.beginning is None
         or not isinstance(end, ev.RunFailed | ev.RunTimedOut)
         or not end.continued_as
     ):
         return None
     first = run.run_id if terms.chain is None else terms.chain.first_run_id
     chain = Chain(terms.attempt + 1, first, run.run_id, terms.execution_ends_at(run.started_at))
-    start = msg.Start(run.workflow, run.input, end.continued_as, terms=msgspec.structs.replace(terms, chain=chain))
+    input, memo = run.beginning.input, run.beginning.memo
+    start = msg.Start(
+        run.workflow, input, end.continued_as, terms=msgspec.structs.replace(terms, chain=chain), memo=memo
+    )
     return Continuation(start, _begin_at(run, terms, terms.retry, failure_of_end(end), end.at))
 
 

@@ -62,7 +62,8 @@ def decide_command(run: Run, command: cmd.Command, now: int, claimed_by: int = 0
 def _start(run: Run, message: msg.Start, now: int) -> tuple[ev.Event, ...]:
     if run.seq:
         return _NOTHING
-    return (ev.RunStarted(now, message.workflow, message.input, message.run_id, message.build, message.terms),)
+    start = message
+    return (ev.RunStarted(now, start.workflow, start.input, start.run_id, start.build, start.terms, start.memo),)
 
 
 def _attempt_ended(run: Run, message: msg.AttemptEnded, now: int) -> tuple[ev.Event, ...]:
@@ -422,6 +423,8 @@ _COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
     cmd.CancelTimer: lambda run, c, now, _: ev.TimerCancelled(now, c.id),
     cmd.RecordSideEffect: lambda run, c, now, _: ev.SideEffectRecorded(now, c.id, c.value),
     cmd.MarkPatch: lambda run, c, now, _: ev.PatchMarked(now, c.id, c.patch),
+    cmd.SetAttributes: lambda run, c, now, _: ev.AttributesSet(now, c.id, c.attributes),
+    cmd.SetMemo: lambda run, c, now, _: ev.MemoSet(now, c.id, c.memo),
     cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),
     cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure, retried_as(run, c.failure, now)),
     cmd.EndCancelled: lambda run, c, now, _: ev.RunCancelled(now, c.reason),

@@ -14,6 +14,8 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     TimerCancelled       no, matched             CancelTimer
     SideEffectRecorded   no, looked up           RecordSideEffect
     PatchMarked          no, looked up           MarkPatch
+    AttributesSet        no, matched             SetAttributes
+    MemoSet              no, matched             SetMemo
     CancelRequested      yes                     Cancel
     RunCompleted         no, matched             CompleteRun
     RunFailed            no, matched             FailRun
@@ -38,6 +40,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.terms import RunTerms
 
@@ -108,6 +111,7 @@ class RunStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     run_id: bytes
     build: str
     terms: RunTerms | None = None
+    memo: Payload | None = None
 
 
 class ActivityScheduled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
@@ -210,6 +214,22 @@ class RunCancelled(msgspec.Struct, frozen=True, array_like=True, tag=14):
 class RunTerminated(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
     at: int
     reason: str = ""
+
+
+class AttributesSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
+    """What has changed of the run's searchable attributes."""
+
+    at: int
+    id: str
+    attributes: tuple[Attribute, ...]
+
+
+class MemoSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
+    """What has changed of the run's memo, a JSON object: null removes a name."""
+
+    at: int
+    id: str
+    memo: Payload
 
 
 class RunTimedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
@@ -346,6 +366,8 @@ HistoryEvent: TypeAlias = (
     | RunCancelled
     | RunTerminated
     | RunTimedOut
+    | AttributesSet
+    | MemoSet
 )
 StatusEvent: TypeAlias = (
     AttemptStarted
@@ -366,6 +388,7 @@ DELIVERED: frozenset[type] = frozenset({RunStarted, ActivityCompleted, ActivityF
 
 MATCHED: frozenset[type] = frozenset(
     {ActivityScheduled, ActivityCancelled, TimerStarted, TimerCancelled, SideEffectRecorded, PatchMarked}
+    | {AttributesSet, MemoSet}
     | {RunCompleted, RunFailed, RunCancelled}
 )
 """Events that record a command; on replay the program must issue the same."""

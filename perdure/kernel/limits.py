@@ -20,6 +20,20 @@ ID_CHARS = 200
 QUEUE_CHARS = 100
 """Longest name of a queue."""
 
+ATTRIBUTES = 50
+ATTRIBUTE_NAME_CHARS = 64
+ATTRIBUTE_CHARS = 500
+ATTRIBUTE_TEXTS = 50
+ATTRIBUTES_BYTES = 32 * 1024
+"""Searchable attributes of a run: how many, the length of a name and of a text, the texts of one list, and all together: a
+row of an index for each value is written with the run."""
+
+ATTRIBUTE_CONDITIONS = 200
+"""Values and ranges that one search compares attributes with."""
+
+MEMO_BYTES = 32 * 1024
+"""A run's memo, and each change of it, as JSON."""
+
 FAILURE_MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 16_000
 FAILURE_CAUSES = 10

@@ -24,6 +24,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     id_conflict: str = ""
     id_reuse: str = ""
     chosen: tuple[str, ...] = ()
+    memo: Payload | None = None
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.commands import (
     CancelActivity,
     CancelTimer,
@@ -20,6 +21,8 @@ from perdure.kernel.commands import (
     MarkPatch,
     RecordSideEffect,
     ScheduleActivity,
+    SetAttributes,
+    SetMemo,
     StartTimer,
 )
 from perdure.kernel.events import (
@@ -28,9 +31,11 @@ from perdure.kernel.events import (
     MATCHED,
     ActivityCancelled,
     ActivityScheduled,
+    AttributesSet,
     Event,
     Failure,
     HistoryEvent,
+    MemoSet,
     PatchMarked,
     Payload,
     RunCancelled,
@@ -102,6 +107,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     started_at: int
     attempt: int = 1
     first_run_id: bytes = b""
+    attributes: tuple[Attribute, ...] = ()
 
 
 class Language(Protocol):
@@ -189,6 +195,8 @@ _RECORD_KEYS = {
     TimerCancelled: lambda e: (e.id, "cancel timer", ""),
     SideEffectRecorded: lambda e: (e.id, "side effect", ""),
     PatchMarked: lambda e: (e.id, "patch", e.patch),
+    AttributesSet: lambda e: (e.id, "attributes", ", ".join(sorted(each.name for each in e.attributes))),
+    MemoSet: lambda e: (e.id, "memo", ""),
     RunCompleted: lambda e: ("", "completion", ""),
     RunFailed: lambda e: ("", "failure", ""),
     RunCancelled: lambda e: ("", "cancellation", ""),
@@ -200,6 +208,8 @@ _COMMAND_KEYS = {
     CancelTimer: lambda c: (c.id, "cancel timer", ""),
     RecordSideEffect: lambda c: (c.id, "side effect", ""),
     MarkPatch: lambda c: (c.id, "patch", c.patch),
+    SetAttributes: lambda c: (c.id, "attributes", ", ".join(sorted(each.name for each in c.attributes))),
+    SetMemo: lambda c: (c.id, "memo", ""),
     CompleteRun: lambda c: ("", "completion", ""),
     FailRun: lambda c: ("", "failure", ""),
     EndCancelled: lambda c: ("", "cancellation", ""),

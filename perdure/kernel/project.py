@@ -12,6 +12,7 @@ import msgspec
 
 from perdure.kernel import events as ev
 from perdure.kernel import wire
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
 from perdure.kernel.messages import Start
 from perdure.kernel.run import LOST, Run, Status, evolve
@@ -117,7 +118,7 @@ class RunRows(msgspec.Struct):
     """What one commit writes about one run. `attempts` in order: a later row of the same attempt replaces it.
 
     `tasks_gone` are steps that have no task any more; then come the `tasks`, each in the place of an earlier one of its
-    step. `all_tasks_gone`: the run has ended.
+    step. `all_tasks_gone`: the run has ended. `attributes` in order: a later one replaces an earlier one of its name.
     """
 
     run: RunRow
@@ -127,6 +128,7 @@ class RunRows(msgspec.Struct):
     tasks_gone: list[tuple[int, str]] = []
     tasks: list[TaskRow] = []
     all_tasks_gone: bool = False
+    attributes: tuple[tuple[int, Attribute], ...] = ()
 
 
 def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
@@ -137,6 +139,8 @@ def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
         kind = type(event)
         if kind not in ev.STATUS:
             history.append(event)
+            if kind in _ATTRIBUTES:
+                rows.attributes += tuple((run.key, each) for each in attributes_in(event))
         elif kind in _ATTEMPTS:
             _ATTEMPTS[kind](rows, run, event)
     if history:
@@ -144,6 +148,18 @@ def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
     if run.queued:
         _task_rows(rows, run, events)
     return rows
+
+
+_ATTRIBUTES: dict[type, Callable[[Any], Sequence[Attribute]]] = {
+    ev.RunStarted: lambda event: () if event.terms is None else event.terms.attributes,
+    ev.AttributesSet: lambda event: event.attributes,
+}
+
+
+def attributes_in(event: ev.Event) -> Sequence[Attribute]:
+    """What an event changes of the run's attributes."""
+    find = _ATTRIBUTES.get(type(event))
+    return () if find is None else find(event)
 
 
 def _task_rows(rows: RunRows, run: Run, events: Sequence[ev.Event]) -> None:

@@ -56,11 +56,12 @@ class Run:
 
     `chain` is the key of the run it continues, by way of any others; 0 if it continues none. `queued`: some step of it had
     a queue. `begin_at`: when it begins, of one that was not begun yet and has to wait; `expires_at`: when it has to be over;
-    None without a time. `input` is kept if the run is to be tried again.
+    None without a time. `beginning` is kept if the run is to be tried again.
     """
 
     __slots__ = (
         "begin_at",
+        "beginning",
         "block",
         "build",
         "cancel_requested",
@@ -71,7 +72,6 @@ class Run:
         "flying",
         "held",
         "id",
-        "input",
         "key",
         "open_tail",
         "out",
@@ -95,7 +95,7 @@ class Run:
         self.terms: RunTerms | None = None
         self.begin_at: int | None = None
         self.expires_at: int | None = None
-        self.input = _NO_INPUT
+        self.beginning: ev.RunStarted | None = None
         self.run_id = b""
         self.workflow = ""
         self.build = ""
@@ -203,7 +203,6 @@ class Run:
 
 
 Outcome: TypeAlias = ev.RunCompleted | ev.RunFailed | ev.RunCancelled | ev.RunTerminated | ev.RunTimedOut
-_NO_INPUT = ev.Payload(b"")
 
 _CLOSED: dict[type, Status] = {
     ev.RunCompleted: Status.COMPLETED,
@@ -229,8 +228,12 @@ def _started(run: Run, event: ev.RunStarted) -> None:
     if event.terms is not None:
         run.terms = event.terms
         run.expires_at = event.terms.expires_at(event.at)
-        if event.terms.retry is not None:
-            run.input = event.input
+        _keep_for_another_attempt(run, event)
+
+
+def _keep_for_another_attempt(run: Run, event: ev.RunStarted) -> None:
+    if event.terms is not None and event.terms.retry is not None:
+        run.beginning = event
 
 
 def _scheduled(run: Run, event: ev.ActivityScheduled) -> None:
@@ -277,7 +280,7 @@ _DEAD_DEADLINES = 64
 """Timeouts that never fire leave this many entries in the heap, and twice as many again as there are timers and steps."""
 
 
-def _noted(run: Run, event: ev.SideEffectRecorded | ev.PatchMarked) -> None:
+def _noted(run: Run, event: ev.SideEffectRecorded | ev.PatchMarked | ev.AttributesSet | ev.MemoSet) -> None:
     run.seq += 1
 
 
@@ -390,6 +393,8 @@ def recode(run: Run, event: ev.HistoryEvent, input_too: bool = False) -> None:
     does the step it has scheduled."""
     if isinstance(event, ev.RunCompleted):
         run.outcome = event
+    elif isinstance(event, ev.RunStarted):
+        _keep_for_another_attempt(run, event)
     elif isinstance(event, ev.ActivityScheduled) and input_too and event.id in run.pending:
         run.pending[event.id].input = event.input
 
@@ -411,6 +416,8 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.TimerCancelled: _timer_gone,
     ev.SideEffectRecorded: _noted,
     ev.PatchMarked: _noted,
+    ev.AttributesSet: _noted,
+    ev.MemoSet: _noted,
     ev.CancelRequested: _cancel_requested,
     ev.RunCompleted: _closed,
     ev.RunFailed: _closed,

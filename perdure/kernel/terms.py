@@ -4,6 +4,7 @@ from collections.abc import Container
 
 import msgspec
 
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.policy import RetryPolicy
 
@@ -32,6 +33,7 @@ class RunTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     execution_timeout_ns: int | None = None
     retry: RetryPolicy | None = None
     chain: Chain | None = None
+    attributes: tuple[Attribute, ...] = ()
 
     @property
     def attempt(self) -> int:

@@ -15,13 +15,14 @@ dict keeps the order it has.
 `misfit` says what does not fit; `encoder` knows what JSON does not; `shape` and `hints` read types; `parts` walks values;
 `paths` finds the place that msgspec means; `codec` is one type, compiled; `parameters`, `values` and `untyped` are made
 of it; `schema` describes types to clients; `sealing` keeps large bytes apart; `coding` is where a
-codec of the user's comes in.
+codec of the user's comes in; `memo` is what people note about a run.
 """
 
 from perdure.payload.coding import PLAIN, Coder, PayloadCodec
+from perdure.payload.memo import memo_json
 from perdure.payload.parameters import Parameters
 from perdure.payload.sealing import seal, unseal
 from perdure.payload.untyped import encode_untyped
 from perdure.payload.values import ValueType
 
-__all__ = ["PLAIN", "Coder", "Parameters", "PayloadCodec", "ValueType", "encode_untyped", "seal", "unseal"]
+__all__ = ["PLAIN", "Coder", "Parameters", "PayloadCodec", "ValueType", "encode_untyped", "memo_json", "seal", "unseal"]

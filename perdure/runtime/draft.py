@@ -2,6 +2,7 @@
 
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.events import Block
 from perdure.kernel.messages import Mail
 from perdure.kernel.project import RunRow, RunRows, project, queue
@@ -23,6 +24,7 @@ class Draft:
     __slots__ = (
         "actors",
         "answers",
+        "attributes",
         "begun",
         "continued",
         "damaged",
@@ -54,6 +56,8 @@ class Draft:
         """Who is the newest run of its id no more, and who is in its stead, by key."""
         self.continued: dict[int, int] = {}
         """Of these, the runs that go on as the other one."""
+        self.attributes: list[tuple[int, Attribute]] = []
+        """Of runs that are queued: lists find them by these before they have begun."""
         self.damaged: dict[int, str] = {}
         """Runs that cannot be read, by key, with what to say of them."""
         self.marked: list[RunRow] = []
@@ -79,6 +83,8 @@ class Draft:
         """A new run that begins later: until then its Start lies in its mailbox."""
         queue(actor.run, start, self.now, begin_at)
         self.kept.append(MailRow(0, actor.run.key, start))
+        if start.terms is not None:
+            self.attributes += [(actor.run.key, each) for each in start.terms.attributes]
 
     def damage(self, row: RunRow, build: str, why: str) -> None:
         """A run whose history or attempts cannot be read: nothing can be decided about it, so only its summary is
@@ -107,6 +113,7 @@ class Draft:
             replies=self.replies,
             at=self.now,
             updated=list(self.marked),
+            attributes=list(self.attributes),
         )
         if self.followers:
             new = {key for key, actor in self.actors.items() if actor.is_new}
@@ -124,6 +131,8 @@ class Draft:
                 batch.updated.append(rows.run)
             if rows.history is not None:
                 batch.history.append(rows.history)
+            if rows.attributes:
+                batch.attributes += rows.attributes
             if rows.attempts:
                 batch.attempts += rows.attempts
                 batch.attempts_dropped += rows.attempts_dropped

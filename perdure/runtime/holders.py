@@ -103,8 +103,9 @@ class Holders:
         if further is None:
             return run.key in draft.continued
         other = self.add(draft, run.id, further.start, run.chain or run.key)
-        if run.input.ref:
-            other.put(b"", run.input.data, actor.blob(run.input.data))
+        input = further.start.input
+        if input.ref:
+            other.put(b"", input.data, actor.blob(input.data))
         draft.followers[run.key] = draft.continued[run.key] = other.run.key
         draft.queue(other, further.start, further.begin_at)
         return True

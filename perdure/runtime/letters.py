@@ -37,7 +37,8 @@ class Letter:
 class Wishes(msgspec.Struct, frozen=True):
     """What a starter asks for beside a workflow with its arguments, and an id. The policies are those of `kernel.ids`.
 
-    `chosen` names the terms that the starter chose, be it None: of the others the workflow's own hold.
+    `chosen` names the terms that the starter chose, be it None: of the others the workflow's own hold. `memo` is JSON,
+    or what the codec has made of it.
     """
 
     id_conflict: str = ""
@@ -45,6 +46,7 @@ class Wishes(msgspec.Struct, frozen=True):
     terms: RunTerms | None = None
     delay_ns: int = 0
     chosen: tuple[str, ...] = ()
+    memo: Payload | None = None
 
     @property
     def request_id(self) -> str:

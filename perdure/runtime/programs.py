@@ -66,10 +66,11 @@ class Programs:
 
 def info_of(run: Run) -> RunInfo:
     """What the program of a run may know of it."""
-    chain = None if run.terms is None else run.terms.chain
-    if chain is None:
+    terms = run.terms
+    if terms is None:
         return RunInfo(run.id, run.run_id, run.workflow, run.started_at, 1, run.run_id)
-    return RunInfo(run.id, run.run_id, run.workflow, run.started_at, chain.attempt, chain.first_run_id)
+    first = run.run_id if terms.chain is None else terms.chain.first_run_id
+    return RunInfo(run.id, run.run_id, run.workflow, run.started_at, terms.attempt, first, terms.attributes)
 
 
 def block_of(blocked: ProgramBlocked, build: str, now: int, open_tail: bool) -> ev.Block:

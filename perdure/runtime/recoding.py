@@ -2,8 +2,9 @@
 before the commit.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,19 +13,22 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
 from perdure.kernel.run import recode
+from perdure.payload.memo import memo_too_large
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.coding import Coding, Get
 from perdure.runtime.culprits import Item, TurnFailed
 from perdure.runtime.draft import Draft
 from perdure.runtime.letters import Letter, StartRequest
 
+_START = ("input", "memo")
 _BROUGHT: dict[type, str] = {msg.Start: "input", msg.AttemptEnded: "result", msg.Complete: "result"}
-_MADE: dict[type, str] = {
-    ev.RunStarted: "input",
-    ev.ActivityScheduled: "input",
-    ev.ActivityCompleted: "result",
-    ev.SideEffectRecorded: "value",
-    ev.RunCompleted: "result",
+_MADE: dict[type, tuple[str, ...]] = {
+    ev.RunStarted: _START,
+    ev.ActivityScheduled: ("input",),
+    ev.ActivityCompleted: ("result",),
+    ev.SideEffectRecorded: ("value",),
+    ev.MemoSet: ("memo",),
+    ev.RunCompleted: ("result",),
 }
 """Where messages, and events, have payloads. What comes from a client or a worker without the codec is plain still."""
 
@@ -70,38 +74,69 @@ def _nowhere(digest: bytes, data: bytes) -> None:
     """Details that a codec has made too large are dropped: they are a hint, and the attempt goes on without."""
 
 
+class _Place(NamedTuple):
+    """A payload that the codec has not seen, and how what it makes comes there. `actor` has its bytes, `culprit` is whose
+    turn has failed if it cannot be encoded."""
+
+    payload: Payload
+    field: str
+    what: str
+    actor: Actor
+    culprit: Actor
+    fill: Callable[[Payload], None]
+
+
 def encode(coding: Coding, draft: Draft, items: Sequence[Item]) -> None:
-    """Let the codec make what is stored of the payloads in the batch's events.
+    """Let the codec make what is stored of the payloads in the batch's events, and of the starts that it puts into mailboxes.
 
     Raises:
         TurnFailed: it could not, of one run.
     """
-    places: list[tuple[Actor, int, str]] = []
-    payloads: list[tuple[Payload, Callable[[bytes, bytes], None], str]] = []
-    spent: list[tuple[Actor, bytes]] = []
-    for actor in draft.actors.values():
-        for n, event in enumerate(actor.events):
-            field = _MADE.get(type(event))
-            payload: Payload | None = None if field is None else getattr(event, field)
-            if field is None or payload is None or payload.encoding:
-                continue
-            places.append((actor, n, field))
-            plain = payload
-            if payload.ref:
-                plain = Payload(actor.blob(payload.data))
-                spent.append((actor, payload.data))
-            payloads.append((plain, _into(actor), f"{field} in {type(event).__name__} of run {actor.run.id!r}"))
-    for (actor, n, field), coded in zip(places, coding.encoded(payloads), strict=True):
+    places = [*_of_events(draft), *_of_kept_starts(draft)]
+    spent = [(place.actor, place.payload.data) for place in places if place.payload.ref]
+    payloads = [(_bytes_here(place), _put_by(place), place.what) for place in places]
+    for place, coded in zip(places, coding.encoded(payloads), strict=True):
         if isinstance(coded, PayloadError):
-            raise TurnFailed(_item_of(actor, items), coded)
-        _replace(actor, n, field, coded)
+            raise TurnFailed(_item_of(place.culprit, items), coded)
+        place.fill(coded)
     for actor, digest in spent:
         if actor.blobs is not None:
             actor.blobs.pop(digest, None)
 
 
-def _into(actor: Actor) -> Callable[[bytes, bytes], None]:
-    return lambda digest, data: actor.put(b"", digest, data)
+def _of_events(draft: Draft) -> Iterator[_Place]:
+    for actor in draft.actors.values():
+        for n, event in enumerate(actor.events):
+            for field in _MADE.get(type(event), ()):
+                payload: Payload | None = getattr(event, field)
+                if payload is not None and not payload.encoding:
+                    what = f"{field} in {type(event).__name__} of run {actor.run.id!r}"
+                    yield _Place(payload, field, what, actor, actor, partial(_replace, actor, n, field))
+
+
+def _of_kept_starts(draft: Draft) -> Iterator[_Place]:
+    """A run that has ended in the batch in which it began may go on as another one; and a client may have had no codec."""
+    continued = {other: key for key, other in draft.continued.items()}
+    for n, mail in enumerate(draft.kept):
+        if isinstance(mail.message, msg.Start) and mail.run in draft.actors:
+            actor, culprit = draft.actors[mail.run], draft.actors[continued.get(mail.run, mail.run)]
+            for field in _START:
+                payload: Payload | None = getattr(mail.message, field)
+                if payload is not None and not payload.encoding:
+                    what = f"{field} in the start of run {actor.run.id!r}"
+                    yield _Place(payload, field, what, actor, culprit, partial(_replace_kept, draft, n, field))
+
+
+def _bytes_here(place: _Place) -> Payload:
+    payload = place.payload
+    return Payload(place.actor.blob(payload.data)) if payload.ref else payload
+
+
+def _put_by(place: _Place) -> Callable[[bytes, bytes], None]:
+    """Large bytes are kept apart, but not those of a memo."""
+    if place.field == "memo":
+        return memo_too_large(place.what)
+    return lambda digest, data: place.actor.put(b"", digest, data)
 
 
 def _replace(actor: Actor, n: int, field: str, coded: Payload) -> None:
@@ -109,6 +144,11 @@ def _replace(actor: Actor, n: int, field: str, coded: Payload) -> None:
     event = actor.events[n] = msgspec.structs.replace(before, **{field: coded})
     step = actor.run.pending.get(getattr(event, "id", ""))
     recode(actor.run, event, step is not None and (bool(step.queue) or getattr(before, field).ref))
+
+
+def _replace_kept(draft: Draft, n: int, field: str, coded: Payload) -> None:
+    row = draft.kept[n]
+    draft.kept[n] = msgspec.structs.replace(row, message=msgspec.structs.replace(row.message, **{field: coded}))
 
 
 def _item_of(actor: Actor, items: Sequence[Item]) -> Item:

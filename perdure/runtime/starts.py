@@ -85,7 +85,8 @@ class Starts:
         self._demand_known(request.workflow)
         wishes = request.wishes
         terms = with_own(self._workflows[request.workflow].terms, wishes.terms, wishes.chosen)
-        start = msg.Start(request.workflow, request.input, self._world.new_id(), self._build, False, terms)
+        run_id = self._world.new_id()
+        start = msg.Start(request.workflow, request.input, run_id, self._build, False, terms, memo=wishes.memo)
         actor = self.holders.add(draft, request.id, start)
         actor.blobs = dict(request.blobs) if request.blobs else None
         if terms is not None and terms.request_id:

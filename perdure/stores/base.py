@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.messages import AttemptEnded, Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, RunRow, TaskRow
 
@@ -152,6 +153,8 @@ class Batch(msgspec.Struct):
     """In order; each replaces the row of the same (run, step, attempt). With `member` KEEP only `state` and
     `retry_at` are set, and a row that is not there stays away."""
     attempts_dropped: list[tuple[int, str, int]] = []
+    attributes: list[tuple[int, Attribute]] = []
+    """(key of a run, what it has now under that name): in order, each in the place of what it had there before."""
     blobs: list[BlobRow] = []
     """A blob the run has already is left alone."""
     tasks_gone_of: list[int] = []
@@ -199,6 +202,7 @@ class RunFilter(msgspec.Struct, frozen=True):
     workflow: str | None = None
     id_prefix: str | None = None
     started_since: int | None = None
+    attributes: tuple[Wanted, ...] = ()
     before_key: int | None = None
     limit: int = 100
 
@@ -298,7 +302,7 @@ class Post(Protocol):
         """Queue a run with its Start, if it gets its id (`kernel.ids`): else nothing is written and the row of the run
         that has it is returned. The run of the same `request`, if there is one, comes before all policies.
 
-        `row.key` and `mail.run` are assigned here: the next odd key above all others; and `row.followed_by`: a run that
+        The attributes it is started with are found at once. `row.key` and `mail.run` are assigned here: the next odd key above all others; and `row.followed_by`: a run that
         is to end the open one is not placed before its owner does that.
         """
         ...
@@ -404,6 +408,10 @@ class Views(Protocol):
         ...
 
     def rows_by_key(self, keys: Sequence[int]) -> dict[int, RunRow]: ...
+
+    def attributes(self, keys: Sequence[int]) -> dict[int, dict[str, Attribute]]:
+        """What runs have, by name; of those that have any."""
+        ...
 
     def search(self, wanted: RunFilter) -> list[RunRow]: ...
 

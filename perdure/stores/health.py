@@ -1,13 +1,14 @@
 """What a deep check looks at, whichever store it is: promise 4 (gapless histories) and promise 6, run by run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
 
 from perdure import errors
 from perdure.kernel import wire
-from perdure.kernel.project import HistoryRow, RunRow
+from perdure.kernel.attributes import Attribute, merged
+from perdure.kernel.project import HistoryRow, RunRow, attributes_in
 from perdure.kernel.run import Status
 
 PROBLEM_LINES = 100
@@ -25,20 +26,26 @@ def told_as_damage(id: str) -> Iterator[None]:
         ) from error
 
 
-def problems_of(row: RunRow, history: Sequence[HistoryRow]) -> list[str]:
-    """One line for each way in which a run's summary and its history contradict each other."""
+def problems_of(row: RunRow, history: Sequence[HistoryRow], attributes: Mapping[str, Attribute]) -> list[str]:
+    """One line for each way in which a run's summary, or its attributes, and its history contradict each other."""
     found: list[str] = []
+    told: dict[str, Attribute] = {}
     seq = 0
     for part in history:
         if part.seq != seq + 1:
             found.append(f"run {row.id!r}: events {seq + 1} to {part.seq - 1} of its history are missing")
         try:
-            seq = part.seq - 1 + len(wire.decode_events(part.events))
+            events = wire.decode_events(part.events)
+            told = merged(told, tuple(each for event in events for each in attributes_in(event)))
+            seq = part.seq - 1 + len(events)
         except msgspec.MsgspecError as error:
             found.append(f"run {row.id!r}: its history cannot be read from event {part.seq} on ({error})")
             return found
     if seq != row.seq:
         found.append(f"run {row.id!r}: its summary counts {row.seq} events, its history has {seq}")
+    if seq and told != attributes:
+        names = ", ".join(sorted({each.name for each in {*told.values()} ^ {*attributes.values()}}))
+        found.append(f"run {row.id!r}: lists find it by other attributes than its history has ({names})")
     if row.status >= Status.COMPLETED and row.wake_at is not None:
         found.append(f"run {row.id!r}: has ended, yet would be woken again")
     return found

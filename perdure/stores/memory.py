@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from perdure.kernel.attributes import Attribute, Wanted, fits, merged
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Cancel, Retry, Start, Terminate
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow, TaskRow, unplaced
@@ -35,6 +36,7 @@ class Shelf:
         self.of_id: dict[str, list[int]] = {}
         self.history: dict[int, dict[int, HistoryRow]] = {}
         self.attempts: dict[tuple[int, str, int], AttemptRow] = {}
+        self.attributes: dict[int, dict[str, Attribute]] = {}
         self.blobs: dict[tuple[int, bytes], bytes] = {}
         self.mail: dict[int, base.MailRow] = {}
         self.mail_ids = 0
@@ -93,6 +95,7 @@ class Shelf:
         if row is not None:
             self.of_id[row.id].remove(key)
         self.history.pop(key, None)
+        self.attributes.pop(key, None)
         self.attempts = _without(self.attempts, lambda at, _: at[0] == key)
         self.tasks = _without(self.tasks, lambda at, _: at[0] == key)
         self.blobs = _without(self.blobs, lambda at, _: at[0] == key)
@@ -154,7 +157,7 @@ class MemoryAdmin:
     def check(self) -> list[str]:
         shelf = self._shelf
         with shelf.lock:
-            lines = [line for row in shelf.runs.values() for line in problems_of(row, shelf.parts(row.key))]
+            lines = [line for row in shelf.runs.values() for line in _problems(shelf, row)]
         return lines[:PROBLEM_LINES]
 
     def close(self) -> None:
@@ -163,6 +166,10 @@ class MemoryAdmin:
                 self._shelf.owner = 0
                 self._shelf.on_nudge = None
             self.member = 0
+
+
+def _problems(shelf: Shelf, row: RunRow) -> list[str]:
+    return problems_of(row, shelf.parts(row.key), shelf.attributes.get(row.key, {}))
 
 
 class MemoryMarker:
@@ -256,6 +263,8 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
         _put_attempt(shelf, attempt)
     for at in batch.attempts_dropped:
         shelf.attempts.pop(at, None)
+    for key, attribute in batch.attributes:
+        shelf.attributes[key] = merged(shelf.attributes.get(key, {}), (attribute,))
     for blob in batch.blobs:
         shelf.blobs.setdefault((blob.run, blob.digest), blob.data)
     if batch.tasks_gone_of:
@@ -416,6 +425,8 @@ class MemoryPost:
                         return _copy(newest)
             shelf.put_run(row)
             shelf.put_mail(mail)
+            if isinstance(mail.message, Start) and mail.message.terms is not None:
+                shelf.attributes[row.key] = merged({}, mail.message.terms.attributes)
             return row
 
     def send(self, mail: base.MailRow) -> None:
@@ -469,6 +480,11 @@ class MemoryViews:
         with self._shelf.lock:
             return {key: _copy(self._shelf.runs[key]) for key in keys if key in self._shelf.runs}
 
+    def attributes(self, keys: Sequence[int]) -> dict[int, dict[str, Attribute]]:
+        with self._shelf.lock:
+            found = {key: dict(self._shelf.attributes.get(key, {})) for key in keys}
+        return {key: attributes for key, attributes in found.items() if attributes}
+
     def search(self, wanted: base.RunFilter) -> list[RunRow]:
         rows = self._matching(wanted)
         if wanted.before_key is not None:
@@ -484,7 +500,12 @@ class MemoryViews:
 
     def _matching(self, wanted: base.RunFilter) -> list[RunRow]:
         with self._shelf.lock:
-            return [_copy(row) for _, row in sorted(self._shelf.runs.items(), reverse=True) if _fits(row, wanted)]
+            rows = [row for _, row in sorted(self._shelf.runs.items(), reverse=True) if _fits(row, wanted)]
+            return [_copy(row) for row in rows if self._has(row.key, wanted.attributes)]
+
+    def _has(self, key: int, wanted: Sequence[Wanted]) -> bool:
+        attributes = self._shelf.attributes.get(key, {})
+        return all(fits(each, attributes.get(each.name)) for each in wanted)
 
     def stored(self, key: int) -> base.Stored | None:
         with self._shelf.lock:

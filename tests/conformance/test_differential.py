@@ -1,14 +1,18 @@
 """Whatever is done to both, SQLite and the oracle in memory answer the same."""
 
+from typing import Any
+
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from perdure.kernel.attributes import Attribute, Choice, Kind, Wanted
 from perdure.kernel.events import Payload
 from perdure.kernel.ids import CONFLICTS, REUSES
 from perdure.kernel.messages import Cancel, Retry, Start, Terminate
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
+from perdure.kernel.terms import RunTerms
 from perdure.stores import base
 from perdure.stores.memory import MemoryStore
 from tests.conformance.both import KEYS, Both, few, keys, small, steps, times
@@ -23,6 +27,7 @@ starts = st.builds(
     st.just(b"r"),
     id_conflict=st.sampled_from(["", *CONFLICTS]),
     id_reuse=st.sampled_from(["", *REUSES]),
+    terms=st.none() | st.builds(RunTerms, attributes=st.just((Attribute("n", Kind.TEXTS, ("a", "b")),))),
 )
 messages = st.one_of(
     st.builds(Cancel, st.sampled_from(["", "x"])),
@@ -30,6 +35,33 @@ messages = st.one_of(
     st.just(Retry()),
     st.just(Start("w", Payload(b"1"), b"r")),
 )
+names = st.sampled_from(["n", "m"])
+VALUES: dict[Kind, list[Any]] = {
+    Kind.TEXT: ["", "a", "b", "ä"],
+    Kind.WHOLE: [-1, 0, 1],
+    Kind.FLOAT: [-0.5, 0.0, 1.0],
+    Kind.TRUTH: [0, 1],
+    Kind.MOMENT: [0, 5],
+    Kind.TEXTS: ["a", "b"],
+}
+NUMBERS = (Kind.WHOLE, Kind.FLOAT, Kind.TRUTH, Kind.MOMENT)
+
+
+def attribute(kind: Kind) -> st.SearchStrategy[Attribute]:
+    of_list = st.lists(st.sampled_from(VALUES[kind]), min_size=1, max_size=2, unique=True)
+    one = st.sampled_from(VALUES[kind]).map(lambda value: [value])
+    return st.builds(Attribute, names, st.just(kind), (of_list if kind is Kind.TEXTS else one).map(tuple))
+
+
+def choice(kinds: tuple[Kind, ...]) -> st.SearchStrategy[Choice]:
+    bounds = st.none() | st.sampled_from([value for kind in kinds for value in VALUES[kind]])
+    some = st.lists(st.sampled_from(kinds), max_size=2).map(tuple)
+    return st.builds(Choice, some, bounds, bounds, st.booleans(), st.booleans())
+
+
+attributes = st.tuples(keys, st.one_of(*map(attribute, VALUES), st.builds(Attribute, names, st.just(Kind.GONE))))
+choices = choice(NUMBERS) | choice((Kind.TEXT, Kind.TEXTS))
+conditions = st.lists(st.builds(Wanted, names, st.lists(choices, max_size=2).map(tuple)), max_size=2).map(tuple)
 runs = st.builds(
     RunRow,
     key=keys,
@@ -75,6 +107,7 @@ batches = st.builds(
     history=few(st.builds(HistoryRow, keys, st.integers(1, 3), small)),
     attempts=few(attempts),
     attempts_dropped=few(st.tuples(keys, steps, st.integers(1, 2))),
+    attributes=st.just([]) | few(attributes),
     blobs=few(st.builds(base.BlobRow, keys, st.sampled_from([b"d", b"e"]), small)),
     mail_read=few(st.integers(1, 20)),
     mail_kept=few(mail),
@@ -87,6 +120,7 @@ filters = st.builds(
     workflow=st.none() | st.just("w"),
     id_prefix=st.none() | ids,
     started_since=st.none() | times,
+    attributes=st.just(()) | conditions,
     before_key=st.none() | keys,
     limit=st.integers(0, 5),
 )
@@ -190,6 +224,7 @@ class TwoStores(Both, RuleBasedStateMachine):
         self.same(lambda store: [store.views.row_of(id, b"r") is None for id in IDS])  # here several may have a number
         self.same(lambda store: [store.views.row_by_request(id, request) for id in IDS for request in "xy"])
         self.same(lambda store: store.views.prefixed("a"))
+        self.same(lambda store: store.views.attributes(list(KEYS)))
         for now in range(7):
             self.same(lambda store, now=now: store.work.poll(now, 9))
 

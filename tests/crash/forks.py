@@ -49,7 +49,8 @@ def live(job: dict[str, Any]) -> None:
     world = KillingWorld(job["at"])
     store = open_store(job["address"], world.faults)
     scenario = {**scenarios.SCENARIOS, **scenarios.SPAWNING, "storm": scenarios.STORM}[job["scenario"]]
-    with Engine(store, scenarios.ALL, concurrency=scenario.slots, threads=scenario.slots, world=world) as engine:
+    slots, codec = scenario.slots, scenario.codec
+    with Engine(store, scenarios.ALL, concurrency=slots, threads=slots, codec=codec, world=world) as engine:
         scenario.drive(engine)
 
 

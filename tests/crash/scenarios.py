@@ -15,6 +15,7 @@ from perdure import (
     ActivityFailed,
     Client,
     Engine,
+    PayloadCodec,
     Retry,
     RunBlocked,
     RunCancelled,
@@ -316,8 +317,43 @@ async def too_slow() -> str:
     return "never"
 
 
+@workflow
+async def noted(what: str) -> str:
+    workflow.set_attributes({"stage": "first"})
+    got = await fetch(what)
+    workflow.set_attributes({"stage": "last", "tags": [what, got]})
+    workflow.set_memo({"got": got})
+    return await store(got)
+
+
+@workflow(retry=Retry(initial=0.001, max_attempts=4))
+async def noted_again(what: str) -> str:
+    """The first attempt fails in the turn in which it begins, the second later."""
+    attempt = workflow.info().attempt
+    workflow.set_attributes({"attempt": attempt, "region": None if attempt == 2 else "us"})
+    workflow.set_memo({"attempt": attempt})
+    if attempt == 1:
+        raise ValueError("at once")
+    got = await fetch(what[:5])
+    if attempt == 2:
+        raise ValueError("later")
+    return await store(got)
+
+
+class Backwards:
+    """A codec."""
+
+    name = "backwards"
+
+    def encode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+    def decode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+
 ALL = [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
-ALL += [third_time, too_slow]
+ALL += [third_time, too_slow, noted, noted_again]
 ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
 ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn, carve]
 
@@ -382,6 +418,37 @@ def run_again(engine: Engine) -> None:
     engine.run(sequence("s2"), id="other", request_id="r1", id_conflict="terminate_existing").wait()
 
 
+def run_noted(engine: Engine) -> None:
+    engine.run(noted("bread"), id=ID, attributes={"region": "eu"}, memo={"for": "Ada"}).wait()
+    assert [row.id for row in engine.list(attributes={"stage": "last", "tags": "<bread>"}).wait()] == [ID]
+
+
+def run_noted_again(engine: Engine) -> None:
+    notes: dict[str, Any] = {"attributes": {"region": "eu", "for": "Ada"}, "memo": {"for": "Ada"}}
+    engine.run(noted_again("bread" * (LARGE // 5)), id=ID, **notes).wait()
+    demand_notes_of_each_attempt(engine)
+
+
+def submit_noted(client: Client) -> None:
+    notes: dict[str, Any] = {"attributes": {"region": "eu", "for": "Ada"}, "memo": {"for": "Ada"}}
+    client.start("noted_again", ["bread" * (LARGE // 5)], id=ID, **notes).wait()
+
+
+def wait_for_noted(engine: Engine) -> None:
+    engine.handle(ID).result().wait()
+    demand_notes_of_each_attempt(engine)
+
+
+def demand_notes_of_each_attempt(engine: Engine) -> None:
+    runs = [engine.handle(ID, run_id=row.run_id).describe().wait() for row in engine.list().wait()]
+    assert [(run.attributes, run.memo) for run in runs] == [
+        ({"for": "Ada", "attempt": 3, "region": "us"}, {"for": "Ada", "attempt": 3}),
+        ({"for": "Ada", "attempt": 2}, {"for": "Ada", "attempt": 2}),
+        ({"for": "Ada", "attempt": 1, "region": "us"}, {"for": "Ada", "attempt": 1}),
+    ]
+    assert [engine.count(attributes={"region": region, "for": "Ada"}).wait() for region in ("eu", "us")] == [0, 2]
+
+
 def run_out_of_time(engine: Engine) -> None:
     with contextlib.suppress(RunTimedOut):
         engine.run(too_slow(), id=ID).wait()
@@ -406,13 +473,14 @@ def submit(client: Client) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`ids` are the runs it makes; `prepare` is done before the first engine is there; `slots` are an engine's."""
+    """`ids` are the runs it makes; `prepare` is done before the first engine is there; `slots` and `codec` are an engine's."""
 
     drive: Callable[[Engine], None]
     ids: Sequence[str] = (ID,)
     prepare: Callable[[Client], None] | None = None
     in_order: bool = True
     slots: int = 100
+    codec: PayloadCodec | None = None
 
 
 SCENARIOS = {
@@ -431,6 +499,10 @@ SCENARIOS = {
     "one slot": Scenario(run_it(lambda: fan_out(3)), in_order=False, slots=1),
     "later": Scenario(run_later),
     "later, by mail": Scenario(wait_for_it, prepare=submit_for_later),
+    "noted": Scenario(run_noted),
+    "noted again": Scenario(run_noted_again),
+    "noted again, with a codec": Scenario(run_noted_again, codec=Backwards()),
+    "noted by mail, with a codec": Scenario(wait_for_noted, prepare=submit_noted, codec=Backwards()),
     "tried again": Scenario(run_it(lambda: third_time("bread"))),
     "out of time": Scenario(run_out_of_time),
     "ids again": Scenario(run_again, ids=[ID, "other"]),

@@ -52,7 +52,7 @@ def prepared(folder: Path, scenario: Scenario) -> Place:
 
 def looked_at(place: Place, scenario: Scenario) -> tuple[dict[str, list[str]], set[str], list[str]]:
     """The essence of each run's history, what is recorded as done, and what the check of the database finds."""
-    with Client(place.address, create=True) as client:
+    with Client(place.address, create=True, codec=scenario.codec) as client:
         found = evidence.histories(client, scenario)
         problems = client.store.admin.check()
     essences = {id: evidence.essence(history, scenario.in_order) for id, history in found.items()}

@@ -1,6 +1,7 @@
 """A codec of the user's: nothing of arguments and results is stored as it is, and everything else works as before."""
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import zlib
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from perdure import Client, DefinitionError, Engine, Retry, RunBlocked, RunExists, Worker, activity, workflow
-from perdure.errors import PayloadNotDecodable, PayloadNotEncodable
+from perdure.errors import PayloadNotDecodable, PayloadNotEncodable, PayloadTooLarge
 from perdure.runtime import coding
 from perdure.testing import replay
 
@@ -86,7 +87,32 @@ async def spy_in_process(text: str, size: int = 1) -> int:
     return len(await in_process(text * size))
 
 
-ALL = [spy, spy_in_process, whisper, in_thread, in_process, far, shaky]
+@workflow
+async def fails_once(text: str) -> str:
+    if workflow.info().attempt == 1:
+        raise ValueError("at once")
+    return text
+
+
+@workflow
+async def notes(memo: dict[str, str]) -> None:
+    await whisper("first")
+    workflow.set_memo(memo)
+
+
+class Swollen:
+    """Makes a hundred times as much of it."""
+
+    name = "swollen"
+
+    def encode(self, data: bytes) -> bytes:
+        return data * 100 if len(data) > 1_000 else data
+
+    def decode(self, data: bytes) -> bytes:
+        return data[: len(data) // 100] if len(data) > 100_000 else data
+
+
+ALL = [spy, spy_in_process, fails_once, notes, whisper, in_thread, in_process, far, shaky]
 
 
 def stored_bytes(path: Path) -> bytes:
@@ -94,6 +120,16 @@ def stored_bytes(path: Path) -> bytes:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return path.read_bytes()
+
+
+def values_in(path: Path) -> dict[str, list[bytes]]:
+    """What the tables hold that have payloads in them."""
+    columns = {"mail": "body", "history": "events", "blobs": "data"}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {
+            table: [value for (value,) in connection.execute(f"SELECT {column} FROM {table}")]
+            for table, column in columns.items()
+        }
 
 
 @pytest.mark.parametrize("size", [1, 9_000])
@@ -174,6 +210,47 @@ async def test_payloads_from_before_there_was_a_codec_stay_readable(tmp_path: Pa
         before = await engine.run(spy(SECRET), id="r")
     async with Engine(address, ALL, codec=Turned(), queues=["far"]) as engine:
         assert await engine.handle("r", spy).result() == before
+
+
+@pytest.mark.parametrize("size", [1, 9_000])
+async def test_what_a_client_without_the_codec_has_sent_is_encoded_for_the_next_attempt_as_well(
+    tmp_path: Path, size: int
+):
+    """The run fails in the turn in which it begins, so that the next attempt's start is made of what was sent."""
+    path = tmp_path / "runs.db"
+    async with Client(f"sqlite:///{path}", create=True) as plain:
+        retry = Retry(initial="1 day", maximum="1 day")
+        await plain.start("fails_once", [SECRET * size], id="r", retry=retry, memo={"plan": SECRET})
+    async with (
+        Engine(f"sqlite:///{path}", ALL, codec=Turned()) as engine,
+        Client(engine.store, codec=Turned()) as client,
+    ):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(engine.handle("r").result(), 0.3)
+        kept = values_in(path)
+        queued = await client.handle("r").describe()
+        await engine.handle("r").retry()
+        result = await engine.handle("r").result()
+        described = await client.handle("r").describe()
+
+    assert len(kept["mail"]) == 1
+    assert not [table for table, values in kept.items() if any(SECRET.encode() in value for value in values)]
+    assert (queued.attempt, queued.memo) == (2, {"plan": SECRET})
+    assert result == SECRET * size
+    assert (described.input, described.memo) == ([SECRET * size], {"plan": SECRET})
+
+
+async def test_a_memo_that_the_codec_makes_too_large_is_refused_at_the_start_and_blocks_a_run(tmp_path: Path):
+    address = f"sqlite:///{tmp_path}/runs.db"
+    async with Engine(address, ALL, codec=Swollen()) as engine:
+        with pytest.raises(PayloadTooLarge) as refused:
+            await engine.start(notes({}), id="a", memo={"x": "y" * 1_000})
+        with pytest.raises(RunBlocked) as blocked:
+            await engine.run(notes({"x": "y" * 1_000}), id="b")
+
+        assert str(refused.value).startswith("the memo: the codec makes 100,800 bytes")
+        assert "shorten the memo" in str(blocked.value)
+        assert [run.id for run in await engine.list()] == ["b"]
 
 
 async def test_a_codec_that_raises_blocks_the_run_and_no_other_and_retry_goes_on(tmp_path: Path):

@@ -48,7 +48,7 @@ def prepared(opener: Opener, scenario: Scenario) -> None:
 def life(opener: Opener, scenario: Scenario, faults: Faults | None = None) -> None:
     """One engine, from its start until the scenario has ended. Runs that the store's refusal has blocked are released."""
     slots = scenario.slots
-    with Engine(opener(faults), scenarios.ALL, concurrency=slots, threads=slots) as engine:
+    with Engine(opener(faults), scenarios.ALL, concurrency=slots, threads=slots, codec=scenario.codec) as engine:
         while True:
             try:
                 return scenario.drive(engine)
@@ -59,7 +59,7 @@ def life(opener: Opener, scenario: Scenario, faults: Faults | None = None) -> No
 
 def outcome(opener: Opener, scenario: Scenario) -> tuple[dict[str, list[str]], list[str]]:
     """The essence of each run's history, and what the check of the store finds."""
-    with Client(opener(None)) as client:
+    with Client(opener(None), codec=scenario.codec) as client:
         found = evidence.histories(client, scenario)
         problems = client.store.admin.check()
     return {id: evidence.essence(history, scenario.in_order) for id, history in found.items()}, problems

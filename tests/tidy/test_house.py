@@ -20,7 +20,7 @@ FUNCTION_LINES = 70
 FILE_LINES = 600
 CLASS_METHODS = 20
 
-FLOOR_0 = {"kernel", "payload", "failures", "durations", "errors"}
+FLOOR_0 = {"kernel", "payload", "failures", "durations", "attributes", "errors"}
 FLOOR_1 = {"calls", "options", "activities", "workflows", "languages", "stores"}
 FLOOR_3 = {"engine", "worker", "client"}
 
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernel": set(),
     "errors": set(),
     "durations": {"errors"},
+    "attributes": {"kernel", "errors", "payload"},
     "failures": {"kernel", "errors", "durations"},
     "payload": {"kernel", "errors", "durations", "failures"},
     "calls": FLOOR_0,

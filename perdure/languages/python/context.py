@@ -3,21 +3,24 @@
 import asyncio
 import random as _random
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
+from perdure.attributes import AttributeValue, attributes_of, demand_few, plain
 from perdure.durations import duration_ns
 from perdure.errors import DefinitionError
-from perdure.kernel.commands import MarkPatch, RecordSideEffect
+from perdure.kernel.attributes import Attribute, merged
+from perdure.kernel.commands import MarkPatch, RecordSideEffect, SetAttributes, SetMemo
+from perdure.kernel.events import Payload
 from perdure.kernel.program import ProgramBlocked
 from perdure.languages.python import guard
 from perdure.languages.python.loop import WorkflowLoop
 from perdure.languages.python.places import waits_at
 from perdure.languages.python.tasks import Sealed
-from perdure.payload import ValueType, seal
+from perdure.payload import ValueType, memo_json, seal
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +32,7 @@ class WorkflowInfo(msgspec.Struct, frozen=True):
     """What a workflow may know of its run. `id` is the one its starter chose, `run_id` a unique one in hex digits.
 
     `attempt` counts the runs that follow each other after failures, from 1; `first_run_id` is that of the first of them.
+    `attributes` are those that it is found by now.
     """
 
     id: str
@@ -37,6 +41,7 @@ class WorkflowInfo(msgspec.Struct, frozen=True):
     started_at: datetime
     attempt: int = 1
     first_run_id: str = ""
+    attributes: dict[str, Any] = {}
 
 
 def current_loop() -> WorkflowLoop | None:
@@ -73,9 +78,9 @@ def info() -> WorkflowInfo:
         raise DefinitionError("workflow.info() is known only in a workflow that an engine runs")
     run = loop.info
     started_at = datetime.fromtimestamp(0, timezone.utc) + timedelta(microseconds=run.started_at // 1000)  # noqa: UP017
-    return WorkflowInfo(
-        run.id, run.run_id.hex(), run.workflow, started_at, run.attempt, (run.first_run_id or run.run_id).hex()
-    )
+    first_run_id = (run.first_run_id or run.run_id).hex()
+    attributes = {name: plain(each) for name, each in _attributes(loop).items()}
+    return WorkflowInfo(run.id, run.run_id.hex(), run.workflow, started_at, run.attempt, first_run_id, attributes)
 
 
 def side_effect(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -111,6 +116,48 @@ def _not_recorded(loop: WorkflowLoop, id: str) -> BaseException:
         )
     )
     return Sealed(f"side effect [{id}] is not recorded")
+
+
+def set_attributes(attributes: Mapping[str, "AttributeValue | None"]) -> None:
+    """Change what the run is found by: texts, whole numbers, floats, True and False, datetimes, lists of texts. None
+    removes a name, others stay as they are.
+
+    Raises:
+        DefinitionError: a name or a value cannot be one, or the run would have too many.
+    """
+    changes = attributes_of(attributes, "workflow.set_attributes", removable=True)
+    loop = current_loop()
+    if loop is None or not changes:
+        return
+    if loop.sealed:
+        raise Sealed
+    after = merged(_attributes(loop), changes)
+    demand_few(after.values(), "workflow.set_attributes")
+    loop.attributes = after
+    id = loop.next_id()
+    loop.commands[id] = SetAttributes(id, changes)
+
+
+def _attributes(loop: WorkflowLoop) -> dict[str, Attribute]:
+    if loop.attributes is None:
+        loop.attributes = {each.name: each for each in loop.info.attributes}
+    return loop.attributes
+
+
+def set_memo(memo: Mapping[str, Any]) -> None:
+    """Change what people are shown of the run: names and anything that has a JSON form. None removes a name, others stay.
+
+    Raises:
+        DefinitionError: it has no JSON form, or is too large.
+    """
+    data = memo_json(memo, "workflow.set_memo")
+    loop = current_loop()
+    if loop is None or not memo:
+        return
+    if loop.sealed:
+        raise Sealed
+    id = loop.next_id()
+    loop.commands[id] = SetMemo(id, Payload(data))
 
 
 def patched(id: str) -> bool:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from perdure.calls import Call, Scheduler
 from perdure.errors import DefinitionError, UnknownActivity
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity
 from perdure.kernel.events import Payload, Terms
 from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
@@ -45,6 +46,7 @@ class Issuer(Scheduler):
         "_serial",
         "activities",
         "asyncgens",
+        "attributes",
         "blobs",
         "blocked",
         "bug",
@@ -106,6 +108,7 @@ class Issuer(Scheduler):
         self.commands: dict[str, Command] = {}
         self.tasks: dict[str, Task] = {}
         self.patches: dict[str, bool] | None = None
+        self.attributes: dict[str, Attribute] | None = None
         self.asyncgens: list[Any] | None = None
         self.logs: list[logging.LogRecord] | None = None
 

@@ -14,11 +14,12 @@ from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.marker import FileMarker
 from perdure.stores.sqlite.post import SqlitePost
-from perdure.stores.sqlite.rows import RUN_COLUMNS
+from perdure.stores.sqlite.rows import ATTRIBUTE_COLUMNS, RUN_COLUMNS
 from perdure.stores.sqlite.tasks import SqliteTasks
 from perdure.stores.sqlite.trouble import told_to_people
 
 _INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at) VALUES (?, ?, ?, ?)"
+_ATTRIBUTES = f"SELECT {ATTRIBUTE_COLUMNS} FROM attributes WHERE run = ? ORDER BY name, item"
 
 
 class SqliteAdmin:
@@ -96,8 +97,9 @@ def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
     for columns in connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY key"):
         row = rows.run_row(columns)
         history = connection.execute("SELECT run, seq, events FROM history WHERE run = ? ORDER BY seq", (row.key,))
-        yield from problems_of(row, [HistoryRow(*part) for part in history])
-    for table in ("history", "attempts", "tasks", "blobs", "mail"):
+        noted = rows.attributes_of(connection.execute(_ATTRIBUTES, (row.key,)))
+        yield from problems_of(row, [HistoryRow(*part) for part in history], noted.get(row.key, {}))
+    for table in ("history", "attempts", "attributes", "tasks", "blobs", "mail"):
         for (run,) in connection.execute(f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT key FROM runs)"):
             yield f"{table}: rows of a run that does not exist (key {run})"
     for id, run, body in connection.execute("SELECT id, run, body FROM mail"):

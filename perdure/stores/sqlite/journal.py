@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from perdure import errors
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.project import KEEP, AttemptRow, RunRow
 from perdure.kernel.run import Status
 from perdure.stores.base import FIXED, IDENTITY, Batch, CommitRefused, Faults, OwnershipLost
@@ -71,6 +72,8 @@ _KEEP_ATTEMPTS = (
     "WHERE run = rows.column1 AND step = rows.column2 AND attempt = rows.column3"
 )
 _DROP_ATTEMPTS = f"DELETE FROM attempts WHERE (run, step, attempt) IN ({VALUES})"
+_DROP_ATTRIBUTES = f"DELETE FROM attributes WHERE (run, name) IN ({VALUES})"
+_INSERT_ATTRIBUTES = _INSERT.format(table="attributes", columns=rows.ATTRIBUTE_COLUMNS, values=VALUES)
 _DROP_TASKS_OF = f"DELETE FROM tasks WHERE run IN ({VALUES})"
 _DROP_TASKS = f"DELETE FROM tasks WHERE (run, step) IN ({VALUES})"
 _REPLACE_TASKS = "REPLACE" + _INSERT.format(table="tasks", columns=", ".join(TASK_FIELDS), values=VALUES)[6:]
@@ -87,6 +90,7 @@ _WITHDRAW = _MAKE_NEWEST + tuple(
         ("runs", "key"),
         ("history", "run"),
         ("attempts", "run"),
+        ("attributes", "run"),
         ("tasks", "run"),
         ("blobs", "run"),
         ("mail", "run"),
@@ -127,6 +131,8 @@ def writes_of(batch: Batch) -> list[Write]:
         writes += _attempt_writes(batch.attempts)
     if batch.attempts_dropped:
         writes.append(Write(_DROP_ATTEMPTS, batch.attempts_dropped))
+    if batch.attributes:
+        writes += _attribute_writes(batch.attributes)
     if batch.blobs:
         writes.append(Write(_INSERT_BLOBS, list(map(_tuple, batch.blobs))))
     writes += _task_writes(batch)
@@ -179,6 +185,13 @@ def _run_writes(batch: Batch) -> list[Write]:
 def _usual(found: Sequence[RunRow]) -> Write:
     columns = [(row.key, row.status, row.note, row.closed_at, row.wake_at, row.seq) for row in found]
     return Write(_UPDATE_USUAL, columns, exact=True)
+
+
+def _attribute_writes(attributes: Sequence[tuple[int, Attribute]]) -> list[Write]:
+    last = {(run, each.name): each for run, each in attributes}
+    columns = [row for (run, _), each in last.items() for row in rows.attribute_columns(run, each)]
+    writes = [Write(_DROP_ATTRIBUTES, list(last))]
+    return [*writes, Write(_INSERT_ATTRIBUTES, columns)] if columns else writes
 
 
 def _attempt_writes(attempts: Sequence[AttemptRow]) -> list[Write]:

@@ -18,6 +18,7 @@ from perdure.stores.sqlite.trouble import told_to_people
 
 _INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * len(RUN_FIELDS))})"
 _INSERT_MAIL = "INSERT INTO mail (run, kind, body, reply_to) VALUES (?, ?, ?, ?)"
+_INSERT_ATTRIBUTE = f"INSERT INTO attributes ({rows.ATTRIBUTE_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
 _FOLLOW = "UPDATE runs SET followed_by = ? WHERE key = ?"
 _NEXT_ODD_KEY = "SELECT (coalesce(max(key), 0) + 1) | 1 FROM runs"
 
@@ -50,6 +51,9 @@ class SqlitePost:
                         return newest
             connection.execute(_INSERT_RUN, msgspec.structs.astuple(row))
             connection.execute(_INSERT_MAIL, rows.mail_columns(mail))
+            if isinstance(mail.message, Start) and mail.message.terms is not None:
+                for each in mail.message.terms.attributes:
+                    connection.executemany(_INSERT_ATTRIBUTE, rows.attribute_columns(row.key, each))
         return row
 
     def send(self, mail: MailRow) -> None:

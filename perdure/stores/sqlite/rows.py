@@ -17,6 +17,7 @@ from typing import Any, get_args
 import msgspec
 
 from perdure.kernel import wire
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.messages import Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, RunRow, TaskRow
 from perdure.stores.base import MailRow
@@ -33,6 +34,7 @@ TASK_COLUMNS = ", ".join(TASK_FIELDS)
 RUN_COLUMNS = ", ".join(RUN_FIELDS)
 ATTEMPT_COLUMNS = ", ".join(ATTEMPT_FIELDS)
 MAIL_COLUMNS = "id, run, body, reply_to"
+ATTRIBUTE_COLUMNS = "run, name, item, kind, value"
 NEWEST = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND followed_by = 0"
 OF_REQUEST = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND request = ? AND chain = 0 ORDER BY key DESC LIMIT 1"
 
@@ -94,6 +96,21 @@ def run_row(columns: Sequence[Any]) -> RunRow:
 
 def attempt_row(columns: Sequence[Any]) -> AttemptRow:
     return AttemptRow(*columns)
+
+
+def attribute_columns(run: int, attribute: Attribute) -> list[tuple[Any, ...]]:
+    """A row for each of its values."""
+    return [(run, attribute.name, n, attribute.kind, value) for n, value in enumerate(attribute.values)]
+
+
+def attributes_of(found: Iterable[tuple[int, str, int, int, Any]]) -> dict[int, dict[str, Attribute]]:
+    """From `ATTRIBUTE_COLUMNS`, in the order of their key."""
+    attributes: dict[int, dict[str, Attribute]] = {}
+    for run, name, _, kind, value in found:
+        of_run = attributes.setdefault(run, {})
+        before = of_run[name].values if name in of_run else ()
+        of_run[name] = Attribute(name, kind, (*before, value))
+    return attributes
 
 
 def mail_columns(mail: MailRow) -> tuple[int, int, bytes, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.project import RunRow, TaskRow
 from perdure.stores.base import BacklogRow, DefinitionRow, MemberRow, RunFilter, Stored, WorkerRow
 from perdure.stores.sqlite import rows
@@ -17,6 +18,7 @@ from perdure.stores.sqlite.trouble import told_to_people
 from perdure.stores.sqlite.work import load
 
 _COMPLETED = 7
+_ATTRIBUTES = f"SELECT {rows.ATTRIBUTE_COLUMNS} FROM attributes WHERE run IN ({VALUES}) ORDER BY run, name, item"
 _MEMBER = "id, host, pid, build, started_at"
 _END_OF_CHAIN = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND ? IN (key, chain) ORDER BY key DESC LIMIT 1"
 _BARE_TASK = ", ".join("x''" if field == "body" else field for field in TASK_FIELDS)
@@ -58,6 +60,10 @@ class SqliteViews:
         with self._reading() as connection:
             found = rows.read(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE key IN ({VALUES})", keys)
         return {row.key: row for row in map(rows.run_row, found)}
+
+    def attributes(self, keys: Sequence[int]) -> dict[int, dict[str, Attribute]]:
+        with self._reading() as connection:
+            return rows.attributes_of(rows.read(connection, _ATTRIBUTES, keys))  # type: ignore[arg-type]
 
     def search(self, wanted: RunFilter) -> list[RunRow]:
         where, values = _conditions(wanted)
@@ -156,7 +162,27 @@ def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
     if wanted.started_since is not None:
         parts.append("started_at >= ?")
         values.append(wanted.started_since)
+    for each in wanted.attributes:
+        part, more = _has(each)
+        parts.append(part)
+        values += more
     return " AND ".join(parts), values
+
+
+def _has(wanted: Wanted) -> tuple[str, list[Any]]:
+    """The condition that a run has an attribute, and its parameters."""
+    values: list[Any] = [wanted.name]
+    choices: list[str] = []
+    for choice in wanted.choices:
+        terms = [f"kind IN ({', '.join('?' * len(choice.kinds))})"]
+        values += choice.kinds
+        for bound, sign in ((choice.low, ">" if choice.above else ">="), (choice.high, "<" if choice.below else "<=")):
+            if bound is not None:
+                terms.append(f"value {sign} ?")
+                values.append(bound)
+        choices.append(" AND ".join(terms))
+    fitting = " OR ".join(f"({each})" for each in choices) or "0"
+    return f"key IN (SELECT run FROM attributes WHERE name = ? AND ({fitting}))", values
 
 
 def _after_all_with(prefix: str) -> str | None:

@@ -29,6 +29,9 @@ _SHORT = {
     ev.RunFailed: "FAILED",
     ev.RunCancelled: "CANCELLED",
     ev.RunTerminated: "TERMINATED",
+    ev.RunTimedOut: "TIMED OUT",
+    ev.AttributesSet: "attributes",
+    ev.MemoSet: "memo",
 }
 
 

@@ -7,6 +7,7 @@ from msgspec import structs
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel.attributes import Attribute, Kind
 from perdure.kernel.continuing import continuation
 from perdure.kernel.decide import Refused, must_wait
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST
@@ -100,6 +101,8 @@ commands = (
     | st.builds(cmd.CancelTimer, ids.map(lambda id: f"1{id}"))
     | st.builds(cmd.RecordSideEffect, st.just("2:1"), st.just(RESULT))
     | st.builds(cmd.MarkPatch, st.just("2:2"), st.just("v2"))
+    | st.builds(cmd.SetAttributes, st.just("2:3"), st.just((Attribute("n", Kind.WHOLE, (1,)),)))
+    | st.builds(cmd.SetMemo, st.just("2:4"), st.just(RESULT))
 )
 ending = st.builds(cmd.CompleteRun, st.just(RESULT)) | st.builds(cmd.FailRun, failures) | st.builds(cmd.EndCancelled)
 

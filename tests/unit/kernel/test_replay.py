@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
+from perdure.kernel.attributes import Attribute, Kind
 from perdure.kernel.program import Divergence, Lookup, ProgramBlocked, replay
 from tests.unit.kernel.actor import BOOM, BUG, INPUT, RESULT, T0
 
@@ -78,6 +79,18 @@ def test_the_order_of_commands_within_one_answer_does_not_matter():
             "0:1",
             "after event 1: recorded cancel timer [0:1], produced side effect [0:1]",
         ),
+        (
+            [cmd.SetAttributes("0:1", (Attribute("b", Kind.WHOLE, (1,)), Attribute("a", Kind.GONE)))],
+            [ev.AttributesSet(T0, "0:1", (Attribute("a", Kind.WHOLE, (1,)),))],
+            "0:1",
+            "after event 1: recorded attributes a [0:1], produced attributes a, b [0:1]",
+        ),
+        (
+            [cmd.SetMemo("0:1", RESULT)],
+            [],
+            "0:1",
+            "after event 1: recorded nothing, produced memo [0:1]",
+        ),
         ([do_pay, do_pay], [PAY], "0:1", "after event 1: recorded nothing, produced activity pay [0:1]"),
     ],
 )
@@ -97,8 +110,11 @@ def test_a_divergence_counts_events_from_one():
 
 def test_other_values_and_durations_are_no_divergence():
     program = Script([cmd.ScheduleActivity("0:1", "pay", RESULT, 5), cmd.StartTimer("0:2", 1)])
+    notes = Script([cmd.SetAttributes("0:1", (Attribute("a", Kind.WHOLE, (2,)),)), cmd.SetMemo("0:2", RESULT)])
 
     assert replay(program, [START, PAY, SLEEP]) == ()
+    noted = [ev.AttributesSet(T0, "0:1", (Attribute("a", Kind.TEXT, ("b",)),)), ev.MemoSet(T0, "0:2", INPUT)]
+    assert replay(notes, [START, *noted]) == ()
 
 
 def test_the_answer_to_an_open_tail_is_returned_to_be_decided_and_is_not_replaying():

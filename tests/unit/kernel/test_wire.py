@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.terms import Chain, RunTerms
 
@@ -58,7 +59,11 @@ _FIELDS = {
     RetryPolicy: policies,
     ev.Terms: terms,
     RunTerms: st.deferred(lambda: of(RunTerms)),
+    Attribute: st.builds(
+        Attribute, texts, st.integers(0, 6), st.lists(texts | int64 | st.booleans(), max_size=2).map(tuple)
+    ),
     Chain: st.deferred(lambda: of(Chain)),
+    tuple[Attribute, ...]: st.lists(st.deferred(lambda: _FIELDS[Attribute]), max_size=2).map(tuple),
     tuple[str, ...]: st.lists(texts, max_size=2).map(tuple),
     type(None): st.none(),
 }
@@ -120,6 +125,8 @@ TAGS = {
     14: "RunCancelled",
     15: "RunTerminated",
     16: "RunTimedOut",
+    17: "AttributesSet",
+    18: "MemoSet",
 }
 
 

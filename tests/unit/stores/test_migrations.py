@@ -278,3 +278,17 @@ def test_statements_of_the_schema_end_where_a_line_ends():
     """`apply` splits the files there; two statements in one line would come to SQLite as one."""
     for migration in migrations.schema():
         assert not re.search(r";[^\n]*\S[^\n]*;\s*$", re.sub(r"--.*", "", migration.script), re.MULTILINE)
+
+
+def test_a_database_of_each_schema_is_brought_to_this_one(path: str):
+    every = migrations.schema()
+    for version in range(1, len(every) + 1):
+        database = f"{path}-{version}"
+        opening.upgrade(database, every[:version])
+
+        store = SqliteStore(database)
+
+        assert opening.version(database) == len(every)
+        assert store.views.search(base.RunFilter()) == []
+        assert store.views.attributes([2]) == {}
+        store.admin.close()
