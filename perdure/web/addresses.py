@@ -31,13 +31,17 @@ def run_path(id: str, run_id: str = "", tab: str = "", **query: object) -> str:
 
 
 def list_path(**query: "str | Sequence[str] | None") -> str:
-    """The list of runs that fit."""
-    given = {name: value if isinstance(value, str) else ",".join(value) for name, value in query.items() if value}
+    """The list of runs that fit. Several conditions on attributes are several times in the address."""
+    given = {
+        name: value if isinstance(value, str) or name == "attr" else ",".join(value)
+        for name, value in query.items()
+        if value
+    }
     return "/runs" + with_query(given)
 
 
-def with_query(query: Mapping[str, str]) -> str:
-    return "?" + urlencode(query, quote_via=quote) if query else ""
+def with_query(query: Mapping[str, "str | Sequence[str]"]) -> str:
+    return "?" + urlencode(query, doseq=True, quote_via=quote) if query else ""
 
 
 def as_json(path: str) -> str:

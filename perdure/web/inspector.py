@@ -10,6 +10,7 @@ from perdure.durations import took
 from perdure.kernel import events as ev
 from perdure.web.markup import when
 from perdure.web.reasons import chain
+from perdure.web.tags import tags
 
 if TYPE_CHECKING:
     from perdure.web.runpage import Subject
@@ -61,6 +62,7 @@ def _of_run(about: "Subject") -> Markup:
         missing=about.asked.step,
         input=about.payload(run.input, _run_input),
         result=about.payload(run.result, _run_result),
+        tags=tags(run.attributes),
     )
 
 

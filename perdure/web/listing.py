@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from perdure.client.conditions import conditions_in
 from perdure.client.description import describe
-from perdure.client.summary import RunSummary, statuses_of, summary_of
+from perdure.client.summary import RunSummary, statuses_of, summaries_of
 from perdure.errors import DefinitionError, StoreError
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
@@ -21,6 +22,7 @@ from perdure.web.drawing import Shape, drawn_strip
 from perdure.web.looks import TABS, Tab, look
 from perdure.web.pages import Part, Place, changed, engine_part, seen_by, version
 from perdure.web.strip import strip
+from perdure.web.tags import Tag, tags
 
 PAGE = 50
 COUNTED = 10_000
@@ -28,6 +30,9 @@ COUNTED = 10_000
 
 SHAPED_EVENTS = 200
 """Longer histories are not read for the sake of a picture of 120 pixels."""
+
+TAGS = 2
+"""Attributes of a run that its row has room for; the others are told when one points at it."""
 
 AGAIN_MS = 2_000
 FRESH = 99
@@ -41,6 +46,7 @@ class Wanted(NamedTuple):
     workflow: str = ""
     prefix: str = ""
     before: int | None = None
+    attributes: tuple[str, ...] = ()
 
     def filter(self, states: Sequence[str] | None = None, limit: int = PAGE) -> RunFilter:
         chosen = self.states if states is None else states
@@ -48,18 +54,19 @@ class Wanted(NamedTuple):
             statuses=statuses_of(tuple(chosen)) if chosen else (),
             workflow=self.workflow or None,
             id_prefix=self.prefix or None,
+            attributes=conditions_in(self.attributes, "attr"),
             before_key=self.before,
             limit=limit,
         )
 
     def path(self, **other: Any) -> str:
         """The address of the same list but for what is given; the first page of it."""
-        asked = {"state": self.states, "workflow": self.workflow, "id": self.prefix} | other
+        asked = {"state": self.states, "workflow": self.workflow, "id": self.prefix, "attr": self.attributes} | other
         return addresses.list_path(**asked)
 
     @property
     def is_narrow(self) -> bool:
-        return bool(self.states or self.workflow or self.prefix)
+        return bool(self.states or self.workflow or self.prefix or self.attributes)
 
 
 class TabView(NamedTuple):
@@ -85,18 +92,21 @@ class RowView(NamedTuple):
     is_newest: bool
     doing: Doing
     svg: Markup
+    tags: Sequence[Tag]
+    further_tags: Sequence[Tag]
 
 
 def wanted(request: Request) -> Wanted:
     """Raises HTTPException if the address makes no sense."""
     query = request.query_params
     states = tuple(word.strip() for word in query.get("state", "").split(",") if word.strip())
+    attributes = tuple(text.strip() for text in query.getlist("attr") if text.strip())
     before = query.get("before", "")
+    workflow, prefix = query.get("workflow", "").strip(), query.get("id", "").strip()
     try:
         statuses_of(states)
-        return Wanted(
-            states, query.get("workflow", "").strip(), query.get("id", "").strip(), int(before) if before else None
-        )
+        conditions_in(attributes, "attr")
+        return Wanted(states, workflow, prefix, int(before) if before else None, attributes)
     except DefinitionError as error:
         raise HTTPException(400, str(error)) from error
     except ValueError as error:
@@ -107,7 +117,8 @@ def page(place: Place, request: Request) -> Response:
     asked = wanted(request)
     rows = place.views.search(asked.filter(limit=PAGE + 1))
     shown, more = rows[:PAGE], len(rows) > PAGE
-    query = {"view": "runs", **dict(request.query_params), "keys": ",".join(str(row.key) for row in shown)}
+    given = {name: request.query_params.getlist(name) for name in request.query_params}
+    query = {**given, "view": "runs", "keys": ",".join(str(row.key) for row in shown)}
     frame = place.frame("/live" + addresses.with_query(query), AGAIN_MS)
     owned = frame.owner is not None
     known = {row.name for row in frame.workflows} | {row.workflow for row in shown} | {asked.workflow}
@@ -119,7 +130,7 @@ def page(place: Place, request: Request) -> Response:
         asked=asked,
         tabs=_tabs_part(place, asked, counts),
         total=_total(place, asked, counts),
-        parts=[_row_part(place, row, owned) for row in shown],
+        parts=_row_parts(place, asked, shown, owned),
         workflows=sorted(known - {""}),
         older=asked.path(before=str(shown[-1].key)) if more else "",
         everything="" if shown or not asked.is_narrow else _many(place.views.count(RunFilter(), COUNTED + 1)),
@@ -135,7 +146,7 @@ def data(place: Place, request: Request) -> Response:
     older = asked.path(before=str(rows[PAGE - 1].key)) if len(rows) > PAGE else None
     return JSONResponse(
         {
-            "runs": [msgspec.to_builtins(summary_of(row)) for row in rows[:PAGE]],
+            "runs": [msgspec.to_builtins(run) for run in summaries_of(place.views, rows[:PAGE])],
             "count": min(count, COUNTED),
             "count_is_exact": count <= COUNTED,
             "next": None if older is None else addresses.as_json(older),
@@ -151,7 +162,7 @@ def live(place: Place, request: Request) -> Response:
     owner = place.views.owner()
     rows = place.views.rows_by_key(keys)
     parts = [engine_part(place, owner)]
-    parts += [_row_part(place, row, owner is not None) for row in rows.values()]
+    parts += _row_parts(place, asked, list(rows.values()), owner is not None)
     if query.get("counts"):
         parts.append(_tabs_part(place, asked, _counts(place, asked)))
     newest = max(keys, default=0)
@@ -187,17 +198,17 @@ def _tab_view(tab: Tab, asked: Wanted, count: int) -> TabView:
     return TabView(tab.word, asked.path(state=tab.states), _many(count), is_chosen, tab.hue if count else "")
 
 
-def _row_part(place: Place, row: RunRow, owned: bool) -> Part:
+def _row_parts(place: Place, asked: Wanted, rows: Sequence[RunRow], owned: bool) -> list[Part]:
+    runs = summaries_of(place.views, rows)
+    return [_row_part(place, asked, row, run, owned) for row, run in zip(rows, runs, strict=True)]
+
+
+def _row_part(place: Place, asked: Wanted, row: RunRow, run: RunSummary, owned: bool) -> Part:
     looks_like = version(row.status, row.note, row.closed_at, row.wake_at, row.seq, row.followed_by, owned)
 
     def draw() -> Markup:
-        view = RowView(
-            row.key,
-            summary_of(row),
-            row.followed_by == 0,
-            _doing(summary_of(row), owned),
-            drawn_strip(_shape(place, row)),
-        )
+        shape, found = drawn_strip(_shape(place, row)), tags(run.attributes, asked.attributes)
+        view = RowView(row.key, run, row.followed_by == 0, _doing(run, owned), shape, found[:TAGS], found[TAGS:])
         return place.draw("_row.html", row=view, version=looks_like)
 
     return Part(f"run-{row.key}", looks_like, draw)

@@ -70,6 +70,30 @@ def test_no_page_is_wider_than_its_window(store: Store, shows: Shows, width: int
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
+def test_attributes_and_a_memo_can_be_read_by_everybody_and_fit_in_the_window(empty: Store, shows: Shows) -> None:
+    many: dict[str, Any] = {"region": "eu", "customer": "a" * 90, "amount": 100, "tags": ["x" * 90], "urgent": True}
+    corpus.Story(2, "noted", "order", 60, attributes=many, memo={"customer": {"name": "Ada"}}).write(empty)
+    looked = shows(empty, viewport={"width": 390, "height": 800}, bypass_csp=True)
+
+    for path in ("/runs?attr=region=eu&attr=amount>1", "/runs/noted"):
+        page = looked.open(path)
+        page.evaluate(axe())
+        assert page.evaluate("axe.run().then((found) => found.violations.map((each) => each.help))") == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    assert looked.complaints == []
+
+
+def test_an_attribute_in_a_row_leads_to_the_runs_that_have_it(empty: Store, shows: Shows) -> None:
+    corpus.Story(2, "a", "order", 60, attributes={"region": "eu"}).write(empty)
+    corpus.Story(4, "b", "order", 60, attributes={"region": "us"}).write(empty)
+    page = shows(empty).open("/runs")
+
+    page.get_by_role("link", name="region eu").click()
+
+    page.wait_for_selector("text=1 match")
+    assert page.locator("tr[data-part]").count() == 1
+
+
 def row_of(step: str) -> str:
     """Where the row of a step is in a page."""
     return f'[id="s-{step}"] a'

@@ -36,7 +36,8 @@ def evil_run(key: int = 2, id: str = "evil") -> corpus.Story:
         EVIL,
         f'Traceback (most recent call last):\n  File "{EVIL}", line 1, in {EVIL}\n    {EVIL}\n{EVIL}: {EVIL}',
     )
-    story = corpus.Story(key, id, EVIL, 100, {EVIL: [EVIL, {EVIL: EVIL}]}, EVIL)
+    attributes = {f"n{n}": value for n, value in enumerate([EVIL, [EVIL], EVIL, EVIL])}
+    story = corpus.Story(key, id, EVIL, 100, {EVIL: [EVIL, {EVIL: EVIL}]}, EVIL, attributes, {EVIL: EVIL})
     step = story.schedule(1, EVIL, {EVIL: EVIL})
     logs = ev.Logs((ev.LogRecord(story.ns(1), 20, EVIL, EVIL), ev.LogRecord(story.ns(1), 99, EVIL, EVIL)))
     story.fail(2, step, 1, 1, why, again=3, logs=logs)
@@ -54,6 +55,8 @@ def evil_run(key: int = 2, id: str = "evil") -> corpus.Story:
 PAGES = (
     "/runs",
     "/runs?state=failed",
+    f"/runs?attr=n0={EVIL}",
+    f"/runs?attr={EVIL}",
     "/runs/evil",
     "/runs/evil?step=0:1",
     "/runs/evil?step=0:1&attempt=1",

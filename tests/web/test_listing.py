@@ -2,6 +2,7 @@
 
 import html
 import re
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,68 @@ def test_the_form_keeps_what_was_asked(web: Web) -> None:
     assert '<input type="hidden" name="state" value="held">' in page
 
 
+NOTED: dict[str, Any] = {"region": "eu", "amount": 100, "urgent": True, "tags": ["red", "blue"], "weight": 1.5}
+
+
+def noted(store: Store, **others: Any) -> Web:
+    """Three runs with attributes: one has those above, another one some."""
+    corpus.Story(2, "a", "order", 60, attributes=NOTED | others).write(store)
+    corpus.Story(4, "b", "order", 50, attributes={"region": "us", "amount": 7}).write(store)
+    corpus.Story(6, "c", "order", 40).write(store)
+    return Web(store)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("attr=region=eu", ["a"]),
+        ("attr=amount>=7", ["b", "a"]),
+        ("attr=amount%3C50&attr=region=us", ["b"]),
+        ("attr=region=eu,us&attr=amount=..99", ["b"]),
+        ("attr=tags=blue", ["a"]),
+        ("attr=&attr= ", ["c", "b", "a"]),
+        ("attr=region=eu&state=failed", []),
+    ],
+)
+def test_the_address_selects_by_attributes(empty: Store, query: str, found: list[str]) -> None:
+    web = noted(empty)
+
+    assert ids(web.get(f"/runs?{query}").text) == found
+    assert [run["id"] for run in web.get(f"/runs.json?{query}").json()["runs"]] == found
+
+
+def test_a_row_shows_attributes_each_a_way_to_the_runs_that_have_the_same(empty: Store) -> None:
+    web = noted(empty)
+    page = web.get("/runs?attr=amount>1").text
+
+    assert "order amount 100 region eu +3" in rows(page)["a"]
+    assert 'title="tags = ["red", "blue"]\nurgent = true\nweight = 1.5"' in html.unescape(page)
+    paths = [html.unescape(path) for path in re.findall(r'class="tag" href="([^"]*)"', page)]
+    assert [ids(web.get(path).text) for path in paths] == [["b"], ["b"], ["a"], ["a"]]
+    assert all("attr=amount%3E1&" in path for path in paths)
+
+
+def test_the_form_keeps_conditions_and_has_room_for_one_more(empty: Store) -> None:
+    page = noted(empty).get("/runs?attr=region=eu&attr=amount>1&state=running").text
+
+    values = re.findall(r'name="attr" value="([^"]*)"', page)
+    assert [html.unescape(value) for value in values] == ["region=eu", "amount>1", ""]
+    tabs = re.findall(r'<a href="(/runs[^"]*)"[^>]*>\w[\w ]*? <span class="n num', page)
+    assert all("attr=region%3Deu&attr=amount%3E1" in html.unescape(tab) for tab in tabs) and tabs
+
+
+def test_a_filter_by_attributes_that_fits_nothing_says_so(empty: Store) -> None:
+    page = noted(empty).get("/runs?attr=region=asia&attr=amount>1").text
+
+    assert "0 of 3 runs with region=asia and amount>1." in " ".join(html.unescape(re.sub("<[^>]*>", "", page)).split())
+
+
+def test_data_have_the_attributes_of_the_runs(empty: Store) -> None:
+    found = noted(empty).get("/runs.json").json()["runs"]
+
+    assert [run["attributes"] for run in found] == [{}, {"region": "us", "amount": 7}, NOTED]
+
+
 def test_tabs_count_runs_by_state_within_the_other_conditions(web: Web) -> None:
     page = web.get("/runs?workflow=process_order").text
     counts = dict(re.findall(r"<a href=\"/runs[^>]*>(\w[\w ]*?) <span class=\"n num[^>]*>([\d,+]+)</span></a>", page))
@@ -119,7 +182,9 @@ def test_tabs_count_runs_by_state_within_the_other_conditions(web: Web) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("query", ["state=flying", "before=yesterday", "state=failed,flying"])
+@pytest.mark.parametrize(
+    "query", ["state=flying", "before=yesterday", "state=failed,flying", "attr=region", "attr=a b=1", "attr=n=2..1"]
+)
 def test_an_address_that_makes_no_sense_is_told(web: Web, query: str) -> None:
     answer = web.get(f"/runs?{query}")
 

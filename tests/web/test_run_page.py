@@ -2,9 +2,11 @@
 
 import html
 import re
+from typing import Any
 
 import pytest
 
+from perdure.attributes import attributes_of
 from perdure.kernel import events as ev
 from perdure.stores.base import Store
 from tests.unit.cli import corpus
@@ -405,6 +407,25 @@ def test_values_that_a_codec_has_written_are_shown_through_it(empty: Store) -> N
 
     assert '"base64"' in without
     assert 'Result "nepo"' in with_it
+
+
+def test_attributes_and_the_memo_stand_beside_the_timeline(empty: Store) -> None:
+    noted: dict[str, Any] = {"attributes": {"region": "eu", "tags": ["red", "blue"]}, "memo": {"customer": "Ada"}}
+    story = corpus.Story(2, "noted", "order", 60, **noted)
+    story.tell(1, ev.AttributesSet(story.ns(1), "0:1", attributes_of({"amount": 7}, "a test")))
+    story.tell(2, ev.MemoSet(story.ns(2), "0:2", corpus.payload({"note": "a present"})))
+    story.write(empty)
+    corpus.completed(4, "plain").write(empty)
+    web = Web(empty)
+
+    page = web.get("/runs/noted").text
+    values = part(page, "inspector")
+    assert 'Attributes region eu tags ["red", "blue"] amount 7' in values
+    assert re.search(r'Memo \{ ?"customer" ?: "Ada" ?, "note" ?: "a present" ?\}', values)
+    assert 'href="/runs?attr=region%3Deu"' in page
+    assert "Attributes" not in part(web.get("/runs/plain").text, "inspector")
+    assert "Memo" not in part(web.get("/runs/plain").text, "inspector")
+    assert web.get("/runs/noted.json").json()["memo"] == {"customer": "Ada", "note": "a present"}
 
 
 def test_a_run_that_is_tried_again_says_which_attempt_it_is(empty: Store) -> None:

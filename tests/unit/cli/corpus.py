@@ -2,13 +2,17 @@
 
 import json
 import random
+from collections.abc import Mapping
 from typing import Any
 
+from perdure.attributes import attributes_of
 from perdure.kernel import events as ev
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.messages import Start
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.project import KEEP, AttemptRow, RunRow, project, run_row
 from perdure.kernel.run import Run, evolve
+from perdure.kernel.terms import RunTerms
 from perdure.stores.base import Batch, MailRow, MemberRow, Stored
 
 SECOND = 1_000_000_000
@@ -35,7 +39,8 @@ def failure(type: str, message: str, cause: ev.Failure | None = None, **more: An
 class Story:
     """One run in the making. Times are seconds since its start; `clock` is the last one told."""
 
-    def __init__(self, key: int, id: str, workflow: str, ago: float, input: Any = None, build: str = "9c1e2d4") -> None:
+    def __init__(self, key: int, id: str, workflow: str, ago: float, input: Any = None, build: str = "9c1e2d4",
+                 attributes: Mapping[str, Any] | None = None, memo: Any = None) -> None:  # fmt: skip
         self.run = Run(key, id)
         self.begin = NOW - int(ago * SECOND)
         self.history: list[Any] = []
@@ -43,7 +48,10 @@ class Story:
         self.mail: list[MailRow] = []
         self.steps = 0
         self.batch = Batch()
-        self.tell(0, ev.RunStarted(self.begin, workflow, payload(input), random.Random(id).randbytes(16), build))
+        self.noted: list[tuple[int, Attribute]] = []
+        terms = RunTerms(attributes=attributes_of(attributes, id)) if attributes else None
+        number, note = random.Random(id).randbytes(16), None if memo is None else payload(memo)
+        self.tell(0, ev.RunStarted(self.begin, workflow, payload(input), number, build, terms, note))
 
     def ns(self, seconds: float) -> int:
         return self.begin + int(seconds * SECOND)
@@ -59,6 +67,7 @@ class Story:
         rows = project(self.run, events, before)
         if rows.history is not None:
             self.history.append(rows.history)
+        self.noted += rows.attributes
         for attempt in rows.attempts:
             self._keep(attempt)
         for _, step, number in rows.attempts_dropped:
@@ -116,7 +125,11 @@ class Story:
     def write(self, store: Any) -> None:
         store.journal.commit(
             Batch(
-                created=[self.row()], history=self.history, attempts=list(self.attempts.values()), mail_kept=self.mail
+                created=[self.row()],
+                history=self.history,
+                attempts=list(self.attempts.values()),
+                attributes=self.noted,
+                mail_kept=self.mail,
             )
         )
 
