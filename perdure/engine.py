@@ -116,7 +116,7 @@ class Engine(Verbs):
         )
         _demand(
             self._settings.lease_seconds >= LEASE_LEAST_SECONDS,
-            f"lease must be at least {LEASE_LEAST_SECONDS:g} s: workers tell once a second that they live",
+            f"lease must be at least {LEASE_LEAST_SECONDS:g} s: in it workers tell three times that they live, at most once a second",
         )
         self._stuck_after = _seconds("stuck_after", stuck_after)
         self._kill_when_hung = None if kill_when_hung is None else _seconds("kill_when_hung", kill_when_hung)

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
-LEASE_SECONDS = 10.0
-"""How long a worker may be silent, unless an engine was told otherwise. It tells that it lives every second."""
+from perdure.stores.base import LEASE_NS
+
+LEASE_SECONDS = LEASE_NS / 1e9
+"""How long a worker may be silent, unless an engine was told otherwise. It tells three times in that time that it lives."""
 
 LEASE_LEAST_SECONDS = 3.0
 """Less would take workers for dead that were only late with one beat."""

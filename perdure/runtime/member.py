@@ -207,7 +207,8 @@ class Member:
             self._log.error("the engine stops: %s", error)
 
     def _try_own(self) -> int | None:
-        return self._store.admin.try_own(socket.gethostname(), os.getpid(), self._build, self._world.now())
+        lease_ns = int(self._settings.lease_seconds * 1e9)
+        return self._store.admin.try_own(socket.gethostname(), os.getpid(), self._build, self._world.now(), lease_ns)
 
     def _stand_by(self) -> int | None:
         """Until it can own, tell callers how their runs get on elsewhere. None if it was closed meanwhile."""

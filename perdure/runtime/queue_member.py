@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import errors
 from perdure.runtime.inbox import Inbox
-from perdure.runtime.queue_work import BEAT_SECONDS, QueueSettings, QueueWork
+from perdure.runtime.queue_work import LOOK_SECONDS, QueueSettings, QueueWork
 from perdure.runtime.worker import Loop
 from perdure.runtime.world import World
 from perdure.stores import base
@@ -103,7 +103,7 @@ class QueueMember:
     def _main(self) -> None:
         try:
             while not self._closing.is_set():
-                self._round(BEAT_SECONDS)
+                self._round(LOOK_SECONDS)
             end = self._world.monotonic() + self._drain_seconds
             while self._work is not None and self._work.busy and (left := end - self._world.monotonic()) > 0:
                 self._round(min(left, 0.1))

@@ -17,6 +17,7 @@ from perdure.payload import Coder
 from perdure.runtime.deadlines import Deadlines, timed_out
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter
+from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.worker import Loop, Worker
@@ -26,8 +27,12 @@ from perdure.stores import base
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
 
-BEAT_SECONDS = 1.0
-"""How often a worker tells that it lives, learns what is not wanted any more, and looks for tasks without being told."""
+LOOK_SECONDS = 1.0
+"""How often a worker looks for tasks without being told, and learns what is not wanted any more: one call, which only reads
+unless there are details of heartbeats to be kept, or it is time to tell that it lives."""
+
+BEATS_OF_A_LEASE = 3
+"""How often, in the time for which it may be silent, a worker tells that it lives."""
 
 TAKE_MOST = 200
 """Tasks taken at a time: others want some, too, and the database is held meanwhile."""
@@ -88,7 +93,9 @@ class QueueWork:
         self._deadlines = Deadlines()
         self._endings: list[base.Ending] = []
         self._more = True
-        self._beat_at = 0.0
+        self._look_at = 0.0
+        self._beaten_at = world.monotonic()
+        self._beat_seconds = LEASE_SECONDS / BEATS_OF_A_LEASE
         self._told_unknown: set[str] = set()
         self._member = store.tasks.join(
             socket.gethostname(), os.getpid(), build, world.now(), settings.queues, self._names
@@ -124,16 +131,19 @@ class QueueWork:
 
     def idle(self) -> bool:
         """Whether nothing runs here and nothing waits in the queues, as far as can be seen from outside."""
-        return not (self.busy or self._more or self._any_waits())
+        if self.busy or self._more:
+            return False
+        waiting = self._store.tasks.waiting(self._settings.queues)
+        return not any(name in self._names for name in waiting)
 
     def round(self, most_seconds: float) -> None:
-        """Wait until there is something to do, but not for longer than until the next beat, and do it.
+        """Wait until there is something to do, but not for longer than until the next look, and do it.
 
         Raises:
             base.WorkerGone: it was taken for dead. errors.StoreError: the store does not answer.
         """
         monotonic = self._world.monotonic()
-        seconds = min(most_seconds, max(self._beat_at - monotonic, 0.0))
+        seconds = min(most_seconds, max(self._look_at - monotonic, 0.0))
         until = self._deadlines.seconds(monotonic)
         if until is not None:
             seconds = min(seconds, until)
@@ -142,21 +152,23 @@ class QueueWork:
         self._collect(self._inbox.take(seconds, _INBOX_MOST))
         monotonic = self._world.monotonic()
         self._overdue(monotonic)
-        look = self._inbox.nudged or self._more
+        told = self._inbox.nudged or self._more
         self._inbox.nudged = False
-        if monotonic >= self._beat_at:
-            self._beat(monotonic)
-            look = True
-        if self._endings or (look and self._room() and self._any_waits()):
+        waiting: Sequence[str] = ()
+        if monotonic >= self._look_at:
+            waiting = self._look(monotonic)
+        elif told and not self._endings and self._room():
+            waiting = self._store.tasks.waiting(self._settings.queues)
+        if self._endings or self._wanted(waiting):
             self._exchange()
-        elif look and self._room():
+        elif self._room():
             self._more = False
         for loop in self._outbox.flush():
             self._crew.loop_is_gone(loop)
 
-    def _any_waits(self) -> bool:
-        """A read, so that idle workers do not write."""
-        return self._store.tasks.waiting(self._settings.queues, self._names)
+    def _wanted(self, waiting: Sequence[str]) -> bool:
+        """Whether some of what waits could begin here now. Only then it is asked for, so that idle workers do not write."""
+        return any(self._slots.free(kind) > 0 and any(name in names for name in waiting) for kind, names in self._wants)
 
     def _room(self) -> bool:
         return any(self._slots.free(kind) > 0 for kind, _ in self._wants)
@@ -185,15 +197,29 @@ class QueueWork:
         self._deadlines.give_up(flight, monotonic, self._settings.grace_seconds)
         self._crew.give_up(flight)
 
-    def _beat(self, monotonic: float) -> None:
-        """Tell that it lives and how far its attempts are; give up those that are not its own any more."""
+    def _look(self, monotonic: float) -> list[str]:
+        """Learn what waits, and give up attempts that are not its own any more; tell how far they are, and in good time that
+        it lives. Returns activities of which tasks wait."""
         details: list[tuple[int, str, int, bytes]] = []
         for flight in self._crew.beats():
             flight.beaten = False
             if flight.details is not None:
                 details.append((flight.key, flight.step, flight.attempt, wire.encode(flight.details)))
-        mine = self._store.tasks.beat(self._member, details)
-        self._beat_at = monotonic + BEAT_SECONDS
+        queues = self._settings.queues
+        again_at = monotonic + LOOK_SECONDS
+        if details or again_at > self._beaten_at + self._beat_seconds:
+            look = self._store.tasks.beat(self._member, queues, details)
+            self._beaten_at = monotonic
+        else:
+            look = self._store.tasks.look(self._member, queues)
+        self._look_at = again_at
+        self._beat_seconds = look.lease_ns / 1e9 / BEATS_OF_A_LEASE
+        self._compare(look.taken, monotonic)
+        self._tell_unknown(look.waiting)
+        return look.waiting
+
+    def _compare(self, mine: set[tuple[int, str, int]], monotonic: float) -> None:
+        """What runs here, with what the store says is its own."""
         known = {(one.run, one.message.id, one.message.attempt) for one in self._endings}
         for flight in self._slots.all():
             at = (flight.key, flight.step, flight.attempt)
@@ -202,19 +228,18 @@ class QueueWork:
             known.add(at)
         for key, step, attempt in mine - known:  # taken by an exchange whose answer did not come
             self._endings.append(base.Ending(_lost(Flight(key, step, attempt, 0), self._member), key))
-        self._tell_unknown()
 
-    def _tell_unknown(self) -> None:
+    def _tell_unknown(self, waiting: Sequence[str]) -> None:
         """Say once what waits here that this worker cannot do."""
-        unknown = set(self._store.tasks.unknown(self._settings.queues, self._names))
-        for name in sorted(unknown - self._told_unknown):
+        unknown = [name for name in waiting if name not in self._names and name not in self._told_unknown]
+        for name in unknown:
             self._log.warning(
                 "tasks of activity %r wait in %s, and this worker was not given its code; add it, or start a worker that "
                 "has it",
                 name,
                 ", ".join(self._settings.queues),
             )
-        self._told_unknown |= unknown
+        self._told_unknown.update(unknown)
 
     def _exchange(self) -> None:
         """Bring what has ended, take what there is room for: one transaction."""

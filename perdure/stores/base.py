@@ -19,6 +19,9 @@ from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.messages import AttemptEnded, Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, RunRow, TaskRow
 
+LEASE_NS = 10_000_000_000
+"""How long a worker of queues may be silent, unless an engine was told otherwise."""
+
 
 class BlobRow(msgspec.Struct):
     """Bytes of a payload that was too large for the history; `digest` is their SHA-256. Unique by (run, digest)."""
@@ -111,6 +114,17 @@ class Orphan(msgspec.Struct):
     member: int
     claimed_at: int
     details: bytes | None = None
+
+
+class Look(msgspec.Struct):
+    """What an idle worker learns by its one call a second."""
+
+    waiting: list[str]
+    """Activities of which there are tasks in its queues that nobody has taken, whether it knows them or not."""
+    taken: set[tuple[int, str, int]]
+    """(run, step, attempt) of all tasks it has: what is missing is not wanted any more."""
+    lease_ns: int = LEASE_NS
+    """How long the newest owner lets a worker be silent."""
 
 
 class DefinitionRow(msgspec.Struct):
@@ -342,20 +356,23 @@ class Tasks(Protocol):
         """
         ...
 
-    def beat(self, member: int, details: Sequence[tuple[int, str, int, bytes]]) -> set[tuple[int, str, int]]:
-        """The worker lives. `details` (run, step, attempt, encoded Payload) are kept with its tasks.
+    def look(self, member: int, queues: Sequence[str]) -> Look:
+        """What there is for the worker. Only reads, by one statement.
 
-        Returns the (run, step, attempt) of all tasks it has: what is missing is not wanted any more.
         Raises: WorkerGone.
         """
         ...
 
-    def waiting(self, queues: Sequence[str], names: Sequence[str]) -> bool:
-        """Whether there is a task that nobody has taken. Only reads."""
+    def beat(self, member: int, queues: Sequence[str], details: Sequence[tuple[int, str, int, bytes]]) -> Look:
+        """The same of a worker that tells that it lives. `details` (run, step, attempt, encoded Payload) are kept with its
+        tasks.
+
+        Raises: WorkerGone.
+        """
         ...
 
-    def unknown(self, queues: Sequence[str], names: Sequence[str]) -> list[str]:
-        """Other activities of which tasks wait in these queues. Only reads."""
+    def waiting(self, queues: Sequence[str]) -> list[str]:
+        """Activities of which there are tasks in these queues that nobody has taken. Only reads; for whoever was nudged."""
         ...
 
     def leave(self, member: int) -> None:
@@ -451,8 +468,9 @@ class Views(Protocol):
 class Admin(Protocol):
     """Owning, publishing, checking, closing."""
 
-    def try_own(self, host: str, pid: int, build: str, now: int) -> int | None:
-        """Become the owner if nobody is: the new member's id, else None. Waits for nobody.
+    def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
+        """Become the owner if nobody is: the new member's id, else None. Waits for nobody. Workers are told by `lease_ns`
+        how long they may be silent.
 
         The owner stays it until `close` or until its process is gone, however it dies.
         """

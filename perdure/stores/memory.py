@@ -47,6 +47,7 @@ class Shelf:
         self.members: dict[int, base.MemberRow] = {}
         self.definitions: list[base.DefinitionRow] = []
         self.owner = 0
+        self.lease_ns = base.LEASE_NS
         self.turn = 0
         self.secret = os.urandom(32)
         self.on_nudge: Callable[[], None] | None = None
@@ -136,11 +137,12 @@ class MemoryAdmin:
     def owns(self) -> bool:
         return self.member != 0 and self._shelf.owner == self.member
 
-    def try_own(self, host: str, pid: int, build: str, now: int) -> int | None:
+    def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = base.LEASE_NS) -> int | None:
         shelf = self._shelf
         with shelf.lock:
             if shelf.owner:
                 return None
+            shelf.lease_ns = lease_ns
             self.member = shelf.owner = shelf.new_member(host, pid, build, now)
             return self.member
 

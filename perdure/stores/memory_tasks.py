@@ -12,8 +12,6 @@ from perdure.stores import base
 if TYPE_CHECKING:
     from perdure.stores.memory import Shelf
 
-Taken = tuple[int, str, int]
-
 
 class MemoryTasks:
     def __init__(self, shelf: "Shelf") -> None:
@@ -65,29 +63,34 @@ class MemoryTasks:
     def _waits(self, task: TaskRow, queues: Sequence[str], names: Sequence[str]) -> bool:
         return task.member == 0 and task.queue in queues and task.name in names
 
-    def beat(self, member: int, details: Sequence[tuple[int, str, int, bytes]]) -> set[Taken]:
+    def look(self, member: int, queues: Sequence[str]) -> base.Look:
         shelf = self._shelf
         with shelf.lock:
             self._demand(member)
-            shelf.workers[member].beat += 1
-            mine = [task for task in shelf.tasks.values() if task.member == member]
+            taken = {(task.run, task.step, task.attempt) for task in self._taken(member)}
+            return base.Look(self.waiting(queues), taken, shelf.lease_ns)
+
+    def beat(self, member: int, queues: Sequence[str], details: Sequence[tuple[int, str, int, bytes]]) -> base.Look:
+        with self._shelf.lock:
+            self._demand(member)
+            self._shelf.workers[member].beat += 1
             new = {(run, step, attempt): data for run, step, attempt, data in details}
-            for task in mine:
+            for task in self._taken(member):
                 task.details = new.get((task.run, task.step, task.attempt), task.details)
-            return {(task.run, task.step, task.attempt) for task in mine}
+            return self.look(member, queues)
+
+    def _taken(self, member: int) -> list[TaskRow]:
+        return [task for task in self._shelf.tasks.values() if task.member == member]
 
     def _demand(self, member: int) -> None:
         if member not in self._shelf.workers:
             raise base.WorkerGone(f"member {member} is no worker (any more)")
 
-    def waiting(self, queues: Sequence[str], names: Sequence[str]) -> bool:
+    def waiting(self, queues: Sequence[str]) -> list[str]:
         with self._shelf.lock:
-            return any(self._waits(task, queues, names) for task in self._shelf.tasks.values())
-
-    def unknown(self, queues: Sequence[str], names: Sequence[str]) -> list[str]:
-        with self._shelf.lock:
-            waiting = [task for task in self._shelf.tasks.values() if task.member == 0 and task.queue in queues]
-        return sorted({task.name for task in waiting} - set(names))
+            return sorted(
+                {task.name for task in self._shelf.tasks.values() if not task.member and task.queue in queues}
+            )
 
     def leave(self, member: int) -> None:
         self.bury(member)

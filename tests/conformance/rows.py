@@ -62,5 +62,8 @@ class Hand:
     def take(self, want: base.Want = ANY, now: int = 10) -> list[TaskRow]:
         return self.store.tasks.exchange(self.member, [], self.queues, [want], now).tasks
 
+    def beat(self, *details: tuple[int, str, int, bytes]) -> base.Look:
+        return self.store.tasks.beat(self.member, self.queues, details)
+
     def bring(self, run: int, message: AttemptEnded, blobs: list[base.BlobRow] | None = None) -> list[bool]:
         return self.store.tasks.exchange(self.member, [base.Ending(message, run, blobs or [])], (), (), 20).accepted

@@ -92,16 +92,16 @@ class TwoStoresOfTasks(Both, RuleBasedStateMachine):
 
     @rule(member=members, details=few(st.tuples(keys, steps, st.integers(1, 2), small), unique_by=lambda one: one[:3]))
     def beat(self, member: int, details: list[tuple[int, str, int, bytes]]) -> None:
-        self.same(lambda store: store.tasks.beat(member, details))
+        self.same(lambda store: store.tasks.beat(member, ["g"], details))
 
     @rule(member=members, way=st.sampled_from(["leave", "bury"]))
     def go(self, member: int, way: str) -> None:
         self.same(lambda store: getattr(store.tasks, way)(member))
 
-    @rule(queues=queues, names=names)
-    def look(self, queues: list[str], names: list[str]) -> None:
-        self.same(lambda store: store.tasks.waiting(queues, names))
-        self.same(lambda store: store.tasks.unknown(queues, names))
+    @rule(member=members, queues=queues)
+    def look(self, member: int, queues: list[str]) -> None:
+        self.same(lambda store: store.tasks.waiting(queues))
+        self.same(lambda store: store.tasks.look(member, queues))
 
     @rule(key=keys)
     def withdraw(self, key: int) -> None:

@@ -66,8 +66,8 @@ def test_a_worker_that_is_not_an_owner_does_not_own(opened: Opener) -> None:
 def test_the_beat_of_a_worker_grows_while_it_lives_and_the_owner_sees_it_at_each_poll(store: base.Store) -> None:
     one, two = Hand(store), Hand(store)
 
-    store.tasks.beat(one.member, [])
-    store.tasks.beat(one.member, [])
+    one.beat()
+    one.beat()
 
     assert store.work.poll(0, 10).beats == {one.member: 2, two.member: 0}
     assert [row.beat for row in store.views.workers()] == [2, 0]
@@ -87,7 +87,7 @@ def test_nothing_counts_that_a_worker_says_after_it_has_left_or_was_buried(store
     with pytest.raises(base.WorkerGone):
         hand.take()
     with pytest.raises(base.WorkerGone):
-        store.tasks.beat(hand.member, [(2, "0:1", 1, b"details")])
+        hand.beat((2, "0:1", 1, b"details"))
 
     assert store.work.poll(0, 10).mail == []
     assert store.views.blob(2, b"d") is None
@@ -112,7 +112,7 @@ def test_whoever_never_joined_is_no_worker(store: base.Store) -> None:
 
     for member in (owner.id, 0, 999):
         with pytest.raises(base.WorkerGone):
-            store.tasks.beat(member, [])
+            store.tasks.beat(member, ["gpu"], [])
         with pytest.raises(base.WorkerGone):
             store.tasks.exchange(member, [], ["gpu"], [ANY], 1)
 
@@ -314,9 +314,9 @@ def test_a_beat_keeps_details_of_attempts_and_tells_which_are_still_wanted(store
     hand.take()
     store.journal.commit(base.Batch(tasks_gone=[(2, "0:1")]))
 
-    mine = store.tasks.beat(hand.member, [(2, "0:0", 1, b"half"), (2, "0:1", 1, b"all")])
+    mine = hand.beat((2, "0:0", 1, b"half"), (2, "0:1", 1, b"all"))
 
-    assert mine == {(2, "0:0", 1), (2, "0:2", 1)}
+    assert mine.taken == {(2, "0:0", 1), (2, "0:2", 1)}
     stored = store.views.stored(2)
     assert stored is not None
     assert [(row.step, row.details) for row in stored.tasks] == [("0:0", b"half"), ("0:2", None)]
@@ -328,7 +328,7 @@ def test_the_latest_details_count_and_silence_keeps_them(store: base.Store) -> N
     hand.take()
 
     for details in ([(2, "0:1", 1, b"half")], [(2, "0:1", 1, b"more")], []):
-        store.tasks.beat(hand.member, details)
+        hand.beat(*details)
     store.tasks.bury(hand.member)
 
     assert [orphan.details for orphan in store.tasks.orphans()] == [b"more"]
@@ -340,14 +340,12 @@ def test_details_of_an_attempt_that_is_not_with_the_worker_are_dropped(store: ba
     one.take(base.Want(("render",), 1))
     two.take(base.Want(("render",), 1))
 
-    mine = store.tasks.beat(
-        two.member, [(2, "0:1", 1, b"x"), (2, "0:2", 9, b"x"), (2, "0:3", 1, b"x"), (8, "0:1", 1, b"x")]
-    )
+    mine = two.beat((2, "0:1", 1, b"x"), (2, "0:2", 9, b"x"), (2, "0:3", 1, b"x"), (8, "0:1", 1, b"x"))
 
     stored = store.views.stored(2)
     assert stored is not None
     assert [row.details for row in stored.tasks] == [None, None, None]
-    assert mine == {(2, "0:2", 1)}
+    assert mine.taken == {(2, "0:2", 1)}
 
 
 # the lost
@@ -359,7 +357,7 @@ def test_tasks_of_workers_that_have_left_or_were_buried_are_orphans_oldest_first
     one.take(base.Want(("render",), 1), now=71)
     living.take(base.Want(("render",), 1))
     two.take(base.Want(("render",), 1), now=73)
-    store.tasks.beat(two.member, [(2, "0:2", 3, b"half")])
+    two.beat((2, "0:2", 3, b"half"))
     assert store.tasks.orphans() == []
 
     store.tasks.leave(two.member)
@@ -390,17 +388,43 @@ def test_an_orphan_is_given_to_nobody_and_goes_when_its_run_says_so(store: base.
 
 def test_idle_workers_look_without_writing(store: base.Store) -> None:
     commit(store, task(2), task(2, "0:2", name="sort"), task(2, "0:3", queue="cpu", name="shrink"))
-    waiting, unknown = store.tasks.waiting, store.tasks.unknown
+    Hand(store)
 
-    assert waiting(["gpu"], ["render"])
-    assert waiting(["other", "cpu"], ["render", "shrink"])
-    assert not waiting(["cpu"], ["render"])
-    assert not waiting([], ["render"])
-    assert not waiting(["gpu"], [])
-    assert unknown(["gpu"], ["render"]) == ["sort"]
-    assert unknown(["gpu", "cpu"], ["render"]) == ["shrink", "sort"]
-    assert unknown(["gpu", "cpu"], []) == ["render", "shrink", "sort"]
-    assert unknown([], []) == []
+    assert store.tasks.waiting(["gpu"]) == ["render", "sort"]
+    assert store.tasks.waiting(["other", "cpu"]) == ["shrink"]
+    assert store.tasks.waiting(["gpu", "cpu", "gpu"]) == ["render", "shrink", "sort"]
+    assert store.tasks.waiting(["other"]) == []
+    assert store.tasks.waiting([]) == []
+    assert store.views.workers()[0].beat == 0
+
+
+def test_one_look_tells_a_worker_what_waits_what_it_has_and_how_long_it_may_be_silent(opened: Opener) -> None:
+    store = opened()
+    store.admin.try_own("here", 1, "b", 1, 7_000_000_000)
+    commit(store, task(2, "0:1"), task(2, "0:2"), task(4, name="sort"), task(4, "0:2", queue="cpu", name="shrink"))
+    hand, other = Hand(store), Hand(store)
+    hand.take(base.Want(("render",), 1))
+    other.take(base.Want(("render",), 1))
+
+    look = store.tasks.look(hand.member, ["gpu"])
+
+    assert look == base.Look(["sort"], {(2, "0:1", 1)}, 7_000_000_000)
+    assert hand.beat() == look
+    assert [row.beat for row in store.views.workers()] == [1, 0]
+    assert store.tasks.look(hand.member, []) == base.Look([], {(2, "0:1", 1)}, 7_000_000_000)
+
+
+def test_the_newest_owner_says_how_long_workers_may_be_silent(opened: Opener) -> None:
+    hand = Hand(opened())
+    before = hand.beat().lease_ns
+    for lease_ns in (5_000_000_000, 60_000_000_000):
+        owner = opened()
+        owner.admin.try_own("here", 1, "b", 1, lease_ns)
+        Hand(owner)
+
+        assert hand.store.tasks.look(hand.member, ["gpu"]).lease_ns == lease_ns
+        owner.admin.close()
+    assert before == base.LEASE_NS
 
 
 def test_what_was_taken_waits_no_more(store: base.Store) -> None:
@@ -408,8 +432,7 @@ def test_what_was_taken_waits_no_more(store: base.Store) -> None:
     hand = Hand(store)
     hand.take(base.Want(("render", "sort"), 9))
 
-    assert not store.tasks.waiting(["gpu"], ["render", "sort"])
-    assert store.tasks.unknown(["gpu"], []) == []
+    assert store.tasks.waiting(["gpu"]) == []
 
 
 def test_the_backlog_counts_by_queue_and_activity_what_waits_and_what_is_taken(store: base.Store) -> None:
@@ -440,7 +463,7 @@ def test_a_task_takes_the_place_of_an_earlier_one_of_its_step_and_is_the_last_in
     commit(store, task(2, "0:1"), task(2, "0:2"))
     hand = Hand(store)
     hand.take(base.Want(("render",), 1))
-    store.tasks.beat(hand.member, [(2, "0:1", 1, b"half")])
+    hand.beat((2, "0:1", 1, b"half"))
 
     commit(store, task(2, "0:1", attempt=2, queue="cpu", start_by=10**12, body=b"new"))
 
@@ -481,13 +504,13 @@ def test_tasks_of_any_number_are_written_taken_ended_and_dropped(store: base.Sto
     hand = Hand(store)
 
     taken = hand.take(base.Want(("render",), count))
-    beaten = store.tasks.beat(hand.member, [(2, name, 1, b"half") for name in names])
+    beaten = hand.beat(*[(2, name, 1, b"half") for name in names])
     brought = [base.Ending(ended(name, member=hand.member), 2, []) for name in names]
     got = store.tasks.exchange(hand.member, brought, (), (), 30)
     store.journal.commit(base.Batch(tasks_gone=[(4, name) for name in names[:-1]]))
 
     assert steps(taken) == [(2, name) for name in names]
-    assert beaten == {(2, name, 1) for name in names}
+    assert beaten.taken == {(2, name, 1) for name in names}
     assert got.accepted == [True] * count
     assert store.views.backlog() == [base.BacklogRow("gpu", "render", 1, 0)]
     assert len(store.work.poll(0, 5_000).mail) == count

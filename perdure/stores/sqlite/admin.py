@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from perdure import errors
 from perdure.kernel.project import HistoryRow
-from perdure.stores.base import DefinitionRow
+from perdure.stores.base import LEASE_NS, DefinitionRow
 from perdure.stores.health import PROBLEM_LINES, problems_of
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.hints import Listener, socket_path
@@ -18,7 +18,7 @@ from perdure.stores.sqlite.rows import ATTRIBUTE_COLUMNS, RUN_COLUMNS
 from perdure.stores.sqlite.tasks import SqliteTasks
 from perdure.stores.sqlite.trouble import told_to_people
 
-_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at) VALUES (?, ?, ?, ?)"
+_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at, lease) VALUES (?, ?, ?, ?, ?)"
 _ATTRIBUTES = f"SELECT {ATTRIBUTE_COLUMNS} FROM attributes WHERE run = ? ORDER BY name, item"
 
 
@@ -37,7 +37,7 @@ class SqliteAdmin:
         self._listener: Listener | None = None
         self._marker: FileMarker | None = None
 
-    def try_own(self, host: str, pid: int, build: str, now: int) -> int | None:
+    def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         try:
             if not self._lock.try_take():
                 return None
@@ -48,7 +48,7 @@ class SqliteAdmin:
             ) from error
         try:
             with told_to_people(self._path), self._writer.use() as connection:
-                return connection.execute(_INSERT_MEMBER, (host, pid, build, now)).lastrowid
+                return connection.execute(_INSERT_MEMBER, (host, pid, build, now, lease_ns)).lastrowid
         except BaseException:
             self._lock.release()
             raise

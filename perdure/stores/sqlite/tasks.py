@@ -30,8 +30,19 @@ _OLDEST = (
     "SELECT * FROM (SELECT id FROM tasks WHERE member = 0 AND queue = ? AND name = ? "
     "AND (start_by IS NULL OR start_by > ?) ORDER BY id LIMIT ?)"
 )
-_WAITING = "SELECT 1 FROM tasks WHERE member = 0 AND queue = ? AND name = ? LIMIT 1"
-_NEXT_NAME = "SELECT min(name) FROM tasks WHERE member = 0 AND queue = ? AND name > ?"
+# From one activity to the next by the index, however many tasks of each there are.
+_NEXT_NAME = "(SELECT min(name) FROM tasks WHERE tasks.member = 0 AND tasks.queue = {table}.queue{further})"
+_WAITING = (
+    "WITH RECURSIVE queues (queue) AS ({queues}), waiting (queue, name) AS ("
+    f"SELECT queue, {_NEXT_NAME.format(table='queues', further='')} FROM queues UNION ALL "
+    f"SELECT queue, {_NEXT_NAME.format(table='waiting', further=' AND tasks.name > waiting.name')} FROM waiting "
+    "WHERE name IS NOT NULL) SELECT 0, name, NULL, NULL FROM waiting WHERE name IS NOT NULL"
+)
+_LOOK = (
+    _WAITING + " UNION ALL SELECT 1, run, step, attempt FROM tasks WHERE member = ? AND member > 0 "
+    "UNION ALL SELECT 2, lease, NULL, NULL FROM (SELECT lease FROM members WHERE serves = 0 ORDER BY id DESC LIMIT 1) "
+    "UNION ALL SELECT 3, member, NULL, NULL FROM workers WHERE member = ?"
+)
 _ORPHANS = (
     "SELECT run, step, attempt, member, claimed_at, details FROM tasks "
     "WHERE member > 0 AND member NOT IN (SELECT member FROM workers) ORDER BY id"
@@ -86,26 +97,20 @@ class SqliteTasks:
             ids = [id for want in wants for id in _oldest(connection, queues, want, now)]
             return base.Exchanged(accepted, _take(connection, member, ids, now))
 
-    def beat(self, member: int, details: Sequence[tuple[int, str, int, bytes]]) -> set[tuple[int, str, int]]:
+    def look(self, member: int, queues: Sequence[str]) -> base.Look:
+        with self._reading() as connection:
+            return _look(connection, member, queues)
+
+    def beat(self, member: int, queues: Sequence[str], details: Sequence[tuple[int, str, int, bytes]]) -> base.Look:
         with self._transaction() as connection:
-            _demand(connection, member)
             connection.execute("UPDATE workers SET beat = beat + 1 WHERE member = ?", (member,))
             if details:
                 rows.write(connection, _KEEP_DETAILS, [(*one, member) for one in details])
-            return set(connection.execute(_MINE, (member,)).fetchall())
+            return _look(connection, member, queues)
 
-    def waiting(self, queues: Sequence[str], names: Sequence[str]) -> bool:
+    def waiting(self, queues: Sequence[str]) -> list[str]:
         with self._reading() as connection:
-            return any(connection.execute(_WAITING, (queue, name)).fetchone() for queue in queues for name in names)
-
-    def unknown(self, queues: Sequence[str], names: Sequence[str]) -> list[str]:
-        found: set[str] = set()
-        with self._reading() as connection:
-            for queue in queues:
-                name = ""
-                while (name := connection.execute(_NEXT_NAME, (queue, name)).fetchone()[0]) is not None:
-                    found.add(name)
-        return sorted(found - set(names))
+            return sorted({name for _, name, _, _ in connection.execute(*_about(_WAITING, queues)).fetchall()})
 
     def leave(self, member: int) -> None:
         listener = self._listeners.pop(member, None)
@@ -156,9 +161,38 @@ class SqliteTasks:
         self._presence.close()
 
 
+def _look(connection: sqlite3.Connection, member: int, queues: Sequence[str]) -> base.Look:
+    waiting: set[str] = set()
+    look = base.Look([], set())
+    is_there = False
+    for kind, first, step, attempt in connection.execute(*_about(_LOOK, queues, member, member)).fetchall():
+        match kind:
+            case 0:
+                waiting.add(first)
+            case 1:
+                look.taken.add((first, step, attempt))
+            case 2:
+                look.lease_ns = first
+            case _:
+                is_there = True
+    if not is_there:
+        raise _gone(member)
+    look.waiting = sorted(waiting)
+    return look
+
+
+def _about(sql: str, queues: Sequence[str], *values: int) -> tuple[str, tuple[str | int | None, ...]]:
+    """A statement about these queues, and its parameters. NULL is none, so that there is one at least."""
+    return sql.format(queues="VALUES " + ", ".join(["(?)"] * (len(queues) + 1))), (*queues, None, *values)
+
+
+def _gone(member: int) -> base.WorkerGone:
+    return base.WorkerGone(f"member {member} is no worker (any more)")
+
+
 def _demand(connection: sqlite3.Connection, member: int) -> None:
     if connection.execute("SELECT 1 FROM workers WHERE member = ?", (member,)).fetchone() is None:
-        raise base.WorkerGone(f"member {member} is no worker (any more)")
+        raise _gone(member)
 
 
 def _end(connection: sqlite3.Connection, member: int, endings: Sequence[base.Ending]) -> list[bool]:

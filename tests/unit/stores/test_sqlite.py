@@ -463,6 +463,18 @@ def test_an_idle_owners_poll_reads_only_indexes(path: str, store: SqliteStore) -
     assert not any(line.startswith("SCAN runs") for line in plan)
 
 
+def test_an_idle_workers_look_is_one_statement_that_reads_only_indexes(path: str, store: SqliteStore) -> None:
+    from perdure.stores.sqlite.tasks import _LOOK, _about
+
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        sql, values = _about(f"EXPLAIN QUERY PLAN {_LOOK}", ["a", "b"], 1, 1)
+        plan = [row[3] for row in connection.execute(sql, values)]
+
+    for index in ("tasks_waiting", "tasks_taken", "members_owning"):
+        assert any(index in line for line in plan)
+    assert not any(line.startswith(("SCAN tasks", "SCAN workers")) for line in plan)
+
+
 def test_a_three_step_workflow_takes_at_most_1600_bytes(path: str, store: SqliteStore) -> None:
     count = 2_000
     for seq in (1, 3, 5, 7):
