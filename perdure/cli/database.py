@@ -172,4 +172,4 @@ def description(settings: Settings, client: Any, stored: Any) -> Any:
 
     views = client.store.views
     now = int(settings.now().timestamp() * 1e6) * 1000
-    return describe(stored, views.members(), lambda digest: views.blob(stored.run.key, digest), now)
+    return describe(stored, views.members, lambda digest: views.blob(stored.run.key, digest), now)

@@ -1,5 +1,6 @@
 """An exported run, in the place of a database that holds it: for commands that show one."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class _Views:
         self._members = {row.id: row for row in run.members}
         self._find = run.finder()
 
-    def members(self) -> dict[int, MemberRow]:
+    def members(self, ids: Iterable[int]) -> dict[int, MemberRow]:
         return self._members
 
     def blob(self, key: int, digest: bytes) -> bytes | None:

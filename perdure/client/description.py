@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from perdure.attributes import plain
+from perdure.client.cast import Members, members_of
 from perdure.client.terms import Notes, fields_of
 from perdure.errors import PayloadNotDecodable
 from perdure.kernel import events as ev
@@ -153,13 +154,11 @@ class RunDescription(msgspec.Struct, frozen=True):
         return self.status
 
 
-def describe(
-    stored: Stored, members: dict[int, MemberRow], blob: Blob, now: int, coder: Coder = PLAIN
-) -> RunDescription:
+def describe(stored: Stored, members: Members, blob: Blob, now: int, coder: Coder = PLAIN) -> RunDescription:
     """Derive the description of a run from what the store holds of it; `now` in nanoseconds since the epoch."""
     row = stored.run
     history = wire.decode_history(stored.history)
-    story = _Story(members, blob, row.closed_at, coder)
+    story = _Story(members(members_of(stored, history)), blob, row.closed_at, coder)
     for event in history:
         story.tell(event)
     story.attach(stored.attempts, {task.step: task for task in stored.tasks})
@@ -382,7 +381,7 @@ class _Draft:
 class _Story:
     """Folds a history into drafts of steps, then gives each its attempts."""
 
-    def __init__(self, members: dict[int, MemberRow], blob: Blob, closed_at: int | None, coder: Coder) -> None:
+    def __init__(self, members: Mapping[int, MemberRow], blob: Blob, closed_at: int | None, coder: Coder) -> None:
         self.members = members
         self.blob = blob
         self.coder = coder

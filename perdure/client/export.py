@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from perdure import errors
+from perdure.client.cast import members_of
 from perdure.client.description import Blob, block_view, history_entry
 from perdure.client.summary import summary_of
 from perdure.kernel import events as ev
@@ -122,8 +123,6 @@ def exported(views: Views, stored: Stored, at: datetime) -> ExportedRun:
         mail = [ExportedMail(wire.encode(each.message)) for each in stored.mail]
     digests = dict.fromkeys(payload.data for payload in _payloads([*history, *(each.message for each in stored.mail)]))
     found = ((digest, views.blob(stored.run.key, digest)) for digest in digests)
-    members = {getattr(event, name, 0) for event in history for name in ("member", "claimed_by")}
-    members |= {attempt.member for attempt in stored.attempts}
     names = {("workflow", stored.run.workflow)}
     names |= {("activity", event.name) for event in history if isinstance(event, ev.ActivityScheduled)}
     return ExportedRun(
@@ -137,7 +136,7 @@ def exported(views: Views, stored: Stored, at: datetime) -> ExportedRun:
         stored.attempts,
         mail,
         [ExportedBlob(digest.hex(), data) for digest, data in found if data is not None],
-        [row for id, row in views.members().items() if id in members],
+        list(views.members(members_of(stored, history)).values()),
         [_definition(row) for row in views.definitions() if (row.kind, row.name) in names],
     )
 

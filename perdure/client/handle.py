@@ -81,7 +81,7 @@ class Handle(Generic[R_co]):
         with told_as_damage(self.id):
             return describe(
                 stored,
-                views.members(),
+                views.members,
                 lambda digest: views.blob(stored.run.key, digest),
                 self._door.now(),
                 self._door.coder,

@@ -56,7 +56,10 @@ class ReplyRow(msgspec.Struct):
 
 
 class MemberRow(msgspec.Struct):
-    """A process that took part: `id` is new for each start of an engine and never reused."""
+    """A process that took part: `id` is new for each start of an engine or a worker and never reused.
+
+    The row goes when the process does, unless a run may tell of it: it has committed a batch, or taken a task.
+    """
 
     id: int
     host: str
@@ -393,7 +396,8 @@ class Tasks(Protocol):
         ...
 
     def bury(self, member: int, beat: int | None = None) -> bool:
-        """Owner only: take a worker for dead; with `beat` only if it has not beaten since. Whether it was."""
+        """Owner only: take a worker for dead; with `beat` only if it has not beaten since. Whether it was. One that has
+        never taken a task is forgotten: as nothing it says is accepted any more, nothing will ever tell of it."""
         ...
 
     def orphans(self) -> list[Orphan]:
@@ -448,7 +452,9 @@ class Views(Protocol):
         """32 random bytes, the same for ever: what proves that a token was issued by this database."""
         ...
 
-    def members(self) -> dict[int, MemberRow]: ...
+    def members(self, ids: Iterable[int]) -> dict[int, MemberRow]:
+        """Those of them that are known, in the order of their numbers."""
+        ...
 
     def definitions(self) -> list[DefinitionRow]: ...
 
@@ -470,7 +476,7 @@ class Admin(Protocol):
 
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         """Become the owner if nobody is: the new member's id, else None. Waits for nobody. Workers are told by `lease_ns`
-        how long they may be silent.
+        how long they may be silent. Earlier owners that have never committed are forgotten.
 
         The owner stays it until `close` or until its process is gone, however it dies.
         """

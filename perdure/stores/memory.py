@@ -45,6 +45,8 @@ class Shelf:
         self.workers: dict[int, base.WorkerRow] = {}
         self.listeners: dict[int, Callable[[], None]] = {}
         self.members: dict[int, base.MemberRow] = {}
+        self.member_ids = 0
+        self.used_members: set[int] = set()
         self.definitions: list[base.DefinitionRow] = []
         self.owner = 0
         self.lease_ns = base.LEASE_NS
@@ -53,9 +55,13 @@ class Shelf:
         self.on_nudge: Callable[[], None] | None = None
 
     def new_member(self, host: str, pid: int, build: str, now: int) -> int:
-        member = len(self.members) + 1
-        self.members[member] = base.MemberRow(member, host, pid, build, now)
-        return member
+        self.member_ids += 1
+        self.members[self.member_ids] = base.MemberRow(self.member_ids, host, pid, build, now)
+        return self.member_ids
+
+    def forget_unless_used(self, member: int) -> None:
+        if member not in self.used_members:
+            self.members.pop(member, None)
 
     def open_runs(self) -> list[RunRow]:
         return [row for row in self.runs.values() if row.status < Status.COMPLETED]
@@ -143,6 +149,8 @@ class MemoryAdmin:
             if shelf.owner:
                 return None
             shelf.lease_ns = lease_ns
+            for member in set(shelf.members) - shelf.workers.keys():
+                shelf.forget_unless_used(member)
             self.member = shelf.owner = shelf.new_member(host, pid, build, now)
             return self.member
 
@@ -209,6 +217,7 @@ class MemoryJournal:
                 self._faults("inside", batch)
             if fault != "in-doubt-lost":
                 _apply(self._shelf, batch)
+                self._shelf.used_members.add(self._admin.member)
             doubt_by(fault)
 
     def settle(self, batch: base.Batch) -> bool:
@@ -536,9 +545,10 @@ class MemoryViews:
     def secret(self) -> bytes:
         return self._shelf.secret
 
-    def members(self) -> dict[int, base.MemberRow]:
+    def members(self, ids: Iterable[int]) -> dict[int, base.MemberRow]:
         with self._shelf.lock:
-            return {id: _copy(row) for id, row in self._shelf.members.items()}
+            found = self._shelf.members
+            return {id: _copy(found[id]) for id in sorted(set(ids)) if id in found}
 
     def definitions(self) -> list[base.DefinitionRow]:
         with self._shelf.lock:

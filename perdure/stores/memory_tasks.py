@@ -56,6 +56,7 @@ class MemoryTasks:
 
     def _take(self, member: int, task: TaskRow, now: int) -> TaskRow:
         task.member, task.claimed_at = member, now
+        self._shelf.used_members.add(member)
         if task.start_by is not None:
             self._shelf.put_mail(base.MailRow(0, task.run, TaskTaken(task.step, task.attempt, member)))
         return msgspec.structs.replace(task)
@@ -113,7 +114,8 @@ class MemoryTasks:
             worker = self._shelf.workers.get(member)
             if beat is not None and (worker is None or worker.beat != beat):
                 return False
-            self._shelf.workers.pop(member, None)
+            if self._shelf.workers.pop(member, None) is not None:
+                self._shelf.forget_unless_used(member)
             return True
 
     def orphans(self) -> list[base.Orphan]:

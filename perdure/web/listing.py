@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from perdure.client.cast import nobody
 from perdure.client.conditions import conditions_in
 from perdure.client.description import describe
 from perdure.client.summary import RunSummary, statuses_of, summaries_of
@@ -221,7 +222,7 @@ def _shape(place: Place, row: RunRow) -> list[Shape]:
         return whole
     stored = place.views.stored(row.key)
     try:
-        found = [] if stored is None else strip(describe(stored, {}, _unread, place.now_ns(), place.coder))
+        found = [] if stored is None else strip(describe(stored, nobody, _unread, place.now_ns(), place.coder))
     except (msgspec.MsgspecError, StoreError):
         return whole  # a damaged history is told on its own page
     return [Shape(*segment) for segment in found]

@@ -96,7 +96,7 @@ class Subject:
 
     def describe(self, blob: Blob) -> RunDescription:
         place = self.place
-        return describe(self.stored, place.views.members(), blob, place.now_ns(), place.coder)
+        return describe(self.stored, place.views.members, blob, place.now_ns(), place.coder)
 
     def whole(self, digest: bytes) -> bytes | None:
         return self.place.views.blob(self.row.key, digest)

@@ -81,15 +81,43 @@ def test_one_owner_at_a_time(opened: Opener) -> None:
     assert first.admin.try_own("host-a", 11, "build-a", 7) is None
     assert first.views.owner() == second.views.owner() == base.MemberRow(1, "host-a", 11, "build-a", 5)
 
+    first.journal.commit(base.Batch(created=[run(2)]))
     first.admin.close()
     assert second.views.owner() is None
     assert second.admin.try_own("host-b", 22, "build-b", 8) == 2
-    assert second.views.members() == {
+    assert second.views.members([2, 1, 3]) == {
         1: base.MemberRow(1, "host-a", 11, "build-a", 5),
         2: base.MemberRow(2, "host-b", 22, "build-b", 8),
     }
     first.admin.close()
     assert second.views.owner() is not None
+
+
+def test_of_earlier_owners_only_those_are_remembered_that_have_committed(opened: Opener) -> None:
+    commits = [True, False, True, False, False]
+    for committed, key in zip(commits, range(2, 12, 2), strict=True):
+        store = opened()
+        store.admin.try_own("here", 1, "b", 1)
+        if committed:
+            store.journal.commit(base.Batch(created=[run(key)]))
+        store.admin.close()
+    store = opened()
+
+    assert store.admin.try_own("here", 1, "b", 1) == 6
+    assert list(store.views.members(range(9))) == [1, 3, 6]
+
+
+def test_a_commit_that_was_not_written_is_nothing_to_remember_an_owner_for(opened: Opener) -> None:
+    for fault in ("refused", "in-doubt-lost"):
+        store = opened(faults=lambda moment, batch, fault=fault: fault if moment == "before" else None)
+        store.admin.try_own("here", 1, "b", 1)
+        with pytest.raises((base.CommitRefused, base.CommitInDoubt)):
+            store.journal.commit(base.Batch(created=[run(2)]))
+        store.admin.close()
+    store = opened()
+
+    assert store.admin.try_own("here", 1, "b", 1) == 3
+    assert list(store.views.members(range(9))) == [3]
 
 
 def test_only_the_owner_commits(opened: Opener) -> None:

@@ -33,10 +33,56 @@ def test_a_worker_is_there_from_the_moment_it_joins_until_it_leaves(store: base.
     member = store.tasks.join("host-b", 22, "build-2", 6, ["gpu", "cpu"], ["render", "sort"])
 
     assert store.views.workers() == [base.WorkerRow(member, ("gpu", "cpu"), ("render", "sort"), 0)]
-    assert store.views.members()[member] == base.MemberRow(member, "host-b", 22, "build-2", 6)
+    assert store.views.members([member]) == {member: base.MemberRow(member, "host-b", 22, "build-2", 6)}
     store.tasks.leave(member)
     assert store.views.workers() == []
-    assert store.views.members()[member].pid == 22
+
+
+@pytest.mark.parametrize("end", ["leave", "bury"])
+def test_of_workers_that_are_gone_only_those_are_remembered_that_have_taken_a_task(store: base.Store, end: str) -> None:
+    commit(store, task(2))
+    idle, took, living = Hand(store), Hand(store), Hand(store)
+    idle.take(base.Want(("other",), 9))
+    took.take()
+
+    for hand in (idle, took):
+        getattr(store.tasks, end)(hand.member)
+
+    hands = [idle.member, took.member, living.member]
+    assert list(store.views.members(hands)) == [took.member, living.member]
+
+
+def test_a_worker_that_is_forgotten_and_still_speaks_is_refused_and_leaves_no_trace(store: base.Store) -> None:
+    zombie = Hand(store)
+    store.tasks.bury(zombie.member)
+    commit(store, task(2))
+
+    with pytest.raises(base.WorkerGone):
+        zombie.take()
+
+    assert store.views.members([zombie.member]) == {}
+    assert store.views.backlog() == [base.BacklogRow("gpu", "render", 1, 0)]
+    store.tasks.leave(zombie.member)
+    assert Hand(store).member > zombie.member
+
+
+def test_a_worker_that_has_beaten_meanwhile_is_neither_buried_nor_forgotten(store: base.Store) -> None:
+    hand = Hand(store)
+    hand.beat()
+
+    assert not store.tasks.bury(hand.member, 0)
+    assert list(store.views.members([hand.member])) == [hand.member]
+
+
+def test_owners_do_not_forget_workers_that_live(opened: Opener) -> None:
+    hand = Hand(opened())
+
+    for _ in range(2):
+        owner = opened()
+        owner.admin.try_own("here", 1, "b", 1)
+        owner.admin.close()
+
+    assert list(hand.store.views.members([hand.member])) == [hand.member]
 
 
 def test_numbers_of_workers_and_owners_are_never_used_twice(opened: Opener) -> None:
@@ -88,6 +134,8 @@ def test_nothing_counts_that_a_worker_says_after_it_has_left_or_was_buried(store
         hand.take()
     with pytest.raises(base.WorkerGone):
         hand.beat((2, "0:1", 1, b"details"))
+    with pytest.raises(base.WorkerGone):
+        store.tasks.look(hand.member, ["gpu"])
 
     assert store.work.poll(0, 10).mail == []
     assert store.views.blob(2, b"d") is None

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.client.axis import Clockwork
+from perdure.client.cast import nobody
 from perdure.client.description import RunDescription, describe
 from perdure.stores.base import Stored
 from perdure.web.strip import SEGMENTS, strip
@@ -17,7 +18,7 @@ from tests.unit.cli import corpus
 
 def described(story: Any) -> RunDescription:
     stored = story if isinstance(story, Stored) else story.stored()
-    return describe(stored, {}, lambda digest: None, corpus.NOW)
+    return describe(stored, nobody, lambda digest: None, corpus.NOW)
 
 
 def scale_of(story: Any) -> Scale:

@@ -18,7 +18,8 @@ from perdure.stores.sqlite.rows import ATTRIBUTE_COLUMNS, RUN_COLUMNS
 from perdure.stores.sqlite.tasks import SqliteTasks
 from perdure.stores.sqlite.trouble import told_to_people
 
-_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at, lease) VALUES (?, ?, ?, ?, ?)"
+_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at, lease, used) VALUES (?, ?, ?, ?, ?, 0)"
+_FORGET_OWNERS = "DELETE FROM members WHERE serves = 0 AND used = 0 AND id < ?"
 _ATTRIBUTES = f"SELECT {ATTRIBUTE_COLUMNS} FROM attributes WHERE run = ? ORDER BY name, item"
 
 
@@ -48,7 +49,11 @@ class SqliteAdmin:
             ) from error
         try:
             with told_to_people(self._path), self._writer.use() as connection:
-                return connection.execute(_INSERT_MEMBER, (host, pid, build, now, lease_ns)).lastrowid
+                connection.execute("BEGIN IMMEDIATE")
+                member = connection.execute(_INSERT_MEMBER, (host, pid, build, now, lease_ns)).lastrowid
+                connection.execute(_FORGET_OWNERS, (member,))
+                connection.execute("COMMIT")
+                return member
         except BaseException:
             self._lock.release()
             raise

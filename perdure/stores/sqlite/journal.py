@@ -98,6 +98,9 @@ _WITHDRAW = _MAKE_NEWEST + tuple(
 )
 
 
+_USE_OWNER = "UPDATE members SET used = 1 WHERE id = (SELECT max(id) FROM members WHERE serves = 0)"
+
+
 class Write:
     """One statement over many rows. With `exact` each of them must change a row of the database; if not, what
     `instead` gives is written."""
@@ -222,6 +225,7 @@ class SqliteJournal:
         self._line = line
         self._lock = lock
         self._faults = faults
+        self._is_used = False
 
     def commit(self, batch: Batch) -> None:
         if not self._lock.held:
@@ -236,6 +240,7 @@ class SqliteJournal:
                     roll_back(connection)
                 else:
                     self._make_durable(connection)
+                    self._is_used = True
         except errors.StoreUnreachable as error:  # closed by another thread just now
             raise OwnershipLost(str(error)) from error
         doubt_by(fault)
@@ -243,6 +248,8 @@ class SqliteJournal:
     def _write(self, connection: sqlite3.Connection, batch: Batch, writes: list[Write]) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
+            if not self._is_used:
+                connection.execute(_USE_OWNER)
             for one in writes:
                 changed = rows.write(connection, one.sql, one.rows)
                 if one.instead is not None and changed != len(one.rows):

@@ -15,7 +15,9 @@ from perdure.stores.sqlite.presence import Presence
 from perdure.stores.sqlite.rows import TASK_COLUMNS, VALUES
 from perdure.stores.sqlite.trouble import told_to_people
 
-_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at, serves) VALUES (?, ?, ?, ?, 1)"
+_INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at, serves, used) VALUES (?, ?, ?, ?, 1, 0)"
+_USE_MEMBER = "UPDATE members SET used = 1 WHERE id = ? AND used = 0"
+_FORGET_MEMBER = "DELETE FROM members WHERE id = ? AND serves = 1 AND used = 0"
 _INSERT_MAIL = f"INSERT INTO mail (run, kind, body, reply_to) SELECT * FROM ({VALUES}) WHERE column1 IS NOT NULL"
 _INSERT_BLOBS = (
     f"INSERT INTO blobs (run, digest, data) SELECT * FROM ({VALUES}) WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING"
@@ -95,6 +97,8 @@ class SqliteTasks:
             _demand(connection, member)
             accepted = _end(connection, member, endings)
             ids = [id for want in wants for id in _oldest(connection, queues, want, now)]
+            if ids:
+                connection.execute(_USE_MEMBER, (member,))
             return base.Exchanged(accepted, _take(connection, member, ids, now))
 
     def look(self, member: int, queues: Sequence[str]) -> base.Look:
@@ -139,6 +143,7 @@ class SqliteTasks:
             sql = "DELETE FROM workers WHERE member = ? AND beat = coalesce(?, beat)"
             goes = bool(connection.execute(sql, (member, beat)).rowcount) or beat is None
             if goes:
+                connection.execute(_FORGET_MEMBER, (member,))
                 self._presence.forget(member)
         if not goes:
             return False

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -119,10 +119,10 @@ class SqliteViews:
         with self._reading() as connection:
             return connection.execute("SELECT value FROM secret").fetchone()[0]
 
-    def members(self) -> dict[int, MemberRow]:
+    def members(self, ids: Iterable[int]) -> dict[int, MemberRow]:
         with self._reading() as connection:
-            found = connection.execute(f"SELECT {_MEMBER} FROM members ORDER BY id").fetchall()
-        return {columns[0]: MemberRow(*columns) for columns in found}
+            found = rows.read(connection, f"SELECT {_MEMBER} FROM members WHERE id IN ({VALUES})", ids)
+        return {columns[0]: MemberRow(*columns) for columns in sorted(found)}
 
     def definitions(self) -> list[DefinitionRow]:
         with self._reading() as connection:

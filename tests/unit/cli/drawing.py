@@ -13,7 +13,7 @@ from tests.unit.cli.conftest import corpus_time
 
 def told(story: corpus.Story | Stored) -> RunDescription:
     stored = story if isinstance(story, Stored) else story.stored()
-    return describe(stored, {7: corpus.MEMBER}, lambda digest: None, corpus.NOW)
+    return describe(stored, lambda ids: {7: corpus.MEMBER}, lambda digest: None, corpus.NOW)
 
 
 def text(lines: list[Line], ascii: bool = False) -> str:

@@ -16,7 +16,7 @@ MEMBERS = {7: corpus.MEMBER}
 
 def told(story: corpus.Story | Stored, blobs: dict[bytes, bytes] | None = None) -> RunDescription:
     stored = story if isinstance(story, Stored) else story.stored()
-    return describe(stored, MEMBERS, (blobs or {}).get, corpus.NOW)
+    return describe(stored, lambda ids: MEMBERS, (blobs or {}).get, corpus.NOW)
 
 
 def test_a_completed_run_tells_its_input_result_and_times() -> None:

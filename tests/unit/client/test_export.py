@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from perdure import Engine, activity, errors, workflow
+from perdure.client.cast import nobody
 from perdure.client.description import describe
 from perdure.client.export import ExportedRun, exported, read_export
 from perdure.client.redaction import redacted, without_values
@@ -74,10 +75,10 @@ def test_a_run_is_described_elsewhere_as_it_was_at_home(store: Store) -> None:
         back = read_export(exported(store.views, stored, AT).to_json())
         members = {row.id: row for row in back.members}
 
-        there = describe(back.stored(), members, back.finder(), corpus.NOW)
+        there = describe(back.stored(), lambda ids, members=members: members, back.finder(), corpus.NOW)
 
         blob = lambda digest, key=stored.run.key: store.views.blob(key, digest)  # noqa: E731
-        assert there == describe(stored, store.views.members(), blob, corpus.NOW)
+        assert there == describe(stored, store.views.members, blob, corpus.NOW)
 
 
 def test_it_is_written_for_people_and_for_tools_that_compare_lines(store: Store) -> None:
@@ -257,7 +258,7 @@ def test_a_run_that_nobody_has_taken_yet_brings_its_arguments(store: Store) -> N
     back = read_export(run.to_json())
 
     assert back.events == []
-    assert describe(back.stored(), {}, back.finder(), corpus.NOW).input is not None
+    assert describe(back.stored(), nobody, back.finder(), corpus.NOW).input is not None
 
 
 HARMLESS = {

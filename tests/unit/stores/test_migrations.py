@@ -292,3 +292,15 @@ def test_a_database_of_each_schema_is_brought_to_this_one(path: str):
         assert store.views.search(base.RunFilter()) == []
         assert store.views.attributes([2]) == {}
         store.admin.close()
+
+
+def test_of_members_from_before_they_were_told_apart_none_is_forgotten(path: str):
+    opening.upgrade(path, migrations.schema()[:4])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO members (host, pid, build, started_at) VALUES ('there', 7, 'b', 1)")
+        connection.commit()
+    store = SqliteStore(path)
+
+    assert store.admin.try_own("here", 8, "b", 2) == 2
+    assert list(store.views.members([1, 2])) == [1, 2]
+    store.admin.close()
