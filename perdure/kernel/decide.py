@@ -239,11 +239,27 @@ def _retry(run: Run, message: msg.Retry, now: int) -> list[ev.Event]:
 def _new_build(run: Run, message: msg.NewBuild, now: int) -> list[ev.Event]:
     events: list[ev.Event] = []
     for step in run.pending.values():
-        if step.held is not None and step.held != message.build:
+        if step.held is not None and step.held != message.build and not step.queue:
             events.append(ev.AttemptReleased(now, step.id, step.attempt))
     if run.block is not None and run.block.kind != "quarantined" and run.block.build != message.build:
         events.append(ev.RunReleased(now))  # last, as in `_retry`
     return events
+
+
+def _new_code(run: Run, message: msg.NewCode, now: int) -> list[ev.Event]:
+    return [
+        ev.AttemptReleased(now, step.id, step.attempt)
+        for step in run.pending.values()
+        if step.queue
+        and step.held is not None
+        and message.held_by in (None, step.held)
+        and _can_do(message.workers, step)
+    ]
+
+
+def _can_do(workers: tuple[msg.Code, ...], step: Step) -> bool:
+    """Whether one of them serves the queue of a held step with other code than the one that failed."""
+    return any(step.queue in code.queues and step.name in code.names and step.held != code.build for code in workers)
 
 
 def _wake(run: Run, message: msg.Wake, now: int) -> list[ev.Event]:
@@ -409,6 +425,7 @@ _MESSAGES: dict[type, Callable[[Run, Any, int], tuple[ev.Event, ...] | list[ev.E
     msg.Terminate: _terminate,
     msg.Retry: _retry,
     msg.NewBuild: _new_build,
+    msg.NewCode: _new_code,
     msg.Wake: _wake,
     msg.GrantSlot: _grant,
     msg.Takeover: _takeover,

@@ -119,10 +119,28 @@ class Strike(msgspec.Struct, frozen=True, gc=False):
 
 
 class NewBuild(msgspec.Struct, frozen=True, gc=False):
-    """Other code is at hand: release a block or held attempts that belong to another build."""
+    """The owner has other code: release a block, or held attempts of its own, that belong to another build."""
 
     build: str
 
 
+class Code(msgspec.Struct, frozen=True, gc=False):
+    """What a worker can run: these activities, in these queues, with the code of this build."""
+
+    build: str
+    queues: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+class NewCode(msgspec.Struct, frozen=True, gc=False):
+    """Workers with this code serve queues: release attempts that code of another build holds.
+
+    `held_by`: only those of this build, whose last worker is gone.
+    """
+
+    workers: tuple[Code, ...]
+    held_by: str | None = None
+
+
 Mail: TypeAlias = Start | AttemptEnded | Cancel | Terminate | Retry | Complete | Heartbeat | TaskTaken
-Message: TypeAlias = Mail | Wake | GrantSlot | Takeover | BlockRun | Strike | NewBuild
+Message: TypeAlias = Mail | Wake | GrantSlot | Takeover | BlockRun | Strike | NewBuild | NewCode

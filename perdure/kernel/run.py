@@ -2,7 +2,7 @@
 
     queued ──Start──► running ◄──► waiting | retrying | held
                         │  ▲
-                        ▼  │ Retry, NewBuild
+                        ▼  │ Retry, NewBuild, NewCode
                   blocked, quarantined
                         │
                         ▼ (from any open status)

@@ -130,6 +130,10 @@ class Roster:
     def get(self, key: int) -> Actor | None:
         return self._actors.get(key)
 
+    def held(self) -> list[int]:
+        """Runs with a step that is held, whatever else they do."""
+        return [key for key, actor in self._actors.items() if actor.run.held]
+
     def missing(self, keys: Iterable[int]) -> list[int]:
         return [key for key in dict.fromkeys(keys) if key not in self._actors]
 

@@ -18,8 +18,8 @@ _KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.T
 
 
 class Draft:
-    """`answers` are given when the batch is durable: (request, what it is told, or the error). `gives_tasks`: it has work for
-    workers of queues."""
+    """`answers` are given when the batch is durable: (request, what it is told, or the error). `gives_tasks` to
+    workers: of these queues and activities."""
 
     __slots__ = (
         "actors",
@@ -46,7 +46,7 @@ class Draft:
         self.kept: list[MailRow] = []
         self.replies: list[ReplyRow] = []
         self.withdrawn: list[int] = []
-        self.gives_tasks = False
+        self.gives_tasks: set[tuple[str, str]] = set()
         self.answers: list[tuple[StartRequest, Started | None, BaseException | None]] = []
         self.begun: dict[str, tuple[Actor, msg.Start]] = {}
         """The newest runs of ids, of those that have begun in this batch, with their Start."""
@@ -145,7 +145,7 @@ class Draft:
         batch.tasks_gone += rows.tasks_gone
         if rows.all_tasks_gone:
             batch.tasks_gone_of.append(rows.run.key)
-        self.gives_tasks = self.gives_tasks or bool(rows.tasks)
+        self.gives_tasks.update((task.queue, task.name) for task in rows.tasks)
 
 
 def is_empty(batch: Batch) -> bool:

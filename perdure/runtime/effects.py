@@ -1,7 +1,7 @@
 """What may happen once a batch is durable: attempts begin or are given up, callers hear, people are told, runs are parked."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from perdure.kernel import events as ev
@@ -16,6 +16,7 @@ from perdure.runtime.letters import Ended, Started, StartRequest
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.waiters import Waiters, is_at_rest
+from perdure.runtime.workforce import Workforce
 from perdure.runtime.world import World
 from perdure.stores.base import Tasks
 
@@ -50,6 +51,7 @@ class Effects:
         world: World,
         grace_seconds: float,
         tasks: Tasks,
+        workforce: Workforce,
     ) -> None:
         self._roster = roster
         self._slots = slots
@@ -60,14 +62,13 @@ class Effects:
         self._world = world
         self._grace_seconds = grace_seconds
         self._tasks = tasks
-        self.workers: Collection[int] = ()
-        """Who serves queues, as far as the owner knows."""
+        self._workforce = workforce
         self.alarms = Alarms()
         self.deadlines = Deadlines()
         self._released: list[int] = []
 
     def perform(self, draft: Draft) -> list[int]:
-        """Returns: keys of the runs that were released, and have left memory."""
+        """Returns: keys of the runs that are to be looked after, and have left memory."""
         self._released = released = []
         took_off = self._slots.take_off()
         for request, started, error in draft.answers:
@@ -82,8 +83,8 @@ class Effects:
             self._log.error(draft.damaged[row.key])
             self._waiters.tell(row.key, None, self._outbox)
         self._begin(took_off, draft)
-        if draft.gives_tasks and self.workers:
-            self._tasks.nudge(self.workers)
+        if draft.gives_tasks:
+            self._tasks.nudge(self._workforce.serving(draft.gives_tasks))
         for key in draft.withdrawn:
             self._waiters.tell(key, None, self._outbox)
         for key in (*released, *draft.withdrawn):
@@ -156,6 +157,13 @@ class Effects:
         elif isinstance(event, ev.AttemptFailed):
             step = actor.run.pending.get(event.id)
             self._tell_failed(id, event.id if step is None else step.name, event)
+            if event.held and event.build and step is not None and step.queue:
+                self._missed(actor.run.key, event.build)
+
+    def _missed(self, key: int, build: str) -> None:
+        """A worker has left other code's attempt as its last: that code has come before there was anything to release."""
+        if not self._workforce.has_build(build):
+            self._released.append(key)
 
     def _tell_failed(self, id: str, name: str, event: ev.AttemptFailed) -> None:
         """A bug is told with its traceback; a failure that is tried again in one line, and ever more rarely."""

@@ -17,12 +17,14 @@ from perdure.runtime.effects import Crew, Effects
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.liveness import Liveness
+from perdure.runtime.offers import Offers
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.turn import Turns
 from perdure.runtime.waiters import Waiters
+from perdure.runtime.workforce import Workforce
 from perdure.runtime.world import World
 from perdure.stores.base import Orphan, Store
 
@@ -83,8 +85,11 @@ class Owner:
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker, forgetful=forgetful)
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
-        effects = Effects(self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds, store.tasks)
-        self._effects = effects
+        workforce = Workforce(store.views)
+        effects = Effects(
+            self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds, store.tasks, workforce
+        )
+        self._offers = Offers(store.work, self._roster, workforce)
         self._liveness = Liveness(lease_seconds)
         self._orphans: set[tuple[int, str, int]] = set()
         self._alarms = effects.alarms
@@ -116,9 +121,9 @@ class Owner:
         self._mending = len(self._left_behind)
         self._left_behind += self._store.work.running()
 
-    def _care(self, key: int) -> Letter:
-        """A letter that makes its run be loaded and looked after, and released if other code blocked it."""
-        return Letter(key, msg.NewBuild(self._build))
+    def _care(self, key: int) -> list[Letter]:
+        """Letters that make their run be loaded and looked after, and released if other code blocked it."""
+        return [Letter(key, msg.NewBuild(self._build)), *self._offers.to(key)]
 
     def round(self, most_seconds: float = POLL_SECONDS) -> None:
         """Wait until there is something to do, but not for longer than until the next poll, and do it."""
@@ -131,6 +136,7 @@ class Owner:
             except StoreUnreachable as error:
                 self._poll_failed(error, monotonic)
         items += self._admitted()
+        items += self._offers.take(TAKEOVER_RUNS)
         items += self._due(now)
         items += self._overdue(monotonic)
         self._process(items)
@@ -161,7 +167,8 @@ class Owner:
         for until in (self._alarms.seconds(self._world.now()), self._deadlines.seconds(monotonic)):
             if until is not None:
                 seconds = min(seconds, until)
-        if self._look_after or self.slots.can_grant() or (self._room() and (self._left_behind or self._waiting_starts)):
+        at_once = self._look_after or self._offers or self.slots.can_grant()
+        if at_once or ((self._left_behind or self._waiting_starts) and self._room()):
             seconds = 0.0
         if seconds > 0:
             seconds = self._world.rest(seconds, self._stillness)
@@ -184,7 +191,7 @@ class Owner:
             return []
         room = self._room()
         care = min(room, len(left), TAKEOVER_RUNS)
-        items: list[Item] = [self._care(left.popleft()) for _ in range(care)]
+        items: list[Item] = [letter for _ in range(care) for letter in self._care(left.popleft())]
         self._mending -= care
         items += [starts.popleft() for _ in range(min(room - care, len(starts)))]
         return items
@@ -246,6 +253,7 @@ class Owner:
         self._inbox.nudged = False
         poll = self._store.work.poll(now + POLL_AHEAD_NS, POLL_ROWS, starts=self._room() > 0)
         items: list[Item] = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
+        self._offers.look(poll.beats.keys(), self._left_behind)
         loaded = 0
         for key in poll.due:
             actor = self._roster.get(key)
@@ -255,7 +263,7 @@ class Owner:
             else:
                 self._alarms.set(actor, now)
         items += self._lost(poll.beats, monotonic)  # first, as it may raise
-        items += [self._care(key) for key in self._look_after]
+        items += [letter for key in self._look_after for letter in self._care(key)]
         self._look_after = []
         items += self._beats()
         more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
@@ -264,7 +272,6 @@ class Owner:
 
     def _lost(self, beats: Mapping[int, int], monotonic: float) -> list[Item]:
         """Tasks that lost their worker: it has left, has died, or is silent for too long."""
-        self._effects.workers = beats.keys()
         tasks = self._store.tasks
         silent, look = self._liveness.look(beats, monotonic)
         dead = tasks.dead(beats)

@@ -75,6 +75,7 @@ class WorkerRow(msgspec.Struct):
     queues: tuple[str, ...]
     names: tuple[str, ...]
     beat: int = 0
+    build: str = ""
 
 
 class BacklogRow(msgspec.Struct):
@@ -293,6 +294,10 @@ class Work(Protocol):
 
     def running(self) -> list[int]:
         """Keys of runs that are running, oldest first: a dead owner left them. Queued ones are found by their mail."""
+        ...
+
+    def held(self) -> list[int]:
+        """Keys of runs that are held, oldest first."""
         ...
 
     def mending(self) -> list[int]:

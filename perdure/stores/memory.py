@@ -374,6 +374,9 @@ class MemoryWork:
     def running(self) -> list[int]:
         return self._with_status(Status.RUNNING)
 
+    def held(self) -> list[int]:
+        return self._with_status(Status.HELD)
+
     def mending(self) -> list[int]:
         return self._with_status(Status.HELD, Status.BLOCKED, Status.QUARANTINED)
 

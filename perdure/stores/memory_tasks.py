@@ -20,7 +20,7 @@ class MemoryTasks:
     def join(self, host: str, pid: int, build: str, now: int, queues: Sequence[str], names: Sequence[str]) -> int:
         with self._shelf.lock:
             member = self._shelf.new_member(host, pid, build, now)
-            self._shelf.workers[member] = base.WorkerRow(member, tuple(queues), tuple(names))
+            self._shelf.workers[member] = base.WorkerRow(member, tuple(queues), tuple(names), 0, build)
             return member
 
     def exchange(

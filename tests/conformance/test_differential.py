@@ -224,7 +224,7 @@ class TwoStores(Both, RuleBasedStateMachine):
     def hold_the_same(self) -> None:
         self.same(lambda store: store.work.load(list(KEYS)))
         self.same(lambda store: store.work.find(IDS))
-        self.same(lambda store: (store.work.running(), store.work.mending(), store.work.last_key()))
+        self.same(lambda store: (store.work.running(), store.work.held(), store.work.mending(), store.work.last_key()))
         self.same(lambda store: [store.post.take_reply(request) for request in "pqr"])
         self.same(lambda store: [store.views.blob(key, digest) for key in KEYS for digest in (b"d", b"e")])
         self.same(lambda store: (store.views.members(range(30)), store.views.owner()))

@@ -334,6 +334,7 @@ def test_running_and_mending_are_told_by_status(store: base.Store) -> None:
 
     assert store.work.running() == [2 * (12 - Status.RUNNING)]
     assert store.work.mending() == [2 * (12 - s) for s in (Status.QUARANTINED, Status.BLOCKED, Status.HELD)]
+    assert store.work.held() == [2 * (12 - Status.HELD)]
 
 
 def test_due_runs_come_earliest_first(store: base.Store) -> None:

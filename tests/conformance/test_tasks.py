@@ -32,7 +32,7 @@ def commit(store: base.Store, *tasks: TaskRow, **parts: object) -> None:
 def test_a_worker_is_there_from_the_moment_it_joins_until_it_leaves(store: base.Store) -> None:
     member = store.tasks.join("host-b", 22, "build-2", 6, ["gpu", "cpu"], ["render", "sort"])
 
-    assert store.views.workers() == [base.WorkerRow(member, ("gpu", "cpu"), ("render", "sort"), 0)]
+    assert store.views.workers() == [base.WorkerRow(member, ("gpu", "cpu"), ("render", "sort"), 0, "build-2")]
     assert store.views.members([member]) == {member: base.MemberRow(member, "host-b", 22, "build-2", 6)}
     store.tasks.leave(member)
     assert store.views.workers() == []

@@ -143,6 +143,27 @@ async def test_other_queues_are_left_alone(address: str):
         assert (await handle.describe()).steps[0].state == "scheduled"
 
 
+async def test_only_workers_that_could_take_a_task_are_woken_for_it():
+    heard: list[str] = []
+    async with Engine("memory://", [*ALL, nothing]) as engine:
+        tasks = engine.store.tasks
+        for queue, name in (("gpu", "render"), ("gpu", "swell"), ("cpu", "render")):
+            member = tasks.join("here", 1, "b", 1, [queue], [name])
+            tasks.listen(member, lambda who=f"{name} of {queue}": heard.append(who))
+        engine.store.post.nudge()
+        await engine.run(nothing())  # by its end the owner has heard of them
+
+        await engine.start(picture(7), id="r")
+        while not heard:
+            await asyncio.sleep(0.001)
+
+    assert heard == ["render of gpu"]
+
+
+@workflow
+async def nothing() -> None: ...
+
+
 async def test_a_fan_out_is_shared_and_comes_together(address: str):
     async with (
         Engine(address, ALL) as engine,

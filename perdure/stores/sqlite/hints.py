@@ -91,19 +91,18 @@ def _bound(path: str) -> socket.socket | None:
 
 
 class Nudger:
-    """The other end: never blocks and never fails."""
+    """The other end of all of them: never blocks and never fails."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 
-    def nudge(self) -> None:
+    def nudge(self, path: str) -> None:
         with contextlib.suppress(OSError), self._lock:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._socket.setblocking(False)
-            self._socket.sendto(_NUDGE, self._path)
+            self._socket.sendto(_NUDGE, path)
 
     def close(self) -> None:
         with self._lock:

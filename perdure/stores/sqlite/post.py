@@ -28,7 +28,8 @@ class SqlitePost:
         self._path = path
         self._line = line
         self._readers = readers
-        self._nudger = Nudger(socket_path(path))
+        self._nudger = Nudger()
+        self._owner = socket_path(path)
 
     def submit(self, row: RunRow, mail: MailRow) -> RunRow:
         with self._transaction() as connection:
@@ -74,7 +75,7 @@ class SqlitePost:
         return None if found is None else ReplyRow(*found)
 
     def nudge(self) -> None:
-        self._nudger.nudge()
+        self._nudger.nudge(self._owner)
 
     def close(self) -> None:
         self._nudger.close()

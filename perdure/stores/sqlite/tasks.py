@@ -58,7 +58,7 @@ class SqliteTasks:
         self._readers = readers
         self._presence = Presence(path)
         self._listeners: dict[int, Listener] = {}
-        self._nudgers: dict[int, Nudger] = {}
+        self._nudger = Nudger()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -127,13 +127,8 @@ class SqliteTasks:
         self._listeners[member] = Listener(worker_socket_path(self._path, member), on_nudge)
 
     def nudge(self, members: Iterable[int]) -> None:
-        known, members = self._nudgers, set(members)
-        for gone in known.keys() - members:
-            known.pop(gone).close()
         for member in members:
-            if member not in known:
-                known[member] = Nudger(worker_socket_path(self._path, member))
-            known[member].nudge()
+            self._nudger.nudge(worker_socket_path(self._path, member))
 
     def dead(self, members: Iterable[int]) -> list[int]:
         return self._presence.gone(members)
@@ -145,13 +140,9 @@ class SqliteTasks:
             if goes:
                 connection.execute(_FORGET_MEMBER, (member,))
                 self._presence.forget(member)
-        if not goes:
-            return False
-        nudger = self._nudgers.pop(member, None)
-        if nudger is not None:
-            nudger.close()
-        remove_worker_socket(self._path, member)
-        return True
+        if goes:
+            remove_worker_socket(self._path, member)
+        return goes
 
     def orphans(self) -> list[base.Orphan]:
         with self._reading() as connection:
@@ -160,8 +151,7 @@ class SqliteTasks:
     def close(self) -> None:
         for listener in list(self._listeners.values()):  # a worker may be leaving
             listener.close()
-        for nudger in list(self._nudgers.values()):
-            nudger.close()
+        self._nudger.close()
         self._line.close()
         self._presence.close()
 

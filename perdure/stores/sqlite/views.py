@@ -21,6 +21,7 @@ _COMPLETED = 7
 _ATTRIBUTES = f"SELECT {rows.ATTRIBUTE_COLUMNS} FROM attributes WHERE run IN ({VALUES}) ORDER BY run, name, item"
 _MEMBER = "id, host, pid, build, started_at"
 _END_OF_CHAIN = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND ? IN (key, chain) ORDER BY key DESC LIMIT 1"
+_WORKERS = "SELECT member, queues, names, beat, coalesce(build, '') FROM workers LEFT JOIN members ON id = member ORDER BY member"
 _BARE_TASK = ", ".join("x''" if field == "body" else field for field in TASK_FIELDS)
 _TASKS_OF = f"SELECT {_BARE_TASK} FROM tasks WHERE run = ? ORDER BY id"
 
@@ -105,8 +106,8 @@ class SqliteViews:
 
     def workers(self) -> list[WorkerRow]:
         with self._reading() as connection:
-            found = connection.execute("SELECT member, queues, names, beat FROM workers ORDER BY member").fetchall()
-        return [WorkerRow(row[0], tuple(json.loads(row[1])), tuple(json.loads(row[2])), row[3]) for row in found]
+            found = connection.execute(_WORKERS).fetchall()
+        return [WorkerRow(row[0], tuple(json.loads(row[1])), tuple(json.loads(row[2])), *row[3:]) for row in found]
 
     def backlog(self) -> list[BacklogRow]:
         with self._reading() as connection:

@@ -69,6 +69,9 @@ class SqliteWork:
     def running(self) -> list[int]:
         return self._with_status("1")
 
+    def held(self) -> list[int]:
+        return self._with_status("4")
+
     def mending(self) -> list[int]:
         return self._with_status("4, 5, 6")
 

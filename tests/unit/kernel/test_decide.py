@@ -343,6 +343,7 @@ def test_a_closed_run_refuses_to_be_steered(message):
         block(),
         msg.Strike(""),
         msg.NewBuild("b"),
+        msg.NewCode((msg.Code("b", ("gpu",), ("charge",)),)),
     ],
 )
 def test_whatever_else_comes_to_a_closed_run_does_nothing(message):
@@ -369,7 +370,7 @@ def test_what_the_program_would_have_to_see_waits_while_the_run_is_blocked():
     actor.tell(block())
 
     waiting = [completed(), msg.Cancel(), msg.Takeover(), msg.GrantSlot("0:1", ME)]
-    passing = [msg.Terminate(), msg.Retry(), msg.NewBuild("build-2"), msg.Strike("")]
+    passing = [msg.Terminate(), msg.Retry(), msg.NewBuild("build-2"), msg.NewCode(()), msg.Strike("")]
     assert all(must_wait(actor.run, message) for message in waiting)
     assert not any(must_wait(actor.run, message) for message in passing)
 

@@ -83,6 +83,7 @@ messages = (
     | st.builds(msg.Takeover, st.frozensets(ids))
     | st.builds(msg.BlockRun, blocks)
     | st.builds(msg.NewBuild, builds)
+    | st.builds(msg.NewCode, st.tuples(st.builds(msg.Code, builds, st.just(("gpu",)), st.just(("charge",)))))
     | st.builds(msg.Complete, ids, st.integers(0, 3), st.just(RESULT))
     | st.builds(msg.Complete, ids, st.integers(0, 3), failure=failures)
     | st.builds(msg.Heartbeat, ids, st.integers(0, 3), members, details)

@@ -111,7 +111,7 @@ def test_the_task_of_the_next_attempt_comes_when_its_time_has_come():
 
 
 def test_a_bug_in_a_worker_holds_the_step_until_other_code_or_an_operator_releases_it():
-    for release in (msg.NewBuild("build-9"), msg.Retry()):
+    for release in (new_code("build-9"), msg.Retry()):
         actor = queued()
         actor.tell(failed(failure=BUG, member=OTHER))
         assert actor.run.status is Status.HELD
@@ -122,6 +122,62 @@ def test_a_bug_in_a_worker_holds_the_step_until_other_code_or_an_operator_releas
         assert actor.run.status is Status.WAITING
         assert stands_again(actor)
         assert [row.attempt for row in actor.tasks.values()] == [2]
+
+
+def new_code(build: str, queue: str = "gpu", name: str = "charge", held_by: str | None = None) -> msg.NewCode:
+    """One worker that serves nothing of interest, and one with this code."""
+    return msg.NewCode((msg.Code("build-9", ("other",), ("charge",)), msg.Code(build, (queue,), (name,))), held_by)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        new_code("build-1"),
+        new_code("build-9", queue="cpu"),
+        new_code("build-9", name="refund"),
+        new_code("build-9", held_by="build-2"),
+        msg.NewCode(()),
+        msg.NewBuild("build-9"),
+    ],
+)
+def test_what_a_worker_holds_is_not_released_by_code_that_could_not_or_should_not_have_it(message: msg.Message):
+    actor = queued()
+    actor.tell(failed(failure=BUG, member=OTHER, build="build-1"))
+
+    assert actor.tell(message) == []
+
+
+def test_what_the_last_worker_of_a_build_held_is_released_and_what_another_build_holds_is_not():
+    actor = queued()
+    actor.do(cmd.ScheduleActivity("0:2", "charge", INPUT, None, QUICK, ev.Terms(queue="gpu")))
+    actor.tell(failed(failure=BUG, member=OTHER, build="build-1"))
+    actor.tell(msg.AttemptEnded("0:2", 1, OTHER, actor.now, failure=BUG, build="build-2"))
+
+    events = actor.tell(new_code("build-3", held_by="build-2"))
+
+    assert [event.id for event in events] == ["0:2"]  # type: ignore[union-attr]
+    assert stands_again(actor)
+
+
+def test_new_code_of_workers_releases_no_attempt_of_the_owner_and_no_block():
+    actor = started()
+    actor.do(cmd.ScheduleActivity("0:1", "charge", INPUT), claimed_by=ME)
+    actor.tell(failed(failure=BUG, build="build-1"))
+    actor.tell(msg.BlockRun(ev.Block("bug", "build-1", "stuck")))
+
+    assert actor.tell(new_code("build-9", queue="")) == []
+
+
+def test_of_a_blocked_run_the_attempt_goes_to_its_queue_and_the_block_stays():
+    actor = queued()
+    actor.tell(failed(failure=BUG, member=OTHER, build="build-1"))
+    actor.tell(msg.BlockRun(ev.Block("bug", "build-1", "stuck")))
+
+    actor.tell(new_code("build-9"))
+
+    assert actor.run.status is Status.BLOCKED
+    assert stands_again(actor)
+    assert [row.attempt for row in actor.tasks.values()] == [2]
 
 
 def test_an_attempt_that_lost_its_worker_is_tried_again_at_once_with_its_details():
