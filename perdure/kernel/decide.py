@@ -177,6 +177,8 @@ def _attempt_failed(
     )
     if final is None:
         return (failed,)
+    if final == "no-time" and step.expires_at is not None and now >= step.expires_at:
+        return (failed, _given_up(step, overdue.expired(step, failure), "schedule-to-close", now))
     details = message.details or step.details
     return (
         failed,

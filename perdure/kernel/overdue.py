@@ -35,8 +35,10 @@ def not_begun(step: Step) -> Failure:
     return Failure(_TYPE, f"no attempt begun within {seconds:g} s, {where}", cause=step.failure, code=TIMED_OUT)
 
 
-def expired(step: Step) -> Failure:
-    """There is no result in time, however many attempts were made (schedule to close)."""
+def expired(step: Step, latest: Failure | None = None) -> Failure:
+    """There is no result in time, however many attempts were made (schedule to close). The cause is the latest failure."""
     assert step.terms is not None and step.terms.schedule_to_close_ns is not None
     seconds = step.terms.schedule_to_close_ns / 1e9
-    return Failure(_TYPE, f"no result within {seconds:g} s, retries included", cause=step.failure, code=TIMED_OUT)
+    return Failure(
+        _TYPE, f"no result within {seconds:g} s, retries included", cause=latest or step.failure, code=TIMED_OUT
+    )

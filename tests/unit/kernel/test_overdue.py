@@ -73,6 +73,21 @@ def test_no_attempt_is_made_that_could_not_begin_before_schedule_to_close():
     assert (step.reason, step.failure) == ("no-time", BOOM)
 
 
+@pytest.mark.parametrize("way", ["failed", "lost"])
+def test_an_attempt_whose_failure_is_heard_of_after_schedule_to_close_has_run_into_it(way: str):
+    """Which of the two an owner hears of first, after a restart, must not matter."""
+    actor = scheduled(schedule_to_close_ns=5 * SECOND)
+    actor.now += 5 * SECOND
+
+    attempt, step = actor.tell(failed() if way == "failed" else msg.Takeover())
+
+    assert isinstance(attempt, ev.AttemptFailed)
+    assert isinstance(step, ev.ActivityFailed)
+    assert step.reason == "schedule-to-close"
+    assert step.failure.cause == attempt.failure
+    assert step.failure.code == TIMED_OUT
+
+
 def test_an_attempt_that_would_begin_just_in_time_is_made():
     actor = scheduled(RetryPolicy(initial_ns=5 * SECOND - 1, jitter=0.0), schedule_to_close_ns=5 * SECOND)
 
