@@ -313,23 +313,29 @@ def _stored_blob(store: Store, key: int, digest: bytes) -> bytes:
 
 
 def tell_by_mail(store: Store, row: RunRow, message: msg.Mail) -> None:
-    """Send a message through the database. A blocked run takes its cancellation, or a result, when it is released: that is
-    not waited for, nor is an owner that does not live."""
-    blocked = row.status in (Status.BLOCKED, Status.QUARANTINED)
-    sleeps = blocked and not isinstance(message, msg.Retry | msg.Terminate)
-    waits = not sleeps and store.views.owner() is not None
+    """Send a message through the database. A blocked run takes its cancellation, or a result, when it is released: that
+    is not waited for, nor is an owner that does not live."""
+    waits = not _sleeps(row, message) and store.views.owner() is not None
     token = secrets.token_hex(8) if waits else ""
     store.post.send(MailRow(0, row.key, message, token))
     store.post.nudge()
     if waits:
-        _await_reply(store, token)
+        _await_reply(store, token, lambda: _sleeps(store.views.rows_by_key([row.key]).get(row.key, row), message))
 
 
-def _await_reply(store: Store, token: str) -> None:
+def _sleeps(row: RunRow, message: msg.Mail) -> bool:
+    """Whether the message has to wait until the run is released."""
+    return row.status in (Status.BLOCKED, Status.QUARANTINED) and not isinstance(message, msg.Retry | msg.Terminate)
+
+
+def _await_reply(store: Store, token: str, sleeps: Callable[[], bool] = lambda: False) -> None:
+    """Until the owner answers, dies, or cannot read the message for as long as the run `sleeps`."""
     pause = _FIRST_PAUSE_SECONDS
     end = time.monotonic() + REPLY_SECONDS
     while (reply := store.post.take_reply(token)) is None:
-        if time.monotonic() > end or (pause >= _LONGEST_PAUSE_SECONDS and store.views.owner() is None):
+        if time.monotonic() > end:
+            return
+        if pause >= _LONGEST_PAUSE_SECONDS and (store.views.owner() is None or sleeps()):
             return
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
