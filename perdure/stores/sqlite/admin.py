@@ -86,16 +86,18 @@ class SqliteAdmin:
 
     def close(self) -> None:
         """The lock goes last: whoever takes it finds nothing of this owner's in motion."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
-        for part in (self._readers, self._post, self._tasks, self._writer):
-            with contextlib.suppress(sqlite3.Error):
-                part.close()
-        marker, self._marker = self._marker, None
-        if marker is not None:
-            marker.close()
-        self._lock.release()
+        try:
+            listener, self._listener = self._listener, None
+            if listener is not None:
+                listener.close()
+            for part in (self._readers, self._post, self._tasks, self._writer):
+                with contextlib.suppress(sqlite3.Error):
+                    part.close()
+            marker, self._marker = self._marker, None
+            if marker is not None:
+                marker.close()
+        finally:
+            self._lock.release()
 
 
 def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:

@@ -149,11 +149,14 @@ class SqliteTasks:
             return [base.Orphan(*columns) for columns in connection.execute(_ORPHANS).fetchall()]
 
     def close(self) -> None:
-        for listener in list(self._listeners.values()):  # a worker may be leaving
-            listener.close()
-        self._nudger.close()
-        self._line.close()
-        self._presence.close()
+        """The locks go last, and in any case: they say which workers are here."""
+        try:
+            for listener in list(self._listeners.values()):  # a worker may be leaving
+                listener.close()
+            self._nudger.close()
+            self._line.close()
+        finally:
+            self._presence.close()
 
 
 def _look(connection: sqlite3.Connection, member: int, queues: Sequence[str]) -> base.Look:

@@ -11,7 +11,10 @@ import pytest
 
 from perdure.stores import base
 from perdure.stores.sqlite import hints
+from perdure.stores.sqlite.lines import Line, Readers
+from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.store import SqliteStore
+from perdure.stores.sqlite.tasks import SqliteTasks
 
 JOIN = """
 import sys
@@ -134,3 +137,19 @@ def test_a_child_of_a_worker_does_not_keep_it_alive(tmp_path: Path, store: Sqlit
     assert store.tasks.dead([member]) == [member]
     os.close(tell)
     os.waitpid(child, 0)
+
+
+def test_a_store_that_does_not_close_as_it_should_says_all_the_same_that_its_workers_are_gone(tmp_path: Path):
+    class Stuck(Line):
+        def close(self) -> None:
+            raise RuntimeError("stuck")
+
+    path = str(tmp_path / "runs.db")
+    place = Place(path)
+    tasks = SqliteTasks(path, Stuck(place), Readers(place))
+    member = tasks.join("here", 1, "b", 1, ["gpu"], ["render"])
+
+    with pytest.raises(RuntimeError, match="stuck"):
+        tasks.close()
+
+    assert SqliteStore(path).tasks.dead([member]) == [member]

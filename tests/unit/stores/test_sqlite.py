@@ -23,6 +23,7 @@ from perdure.kernel.messages import Cancel, Start
 from perdure.kernel.project import HistoryRow, RunRow
 from perdure.stores import base
 from perdure.stores.sqlite import hints, lines, opening, rows
+from perdure.stores.sqlite.admin import SqliteAdmin
 from perdure.stores.sqlite.journal import writes_of
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.store import SqliteStore
@@ -422,6 +423,24 @@ def test_closing_from_another_thread_stops_the_owner_cleanly(store: SqliteStore)
     with pytest.raises(base.OwnershipLost):
         for n in range(1, 1_000_000):
             store.journal.commit(base.Batch(created=[run(2 * n)]))
+
+
+class Stuck:
+    """A part that cannot be closed."""
+
+    def close(self) -> None:
+        raise RuntimeError("stuck")
+
+
+def test_a_store_that_does_not_close_as_it_should_lets_its_lock_go(path: str) -> None:
+    lock, parts = OwnerLock(f"{path}-owner"), [Stuck() for _ in range(4)]
+    admin = SqliteAdmin(path, lock, *parts)  # type: ignore[arg-type]
+    assert lock.try_take()
+
+    with pytest.raises(RuntimeError, match="stuck"):
+        admin.close()
+
+    assert not lock.held
 
 
 def test_nothing_is_left_beside_the_file_but_owner_and_turn(tmp_path: Path, store: SqliteStore) -> None:
