@@ -121,8 +121,10 @@ class QueueWork:
         store.post.nudge()  # so that the owner knows whom to tell of tasks
 
     def close_slots(self) -> None:
-        """Take nothing more."""
-        self._slots.closed = True
+        """Take nothing more, and ask at once what is not wanted any more: that is not waited for."""
+        if not self._slots.closed:
+            self._slots.closed = True
+            self._look_at = 0.0
 
     @property
     def busy(self) -> bool:

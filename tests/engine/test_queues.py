@@ -18,6 +18,7 @@ from perdure import (
     activity,
     workflow,
 )
+from perdure.runtime.world import World
 
 QUICK = Retry(initial=0.001, maximum=0.001)
 
@@ -249,6 +250,24 @@ async def test_cancelling_the_run_frees_the_worker(address: str):
 
         assert await engine.run(picture(1)) == "1 by gpu, attempt 1"
         assert engine.store.views.backlog() == []
+
+
+class Standing(World):
+    """A clock on which no second passes."""
+
+    def monotonic(self) -> float:
+        return 1.0
+
+
+async def test_a_worker_that_ends_does_not_wait_for_what_nobody_wants_any_more(address: str):
+    """On a clock that stands it would wait for ever."""
+    async with Engine(address, ALL) as engine:
+        async with Worker(address, ACTIVITIES, queues=["gpu"], world=Standing()):
+            handle = await engine.start(call("hang"), id="r")
+            await until_it_began()
+            await handle.terminate("enough")
+
+        assert engine.store.views.workers() == []
 
 
 async def test_a_worker_that_is_taken_for_dead_loses_its_tasks_and_joins_again(
