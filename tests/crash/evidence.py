@@ -22,6 +22,9 @@ WHEN_AND_WHO = {
 }
 """Fields that another process, or another day, may fill otherwise."""
 
+TOO_LATE = {"timeout", "heartbeat", "schedule-to-start", "schedule-to-close", "no-time"}
+"""Why an activity failed of which nothing is done for certain: it may not have begun."""
+
 
 def histories(client: Client, scenario: Scenario) -> dict[str, list[dict[str, Any]]]:
     """The history of each run that exists; the n-th run of an id is called id/n, from the second on."""
@@ -56,11 +59,30 @@ def done(history: Iterable[dict[str, Any]]) -> set[str]:
     for event in history:
         if event["type"] == "RunStarted":
             number = event["run_id"]
-        elif event["type"] in ("ActivityCompleted", "ActivityFailed"):
+        elif event["type"] == "ActivityCompleted" or (
+            event["type"] == "ActivityFailed" and event["reason"] not in TOO_LATE
+        ):
             keys.add(f"{number}:{event['id']}")
         elif event["type"] == "SideEffectRecorded":
             keys.add(event["value"])
     return keys
+
+
+def heights(client: Client, scenario: Scenario) -> dict[str, int]:
+    """How far steps have come by the details of their heartbeats that are kept, by their keys in the ledger."""
+    found: dict[str, int] = {}
+    for row in client.list().wait():
+        if row.id in scenario.ids:
+            for step in client.handle(row.id, run_id=row.run_id).describe().wait().steps:
+                if isinstance(step.heartbeat_details, int):
+                    found[f"{row.run_id}:{step.id}"] = step.heartbeat_details
+    return found
+
+
+def fallen(before: dict[str, int], later_lines: Iterable[str]) -> list[str]:
+    """Attempts that were told less than what was kept."""
+    told = [line.partition("#") for line in later_lines if "#" in line]
+    return [f"{key} at {height}" for key, _, height in told if int(height) < before.get(key, 0)]
 
 
 def all_done(found: dict[str, list[dict[str, Any]]]) -> set[str]:

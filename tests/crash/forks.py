@@ -48,9 +48,10 @@ def live(job: dict[str, Any]) -> None:
     scenarios.ledger.open(job["ledger"])
     world = KillingWorld(job["at"])
     store = open_store(job["address"], world.faults)
-    scenario = {**scenarios.SCENARIOS, **scenarios.SPAWNING, "storm": scenarios.STORM}[job["scenario"]]
-    slots, codec = scenario.slots, scenario.codec
-    with Engine(store, scenarios.ALL, concurrency=slots, threads=slots, codec=codec, world=world) as engine:
+    scenario = scenarios.NAMED[job["scenario"]]
+    slots, queues, codec = scenario.slots, scenario.queues, scenario.codec
+    options = {"concurrency": slots, "threads": slots, "queues": queues, "codec": codec}
+    with Engine(store, scenarios.ALL, **options, world=world) as engine:
         scenario.drive(engine)
 
 

@@ -7,14 +7,18 @@ number of times, by any number of processes, one after the other: it starts what
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from perdure import (
     ActivityFailed,
+    ActivityTimedOut,
     Client,
     Engine,
+    OutcomeUnknown,
     PayloadCodec,
     Retry,
     RunBlocked,
@@ -22,6 +26,7 @@ from perdure import (
     RunClosed,
     RunFailed,
     RunTimedOut,
+    TokenRefused,
     activity,
     patched,
     saga,
@@ -35,14 +40,15 @@ LEDGER = "PERDURE_TEST_LEDGER"
 
 
 class Ledger:
-    """Outside of every database: what really happened. In memory, or in a file that survives the process."""
+    """Outside of every database: what really happened. In memory, or in a file that survives the process. `lines` are
+    those of earlier processes, too."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._file: int | None = None
 
     def open(self, path: str | None) -> None:
-        self.lines = []
+        self.lines = [] if path is None else Path(path).read_text().splitlines()
         self._file = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.environ[LEDGER] = path or ""  # for activities in processes of their own
 
@@ -352,9 +358,100 @@ class Backwards:
         return data[::-1]
 
 
+GPU = "gpu"
+QUICK = Retry(initial=0.001, maximum=0.001)
+
+
+@activity(queue=GPU, retry=QUICK)
+async def fetch_far(what: str) -> str:
+    act()
+    return f"<{what}>"
+
+
+@activity(queue=GPU, retry=QUICK)
+def store_far(what: str) -> str:
+    act()
+    return what.upper()
+
+
+@workflow
+async def far(count: int) -> list[str]:
+    async def chain(what: str) -> str:
+        return await fetch_far(await store_far(await fetch(what)))
+
+    return list(await asyncio.gather(*[chain(str(n)) for n in range(count)]))
+
+
+BEATS = 2
+
+
+@activity(retry=QUICK)
+async def climb() -> str:
+    """One step higher in each attempt; how high it stood is in the ledger."""
+    act()
+    height = activity.info().heartbeat_details or 0
+    ledger.note(f"{activity.info().idempotency_key}#{height}")
+    if height < BEATS:
+        activity.heartbeat(height + 1)
+        raise ConnectionError(f"at {height + 1}")
+    return "at the top"
+
+
+@workflow
+async def climbers() -> list[str]:
+    near, distant = climb(), climb().with_options(queue=GPU)
+    return [await near, await distant]
+
+
+@workflow
+async def limited() -> list[str]:
+    """What nobody takes, and what does not end."""
+    found: list[str] = []
+    for call in (
+        fetch("never").with_options(queue="nobody's", schedule_to_start=0.03),
+        forever().with_options(schedule_to_close=0.03),
+        forever().with_options(queue=GPU, schedule_to_close=0.05),
+    ):
+        try:
+            await call
+        except ActivityTimedOut as late:
+            found.append(late.kind)
+    return [*found, await fetch("later")]
+
+
+@activity(retry=QUICK)
+async def ask() -> str:
+    """Somebody else will answer: whoever finds the token in the ledger."""
+    act()
+    ledger.note(f"token {activity.token()}")
+    activity.complete_later()
+
+
+@workflow
+async def asked() -> str:
+    near = await ask()
+    return near + await ask().with_options(queue=GPU)
+
+
+@activity(at_most_once=True)
+async def dangerous(what: str) -> str:
+    act()
+    return what
+
+
+@workflow
+async def at_most_once() -> str:
+    try:
+        got = await dangerous("near") + await dangerous("far").with_options(queue=GPU)
+    except OutcomeUnknown:
+        return await fetch("somebody has to look")
+    return await fetch(got)
+
+
 ALL = [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
 ALL += [third_time, too_slow, noted, noted_again]
 ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
+ALL += [far, climbers, limited, asked, at_most_once, fetch_far, store_far, climb, ask, dangerous]
 ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn, carve]
 
 
@@ -462,6 +559,22 @@ def submit_for_later(client: Client) -> None:
     client.start("sequence", ["x" * LARGE], id=ID, start_delay=0.03).wait()
 
 
+def run_and_answer(call: Callable[[], Any]) -> Callable[[Engine], None]:
+    """Bring an answer with every token there is, again and again: one that is used up is refused."""
+
+    def drive(engine: Engine) -> None:
+        handle = engine.start(call(), id=ID).wait()
+        while handle.describe().wait().status not in ("completed", "failed", "blocked"):
+            for line in list(ledger.lines):
+                if line.startswith("token "):
+                    with contextlib.suppress(TokenRefused):
+                        engine.attempt(line.removeprefix("token ")).complete("answered").wait()
+            time.sleep(0.002)
+        handle.result().wait()
+
+    return drive
+
+
 def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
@@ -473,7 +586,8 @@ def submit(client: Client) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`ids` are the runs it makes; `prepare` is done before the first engine is there; `slots` and `codec` are an engine's."""
+    """`ids` are the runs it makes; `prepare` is done before the first engine is there; `slots`, `codec` and `queues` are an
+    engine's."""
 
     drive: Callable[[Engine], None]
     ids: Sequence[str] = (ID,)
@@ -481,6 +595,7 @@ class Scenario:
     in_order: bool = True
     slots: int = 100
     codec: PayloadCodec | None = None
+    queues: Sequence[str] = ()
 
 
 SCENARIOS = {
@@ -512,6 +627,10 @@ SCENARIOS = {
     "timed out saga": Scenario(run_it(undone_in_time)),
     "held saga": Scenario(run_and_mend(held_while_undone)),
     "sagas in tasks": Scenario(run_to_failure(undone_in_tasks), in_order=False),
+    "queue": Scenario(run_it(lambda: far(3)), in_order=False, queues=[GPU]),
+    "heartbeats": Scenario(run_it(climbers), queues=[GPU]),
+    "limits": Scenario(run_it(limited), queues=[GPU]),
+    "tokens": Scenario(run_and_answer(asked), queues=[GPU]),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 
@@ -526,6 +645,13 @@ CROWD: dict[str, list[Any]] = {
     "timed_out": [],
     "chance": [],
     "large": [LARGE],
+    "far": [3],
+    "climbers": [],
 }
-STORM = Scenario(run_a_crowd, ids=[f"crowd-{name}" for name in CROWD], in_order=False, slots=2)
+AT_MOST_ONCE = Scenario(run_it(at_most_once), queues=[GPU])
+"""How it ends depends on where it is killed: an outcome that is unknown is one, too."""
+
+STORM = Scenario(run_a_crowd, ids=[f"crowd-{name}" for name in CROWD], in_order=False, slots=2, queues=[GPU])
 """All at once with few slots: not for a walk through every crash point, but for weather."""
+
+NAMED = {**SCENARIOS, **SPAWNING, "storm": STORM, "at most once": AT_MOST_ONCE}

@@ -8,13 +8,14 @@ import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from perdure import Client
 from tests.crash import evidence
 from tests.crash.forks import Lives
-from tests.crash.scenarios import SCENARIOS, SPAWNING, STORM, Scenario
+from tests.crash.scenarios import AT_MOST_ONCE, SCENARIOS, SPAWNING, STORM, Scenario
 
 MOST = 400
 """A scenario has fewer crash points, unless it does not come to its end."""
@@ -50,13 +51,23 @@ def prepared(folder: Path, scenario: Scenario) -> Place:
     return place
 
 
-def looked_at(place: Place, scenario: Scenario) -> tuple[dict[str, list[str]], set[str], list[str]]:
-    """The essence of each run's history, what is recorded as done, and what the check of the database finds."""
+class Looked(NamedTuple):
+    """The essence of each run's history, what is recorded as done, how far heartbeats say that steps have come, and what the
+    check of the database finds."""
+
+    essences: dict[str, list[str]]
+    done: set[str]
+    heights: dict[str, int]
+    problems: list[str]
+
+
+def looked_at(place: Place, scenario: Scenario) -> Looked:
     with Client(place.address, create=True, codec=scenario.codec) as client:
         found = evidence.histories(client, scenario)
+        heights = evidence.heights(client, scenario)
         problems = client.store.admin.check()
     essences = {id: evidence.essence(history, scenario.in_order) for id, history in found.items()}
-    return essences, evidence.all_done(found), problems
+    return Looked(essences, evidence.all_done(found), heights, problems)
 
 
 @pytest.mark.parametrize("name", [*SCENARIOS, *SPAWNING])
@@ -67,7 +78,7 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
     killed, finishing = lives
     undisturbed = prepared(tmp_path / "undisturbed", scenario)
     assert finishing.live(name, undisturbed.address, str(undisturbed.ledger), at=0) == 0
-    expected, _, _ = looked_at(undisturbed, scenario)
+    expected = looked_at(undisturbed, scenario).essences
 
     at = 0
     for at in range(1, MOST):
@@ -76,15 +87,15 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
         if status == 0:
             break
         assert status == -signal.SIGKILL
-        before = place.noted()
-        _, recorded, _ = looked_at(place, scenario)
+        noted, before = len(place.noted()), looked_at(place, scenario)
         assert finishing.live(name, place.address, str(place.ledger), at=0) == 0
-        essences, done, problems = looked_at(place, scenario)
+        later, after = place.noted()[noted:], looked_at(place, scenario)
 
-        assert essences == expected, f"killed at point {at}"
-        assert problems == [], f"killed at point {at}"
-        assert evidence.twice(recorded, place.noted()[len(before) :]) == [], f"killed at point {at}"
-        assert done <= set(place.noted()), f"killed at point {at}"
+        assert after.essences == expected, f"killed at point {at}"
+        assert after.problems == [], f"killed at point {at}"
+        assert evidence.twice(before.done, later) == [], f"killed at point {at}"
+        assert evidence.fallen(before.heights, later) == [], f"killed at point {at}"
+        assert after.done <= set(place.noted()), f"killed at point {at}"
     assert 8 < at < MOST
 
 
@@ -93,23 +104,42 @@ def test_runs_that_are_killed_again_and_again_come_to_their_end(seed: int, lives
     chance = random.Random(seed)
     calm, stormy = prepared(tmp_path / "calm", STORM), prepared(tmp_path / "stormy", STORM)
     assert lives[0].live("storm", calm.address, str(calm.ledger), at=0) == 0
-    expected, _, _ = looked_at(calm, STORM)
+    expected = looked_at(calm, STORM).essences
 
     status = -signal.SIGKILL
     deaths = 0
     while status == -signal.SIGKILL:
-        recorded, noted = past_of(stormy)
+        noted, before = len(stormy.noted()), looked_at(stormy, STORM)
         status = chance.choice(lives).live("storm", stormy.address, str(stormy.ledger), at=chance.randint(1, 60))
-        assert evidence.twice(recorded, stormy.noted()[noted:]) == []
+        assert evidence.twice(before.done, stormy.noted()[noted:]) == []
+        assert evidence.fallen(before.heights, stormy.noted()[noted:]) == []
         deaths += status != 0
 
-    essences, _, problems = looked_at(stormy, STORM)
+    after = looked_at(stormy, STORM)
     assert status == 0
-    assert essences == expected
-    assert problems == []
+    assert after.essences == expected
+    assert after.problems == []
     assert deaths > 1
 
 
-def past_of(place: Place) -> tuple[set[str], int]:
-    """What is recorded as done by now, and how many lines the ledger has."""
-    return looked_at(place, STORM)[1], len(place.noted())
+def test_what_is_done_at_most_once_is_not_done_twice_wherever_it_is_killed(lives: tuple[Lives, Lives], tmp_path: Path):
+    killed, finishing = lives
+    at, unknown = 0, 0
+    for at in range(1, MOST):
+        place = prepared(tmp_path / f"kill-{at}", AT_MOST_ONCE)
+        status = killed.live("at most once", place.address, str(place.ledger), at)
+        if status == 0:
+            break
+        before = looked_at(place, AT_MOST_ONCE)
+        assert finishing.live("at most once", place.address, str(place.ledger), at=0) == 0
+        after = looked_at(place, AT_MOST_ONCE)
+
+        (history,) = after.essences.values()
+        unknown += "somebody has to look" in str(history)
+        dangerous = [key for key in place.noted() if key.endswith((":0:1", ":0:2"))]
+        assert len(set(dangerous)) == len(dangerous), f"killed at point {at}"
+        assert '"type": "RunCompleted"' in history[-1], f"killed at point {at}"
+        assert before.done <= after.done, f"killed at point {at}"
+        assert after.problems == [], f"killed at point {at}"
+    assert 8 < at < MOST
+    assert unknown > 1

@@ -48,7 +48,8 @@ def prepared(opener: Opener, scenario: Scenario) -> None:
 def life(opener: Opener, scenario: Scenario, faults: Faults | None = None) -> None:
     """One engine, from its start until the scenario has ended. Runs that the store's refusal has blocked are released."""
     slots = scenario.slots
-    with Engine(opener(faults), scenarios.ALL, concurrency=slots, threads=slots, codec=scenario.codec) as engine:
+    options = {"concurrency": slots, "threads": slots, "queues": scenario.queues, "codec": scenario.codec}
+    with Engine(opener(faults), scenarios.ALL, **options) as engine:
         while True:
             try:
                 return scenario.drive(engine)
