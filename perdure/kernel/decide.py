@@ -8,6 +8,8 @@ so that a program sees each event before the next one is decided.
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
@@ -368,7 +370,14 @@ def _takeover(run: Run, message: msg.Takeover, now: int) -> list[ev.Event]:
 
 
 def _block(run: Run, message: msg.BlockRun, now: int) -> tuple[ev.Event, ...]:
-    return (ev.RunBlocked(now, message.block),) if run.is_open else _NOTHING
+    return (_blocked(run, message.block, now),) if run.is_open else _NOTHING
+
+
+def _blocked(run: Run, block: ev.Block, now: int) -> ev.RunBlocked:
+    """The clock does nothing to a run that is blocked, so its row has no time to wake at: when it is to begin is kept here."""
+    if run.begin_at is None or run.seq:
+        return ev.RunBlocked(now, block)
+    return ev.RunBlocked(now, msgspec.structs.replace(block, begin_at=run.begin_at))
 
 
 def _strike(run: Run, message: msg.Strike, now: int) -> list[ev.Event]:
@@ -376,7 +385,7 @@ def _strike(run: Run, message: msg.Strike, now: int) -> list[ev.Event]:
         return []
     events: list[ev.Event] = [ev.RunStruck(now)]
     if run.strikes + 1 >= STRIKES:
-        events.append(ev.RunBlocked(now, _quarantine(run, message.build, now)))
+        events.append(_blocked(run, _quarantine(run, message.build, now), now))
     return events
 
 

@@ -315,7 +315,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     "unknown-workflow", "refused" (the store would not take its turn), "quarantined", and "held" in the row of a run whose
     compensation is held. `recorded`, `produced` and `source` (file:line)
     are set for a divergence; `hint` is the next step. `open_tail`: the history's last delivered event stands there
-    without the program's answer, which was discarded.
+    without the program's answer, which was discarded. `begin_at`: the run has not begun, and had to wait until then.
     """
 
     kind: str
@@ -328,6 +328,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     source: str = ""
     at: int = 0
     open_tail: bool = False
+    begin_at: int | None = None
 
 
 class RunBlocked(msgspec.Struct, frozen=True):

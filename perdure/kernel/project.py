@@ -483,6 +483,7 @@ def restore(row: RunRow, history: Sequence[ev.HistoryEvent], attempts: Sequence[
     run.recount()
     if row.block is not None and run.is_open and row.status != Status.HELD:
         run.block = wire.decode_block(row.block)
+        run.begin_at = None if row.seq else run.block.begin_at
     run.open_tail = row.open_tail
     run.strikes = row.strikes
     return run

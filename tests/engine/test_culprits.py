@@ -1,10 +1,14 @@
 """A batch that the store refuses because of one run in it: that run is blocked, all others go on as if it were not there."""
 
 import asyncio
+from datetime import timedelta
+from time import time_ns
 
 import pytest
 
-from perdure import Engine, RunBlocked, StoreError, activity, workflow
+from perdure import Client, Engine, RunBlocked, StoreError, activity, workflow
+from perdure.kernel.messages import Start
+from perdure.runtime.world import World
 from perdure.stores.base import Batch
 from perdure.stores.memory import MemoryStore
 from perdure.testing import FaultWhere
@@ -79,6 +83,31 @@ async def test_the_refused_run_goes_on_after_retry_and_its_first_step_is_not_don
 
         assert await engine.handle(CULPRIT).result() == CULPRIT * 2
     assert calls.count(CULPRIT) == 2
+
+
+async def test_a_delayed_start_that_the_store_refuses_is_blocked_and_begins_at_its_time_once_it_is_released():
+    plan = FaultWhere("refused", lambda batch: any(type(mail.message) is Start for mail in batch.mail_kept))
+    store, clock = MemoryStore(faults=plan), StandingClock()
+    async with Engine(store, [twice, work], world=clock) as engine, Client(store) as client:
+        handle = await client.start("twice", ["d"], id="d", start_delay="1h")
+        while (await handle.describe()).status != "blocked":
+            await asyncio.sleep(0.001)
+        plan.broken = False
+        await engine.handle("d").retry()
+        while (released := await handle.describe()).status == "blocked":
+            await asyncio.sleep(0.001)
+
+    assert (released.status, released.events) == ("queued", 0)
+    assert released.wake_at is not None
+    assert released.wake_at - released.started_at == timedelta(hours=1)
+
+
+class StandingClock(World):
+    def __init__(self) -> None:
+        self.time = time_ns()
+
+    def now(self) -> int:
+        return self.time
 
 
 async def test_a_run_that_was_only_granted_a_slot_can_be_the_culprit():

@@ -8,10 +8,12 @@ from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused, decide, must_wait
 from perdure.kernel.limits import END_OF_TIME, PENDING_COMMANDS, STRIKES
 from perdure.kernel.policy import RetryPolicy
-from perdure.kernel.run import LOST, Run, Status
+from perdure.kernel.project import queue
+from perdure.kernel.run import LOST, Run, Status, evolve
 from tests.unit.kernel.actor import (
     BOOM,
     BUG,
+    INPUT,
     ME,
     OTHER,
     RESULT,
@@ -373,6 +375,30 @@ def test_what_the_program_would_have_to_see_waits_while_the_run_is_blocked():
     passing = [msg.Terminate(), msg.Retry(), msg.NewBuild("build-2"), msg.NewCode(()), msg.Strike("")]
     assert all(must_wait(actor.run, message) for message in waiting)
     assert not any(must_wait(actor.run, message) for message in passing)
+
+
+@pytest.mark.parametrize("strikes", [0, STRIKES])
+def test_a_run_that_is_blocked_before_it_begins_sleeps_and_knows_when_it_was_to_begin(strikes: int):
+    actor, begin_at = Actor(), T0 + 60 * SECOND
+    queue(actor.run, msg.Start("process_order", INPUT, b"id"), T0, begin_at)
+    for message in [msg.Strike("")] * strikes or [block()]:
+        actor.tell(message)
+    actor.commit()
+
+    again = actor.stored()
+    assert (again.block is not None, again.wake_at(), again.begin_at) == (True, None, begin_at)
+    evolve(again, ev.RunReleased(T0))
+    assert (again.status, again.wake_at()) == (Status.QUEUED, begin_at)
+
+
+def test_a_run_that_has_begun_is_blocked_without_a_time_to_begin():
+    actor = scheduled()
+    actor.run.begin_at = T0
+
+    actor.tell(block())
+
+    assert actor.run.block is not None
+    assert actor.run.block.begin_at is None
 
 
 def test_nothing_waits_while_the_run_is_not_blocked():
