@@ -274,7 +274,7 @@ class Owner:
         """Tasks that lost their worker: it has left, has died, or is silent for too long."""
         tasks = self._store.tasks
         silent, look = self._liveness.look(beats, monotonic)
-        dead = tasks.dead(beats)
+        dead = tasks.dead(beats) if beats else []
         if not look and not silent and not dead:
             return []
         try:
