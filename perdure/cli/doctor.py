@@ -181,6 +181,7 @@ def _store(client: Any, where: Any) -> Iterator[Finding]:
     else:
         yield Finding("check", "ok", f"deep check found nothing wrong ({took(time.perf_counter() - begin)})")
     yield from _owner(store)
+    yield from _queues(store)
     yield from _standing(store)
     yield _clock(store)
 
@@ -219,6 +220,30 @@ def _standing(store: Any) -> Iterator[Finding]:
             yield Finding(state, level, f"{runs} {state}", f"perdure list --state {state}")
     if not still:
         yield Finding("runs", "ok", "no run is blocked, held or quarantined")
+
+
+def _queues(store: Any) -> Iterator[Finding]:
+    """Queues whose tasks nobody takes, since no worker serves them, or none there has the code."""
+    workers = store.views.workers()
+    serve: dict[str, set[str]] = {}
+    for worker in workers:
+        for queue in worker.queues:
+            serve.setdefault(queue, set()).update(worker.names)
+    left: dict[str, list[Any]] = {}
+    for row in store.views.backlog():
+        if row.waiting and row.name not in serve.get(row.queue, ()):
+            left.setdefault(row.queue, []).append(row)
+    for queue, rows in left.items():
+        count = sum(row.waiting for row in rows)
+        tasks = "1 task waits" if count == 1 else f"{count:,} tasks wait"
+        names = ", ".join(row.name for row in rows)
+        why = f"no worker there has the code of {names}" if queue in serve else f"no worker serves it ({names})"
+        yield Finding(
+            "queue", "warning", f"queue {queue}: {tasks}, and {why}", f"perdure worker MODULE --queue {queue}"
+        )
+    if workers and not left:
+        said = "1 worker serves" if len(workers) == 1 else f"{len(workers):,} workers serve"
+        yield Finding("queues", "ok", f"{said} {', '.join(sorted(serve))}")
 
 
 def _clock(store: Any) -> Finding:

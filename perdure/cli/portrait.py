@@ -24,6 +24,7 @@ ROWS = 60
 
 ERRORS = 3
 TOOK_CELLS = 7
+SAID_CELLS = 30
 
 
 class View(NamedTuple):
@@ -239,7 +240,13 @@ def _note(row: Row, view: View) -> str:
     if step.due_at is not None:
         wait = (step.due_at - view.now).total_seconds()
         return f"{left(wait)} left" if wait > 0 else "due"
-    return {"held": "held", "scheduled": "no slot yet"}.get(step.state, "")
+    if step.state == "scheduled":
+        return f"waits for a worker of {clean(step.queue)}" if step.queue else "no slot yet"
+    if step.attempts and step.attempts[-1].state == "deferred":
+        return "waits for its token"
+    if step.state == "running" and step.heartbeat_details is not None:
+        return f"says {clip(compact(step.heartbeat_details), SAID_CELLS)}"
+    return "held" if step.state == "held" else ""
 
 
 def _footer(run: RunDescription, view: View) -> list[Line]:
