@@ -34,7 +34,8 @@ class Choir:
         seen = 0
         while not self.over:
             async with self.round:
-                await self.round.wait_for(lambda: self.number > seen or self.over)
+                while self.number == seen and not self.over:
+                    await self.round.wait()
                 seen = self.number
             activity.heartbeat(seen)
             self.beaten += 1
