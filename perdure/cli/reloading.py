@@ -227,6 +227,7 @@ class Watch:
     def __init__(self, files: Iterable[str], events: "SimpleQueue[Any]") -> None:
         self._files = {os.path.realpath(file) for file in files}
         self._events = events
+        self._written = {file: _written_ns(file) for file in self._files}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="perdure-dev-watch", daemon=True)
         self._thread.start()
@@ -238,9 +239,15 @@ class Watch:
         folders = {folder for folder in folders if os.path.isdir(folder)}
         if not folders:
             return
+        is_first = True
         for changes in watch(*folders, recursive=False, watch_filter=self._is_ours, stop_event=self._ended, step=50,
-                             debounce=400, rust_timeout=500, raise_interrupt=False):  # fmt: skip
-            self._events.put(Changed(sorted(path for _, path in changes)))
+                             debounce=400, rust_timeout=500, yield_on_timeout=True, raise_interrupt=False):  # fmt: skip
+            paths = {path for _, path in changes}
+            if is_first:  # what was written while the watch was being set up
+                paths |= {file for file, written in self._written.items() if _written_ns(file) != written}
+                is_first = False
+            if paths:
+                self._events.put(Changed(sorted(paths)))
 
     def _is_ours(self, change: Any, path: str) -> bool:
         return os.path.realpath(path) in self._files
