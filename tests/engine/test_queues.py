@@ -252,19 +252,26 @@ async def test_cancelling_the_run_frees_the_worker(address: str):
         assert engine.store.views.backlog() == []
 
 
-class Standing(World):
-    """A clock on which no second passes."""
+class Stopping(World):
+    """From some moment on no second passes on its clock."""
+
+    stopped_at: float | None = None
+
+    def stop(self) -> None:
+        self.stopped_at = self.monotonic()
 
     def monotonic(self) -> float:
-        return 1.0
+        return super().monotonic() if self.stopped_at is None else self.stopped_at
 
 
 async def test_a_worker_that_ends_does_not_wait_for_what_nobody_wants_any_more(address: str):
     """On a clock that stands it would wait for ever."""
+    world = Stopping()
     async with Engine(address, ALL) as engine:
-        async with Worker(address, ACTIVITIES, queues=["gpu"], world=Standing()):
+        async with Worker(address, ACTIVITIES, queues=["gpu"], world=world):
             handle = await engine.start(call("hang"), id="r")
             await until_it_began()
+            world.stop()
             await handle.terminate("enough")
 
         assert engine.store.views.workers() == []

@@ -47,8 +47,9 @@ class Presence:
         return [member for member in members if self._is_left(self._path(member))]
 
     def _is_left(self, path: str) -> bool:
+        """A worker that leaves deletes its file before it lets go of the lock, and may do both between two looks here."""
         try:
-            return os.path.isfile(path) and not OwnerLock(path).is_taken()
+            return os.path.isfile(path) and not OwnerLock(path).is_taken() and os.path.isfile(path)
         except OSError:
             return False
 

@@ -12,6 +12,7 @@ import pytest
 from perdure.stores import base
 from perdure.stores.sqlite import hints
 from perdure.stores.sqlite.lines import Line, Readers
+from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.store import SqliteStore
 from perdure.stores.sqlite.tasks import SqliteTasks
@@ -153,3 +154,20 @@ def test_a_store_that_does_not_close_as_it_should_says_all_the_same_that_its_wor
         tasks.close()
 
     assert SqliteStore(path).tasks.dead([member]) == [member]
+
+
+def test_a_worker_that_leaves_while_the_owner_looks_has_not_died(
+    tmp_path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
+    worker = SqliteStore(str(tmp_path / "runs.db"))
+    member = join(worker)
+    look = OwnerLock.is_taken
+
+    def leaves_first(lock: OwnerLock) -> bool:
+        worker.tasks.leave(member)
+        return look(lock)
+
+    monkeypatch.setattr(OwnerLock, "is_taken", leaves_first)
+
+    assert store.tasks.dead([member]) == []
+    worker.admin.close()
