@@ -5,7 +5,7 @@ import contextvars
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -25,9 +25,7 @@ from perdure.runtime.liveness import LEASE_LEAST_SECONDS
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.member import Member, Settings
 from perdure.runtime.own_loop import OwnLoop
-from perdure.runtime.processes import processors
-from perdure.runtime.queue_member import QueueMember
-from perdure.runtime.queue_work import QueueSettings
+from perdure.runtime.slots import processors
 from perdure.runtime.threads import Threads
 from perdure.runtime.watchdog import Watchdog
 from perdure.runtime.worker import Loop
@@ -35,6 +33,9 @@ from perdure.runtime.world import World
 from perdure.stores.base import Store
 from perdure.stores.open import open_store
 from perdure.workflows import WorkflowDefinition, definitions_of
+
+if TYPE_CHECKING:
+    from perdure.runtime.queue_member import QueueMember
 
 
 class Engine(Verbs):
@@ -182,9 +183,12 @@ class Engine(Verbs):
         self._own_door = self._door = EngineDoor(opened, member, loop, self._coder)
         return self
 
-    def _serve_queues(self, store: Store, build: str, home: Loop, owner: Member) -> QueueMember | None:
+    def _serve_queues(self, store: Store, build: str, home: Loop, owner: Member) -> "QueueMember | None":
         if not self._queues:
             return None
+        from perdure.runtime.queue_member import QueueMember  # most engines serve none
+        from perdure.runtime.queue_work import QueueSettings
+
         settings = self._settings
         queue_settings = QueueSettings(
             self._queues,

@@ -19,9 +19,9 @@ from perdure.runtime import attempt_logs
 from perdure.runtime.child_places import demand_guard, demand_places
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.own_loop import OwnLoop
-from perdure.runtime.processes import processors
 from perdure.runtime.queue_member import QueueMember
 from perdure.runtime.queue_work import QueueSettings
+from perdure.runtime.slots import processors
 from perdure.runtime.threads import Threads
 from perdure.runtime.worker import Loop
 from perdure.runtime.world import World

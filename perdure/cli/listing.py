@@ -75,7 +75,7 @@ def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workfl
 
 def summary(row: Any, now: datetime) -> dict[str, Any]:
     """A row of the list as JSON; the names are those of a description."""
-    from perdure.client.description import rfc3339 as exact
+    from perdure.client.moments import rfc3339 as exact
     from perdure.kernel.run import Status
 
     end = row.closed_at if row.closed_at is not None else int(now.timestamp() * 1e9)

@@ -8,13 +8,14 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from perdure.attributes import plain
 from perdure.client.cast import Members, members_of
+from perdure.client.moments import moment, rfc3339
 from perdure.client.terms import Notes, fields_of
 from perdure.errors import PayloadNotDecodable
 from perdure.kernel import events as ev
@@ -212,18 +213,6 @@ def history_entry(seq: int, event: ev.HistoryEvent, blob: Blob, coder: Coder = P
         if field != "at":
             entry[field] = _field(field, getattr(event, field), blob, coder)
     return entry
-
-
-def moment(at_ns: int) -> datetime:
-    """Nanoseconds since the epoch as an aware datetime, to the microsecond."""
-    return _EPOCH + timedelta(microseconds=at_ns // 1000)
-
-
-def rfc3339(at_ns: int) -> str:
-    return moment(at_ns).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def shown(payload: ev.Payload, blob: Blob, coder: Coder = PLAIN) -> Any:

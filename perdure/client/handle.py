@@ -4,11 +4,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from perdure import errors
 from perdure.client.answer import Answer, Asked, Looked
-from perdure.client.description import RunDescription, describe, history_entries, moment
 from perdure.client.door import Door
-from perdure.client.export import ExportedRun, exported
+from perdure.client.moments import moment
 from perdure.client.outcome import outcome_of
-from perdure.client.redaction import redacted
 from perdure.durations import duration_ns
 from perdure.kernel import messages as msg
 from perdure.kernel.project import RunRow
@@ -16,7 +14,9 @@ from perdure.runtime.outbox import Receiver
 from perdure.stores.base import Stored
 from perdure.stores.health import told_as_damage
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what describes and exports is slow to import, and most programs do neither
+    from perdure.client.description import RunDescription
+    from perdure.client.export import ExportedRun
     from perdure.options import Duration
     from perdure.workflows import WorkflowDefinition
 
@@ -71,11 +71,13 @@ class Handle(Generic[R_co]):
             return "no engine runs on the database: the run goes on when one is started"
         return "the run goes on, ask again later"
 
-    def describe(self) -> Answer[RunDescription]:
+    def describe(self) -> "Answer[RunDescription]":
         """Everything about the run: state, steps with their attempts and logs, input, result, error."""
         return Looked(f"handle.describe() of {self.id!r}", self._describe)
 
-    def _describe(self) -> RunDescription:
+    def _describe(self) -> "RunDescription":
+        from perdure.client.description import describe
+
         stored = self._stored()
         views = self._door.store.views
         with told_as_damage(self.id):
@@ -92,12 +94,14 @@ class Handle(Generic[R_co]):
         return Looked(f"handle.history() of {self.id!r}", self._history)
 
     def _history(self) -> list[dict[str, Any]]:
+        from perdure.client.description import history_entries
+
         stored = self._stored()
         with told_as_damage(self.id):
             views, key = self._door.store.views, stored.run.key
             return history_entries(stored, lambda digest: views.blob(key, digest), self._door.coder)
 
-    def export(self, *, redact: bool = False) -> Answer[ExportedRun]:
+    def export(self, *, redact: bool = False) -> "Answer[ExportedRun]":
         """All there is of the run, to be written to a file with `.to_json()`: to replay it with other code
         (`perdure.testing.replay`), or to look at it elsewhere.
 
@@ -106,7 +110,10 @@ class Handle(Generic[R_co]):
         """
         return Looked(f"handle.export() of {self.id!r}", lambda: self._export(redact))
 
-    def _export(self, redact: bool) -> ExportedRun:
+    def _export(self, redact: bool) -> "ExportedRun":
+        from perdure.client.export import exported
+        from perdure.client.redaction import redacted
+
         run = exported(self._door.store.views, self._stored(), moment(self._door.now()))
         return redacted(run) if redact else run
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from perdure.attributes import plain
-from perdure.client.description import moment
+from perdure.client.moments import moment
 from perdure.errors import DefinitionError
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.project import RunRow

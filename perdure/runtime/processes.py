@@ -16,12 +16,6 @@ from perdure.runtime.child_wire import Ended
 from perdure.runtime.nursery import CLOSING, Nursery, Patience
 
 
-def processors() -> int:
-    """How many this process may use, which may be fewer than there are."""
-    allowed: set[int] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    return len(allowed) or os.cpu_count() or 1
-
-
 class Processes:
     """Runs errands at once, each in a process of its own; one thread looks after all of them, from the first on."""
 

@@ -1,5 +1,6 @@
 """The rights to run attempts in this process, and the steps that wait for one, first come, first served."""
 
+import os
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
@@ -180,3 +181,9 @@ def _kind_of(definition: Any) -> int:
     if definition.is_async:
         return ON_LOOP
     return IN_PROCESS if definition.in_process else IN_THREAD
+
+
+def processors() -> int:
+    """How many this process may use, which may be fewer than there are: so many attempts compute at the same time."""
+    allowed: set[int] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    return len(allowed) or os.cpu_count() or 1

@@ -24,11 +24,8 @@ from perdure.kernel.wire import Task
 from perdure.payload import Coder
 from perdure.runtime.attempt_logs import AttemptLog
 from perdure.runtime.beats import Beats
-from perdure.runtime.errands import Errands
 from perdure.runtime.letters import Letter
-from perdure.runtime.nursery import Patience
 from perdure.runtime.outbox import Outbox
-from perdure.runtime.processes import Processes
 from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
 from perdure.runtime.tokens import Named, token_of
@@ -37,6 +34,7 @@ from perdure.stores.base import Views
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
+    from perdure.runtime.errands import Errands
 
 _log_made = threading.Lock()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -159,16 +157,21 @@ class Worker:
         self._send = send
         self._on_loop_gone = on_loop_gone
         self._threads = Threads("perdure-activity")
-        processes = Processes(Patience(grace=grace_seconds))
-        self._errands = Errands(
-            processes,
-            self._threads,
-            payload_max_bytes,
-            world.now,
-            self._plain,
-            None if coder.codec is None else self._sealed,
-            self._end,
-        )
+        self._errands: Errands | None = None
+        if any(definition.in_process for definition in activities.values()):
+            from perdure.runtime import errands  # slow to import, and most programs have no such activities
+            from perdure.runtime.nursery import Patience
+            from perdure.runtime.processes import Processes
+
+            self._errands = errands.Errands(
+                Processes(Patience(grace=grace_seconds)),
+                self._threads,
+                payload_max_bytes,
+                world.now,
+                self._plain,
+                None if coder.codec is None else self._sealed,
+                self._end,
+            )
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
         self._beats = Beats(world, coder, self._threads, payload_max_bytes)
         self._secret = b""
@@ -181,7 +184,7 @@ class Worker:
             attempt = Attempt(self, flight, self._activities[name], task)
             if attempt.definition.is_async:
                 on_loop.append(attempt)
-            elif attempt.definition.in_process:
+            elif self._errands is not None and attempt.definition.in_process:
                 self._errands.begin(attempt)
             else:
                 self._begin_in_thread(attempt)
@@ -195,7 +198,7 @@ class Worker:
             self._end(attempt, None, failure_of(error))
 
     def give_up(self, flight: Flight) -> None:
-        if not self._errands.give_up(flight):
+        if self._errands is None or not self._errands.give_up(flight):
             self._outbox.post(self._home.loop, self._cancel, flight)
 
     def beats(self) -> list[Flight]:
@@ -207,7 +210,8 @@ class Worker:
 
     def close(self) -> None:
         self._threads.close()
-        self._errands.close()
+        if self._errands is not None:
+            self._errands.close()
 
     # from any thread
 

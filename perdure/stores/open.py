@@ -1,12 +1,15 @@
 """From an address to a store."""
 
 import threading
+from typing import TYPE_CHECKING
 
 from perdure import errors
 from perdure.stores.base import Faults, Store
-from perdure.stores.memory import MemoryStore, Shelf
 
-_shelves: dict[str, Shelf] = {}
+if TYPE_CHECKING:
+    from perdure.stores.memory import Shelf
+
+_shelves: "dict[str, Shelf]" = {}
 _shelves_lock = threading.Lock()
 
 
@@ -23,6 +26,8 @@ def open_store(address: str, faults: Faults | None = None, *, create: bool = Tru
     """
     scheme, separator, rest = address.partition("://")
     if separator and scheme == "memory":
+        from perdure.stores.memory import MemoryStore  # and one in a file needs no oracle
+
         return MemoryStore(address, _shelf(rest), faults)
     if separator and scheme == "sqlite" and rest.startswith("/") and rest != "/":
         from perdure.stores.sqlite.store import SqliteStore  # a store in memory needs no sqlite3
@@ -31,7 +36,9 @@ def open_store(address: str, faults: Faults | None = None, *, create: bool = Tru
     raise errors.StoreUnreachable(_advice(address, scheme if separator else ""))
 
 
-def _shelf(name: str) -> Shelf:
+def _shelf(name: str) -> "Shelf":
+    from perdure.stores.memory import Shelf
+
     if not name:
         return Shelf()
     with _shelves_lock:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from perdure.client.description import moment
+from perdure.client.moments import moment
 from perdure.durations import took
 from perdure.payload import PLAIN, Coder
 from perdure.stores.base import DefinitionRow, MemberRow, Store, WorkerRow

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from perdure.client.description import RunDescription, describe, history_entries, moment, shown
+from perdure.client.description import RunDescription, describe, history_entries, shown
+from perdure.client.moments import moment
 from perdure.kernel import events as ev
 from perdure.stores.base import Stored
 from tests.unit.cli import corpus
