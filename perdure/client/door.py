@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure import errors
 from perdure.kernel import messages as msg
@@ -25,6 +25,8 @@ from perdure.stores.base import MailRow, Store
 
 if TYPE_CHECKING:
     from perdure.runtime.member import Member  # costly to import, and a client has none
+
+T = TypeVar("T")
 
 REPLY_SECONDS = 10.0
 """How long a reply of a living owner is waited for. What was asked is in the mailbox, and will be heard all the same."""
@@ -220,14 +222,19 @@ class EngineDoor:
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:
         self.demand_open()
-        try:
-            tell_by_mail(self.store, row, message)
-        except errors.StoreError:
-            self.demand_open()  # if the engine has stopped meanwhile, that says more
-            raise
+        looking(self, lambda: tell_by_mail(self.store, row, message))
 
     def close(self) -> None:
         self._threads.close()
+
+
+def looking(door: Door, look: Callable[[], T]) -> T:
+    """What a look into the store gives. If it fails because the engine has stopped meanwhile, that says more."""
+    try:
+        return look()
+    except errors.StoreError:
+        door.demand_open()
+        raise
 
 
 def _start(door: Door, waiters: Waiters, request: StartRequest, definition: Any) -> None:

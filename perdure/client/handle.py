@@ -1,10 +1,11 @@
 """A run, seen from outside: ask how it is, wait for its result, steer it."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from perdure import errors
 from perdure.client.answer import Answer, Asked, Looked
-from perdure.client.door import Door
+from perdure.client.door import Door, looking
 from perdure.client.moments import moment
 from perdure.client.outcome import outcome_of
 from perdure.durations import duration_ns
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # what describes and exports is slow to import, and most prog
     from perdure.workflows import WorkflowDefinition
 
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
 class Handle(Generic[R_co]):
@@ -73,7 +75,7 @@ class Handle(Generic[R_co]):
 
     def describe(self) -> "Answer[RunDescription]":
         """Everything about the run: state, steps with their attempts and logs, input, result, error."""
-        return Looked(f"handle.describe() of {self.id!r}", self._describe)
+        return self._looked("describe", self._describe)
 
     def _describe(self) -> "RunDescription":
         from perdure.client.description import describe
@@ -91,7 +93,7 @@ class Handle(Generic[R_co]):
 
     def history(self) -> Answer[list[dict[str, Any]]]:
         """The run's events, numbered from 1, as dicts that `json.dumps` takes: `seq`, `at`, `type` and their own fields."""
-        return Looked(f"handle.history() of {self.id!r}", self._history)
+        return self._looked("history", self._history)
 
     def _history(self) -> list[dict[str, Any]]:
         from perdure.client.description import history_entries
@@ -108,7 +110,7 @@ class Handle(Generic[R_co]):
         Args:
             redact: without values, messages of exceptions and logs; it cannot be replayed then.
         """
-        return Looked(f"handle.export() of {self.id!r}", lambda: self._export(redact))
+        return self._looked("export", lambda: self._export(redact))
 
     def _export(self, redact: bool) -> "ExportedRun":
         from perdure.client.export import exported
@@ -142,7 +144,10 @@ class Handle(Generic[R_co]):
         return self._told("retry", msg.Retry())
 
     def _told(self, verb: str, message: msg.Mail) -> Answer[None]:
-        return Looked(f"handle.{verb}() of {self.id!r}", lambda: self._door.tell(self._row(), message))
+        return self._looked(verb, lambda: self._door.tell(self._row(), message))
+
+    def _looked(self, verb: str, look: Callable[[], T]) -> Answer[T]:
+        return Looked(f"handle.{verb}() of {self.id!r}", lambda: looking(self._door, look))
 
     def _row(self) -> RunRow:
         self._door.demand_open()

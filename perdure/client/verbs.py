@@ -12,7 +12,7 @@ from perdure.attributes import AttributeValue, Between, wanted_of
 from perdure.calls import Call
 from perdure.client.answer import Answer, Asked, Looked
 from perdure.client.attempt import AttemptHandle
-from perdure.client.door import Door, give
+from perdure.client.door import Door, give, looking
 from perdure.client.handle import Handle
 from perdure.client.outcome import outcome_of
 from perdure.client.starting import StartOptions, sealed, wishes_of
@@ -156,7 +156,7 @@ class Verbs:
             limit=limit,
             attributes=wanted_of(attributes, "list"),
         )
-        return Looked("list(...)", lambda: summaries(self.store.views, wanted))
+        return self._looked("list", lambda: summaries(self.store.views, wanted))
 
     def count(
         self,
@@ -174,7 +174,10 @@ class Verbs:
             id_prefix=id_prefix,
             attributes=wanted_of(attributes, "count"),
         )
-        return Looked("count(...)", lambda: self.store.views.count(wanted))
+        return self._looked("count", lambda: self.store.views.count(wanted))
+
+    def _looked(self, verb: str, look: Callable[[], R]) -> Answer[R]:
+        return Looked(f"{verb}(...)", lambda: looking(self._opened(), look))
 
     def _wish(
         self, workflow: Any, args: Sequence[Any], kwargs: Mapping[str, Any], id: str | None, options: Mapping[str, Any]

@@ -88,3 +88,19 @@ def test_a_database_that_is_deleted_under_its_engine_stops_it(tmp_path: Path) ->
 
     assert isinstance(left.value.__cause__, StoreCorrupt)
     assert f"{path}: the file was deleted or replaced while an engine was using it" in str(left.value)
+
+
+def test_whoever_looks_at_runs_once_a_fault_has_stopped_the_engine_is_told_of_that(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    with Engine(f"sqlite:///{path}", [one_step, once]) as engine:
+        handle = engine.start(one_step(1), id="a").wait()
+        handle.result().wait()
+        path.unlink()
+        with pytest.raises(EngineNotRunning):
+            engine.serve().wait()
+        engine.store.admin.close()
+
+        for look in (handle.describe, handle.history, handle.export, handle.cancel, engine.list, engine.count):
+            with pytest.raises(EngineNotRunning, match="the file was deleted or replaced while an engine was using it"):
+                look().wait()
