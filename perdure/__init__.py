@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from perdure.options import Retry
     from perdure.payload import PayloadCodec
     from perdure.worker import Worker
-    from perdure.workflows import WorkflowInfo, patched, saga, sleep, workflow
+    from perdure.workflows import WorkflowInfo, deprecate_patch, patched, saga, sleep, workflow
 
 _PLACES = {
     "perdure.attributes": ("Between",),
@@ -102,7 +102,7 @@ _PLACES = {
     "perdure.options": ("Retry",),
     "perdure.payload": ("PayloadCodec",),
     "perdure.worker": ("Worker",),
-    "perdure.workflows": ("WorkflowInfo", "patched", "saga", "sleep", "workflow"),
+    "perdure.workflows": ("WorkflowInfo", "deprecate_patch", "patched", "saga", "sleep", "workflow"),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 
@@ -148,6 +148,7 @@ __all__ = [
     "WorkflowInfo",
     "__version__",
     "activity",
+    "deprecate_patch",
     "errors",
     "patched",
     "saga",

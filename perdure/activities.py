@@ -30,18 +30,31 @@ class ActivityDefinition(Generic[P, R]):
     """
 
     kind: ClassVar[str] = "activity"
-    __slots__ = ("__wrapped__", "default", "fn", "in_process", "is_async", "name", "parameters", "result", "source")
+    __slots__ = (
+        "__wrapped__",
+        "aliases",
+        "default",
+        "fn",
+        "in_process",
+        "is_async",
+        "name",
+        "parameters",
+        "result",
+        "source",
+    )
 
     def __init__(
         self,
         fn: Callable[..., Any],
         *,
         name: str | None = None,
+        aliases: Iterable[str] = (),
         runs_in: str | None = None,
         **wishes: Any,
     ) -> None:
         self.source = source_of(fn, "activity")
         self.name = checked_name(name, fn, "activity")
+        self.aliases = checked_aliases(aliases, self.name, "activity")
         self.fn = fn
         self.__wrapped__ = fn
         self.is_async = inspect.iscoroutinefunction(fn)
@@ -139,6 +152,21 @@ def checked_name(name: str | None, fn: Any, kind: str) -> str:
     if not isinstance(name, str) or not name or name == "<lambda>":
         raise DefinitionError(f"a {kind} needs a name: @{kind}(name=...) of at least one character, not {name!r}")
     return name
+
+
+def checked_aliases(aliases: Any, name: str, kind: str) -> tuple[str, ...]:
+    """The names a definition had before, each once.
+
+    Raises:
+        DefinitionError: they are none.
+    """
+    if isinstance(aliases, str) or not isinstance(aliases, Iterable):
+        raise DefinitionError(f"{kind} {name}: aliases is a list of names, not {aliases!r}; write: aliases=[...]")
+    found = tuple(dict.fromkeys(aliases))
+    for each in found:
+        if not isinstance(each, str) or not each:
+            raise DefinitionError(f"{kind} {name}: an alias is the name it had before, a text, not {each!r}")
+    return tuple(each for each in found if each != name)
 
 
 def demand_options(kind: str, wishes: Iterable[str], known: tuple[str, ...]) -> None:
@@ -281,6 +309,7 @@ class _Activity:
         queue: str | None = None,
         runs_in: Literal["thread", "process"] | None = None,
         name: str | None = None,
+        aliases: Iterable[str] = (),
     ) -> _Decorator: ...
     def __call__(self, fn: Any = None, **options: Any) -> Any:
         """Make an activity of a function; `async def` runs on the loop, `def` in a thread or a process.
@@ -297,8 +326,9 @@ class _Activity:
             runs_in: "thread" (None is the same), or "process" for a `def` that computes, or may crash: each attempt has a
                 process to itself, which finds the function by its module, and is killed if it does not end in time.
             name: under which it is recorded; default is the function's own.
+            aliases: names under which it was recorded before: runs and tasks that have them find it.
         """
-        demand_options("activity", options, (*OPTIONS, "runs_in", "name"))
+        demand_options("activity", options, (*OPTIONS, "runs_in", "name", "aliases"))
         if fn is None:
             return lambda fn: ActivityDefinition(fn, **options)
         return ActivityDefinition(fn, **options)

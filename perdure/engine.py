@@ -32,7 +32,7 @@ from perdure.runtime.worker import Loop
 from perdure.runtime.world import World
 from perdure.stores.base import Store
 from perdure.stores.open import open_store
-from perdure.workflows import WorkflowDefinition, definitions_of
+from perdure.workflows import WorkflowDefinition, definitions_of, distinct
 
 if TYPE_CHECKING:
     from perdure.runtime.queue_member import QueueMember
@@ -132,7 +132,7 @@ class Engine(Verbs):
         self._settings = msgspec.structs.replace(self._settings, coder=self._coder)
         self._world = world or World()
         self._workflows, self._activities = definitions_of(listed(definitions))
-        _warn_of_doubts(self._workflows.values())
+        _warn_of_doubts(distinct(self._workflows).values())
         self._own_loop: OwnLoop | None = None
         self._entered = False
 

@@ -1,15 +1,15 @@
 """What a workflow author imports: the decorator, and what a workflow may ask of its run."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from types import ModuleType
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from perdure.activities import ActivityDefinition, checked_name, demand_options, source_of
+from perdure.activities import ActivityDefinition, checked_aliases, checked_name, demand_options, source_of
 from perdure.calls import Call
 from perdure.errors import DefinitionError
 from perdure.languages.python import context
-from perdure.languages.python.context import WorkflowInfo, patched, sleep
+from perdure.languages.python.context import WorkflowInfo, deprecate_patch, patched, sleep
 from perdure.languages.python.logs import WorkflowLogger, logger
 from perdure.languages.python.saga import Compensation, Saga, saga
 from perdure.options import RUN_OPTIONS, Duration, Retry, run_terms
@@ -22,6 +22,8 @@ __all__ = [
     "WorkflowDefinition",
     "WorkflowInfo",
     "definitions_of",
+    "deprecate_patch",
+    "distinct",
     "patched",
     "saga",
     "sleep",
@@ -39,16 +41,24 @@ class WorkflowDefinition(Generic[P, R]):
     """A durable program: an `async def` function, or a class with one method marked `@workflow.run`.
 
     `fn` is the original function; `cls` the class, or None. `terms`: those of its runs whose starts choose no others.
+    `aliases` are names it had before.
     """
 
     kind: ClassVar[str] = "workflow"
-    __slots__ = ("__wrapped__", "cls", "fn", "name", "parameters", "result", "source", "terms")
+    __slots__ = ("__wrapped__", "aliases", "cls", "fn", "name", "parameters", "result", "source", "terms")
 
     def __init__(
-        self, fn: Callable[..., Any], *, cls: type | None = None, name: str | None = None, **wishes: Any
+        self,
+        fn: Callable[..., Any],
+        *,
+        cls: type | None = None,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+        **wishes: Any,
     ) -> None:
         self.source = source_of(fn, "workflow")
         self.name = cls.__name__ if cls is not None and name is None else checked_name(name, fn, "workflow")
+        self.aliases = checked_aliases(aliases, self.name, "workflow")
         self.fn = fn
         self.__wrapped__ = fn
         self.cls = cls
@@ -141,6 +151,7 @@ class _Workflow:
     info = staticmethod(context.info)
     side_effect = staticmethod(context.side_effect)
     patched = staticmethod(context.patched)
+    deprecate_patch = staticmethod(context.deprecate_patch)
     set_attributes = staticmethod(context.set_attributes)
     set_memo = staticmethod(context.set_memo)
     sleep = staticmethod(context.sleep)
@@ -155,6 +166,7 @@ class _Workflow:
         self,
         *,
         name: str | None = None,
+        aliases: Iterable[str] = (),
         run_timeout: "Duration | None" = None,
         execution_timeout: "Duration | None" = None,
         retry: "Retry | int | None" = None,
@@ -166,12 +178,13 @@ class _Workflow:
 
         Args:
             name: under which its runs are recorded; default is the function's or class's own.
+            aliases: names under which they were recorded before: open runs that have them find this code.
             run_timeout: how long a run may take (a duration); None is no limit.
             execution_timeout: the same of all attempts together.
             retry: a `Retry`, or a number of attempts: a run that fails or runs into its run_timeout is followed by
                 another one. None, the default, makes one attempt.
         """
-        demand_options("workflow", wishes, ("name", *RUN_OPTIONS))
+        demand_options("workflow", wishes, ("name", "aliases", *RUN_OPTIONS))
         if target is None:
             return lambda target: self._define(target, name, wishes)
         return self._define(target, name, wishes)
@@ -192,12 +205,15 @@ class _Workflow:
 
 workflow = _Workflow()
 
+D = TypeVar("D", bound="WorkflowDefinition[Any, Any] | ActivityDefinition[Any, Any]")
+
 Workflows = dict[str, WorkflowDefinition[Any, Any]]
 Activities = dict[str, ActivityDefinition[Any, Any]]
 
 
 def definitions_of(things: Iterable[Any]) -> tuple[Workflows, Activities]:
-    """The workflows and activities among modules, definitions and workflow classes, by name.
+    """The workflows and activities among modules, definitions and workflow classes, by name, and by each name they had
+    before.
 
     A module contributes every definition in its namespace, imported ones too.
 
@@ -209,14 +225,36 @@ def definitions_of(things: Iterable[Any]) -> tuple[Workflows, Activities]:
     for thing in things:
         for definition in _found_in(thing):
             names: dict[str, Any] = workflows if isinstance(definition, WorkflowDefinition) else activities
-            known = names.setdefault(definition.name, definition)
-            if known is not definition:
-                raise DefinitionError(
-                    f"two {'workflows' if names is workflows else 'activities'} are called {definition.name!r}: "
-                    f"at {known.source} and at {definition.source}; rename one, "
-                    f'or give it another name: @{definition.kind}(name="...")'
-                )
+            for name in (definition.name, *definition.aliases):
+                known = names.setdefault(name, definition)
+                if known is not definition:
+                    raise DefinitionError(_clash(name, known, definition))
     return workflows, activities
+
+
+def _clash(name: str, known: Any, other: Any) -> str:
+    """Two definitions want one name."""
+    kinds = "workflows" if known.kind == "workflow" else "activities"
+    if known.name == other.name == name:
+        return (
+            f"two {kinds} are called {name!r}: at {known.source} and at {other.source}; rename one, "
+            f'or give it another name: @{known.kind}(name="...")'
+        )
+    had, has = (other, known) if known.name == name else (known, other)
+    if has.name != name:
+        return (
+            f"two {kinds} were called {name!r} before: {known.name} at {known.source} and {other.name} at {other.source}; "
+            "leave the alias with the one that what is recorded under it goes on as"
+        )
+    return (
+        f"the {has.kind} {name!r} at {has.source} has a name that {had.name!r} at {had.source} has for an alias; "
+        "rename the former, or leave out the alias if no open run has that name any more"
+    )
+
+
+def distinct(definitions: Mapping[str, D]) -> dict[str, D]:
+    """Each definition once, under its own name."""
+    return {name: definition for name, definition in definitions.items() if name == definition.name}
 
 
 def _found_in(thing: Any) -> "list[WorkflowDefinition[Any, Any] | ActivityDefinition[Any, Any]]":

@@ -87,13 +87,13 @@ def _run(link: socket.socket, stopped: threading.Event, address: str, places: li
 def _serve(link: socket.socket, stopped: threading.Event, address: str, modules: list[object]) -> None:
     from perdure import Engine
     from perdure.languages.python.build import fingerprint
-    from perdure.workflows import definitions_of
+    from perdure.workflows import definitions_of, distinct
 
     workflows, activities = definitions_of(modules)
     with Engine(address, modules, kill_when_hung=HUNG) as engine:
         owned = engine.owns
         build = fingerprint(workflows.values(), activities.values())
-        _tell(link, Ready(len(workflows), len(activities), build, sorted(_files()), owned))
+        _tell(link, Ready(len(distinct(workflows)), len(distinct(activities)), build, sorted(_files()), owned))
         while not stopped.wait(0.25):
             engine.demand_running()
             if engine.owns and not owned:

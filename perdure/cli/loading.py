@@ -100,9 +100,9 @@ def _broken(place: str, error: BaseException) -> Problem:
 
 
 def _workflow(module: ModuleType, place: str, name: str) -> Any:
-    from perdure.workflows import definitions_of
+    from perdure.workflows import definitions_of, distinct
 
-    workflows, activities = definitions_of([module])
+    workflows, activities = (distinct(each) for each in definitions_of([module]))
     if not workflows:
         raise Problem(f"{place} has no workflow", NOT_FOUND, [], "put @workflow on an async def function")
     if not name:

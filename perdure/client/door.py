@@ -298,16 +298,15 @@ def _attached(store: Store, request: StartRequest, found: RunRow, definition: An
     """A run has the id: the start attaches to it, if it was made by the same request or if the policies say so."""
     wishes = request.wishes
     if not wishes.request_id or found.request != wishes.request_id:
+        theirs_is = request.workflow if found.workflow in getattr(definition, "aliases", ()) else found.workflow
         match claim(found.status, wishes.id_conflict, wishes.id_reuse):
             case Claim.ATTACH:
-                demand_workflow(request.id, request.workflow, found.workflow)
+                demand_workflow(request.id, request.workflow, theirs_is)
             case Claim.ATTACH_IF_SAME:
                 sent = (request.blobs or {}).__getitem__
                 ours = Begun(request.workflow, request.input, lambda payload: coder.unseal(payload, sent))
                 stored = partial(_stored_blob, store, found.key)
-                theirs = Begun(
-                    found.workflow, input_of(store, found.key), lambda payload: coder.unseal(payload, stored)
-                )
+                theirs = Begun(theirs_is, input_of(store, found.key), lambda payload: coder.unseal(payload, stored))
                 demand_same(request.id, ours, theirs, definition)
             case _:
                 raise taken(request.id, found.status, wishes.id_reuse)

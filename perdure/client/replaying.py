@@ -147,7 +147,7 @@ class Replays:
 
     @property
     def workflows(self) -> Sequence[str]:
-        return list(self._languages)
+        return [name for name, language in self._languages.items() if name == language.definition.name]
 
     def judge(self, name: str, run: ExportedRun) -> Verdict:
         """Show an exported history to the code."""
@@ -203,6 +203,7 @@ class _Watched:
         self._advance = program.advance
         self._last: ev.HistoryEvent | None = None
         self.where = program.where
+        self.name_of = program.name_of
         self.close = program.close
 
     def advance(self, event: ev.HistoryEvent, replaying: bool) -> Any:

@@ -43,6 +43,7 @@ class RecordSideEffect(msgspec.Struct, frozen=True, gc=False):
 class MarkPatch(msgspec.Struct, frozen=True, gc=False):
     id: str
     patch: str
+    deprecated: bool = False
 
 
 class SetAttributes(msgspec.Struct, frozen=True, gc=False):

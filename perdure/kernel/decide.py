@@ -450,7 +450,7 @@ _COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
     cmd.StartTimer: _start_timer,
     cmd.CancelTimer: lambda run, c, now, _: ev.TimerCancelled(now, c.id),
     cmd.RecordSideEffect: lambda run, c, now, _: ev.SideEffectRecorded(now, c.id, c.value),
-    cmd.MarkPatch: lambda run, c, now, _: ev.PatchMarked(now, c.id, c.patch),
+    cmd.MarkPatch: lambda run, c, now, _: ev.PatchMarked(now, c.id, c.patch, c.deprecated),
     cmd.SetAttributes: lambda run, c, now, _: ev.AttributesSet(now, c.id, c.attributes),
     cmd.SetMemo: lambda run, c, now, _: ev.MemoSet(now, c.id, c.memo),
     cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),

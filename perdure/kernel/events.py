@@ -183,9 +183,13 @@ class SideEffectRecorded(msgspec.Struct, frozen=True, array_like=True, gc=False,
 
 
 class PatchMarked(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
+    """The run goes the new way after a change. `deprecated`: the code had no old way any more when it went, so that code
+    which does not ask about the change at all fits, too."""
+
     at: int
     id: str
     patch: str
+    deprecated: bool = False
 
 
 class CancelRequested(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):

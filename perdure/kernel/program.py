@@ -62,6 +62,10 @@ class Program(Protocol):
         """`file:line` of the code that waits for a command it issued; None, or one that nobody waits for: the main line."""
         ...
 
+    def name_of(self, activity: str) -> str:
+        """What the code calls an activity today that is recorded under this name."""
+        ...
+
     def close(self) -> None:
         """Let go of the program for ever, without side effects. Never raises."""
         ...
@@ -254,7 +258,7 @@ def replay(program: Program, history: Sequence[HistoryEvent], open_tail: bool = 
                 raise
             commands = [*blocked.commands, FailRun(blocked.failure)]
         if len(commands) != after - position - 1 or not _same(commands, history, position + 1, after):
-            raise _difference(commands, history, position, after)
+            _demand_alike(program, commands, history, position, after)
         position = after
     return ()
 
@@ -265,9 +269,26 @@ def _same(commands: Sequence[Command], history: Sequence[HistoryEvent], start: i
     return produced == recorded
 
 
-def _difference(commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int) -> Divergence:
-    produced = [_COMMAND_KEYS[type(command)](command) for command in commands]
-    recorded = [_RECORD_KEYS[type(history[i])](history[i]) for i in range(position + 1, after)]
-    missing = next(iter(Counter(recorded) - Counter(produced)), None)
-    surplus = next(iter(Counter(produced) - Counter(recorded)), None)
-    return Divergence(position + 1, _words(missing), _words(surplus), surplus[0] if surplus else None)
+def _demand_alike(
+    program: Program, commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int
+) -> None:
+    """The answer is not word for word what is recorded: an activity may have another name by now, and of a change that had
+    no old way any more the code need not speak.
+
+    Raises:
+        Divergence: it is another one.
+    """
+    produced = Counter(_COMMAND_KEYS[type(command)](command) for command in commands)
+    recorded = Counter(_today(program, history[i]) for i in range(position + 1, after))
+    for event in history[position + 1 : after]:
+        if type(event) is PatchMarked and event.deprecated and _RECORD_KEYS[PatchMarked](event) not in produced:
+            recorded -= Counter([_RECORD_KEYS[PatchMarked](event)])
+    missing = next(iter(recorded - produced), None)
+    surplus = next(iter(produced - recorded), None)
+    if missing is not None or surplus is not None:
+        raise Divergence(position + 1, _words(missing), _words(surplus), surplus[0] if surplus else None)
+
+
+def _today(program: Program, event: HistoryEvent) -> tuple[str, str, str]:
+    key: tuple[str, str, str] = _RECORD_KEYS[type(event)](event)
+    return (key[0], key[1], program.name_of(key[2])) if type(event) is ActivityScheduled else key

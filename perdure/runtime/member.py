@@ -277,8 +277,8 @@ class Member:
 
     def _publish(self) -> None:
         """Tell clients without code which names there are, and which arguments they take."""
-        known = [("workflow", d.name, d.parameters) for d in self._workflows.values()]
-        known += [("activity", d.name, d.parameters) for d in self._activities.values()]
+        known = [("workflow", d.name, d.parameters) for n, d in self._workflows.items() if n == d.name]
+        known += [("activity", d.name, d.parameters) for n, d in self._activities.items() if n == d.name]
         self._store.admin.publish(
             [base.DefinitionRow(kind, name, msgspec.json.encode(each.published())) for kind, name, each in known]
         )

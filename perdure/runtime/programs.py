@@ -1,5 +1,6 @@
 """Where programs come from, and why one cannot go on, in words a person can act on."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from perdure.kernel import events as ev
@@ -39,7 +40,7 @@ class Programs:
         return ProgramBlocked(
             "unknown-workflow",
             f"the engine was not given the workflow {workflow!r}; it knows {known}",
-            f"add it: Engine(..., [..., {workflow}])",
+            f'add it: Engine(..., [..., {workflow}]); if it has another name now: @workflow(aliases=["{workflow}"])',
         )
 
     def look_into(self, actor: Actor, blocked: ProgramBlocked) -> ProgramBlocked:
@@ -93,12 +94,23 @@ def divergence_block(divergence: Divergence, program: Program, build: str, now: 
         build=build,
         message=f"the code does not do what the history has after event {divergence.seq}: "
         f"recorded {divergence.recorded}, produced {divergence.produced}",
-        hint='keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...',
+        hint=_hint_for(divergence.recorded),
         recorded=divergence.recorded,
         produced=divergence.produced,
         source=program.where(divergence.command_id),
         at=now,
         open_tail=open_tail,
+    )
+
+
+def _hint_for(recorded: str) -> str:
+    """What to write against a divergence."""
+    found = re.match(r"patch (.*) \[patch:", recorded)
+    if found is None:
+        return 'keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...'
+    return (
+        f"the run goes the new way of the change {found[1]!r}, of which the code does not speak: "
+        f"write  deprecate_patch({found[1]!r})  where it said  if patched({found[1]!r}),  or bring back that code"
     )
 
 

@@ -137,7 +137,10 @@ class Queued:
         definition = self._workflows.get(start.workflow)
         terms = start.terms if definition is None else with_own(definition.terms, start.terms, start.chosen)
         input = actor.set_apart(start.input)
-        return msgspec.structs.replace(start, input=input, build=self._build, refuse_by_reply=False, terms=terms)
+        workflow = start.workflow if definition is None else definition.name
+        return msgspec.structs.replace(
+            start, workflow=workflow, input=input, build=self._build, refuse_by_reply=False, terms=terms
+        )
 
     def _fault(self, actor: Actor, start: msg.Start) -> errors.PerdureError | None:
         if start.workflow not in self._workflows:

@@ -76,7 +76,7 @@ class Starts:
             case Claim.REFUSE:
                 raise taken(request.id, newest.status, wishes.id_reuse)
             case Claim.ATTACH:
-                demand_workflow(request.id, request.workflow, newest.workflow)
+                demand_workflow(request.id, self._today(request.workflow), self._today(newest.workflow))
             case Claim.ATTACH_IF_SAME:
                 self._demand_same(request, newest)
         return Started(newest.key, newest.run_id, attached=True, at_rest=newest.rests)
@@ -86,7 +86,9 @@ class Starts:
         wishes = request.wishes
         terms = with_own(self._workflows[request.workflow].terms, wishes.terms, wishes.chosen)
         run_id = self._world.new_id()
-        start = msg.Start(request.workflow, request.input, run_id, self._build, False, terms, memo=wishes.memo)
+        start = msg.Start(
+            self._today(request.workflow), request.input, run_id, self._build, False, terms, memo=wishes.memo
+        )
         actor = self.holders.add(draft, request.id, start)
         actor.blobs = dict(request.blobs) if request.blobs else None
         if terms is not None and terms.request_id:
@@ -99,6 +101,11 @@ class Starts:
             self._turns.take(actor, start, draft.now)
         return Started(actor.run.key, start.run_id)
 
+    def _today(self, workflow: str) -> str:
+        """The name of a workflow that may be called by one it had before."""
+        definition = self._workflows.get(workflow)
+        return workflow if definition is None else definition.name
+
     def _demand_known(self, workflow: str) -> None:
         if workflow not in self._workflows:
             raise unknown_workflow(workflow, self._workflows)
@@ -109,7 +116,11 @@ class Starts:
         blobs = request.blobs or {}
         demand_same(
             request.id,
-            Begun(request.workflow, request.input, lambda payload: self._roster.plain(payload, blobs.__getitem__)),
-            Begun(newest.workflow, input, lambda payload: self._roster.plain(payload, theirs.blob)),
+            Begun(
+                self._today(request.workflow),
+                request.input,
+                lambda payload: self._roster.plain(payload, blobs.__getitem__),
+            ),
+            Begun(self._today(newest.workflow), input, lambda payload: self._roster.plain(payload, theirs.blob)),
             self._workflows.get(newest.workflow),
         )

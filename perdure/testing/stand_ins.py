@@ -31,7 +31,7 @@ class StandIns:
     def __init__(self, activities: dict[str, ActivityDefinition[Any, Any]]) -> None:
         self._originals = dict(activities)
         self._activities = activities
-        self._calls: dict[str, list[ActivityCall]] = {name: [] for name in activities}
+        self._calls: dict[str, list[ActivityCall]] = {each.name: [] for each in activities.values()}
         for name, definition in self._originals.items():
             activities[name] = self._heard(definition)
 
@@ -54,7 +54,8 @@ class StandIns:
         replaced = self._heard(original)
         replaced.fn = fn
         replaced.is_async = _is_async(fn)
-        self._activities[original.name] = replaced
+        for name in (original.name, *original.aliases):
+            self._activities[name] = replaced
 
     def calls(self, definition: ActivityDefinition[Any, Any]) -> list[ActivityCall]:
         """The attempts of an activity so far, in the order in which they began."""

@@ -163,15 +163,16 @@ def set_memo(memo: Mapping[str, Any]) -> None:
 def patched(id: str) -> bool:
     """Whether the new code after a change holds for this run: true for new runs, false for those that passed here before.
 
+    The first answer that a run gets is the one it gets ever after, in loops and in branches that run at the same time.
+
     Args:
         id: names the change; unique among those of the workflow.
 
     Raises:
         DefinitionError: it is no text.
     """
-    if not isinstance(id, str):
-        raise DefinitionError(f"patched() takes a text that names the change, not {id!r}")
     loop = current_loop()
+    _demand_name(id, "patched")
     if loop is None:
         return True
     memory = loop.patches
@@ -184,6 +185,52 @@ def patched(id: str) -> bool:
             # The id is no step's: the steps after the change keep theirs, whether it is there or not.
             loop.commands[f"patch:{id}"] = MarkPatch(f"patch:{id}", id)
     return answer
+
+
+def deprecate_patch(id: str) -> None:
+    """What becomes of `if patched(id)` once no open run goes the old way: the code has only the new one.
+
+    A run that has passed here before the change, and so went the old way, is blocked with an explanation. When the runs
+    are over that began while the code said `patched(id)`, this call can go as well.
+
+    Args:
+        id: names the change.
+
+    Raises:
+        DefinitionError: it is no text.
+    """
+    loop = current_loop()
+    _demand_name(id, "deprecate_patch")
+    if loop is None:
+        return
+    memory = loop.patches
+    if memory is None:
+        memory = loop.patches = {}
+    answer = memory.get(id)
+    if answer is None and (id in loop.recorded.patches or not loop.replaying):
+        memory[id] = True
+        loop.commands[f"patch:{id}"] = MarkPatch(f"patch:{id}", id, deprecated=True)
+    elif not answer:
+        raise _went_the_old_way(loop, id)
+
+
+def _went_the_old_way(loop: WorkflowLoop, id: str) -> BaseException:
+    place = waits_at(loop.current.coro) if loop.current is not None else ""
+    loop.block(
+        ProgramBlocked(
+            "divergence",
+            f"the run went the old way of the change {id!r}, and the code has only the new one: it says "
+            f"deprecate_patch({id!r}), and the run has no mark of that change",
+            f"keep the old way as long as there are such runs:  if patched({id!r}): ... else: ...",
+            source=place,
+        )
+    )
+    return Sealed(f"the change {id!r} has no old way")
+
+
+def _demand_name(id: Any, function: str) -> None:
+    if not isinstance(id, str) or not id:
+        raise DefinitionError(f"{function}() takes a text that names the change, not {id!r}")
 
 
 def sleep(duration: "float | str | timedelta") -> Coroutine[Any, Any, None]:

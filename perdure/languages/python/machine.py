@@ -21,7 +21,7 @@ from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.logs import emit
 from perdure.languages.python.loop import MEND, WorkflowLoop, block_by
 from perdure.languages.python.places import raised_at, waits_at
-from perdure.languages.python.tasks import StepFuture
+from perdure.languages.python.tasks import Sealed, StepFuture
 from perdure.languages.python.tracing import Tracer
 from perdure.payload import seal
 
@@ -118,6 +118,11 @@ class PythonProgram:
             stuck = self._stuck(interrupted)
             unwind.unwind(loop)
             raise stuck from None
+        except Sealed:
+            unwind.unwind(loop)
+            if loop.blocked is None:
+                raise
+            raise loop.blocked from None  # the code asked for what this run cannot have
 
     def where(self, command_id: str | None) -> str:
         path = (command_id or "").rpartition(":")[0]
@@ -126,6 +131,10 @@ class PythonProgram:
             if place:
                 return place
         return self.definition.source
+
+    def name_of(self, activity: str) -> str:
+        definition = self.loop.activities.get(activity)
+        return activity if definition is None else definition.name
 
     def close(self) -> None:
         unwind.unwind(self.loop)

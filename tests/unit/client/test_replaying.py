@@ -144,6 +144,18 @@ def test_a_value_that_can_no_longer_be_read_is_named() -> None:
     assert "the result of activity charge [0:1] can no longer be read" in verdict.lines()[1]
 
 
+def test_a_side_effect_that_was_not_recorded_is_named() -> None:
+    @order
+    async def curious(amount: int) -> int:
+        workflow.side_effect(int)
+        return amount
+
+    verdict = judged(ORDER, curious, charge, mail)
+
+    assert verdict.kind == "divergence"
+    assert "asks for the side effect [0:1], which the history does not have" in verdict.lines()[1]
+
+
 def test_an_activity_that_is_not_here_is_named() -> None:
     verdict = judged(ORDER, recorded, charge)
 

@@ -36,6 +36,9 @@ class Script:
             raise answer
         return answer
 
+    def name_of(self, activity):
+        return {"pay by cheque": "pay"}.get(activity, activity)
+
     def close(self) -> None: ...
 
 
@@ -228,3 +231,23 @@ _PAIRS = {
     "effect": lambda id: (ev.SideEffectRecorded(T0, id, RESULT), cmd.RecordSideEffect(id, RESULT)),
     "patch": lambda id: (ev.PatchMarked(T0, id, id), cmd.MarkPatch(id, id)),
 }
+
+
+def test_an_activity_that_has_another_name_now_is_the_same():
+    renamed = ev.ActivityScheduled(T0, "0:1", "pay by cheque", INPUT)
+
+    assert replay(Script([do_pay], [finish]), [START, renamed, PAID, END]) == ()
+
+
+def test_a_change_that_had_no_old_way_need_not_be_spoken_of():
+    mark = ev.PatchMarked(T0, "patch:v2", "v2", deprecated=True)
+
+    assert replay(Script([do_pay], [finish]), [START, mark, PAY, PAID, END]) == ()
+    assert replay(Script([cmd.MarkPatch("patch:v2", "v2"), do_pay], [finish]), [START, mark, PAY, PAID, END]) == ()
+    with pytest.raises(Divergence, match="recorded patch v2"):
+        replay(Script([do_pay]), [START, ev.PatchMarked(T0, "patch:v2", "v2"), PAY])
+
+
+def test_a_mark_that_was_not_made_is_a_difference():
+    with pytest.raises(Divergence, match="recorded nothing, produced patch v2"):
+        replay(Script([cmd.MarkPatch("patch:v2", "v2", deprecated=True), do_pay]), [START, PAY])

@@ -237,7 +237,7 @@ def test_a_workflow_nobody_knows_blocks_until_somebody_does() -> None:
 
     assert table.end("0:1", 10) is False
     assert table.block.kind == "unknown-workflow"
-    assert table.block.hint == "add it: Engine(..., [..., w])"
+    assert table.block.hint == ('add it: Engine(..., [..., w]); if it has another name now: @workflow(aliases=["w"])')
 
 
 def test_a_flood_of_steps_blocks_before_any_of_them_is_recorded() -> None:
