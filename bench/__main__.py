@@ -24,6 +24,7 @@ NAMES = (
     "queues",
     "processes",
     "replay",
+    "checking",
     "memory",
     "sleeping",
     "disk",

@@ -44,6 +44,11 @@ COMMANDS: dict[str, Entry] = {
     "replay": Entry(
         "replaying", "Check that the code at hand does what histories have", "perdure replay histories/ --module shop"
     ),
+    "check": Entry(
+        "checking",
+        "Before a deploy: would the open runs go on with this code",
+        "perdure check shop --against orders.db",
+    ),
     "init": Entry("scaffolding", "Begin a project: a workflow, an activity, their tests", "perdure init shop"),
     "migrate": Entry("migrating", "Make a database, or bring its schema up to date", "perdure migrate --check"),
     "worker": Entry(

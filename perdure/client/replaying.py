@@ -19,8 +19,10 @@ from perdure.client.export import ExportedRun
 from perdure.client.summary import summary_of
 from perdure.kernel import events as ev
 from perdure.kernel import wire
+from perdure.kernel.commands import MarkPatch
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
-from perdure.kernel.program import Divergence, Lookup, Program, ProgramBlocked, replay
+from perdure.kernel.program import Divergence, Lookup, ProgramBlocked, replay
+from perdure.kernel.project import RunRow
 from perdure.kernel.run import Run, evolve
 from perdure.languages.python.machine import PythonLanguage
 from perdure.payload import Coder, PayloadCodec
@@ -38,7 +40,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     `block` says why the code at hand cannot go on with it, as a run's own block does; None: it does what the history
     has. Its kind may also be "unreadable": what should be a history is none, or has been redacted. `after` is the number
-    of the event the code was shown last, `why` what the rest of the history lets one guess.
+    of the event the code was shown last, `why` what the rest of the history lets one guess. `patches`: for which changes
+    the code has asked, and whether the run goes the new way; `deprecated` are those that have no old way any more.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Verdict(msgspec.Struct, frozen=True):
     after: int = 0
     block: ev.Block | None = None
     why: str = ""
+    patches: dict[str, bool] = {}
+    deprecated: frozenset[str] = frozenset()
 
     @property
     def kind(self) -> str:
@@ -129,10 +134,10 @@ class Replays:
         stuck_after: float = STUCK_SECONDS,
         codec: PayloadCodec | None = None,
     ) -> None:
-        self._coder = Coder(codec)
-        workflows, activities = definitions_of(definitions)
-        self._languages = {
-            name: PythonLanguage(definition, activities, payload_max_bytes, _say_nothing)
+        self.coder = Coder(codec)
+        workflows, self.activities = definitions_of(definitions)
+        self.languages = {
+            name: PythonLanguage(definition, self.activities, payload_max_bytes, _say_nothing)
             for name, definition in workflows.items()
         }
         self._thread: int | None = None
@@ -147,7 +152,7 @@ class Replays:
 
     @property
     def workflows(self) -> Sequence[str]:
-        return [name for name, language in self._languages.items() if name == language.definition.name]
+        return [name for name, language in self.languages.items() if name == language.definition.name]
 
     def judge(self, name: str, run: ExportedRun) -> Verdict:
         """Show an exported history to the code."""
@@ -168,19 +173,23 @@ class Replays:
         if type(history[0]) is not ev.RunStarted:
             return msgspec.structs.replace(verdict, block=_unreadable("it does not begin with RunStarted", _RESTORE))
         self._thread = threading.get_ident()
-        after, block = self._shown(stored, history, blob)
-        why = "" if block is None or block.kind != "divergence" else _guess(block, history, after)
-        return msgspec.structs.replace(verdict, after=after, block=block, why=why)
-
-    def _shown(self, stored: Stored, history: Sequence[ev.HistoryEvent], blob: Blob) -> tuple[int, ev.Block | None]:
-        """Replay; the number of the event shown last, and why the code cannot go on."""
         row = stored.run
         run = Run(row.key, row.id)
         evolve(run, history[0])
-        language = self._languages.get(run.workflow)
+        language = self.languages.get(run.workflow)
         if language is None:
-            return 0, _unknown_workflow(run.workflow, self._languages)
-        program = _Watched(language.load(info_of(run), Lookup(history), _Shelf(row.id, blob, self._coder)))
+            return msgspec.structs.replace(verdict, block=unknown_workflow(run.workflow, self.languages))
+        program = _Watched(language.load(info_of(run), Lookup(history), Shelf(row.id, blob, self.coder)))
+        after, block = self._shown(program, stored.run, history)
+        why = "" if block is None or block.kind != "divergence" else _guess(block, history, after)
+        return msgspec.structs.replace(
+            verdict, after=after, block=block, why=why, patches=program.patches(), deprecated=program.deprecated
+        )
+
+    def _shown(
+        self, program: "_Watched", row: RunRow, history: Sequence[ev.HistoryEvent]
+    ) -> tuple[int, ev.Block | None]:
+        """Replay; the number of the event shown last, and why the code cannot go on."""
         try:
             replay(program, history, row.open_tail)
         except Divergence as divergence:
@@ -197,25 +206,35 @@ class Replays:
 
 
 class _Watched:
-    """A program, and the event it was shown last."""
+    """A program, the event it was shown last, and the changes of which it has said that they have no old way."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Any) -> None:
+        self._program = program
         self._advance = program.advance
         self._last: ev.HistoryEvent | None = None
+        self.deprecated: frozenset[str] = frozenset()
         self.where = program.where
         self.name_of = program.name_of
         self.close = program.close
 
     def advance(self, event: ev.HistoryEvent, replaying: bool) -> Any:
         self._last = event
-        return self._advance(event, replaying)
+        commands = self._advance(event, replaying)
+        for command in commands:
+            if type(command) is MarkPatch and command.deprecated:
+                self.deprecated |= {command.patch}
+        return commands
+
+    def patches(self) -> dict[str, bool]:
+        """For which changes it has asked, and what it was told."""
+        return dict(self._program.loop.patches or {})
 
     def seq(self, history: Sequence[ev.HistoryEvent]) -> int:
         """The number of that event."""
         return next((seq for seq, event in enumerate(history, start=1) if event is self._last), 0)
 
 
-class _Shelf:
+class Shelf:
     """The large payloads of one run. What the code makes anew is dropped with it."""
 
     def __init__(self, id: str, blob: Blob, coder: Coder) -> None:
@@ -281,9 +300,10 @@ def _unreadable(message: str, hint: str = "") -> ev.Block:
     return ev.Block("unreadable", "", message, hint)
 
 
-def _unknown_workflow(name: str, known: Iterable[str]) -> ev.Block:
+def unknown_workflow(name: str, known: Iterable[str]) -> ev.Block:
     names = ", ".join(sorted(known)[:10]) or "none"
-    return ev.Block("unknown-workflow", "", f"{name!r} was not given; there are: {names}")
+    hint = f"give it, too;  if it has another name now:  @workflow(aliases=[{name!r}])"
+    return ev.Block("unknown-workflow", "", f"{name!r} was not given; there are: {names}", hint)
 
 
 def _guess(block: ev.Block, history: Sequence[ev.HistoryEvent], seq: int) -> str:

@@ -1,0 +1,281 @@
+"""Before a deploy: what would become of the runs of a database with the code at hand?
+
+Every open run is shown to the code, as an engine would do it, and a sample of those that have ended; and what waits to be
+read: arguments of steps that have no result yet, mail, starts. Nothing is written, and a live database may go on meanwhile.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from perdure.client.replaying import Replays, Shelf, Verdict, unknown_workflow
+from perdure.errors import PerdureError
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.kernel import wire
+from perdure.kernel.program import RunInfo
+from perdure.kernel.project import restore
+from perdure.kernel.run import Status
+from perdure.payload import PayloadCodec
+from perdure.stores.base import RunFilter, Store, Stored
+
+OPEN = tuple(int(status) for status in Status if status < Status.COMPLETED)
+CLOSED = tuple(int(status) for status in Status if status >= Status.COMPLETED)
+SAMPLE = 100
+"""Closed runs that are looked at, the newest."""
+
+NAMED = 5
+"""Runs of a finding that are named; of all others there is the number."""
+
+PAGE = 200
+
+
+class Finding(msgspec.Struct):
+    """Runs that the code does not fit for one reason. `runs` is how many, `ids` the first of them; `open`: they are to go
+    on. The verdict is that on the first."""
+
+    verdict: Verdict
+    open: bool
+    runs: int = 0
+    ids: list[str] = []
+
+
+class Patch(msgspec.Struct):
+    """A change for which a workflow asks: how many open runs go which way, or have not come to it. `deprecated`: the code
+    has no old way any more; `marked` runs were begun by code that still had one."""
+
+    workflow: str
+    id: str
+    old: int = 0
+    new: int = 0
+    ahead: int = 0
+    marked: int = 0
+    deprecated: bool = False
+
+    @property
+    def advice(self) -> str:
+        """The next step of the three deploys that a change takes, if its time has come."""
+        if not self.deprecated and not self.old and not self.ahead:
+            return f"no open run needs the old way: write deprecate_patch({self.id!r}) and only the new one"
+        if self.deprecated and not self.marked:
+            return f"no open run needs it: deprecate_patch({self.id!r}) can go"
+        return ""
+
+
+class CheckReport(msgspec.Struct):
+    """What was found. `open` and `closed` are how many runs were looked at, `events` what they hold."""
+
+    open: int = 0
+    closed: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    findings: list[Finding] = []
+    patches: list[Patch] = []
+
+    @property
+    def blocking(self) -> list[Finding]:
+        """Those about runs that are to go on."""
+        return [finding for finding in self.findings if finding.open]
+
+    @property
+    def stuck(self) -> int:
+        """How many open runs would not go on."""
+        return sum(finding.runs for finding in self.blocking)
+
+
+class Checks:
+    """Looks at runs one by one. Used as a context, like `Replays`.
+
+    Args:
+        definitions: workflows, activities and modules that contain them, as for an engine.
+        store: the database; it is only read.
+        codec: that of the engine which wrote the payloads.
+
+    Raises:
+        errors.DefinitionError: the definitions make no sense.
+    """
+
+    def __init__(self, definitions: Iterable[Any], store: Store, codec: PayloadCodec | None = None) -> None:
+        self._replays = Replays(definitions, codec=codec)
+        self._views = store.views
+        self._findings: dict[tuple[Any, ...], Finding] = {}
+        self._asked: dict[str, dict[str, Patch]] = {}
+        self._runs_of: dict[str, int] = {}
+        self.report = CheckReport()
+
+    def __enter__(self) -> Self:
+        self._replays.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._replays.__exit__(kind, error, tb)
+
+    @property
+    def workflows(self) -> list[str]:
+        return list(self._replays.workflows)
+
+    def total(self, closed: int) -> int:
+        """How many runs there are to look at."""
+        most_closed = self._views.count(RunFilter(statuses=CLOSED), closed) if closed else 0
+        return self._views.count(RunFilter(statuses=OPEN), 1_000_000) + most_closed
+
+    def all(self, closed: int = SAMPLE, step: Callable[[], object] = lambda: None) -> CheckReport:
+        """Look at all open runs and the newest closed ones; `step` is called after each."""
+        began = time.perf_counter()
+        for statuses, most in ((OPEN, None), (CLOSED, closed)):
+            for key in self._keys(statuses, most):
+                stored = self._views.stored(key)
+                if stored is not None:
+                    self.look(stored)
+                step()
+        self.report.seconds = time.perf_counter() - began
+        return self._summed_up()
+
+    def _keys(self, statuses: tuple[int, ...], most: int | None) -> Iterator[int]:
+        wanted = RunFilter(statuses=statuses, limit=PAGE)
+        left = most
+        while left is None or left > 0:
+            page = self._views.search(
+                wanted if left is None else msgspec.structs.replace(wanted, limit=min(PAGE, left))
+            )
+            if not page:
+                return
+            yield from (row.key for row in page)
+            left = None if left is None else left - len(page)
+            wanted = msgspec.structs.replace(wanted, before_key=page[-1].key)
+
+    def look(self, stored: Stored) -> None:
+        """Judge one run."""
+        report, row = self.report, stored.run
+        is_open = row.status in OPEN
+        blob = partial(self._views.blob, row.key)
+        verdict = self._replays.judge_stored(row.id, stored, blob)
+        report.events += verdict.events
+        if is_open:
+            report.open += 1
+            if verdict.block is None:
+                verdict = msgspec.structs.replace(verdict, block=self._waiting(stored, blob))
+            self._count_patches(stored, verdict)
+        else:
+            report.closed += 1
+        if verdict.block is not None:
+            self._add(verdict, is_open)
+
+    def _add(self, verdict: Verdict, is_open: bool) -> None:
+        verdict = _advised(verdict, self._replays.activities)
+        block = verdict.block
+        assert block is not None
+        message = "" if block.recorded or block.produced else _without_ids(block.message)
+        group = (is_open, verdict.workflow, block.kind, block.source, message)
+        group += (_without_ids(block.recorded), _without_ids(block.produced))
+        finding = self._findings.setdefault(group, Finding(verdict, is_open))
+        finding.runs += 1
+        if len(finding.ids) < NAMED:
+            finding.ids = [*finding.ids, verdict.id]
+
+    def _waiting(self, stored: Stored, blob: Callable[[bytes], bytes | None]) -> ev.Block | None:
+        """Why the code could not read what it will be shown: arguments of steps, mail, the start of a run that is queued."""
+        row = stored.run
+        shelf = Shelf(row.id, blob, self._replays.coder)
+        history = wire.decode_history(stored.history)
+        for mail in stored.mail:
+            block = self._unreadable_mail(mail.message, row.id, history, shelf)
+            if block is not None:
+                return block
+        if not history:
+            return None
+        for step in restore(row, history, stored.attempts).pending.values():
+            definition = self._replays.activities.get(step.name)
+            if definition is None:
+                return _unknown_activity(step.name, step.id)
+            try:
+                definition.parameters.decode(shelf.plain(step.input))
+            except PerdureError as error:
+                what = f"the arguments of activity {definition.name} [{step.id}]"
+                return _undecodable(what, error, definition.source)
+        return None
+
+    def _unreadable_mail(self, message: Any, id: str, history: list[ev.HistoryEvent], shelf: Shelf) -> ev.Block | None:
+        match message:
+            case msg.Start() if not history:
+                language = self._replays.languages.get(message.workflow)
+                if language is None:
+                    return unknown_workflow(message.workflow, self._replays.workflows)
+                try:
+                    language.check(RunInfo(id, message.run_id, message.workflow, 0), message.input, shelf)
+                except PerdureError as error:
+                    what = f"the input of workflow {language.definition.name}"
+                    return _undecodable(what, error, language.definition.source)
+            case msg.AttemptEnded(result=ev.Payload() as result) | msg.Complete(result=ev.Payload() as result):
+                names = {event.id: event.name for event in history if isinstance(event, ev.ActivityScheduled)}
+                definition = self._replays.activities.get(names.get(message.id, ""))
+                try:
+                    if definition is not None:
+                        definition.result.decode(shelf.plain(result))
+                except PerdureError as error:
+                    what = f"the result of activity {definition.name} [{message.id}], which waits to be read,"  # type: ignore[union-attr]
+                    return _undecodable(what, error, definition.source)  # type: ignore[union-attr]
+        return None
+
+    def _count_patches(self, stored: Stored, verdict: Verdict) -> None:
+        workflow = verdict.workflow
+        self._runs_of[workflow] = self._runs_of.get(workflow, 0) + 1
+        if not verdict.patches:
+            return
+        asked = self._asked.setdefault(workflow, {})
+        marks: dict[str, bool] | None = None
+        for id, goes_new in verdict.patches.items():
+            patch = asked.setdefault(id, Patch(workflow, id))
+            patch.deprecated = patch.deprecated or id in verdict.deprecated
+            if not goes_new:
+                patch.old += 1
+                continue
+            patch.new += 1
+            if marks is None:
+                events = wire.decode_history(stored.history)
+                marks = {event.patch: event.deprecated for event in events if isinstance(event, ev.PatchMarked)}
+            patch.marked += not marks.get(id, True)
+
+    def _summed_up(self) -> CheckReport:
+        report = self.report
+        report.findings = sorted(self._findings.values(), key=lambda each: (not each.open, -each.runs))
+        for workflow, asked in sorted(self._asked.items()):
+            for patch in asked.values():
+                patch.ahead = self._runs_of[workflow] - patch.old - patch.new
+                report.patches.append(patch)
+        return report
+
+
+def _without_ids(text: str) -> str:
+    """The same of all runs: which step it was, the number of the event, and the value that was found, differ."""
+    return re.sub(r"event \d+|, found .*", "", re.sub(r" \[[^\]]*\]", "", text))
+
+
+def _advised(verdict: Verdict, activities: Any) -> Verdict:
+    """An activity of which nobody has heard, where the code calls another one, was probably renamed."""
+    block = verdict.block
+    assert block is not None
+    recorded, produced = (re.match(r"activity (\S+) \[", words) for words in (block.recorded, block.produced))
+    if recorded is None or produced is None or recorded[1] in activities:
+        return verdict
+    hint = f"if {recorded[1]} is called {produced[1]} now:  @activity(aliases=[{recorded[1]!r}]);  else {block.hint}"
+    return msgspec.structs.replace(verdict, block=msgspec.structs.replace(block, hint=hint))
+
+
+def _unknown_activity(name: str, step: str) -> ev.Block:
+    return ev.Block(
+        "unknown-activity",
+        "",
+        f"activity {name} [{step}], which has no result yet, was not given",
+        f"give it, too;  if it has another name now:  @activity(aliases=[{name!r}])",
+    )
+
+
+def _undecodable(what: str, error: PerdureError, source: str) -> ev.Block:
+    hint = getattr(error, "hint", "") or "mend the type hint, or let the type read what older code wrote"
+    return ev.Block("undecodable", "", f"{what} can no longer be read: {error}", hint, source=source)

@@ -1,0 +1,282 @@
+"""Before a deploy: `Checks` says what would become of the runs of a database, and changes nothing."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from perdure import Client, Engine, RunBlocked, activity, deprecate_patch, patched, sleep, workflow
+from perdure.client.checking import Checks, CheckReport
+from perdure.stores.open import open_store
+
+
+class Bill(msgspec.Struct):
+    amount: int
+
+
+class DatedBill(msgspec.Struct):
+    amount: int
+    due: str
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/runs.db"
+
+
+@activity
+async def charge(amount: int) -> int:
+    return amount
+
+
+@activity
+async def mail(to: str) -> None: ...
+
+
+@activity
+async def bill_of(amount: int) -> Bill:
+    return Bill(amount)
+
+
+@activity(name="bill_of")
+async def dated_bill_of(amount: int) -> DatedBill: ...  # type: ignore[empty-body]
+
+
+@activity(queue="nobody")
+async def send(bill: Bill) -> None: ...
+
+
+@activity(name="send", queue="nobody")
+async def send_dated(bill: DatedBill) -> None: ...
+
+
+def order(code: Callable[..., Any]) -> Any:
+    return workflow(name="order")(code)
+
+
+@order
+async def recorded(pause: float) -> None:
+    await charge(7)
+    await sleep(pause)
+    await mail("ada")
+
+
+@order
+async def swapped(pause: float) -> None:
+    await mail("ada")
+    await charge(7)
+    await sleep(pause)
+
+
+@order
+async def guarded(pause: float) -> None:
+    if patched("greet first"):
+        await mail("ada")
+    await charge(7)
+    await sleep(pause)
+
+
+ALL = [charge, mail, bill_of, send]
+
+
+def left(address: str, code: Any, *arguments: Any, ids: Any = ("o",), status: str = "waiting") -> None:
+    """Open runs whose engine has ended."""
+    with Engine(address, [code, *ALL]) as engine:
+        for id in ids:
+            engine.start(code(*arguments), id=id).wait()
+        for id in ids:
+            while engine.handle(id).describe().wait().status != status:
+                pass
+
+
+def looked(address: str, *definitions: Any, closed: int = 100) -> CheckReport:
+    store = open_store(address, create=False, migrate=False)
+    try:
+        with Checks(definitions, store) as checks:
+            return checks.all(closed)
+    finally:
+        store.admin.close()
+
+
+def test_code_that_does_what_is_recorded_is_fit_for_all_runs(address: str):
+    left(address, recorded, 3600, ids=("a", "b"))
+    with Engine(address, [recorded, *ALL]) as engine:
+        engine.run(recorded(0), id="c").wait()
+    report = looked(address, recorded, *ALL)
+
+    assert (report.open, report.closed, report.stuck, report.findings) == (2, 1, 0, [])
+    assert report.events == 4 + 4 + 6
+
+
+def test_equal_findings_are_one_with_the_number_of_runs_and_the_line(address: str):
+    left(address, recorded, 3600, ids=[f"o-{n}" for n in range(12)])
+    report = looked(address, swapped, *ALL)
+
+    (finding,) = report.findings
+    line = swapped.fn.__code__.co_firstlineno + 2
+    assert (finding.runs, finding.open, len(finding.ids), report.stuck) == (12, True, 5, 12)
+    assert finding.verdict.after == 1
+    assert finding.verdict.block.recorded == "activity charge [0:1]"
+    assert finding.verdict.block.produced == "activity mail [0:1]"
+    assert finding.verdict.block.source == f"{__file__}:{line}"
+    assert "if patched(" in finding.verdict.block.hint
+
+
+def test_closed_runs_that_do_not_fit_are_told_and_do_not_count(address: str):
+    with Engine(address, [recorded, *ALL]) as engine:
+        for n in range(3):
+            engine.run(recorded(0), id=f"o-{n}").wait()
+
+    report = looked(address, swapped, *ALL, closed=2)
+    assert (report.closed, report.stuck, len(report.blocking)) == (2, 0, 0)
+    assert report.findings[0].runs == 2
+    assert looked(address, swapped, *ALL, closed=0).closed == 0
+
+
+def test_which_open_runs_still_need_the_old_way_is_counted(address: str):
+    left(address, recorded, 3600, ids=("old-1", "old-2", "old-3"))
+    left(address, guarded, 3600, ids=("new",))
+    (patch,) = looked(address, guarded, *ALL).patches
+    assert (patch.workflow, patch.id, patch.old, patch.new, patch.advice) == ("order", "greet first", 3, 1, "")
+
+
+def test_the_next_step_of_a_change_is_named_when_its_time_has_come(address: str):
+    @order
+    async def deprecated(pause: float) -> None:
+        deprecate_patch("greet first")
+        await mail("ada")
+        await charge(7)
+        await sleep(pause)
+
+    left(address, guarded, 3600, ids=("new",))
+    assert "write deprecate_patch('greet first')" in looked(address, guarded, *ALL).patches[0].advice
+    assert looked(address, deprecated, *ALL).patches[0].advice == ""
+    with Client(address) as client:
+        client.handle("new").terminate().wait()
+    left(address, deprecated, 3600, ids=("newer",))
+    assert "deprecate_patch('greet first') can go" in looked(address, deprecated, *ALL).patches[0].advice
+
+
+def test_a_result_of_another_shape_is_found_and_then_blocks_the_run_and_nothing_else_happens_to_it(address: str):
+    @order
+    async def billed(pause: float) -> int:
+        bill = await bill_of(7 if pause < 1 else 8)
+        await sleep(pause)
+        return bill.amount
+
+    @order
+    async def dated(pause: float) -> int:
+        bill = await dated_bill_of(7)
+        await sleep(pause)
+        return bill.amount
+
+    left(address, billed, 0.3)
+    left(address, billed, 3600, ids=("another",))
+    (finding,) = looked(address, dated, dated_bill_of).findings
+    assert (finding.verdict.kind, finding.runs) == ("undecodable", 2)
+    assert "the result of activity bill_of [0:1] can no longer be read" in finding.verdict.block.message
+    assert "missing required field due" in finding.verdict.block.message
+
+    with Engine(address, [dated, dated_bill_of]) as engine, pytest.raises(RunBlocked, match="due"):
+        engine.handle("o").result(timeout=10).wait()
+    with Engine(address, [billed, bill_of]) as engine:  # the code that can read it
+        assert engine.handle("o").result(timeout=10).wait() == 7
+
+
+def test_arguments_of_a_step_without_a_result_are_read_too(address: str):
+    @order
+    async def sending(pause: float) -> None:
+        await send(Bill(7))
+
+    @order
+    async def sending_dated(pause: float) -> None:
+        await send_dated(DatedBill(7, "monday"))
+
+    left(address, sending, 1)
+    (finding,) = looked(address, sending_dated, send_dated).findings
+
+    assert finding.verdict.kind == "undecodable"
+    assert "the arguments of activity send [0:1] can no longer be read" in finding.verdict.block.message
+    assert "due" in finding.verdict.block.message
+
+
+def test_the_arguments_of_a_queued_run_are_read_too(address: str):
+    @order
+    async def wordy(pause: str) -> None: ...
+
+    with Engine(address, [recorded, *ALL]):
+        pass
+    with Client(address) as client:
+        client.start("order", [5], id="queued").wait()
+    assert looked(address, recorded, *ALL).stuck == 0
+    (finding,) = looked(address, wordy, *ALL).findings
+
+    assert "the input of workflow order can no longer be read" in finding.verdict.block.message
+    assert "pause" in finding.verdict.block.message
+
+
+def test_names_nobody_has_are_found_with_the_line_to_write(address: str):
+    @activity
+    async def debit(amount: int) -> int:
+        return amount
+
+    @order
+    async def renamed(pause: float) -> None:
+        await debit(7)
+        await sleep(pause)
+
+    @workflow
+    async def shipping() -> None: ...
+
+    @order
+    async def sending(pause: float) -> None:
+        await send(Bill(7))
+
+    left(address, recorded, 3600, ids=("a",))
+    left(address, sending, 3600, ids=("b",))
+
+    by_id = {finding.ids[0]: finding.verdict.block for finding in looked(address, renamed, debit, mail).findings}
+    assert "@activity(aliases=['charge'])" in by_id["a"].hint
+    (gone,) = looked(address, shipping).findings
+    assert gone.runs == 2
+    assert gone.verdict.kind == "unknown-workflow"
+    assert "@workflow(aliases=['order'])" in gone.verdict.block.hint
+    (missing,) = looked(address, sending, mail, charge).findings[:1]
+    assert missing.verdict.kind in ("divergence", "unknown-activity")
+
+
+def test_a_step_whose_activity_is_gone_is_found_though_the_workflow_does_not_call_it_any_more(address: str):
+    @order
+    async def sending(pause: float) -> None:
+        await send(Bill(7))
+
+    @activity(name="send", queue="nobody")
+    async def other(bill: Bill) -> None: ...
+
+    left(address, sending, 1)
+    report = looked(address, sending, charge)
+
+    assert report.findings[0].verdict.kind == "unknown-activity"
+    assert looked(address, sending, other).stuck == 0
+
+
+def files_of(address: str) -> Iterator[str]:
+    for path in sorted(Path(address.removeprefix("sqlite:///")).parent.iterdir()):
+        if path.suffix == ".db":
+            yield hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_database_is_checked_while_an_engine_owns_it_and_is_not_changed(address: str):
+    with Engine(address, [recorded, *ALL]) as engine:
+        engine.start(recorded(3600), id="o").wait()
+        while engine.handle("o").describe().wait().status != "waiting":
+            pass
+        assert looked(address, swapped, *ALL).stuck == 1
+        assert engine.handle("o").describe().wait().status == "waiting"
+    before = list(files_of(address))
+    looked(address, swapped, *ALL)
+
+    assert list(files_of(address)) == before

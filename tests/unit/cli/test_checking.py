@@ -1,0 +1,110 @@
+"""`perdure check`: the question before a deploy."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perdure import Client, Engine
+from tests.unit.cli import orders
+from tests.unit.cli.conftest import Perdure
+from tests.unit.cli.test_replaying import CODE
+
+FITS = 'paid = await charge(amount); await mail("ada"); return paid'
+SWAPPED = 'await mail("ada"); return await charge(amount)'
+GUARDED = 'patched("greet") and await mail("ada"); return await charge(amount)'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder: in its database two closed runs and, with `queue`, open ones; modules of good and changed code."""
+    address = f"sqlite:///{tmp_path}/check.db"
+    with Engine(address, [orders]) as engine:
+        for n in (1, 2):
+            engine.run(orders.order(n), id=f"order-{n}").wait()
+    monkeypatch.chdir(tmp_path)
+    for name, body in {"check_good": FITS, "check_swapped": SWAPPED, "check_guarded": GUARDED}.items():
+        (tmp_path / f"{name}.py").write_text(CODE.format(body=body).replace("workflow\n", "patched, workflow\n", 1))
+    (tmp_path / "check_wordy.py").write_text(
+        CODE.format(body="return 1").replace("order(amount: int)", "order(amount: str)")
+    )
+    (tmp_path / "check_empty.py").write_text("")
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("check_")]:
+        del sys.modules[name]
+    sys.path[:] = [each for each in sys.path if each != str(tmp_path)]
+
+
+def queue(number: int) -> None:
+    """Open runs that nobody has taken."""
+    with Client("sqlite:///check.db") as client:
+        for n in range(number):
+            client.start("order", [n], id=f"queued-{n}").wait()
+
+
+def test_code_that_fits_is_told_in_a_line(folder: Path, perdure: Perdure):
+    queue(2)
+    said = perdure("check", "check_good", "--against", "check.db")
+
+    assert said.code == 0
+    assert said.out.startswith("✓ 2 open runs go on with this code, 2 closed runs looked at; 12 events, ")
+
+
+def test_closed_runs_that_do_not_fit_are_told_with_line_and_hint_and_are_no_failure(folder: Path, perdure: Perdure):
+    said = perdure("check", "check_swapped", "--against", "sqlite:///check.db")
+
+    assert said.code == 0
+    assert said.out.splitlines()[:6] == [
+        "! 2 closed runs of order diverge",
+        "    order-2, order-1; order-2 after event 1",
+        "    history:  activity charge [0:1]    code:  activity mail [0:1]",
+        "    at check_swapped.py:12  (the history has mail later, as event 4: did the order of the steps change?)",
+        '  hint: keep the old way for old runs:  if patched("name-of-the-change"): ... else: ...',
+        said.out.splitlines()[5],
+    ]
+    assert perdure("check", "check_swapped", "--against", "check.db", "--closed", "0").out.startswith(
+        "✓ 0 open runs go on"
+    )
+
+
+def test_open_runs_that_would_not_go_on_are_a_failure(folder: Path, perdure: Perdure):
+    queue(7)
+    said = perdure("check", "check_wordy", "--against", "check.db", "--closed", "0")
+    quiet = perdure("check", "check_wordy", "--against", "check.db", "-q")
+
+    assert said.code == quiet.code == 1
+    assert said.out.splitlines()[0] == "✗ 7 open runs of order have a value that can no longer be read"
+    assert said.out.splitlines()[1] == "    queued-6, queued-5, queued-4 and 4 more"
+    assert "the input of workflow order can no longer be read" in said.out
+    assert said.out.splitlines()[-1].startswith("✗ 7 of 7 open runs would not go on with this code; 0 events, ")
+    assert quiet.out.splitlines() == [f"queued-{n}" for n in (6, 5, 4, 3, 2)]
+
+
+def test_json_has_findings_and_changes(folder: Path, perdure: Perdure):
+    queue(1)
+    report = json.loads(perdure("check", "check_wordy", "--against", "check.db", "--json").out)
+
+    assert (report["open"], report["closed"], report["stuck"]) == (1, 2, 1)
+    kinds = [(each["kind"], each["open"], each["runs"], each["workflow"]) for each in report["findings"]]
+    assert kinds[0] == ("undecodable", True, 1, "order")
+    assert report["patches"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["check"], 2, "MODULE"),
+        (["check", "check_good", "--against", "nowhere.db"], 5, "does not exist"),
+        (["check", "check_none", "--against", "check.db"], 4, "check_none"),
+        (["check", "check_empty", "--against", "check.db"], 4, "has no workflow"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(
+    folder: Path, perdure: Perdure, arguments: list[str], code: int, words: str
+):
+    said = perdure(*arguments)
+
+    assert said.code == code
+    assert words in said.err
