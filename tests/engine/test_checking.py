@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from perdure import Client, Engine, RunBlocked, activity, deprecate_patch, patched, sleep, workflow
-from perdure.client.checking import Checks, CheckReport
+from perdure.client.checking import CheckReport, Checks
 from perdure.stores.open import open_store
 
 
