@@ -12,6 +12,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel.decide import REPEATED, decide, decide_command, must_wait
 from perdure.kernel.limits import PENDING_COMMANDS
 from perdure.kernel.program import Divergence, Language, ProgramBlocked, replay
+from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
 from perdure.runtime.coding import payloads_in
 from perdure.runtime.programs import Programs, block_of, divergence_block, flood
@@ -57,6 +58,7 @@ class Turns:
             decide.Refused: the message does not fit the run's state.
         """
         run = actor.run
+        claimed = _claimed(run) if type(message) is msg.Takeover else None
         while True:
             if must_wait(run, message):
                 return False
@@ -72,6 +74,9 @@ class Turns:
                 self._heed(actor, event, now)
             if type(message) not in REPEATED or not run.is_open:
                 return True
+            if type(message) is msg.Takeover and claimed is not None:
+                # What the program schedules in answer to a loss is claimed by this owner: no attempt of a dead one.
+                message = msg.Takeover(message.spared | (_claimed(run) - claimed))
 
     def resume(self, actor: Actor, now: int) -> None:
         """Let a run go on that owes an answer: it was released, or its owner died before it could give one."""
@@ -181,6 +186,11 @@ class Turns:
 
     def _block(self, actor: Actor, blocked: ProgramBlocked, now: int, open_tail: bool = True) -> None:
         actor.fold(ev.RunBlocked(now, block_of(blocked, self._build, now, open_tail)))
+
+
+def _claimed(run: Run) -> frozenset[str]:
+    """Steps of which somebody makes an attempt, as far as the run knows."""
+    return frozenset(step.id for step in run.pending.values() if step.member > 0)
 
 
 _ENDS = frozenset({cmd.CompleteRun, cmd.FailRun, cmd.EndCancelled})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from perdure.activities import activity
+from perdure.errors import ActivityFailed
 from perdure.failures import failure_of
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
@@ -306,6 +307,23 @@ def test_a_takeover_loses_attempts_of_others_but_not_those_that_are_spared() -> 
     lost = [event for event in table.actor.events if isinstance(event, ev.AttemptFailed)]
     assert [event.id for event in lost] == ["0.1:1"]
     assert table.actor.run.pending["0.2:1"].member == table.member
+
+
+def test_what_is_scheduled_in_answer_to_a_loss_is_not_lost_itself() -> None:
+    async def tidies_up() -> int:
+        try:
+            return await step(1).with_options(retry=1)
+        except ActivityFailed:
+            return await other(2).with_options(retry=1)
+
+    table = Table(tidies_up).start().reload(tidies_up)
+
+    table.tell(msg.Takeover())
+
+    lost = [event.id for event in table.actor.events if isinstance(event, ev.AttemptFailed)]
+    assert lost == ["0:1"]
+    assert table.actor.run.pending["0:2"].member == table.member
+    assert table.status is Status.RUNNING
 
 
 def test_the_history_of_a_run_that_comes_into_memory_is_read_once() -> None:
