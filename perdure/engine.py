@@ -139,6 +139,9 @@ class Engine(Verbs):
     def _open(self) -> Store:
         return open_store(self._address) if isinstance(self._address, str) else self._address
 
+    def _opened_log(self) -> LogQueue:
+        return LogQueue()
+
     def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
         if self._entered:
             raise errors.EngineNotRunning("this engine was entered before; make another one")
@@ -147,7 +150,7 @@ class Engine(Verbs):
         self._entered = True
         opened = self._open()
         self._own_loop = OwnLoop() if loop is None else None
-        self._log = LogQueue()
+        self._log = self._opened_log()
         self._languages = {
             name: PythonLanguage(definition, self._activities, self._payload_max_bytes, self._log.put)
             for name, definition in self._workflows.items()

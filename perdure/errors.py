@@ -41,6 +41,7 @@ and what to do next.
     │   └── SchemaTooOld
     ├── ExportUnreadable             what should be an exported run is none, or is damaged
     ├── ReplayFailed                 the code at hand does not do what recorded histories have
+    ├── CrashTestFailed              a workflow does not bear that its engine dies (also an AssertionError)
     ├── EngineNotRunning             closed, not yet entered, stopped by a fault, or no engine owns the database
     └── WaitedTooLong                a `timeout` of the caller's own ran out (also a TimeoutError)
 """
@@ -273,6 +274,16 @@ class ReplayFailed(PerdureError):
     """`report` says what became of each history."""
 
     code = "replay-failed"
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class CrashTestFailed(PerdureError, AssertionError):
+    """`report` says at which crash points, and what is wrong."""
+
+    code = "crash-test-failed"
 
     def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)

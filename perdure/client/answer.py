@@ -22,6 +22,12 @@ def _begin_anew() -> None:
 
 os.register_at_fork(after_in_child=_begin_anew)
 
+
+def asking() -> int:
+    """How many verbs look into a database now, beside the loops they are awaited on."""
+    return _threads.busy
+
+
 R_co = TypeVar("R_co", covariant=True)
 
 Ask = Callable[[Receiver], Callable[[], object] | None]

@@ -45,9 +45,13 @@ class Stillness:
         row = self._store.views.rows_by_key([key])[key]
         return f"attempt {number} of step {step} of run {row.id!r} ({row.note})"
 
+    def has_arrived(self) -> bool:
+        """Whether something has arrived within this process."""
+        return not self._inbox.is_empty()
+
     def has_letters(self) -> bool:
         """Whether something has arrived that can be taken in now."""
-        return not self._inbox.is_empty() or bool(self._store.work.poll(0, 1, starts=self._room() > 0).mail)
+        return self.has_arrived() or bool(self._store.work.poll(0, 1, starts=self._room() > 0).mail)
 
     def is_awaited(self) -> bool:
         """Whether somebody waits for the end of a run."""

@@ -38,6 +38,11 @@ class Threads:
         self._started = 0
         self._closed = False
 
+    @property
+    def busy(self) -> int:
+        """How many calls are made now, or wait."""
+        return self._living - self._idle + self._behind
+
     def run(self, call: Callable[[], None]) -> None:
         """`call` must not raise."""
         with self._lock:

@@ -10,6 +10,11 @@
     def test_old_runs_still_replay():
         replay("tests/histories", [campaign, send_mail])
 
+`crash_everywhere` lets the engine die at every place where that could hurt a workflow, and tells what does not bear it:
+
+    def test_orders_bear_crashes():
+        crash_everywhere(process_order(10, "acct"), state=ledger.entries, reset=ledger.clear).wait().assert_ok()
+
 `activity_context` runs an activity by hand. pytest has fixtures (`plugin.py`); the engine itself is tested by a simulator
 (`simulation/`), and for tests of crashes and faults there are a world that kills its process, and plans for a store's faults:
 
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from perdure.client.replaying import Report, Verdict
     from perdure.stores.open import open_store
     from perdure.testing.by_hand import AttemptByHand, activity_context
+    from perdure.testing.crashing.everywhere import crash_everywhere
+    from perdure.testing.crashing.report import CrashReport
     from perdure.testing.engine import TestEngine
     from perdure.testing.faults import FaultAt, FaultWhere
     from perdure.testing.killing import KillingWorld
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
 _PLACE = {
     "ActivityCall": "perdure.testing.stand_ins",
     "AttemptByHand": "perdure.testing.by_hand",
+    "CrashReport": "perdure.testing.crashing.report",
     "ExportedRun": "perdure.client.export",
     "FaultAt": "perdure.testing.faults",
     "FaultWhere": "perdure.testing.faults",
@@ -47,6 +55,7 @@ _PLACE = {
     "TestEngine": "perdure.testing.engine",
     "Verdict": "perdure.client.replaying",
     "activity_context": "perdure.testing.by_hand",
+    "crash_everywhere": "perdure.testing.crashing.everywhere",
     "open_store": "perdure.stores.open",
     "replay": "perdure.testing.replayer",
 }
@@ -54,6 +63,7 @@ _PLACE = {
 __all__ = [
     "ActivityCall",
     "AttemptByHand",
+    "CrashReport",
     "ExportedRun",
     "FaultAt",
     "FaultWhere",
@@ -62,6 +72,7 @@ __all__ = [
     "TestEngine",
     "Verdict",
     "activity_context",
+    "crash_everywhere",
     "open_store",
     "replay",
 ]

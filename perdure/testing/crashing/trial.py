@@ -1,0 +1,147 @@
+"""One run with one crash, or with none, from its beginning to its end."""
+
+import asyncio
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from perdure.calls import Call
+from perdure.stores.base import Faults, Store
+from perdure.stores.memory import MemoryStore, Shelf
+from perdure.testing.crashing.life import ID, Life, Outcome, Script
+from perdure.testing.crashing.loop import Clock
+from perdure.testing.crashing.points import Point
+from perdure.testing.crashing.watch import Watch
+from perdure.testing.crashing.world import CrashWorld, Span
+
+BEGINNING = 1_700_000_000 * 1_000_000_000
+"""What the clock shows when a run begins, if nothing else was asked for."""
+
+MOST_LIVES = 4
+"""An engine dies once in a trial; whatever else needs so many does not come to an end."""
+
+Opener = Callable[[Shelf, Faults], Store]
+
+
+def in_memory(shelf: Shelf, faults: Faults) -> Store:
+    """Another handle on the shelf, as another process has it."""
+    return MemoryStore(shelf=shelf, faults=faults)
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """All that the trials of one workflow have in common. `opened` opens the store, once for each life."""
+
+    call: Call[Any]
+    definitions: list[Any]
+    stand_ins: Mapping[Any, Callable[..., Any]]
+    script: Script | None
+    state: Callable[[], Any] | None
+    reset: Callable[[], Any] | None
+    beginning: int
+    options: Mapping[str, Any]
+    opened: Opener = in_memory
+
+
+class Trial(msgspec.Struct):
+    """What happened. `how` the last life ended: "done", or why the run did not come to its end."""
+
+    point: Point | None
+    how: str
+    outcome: Outcome | None
+    runs: list[tuple[str, str, str]]
+    state: Any
+    watch: Watch
+    problems: list[str]
+    seconds: float
+    note: str = ""
+    error: BaseException | None = None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it came to the place of the crash."""
+        return any(row.what == "crash" for row in self.watch.rows)
+
+
+def tried(setting: Setting, point: Point | None) -> Trial:
+    """Run the workflow, and let the engine die at that point.
+
+    Raises:
+        Exception: `reset` or `state` has raised it.
+    """
+    if setting.reset is not None:
+        _called(setting.reset)
+    clock, watch, shelf = Clock(setting.beginning), Watch(), Shelf()
+    world = CrashWorld(clock, watch, point)
+    outside = setting.opened(shelf, world.faults)
+    lives: list[tuple[Life, Span]] = []
+    wakes: list[int] = []
+    try:
+        while len(lives) < MOST_LIVES:
+            store = setting.opened(shelf, world.faults)
+            life = Life(
+                store, setting.definitions, setting.stand_ins, world, watch, clock, wakes, **dict(setting.options)
+            )
+            span = life.live(setting.call, setting.script)
+            lives.append((life, span))
+            if span.how != "died":
+                break
+        life, span = lives[-1]
+        row = outside.views.row(ID)
+        return Trial(
+            point,
+            span.how,
+            life.outcome,
+            life.runs,
+            None if setting.state is None else copy.deepcopy(_called(setting.state)),
+            watch,
+            outside.admin.check(),
+            clock.seconds(),
+            "" if row is None else row.note,
+            life.error,
+        )
+    finally:
+        for _, span in lives:
+            (span.loop.bury if span.how == "died" else span.loop.end)()
+        outside.admin.close()
+        watch.leave()
+
+
+def _called(function: Callable[[], Any]) -> Any:
+    """What a function of the user's gives, which may be a coroutine."""
+    value = function()
+    if not inspect.isawaitable(value):
+        return value
+
+    async def awaited() -> Any:
+        return await value
+
+    return asyncio.run(awaited())
+
+
+def listed_definitions(call: Call[Any], definitions: Iterable[Any] | None) -> list[Any]:
+    """Those that were given, and the workflow itself. Without any, all that its code can name."""
+    own: Any = call.definition
+    if definitions is not None:
+        return [own, *(each for each in definitions if each is not own)]
+    from perdure.activities import ActivityDefinition
+    from perdure.workflows import WorkflowDefinition, definitions_of
+
+    values = [*own.fn.__globals__.values(), *(_content(cell) for cell in own.fn.__closure__ or ())]
+    found: dict[int, Any] = {id(own): own}
+    for value in values:
+        if isinstance(value, ActivityDefinition | WorkflowDefinition):
+            found[id(value)] = value
+        elif isinstance(value, type) and "__perdure_workflow__" in vars(value):
+            for definition in definitions_of([value])[0].values():
+                found[id(definition)] = definition
+    return list(found.values())
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None

@@ -1,0 +1,683 @@
+"""An engine that dies everywhere: what is found, what is not taken for a fault, and how it is told."""
+
+import asyncio
+import copy
+import itertools
+import random
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from perdure import ActivityFailed, OutcomeUnknown, Retry, activity, saga, sleep, workflow
+from perdure.errors import CrashTestFailed, DefinitionError
+from perdure.stores.memory import MemoryStore, Shelf
+from perdure.testing import CrashReport, crash_everywhere
+from perdure.testing.crashing.everywhere import Work
+from perdure.testing.crashing.points import KINDS, Point, point_of, points_of, sample
+from perdure.testing.crashing.trial import BEGINNING, Setting, listed_definitions
+
+ledger: list[str] = []
+keys: set[str] = set()
+mended: list[str] = []
+counter = itertools.count()
+dice = random.Random(3)
+
+
+@pytest.fixture(autouse=True)
+def empty_world() -> Iterator[None]:
+    reset()
+    yield
+    reset()
+
+
+def reset() -> None:
+    ledger.clear()
+    keys.clear()
+    mended.clear()
+
+
+def charges() -> dict[str, int]:
+    return {each: ledger.count(each) for each in sorted(set(ledger))}
+
+
+@activity
+async def charge(account: str) -> str:
+    ledger.append(f"charge {account}")
+    return f"txn-{account}"
+
+
+@activity
+async def charge_once(account: str) -> str:
+    key = activity.info().idempotency_key
+    if key not in keys:
+        keys.add(key)
+        ledger.append(f"charge {account}")
+    return f"txn-{account}"
+
+
+@activity
+def ship(item: str) -> str:
+    """A plain function. Shipped twice it is there once."""
+    if f"ship {item}" not in ledger:
+        ledger.append(f"ship {item}")
+    return f"parcel of {item}"
+
+
+@workflow
+async def order(account: str) -> str:
+    transaction = await charge(account)
+    await sleep("3 days")
+    return f"{transaction}, {await ship('book')}"
+
+
+@workflow
+async def sound_order(account: str) -> str:
+    transaction = await charge_once(account)
+    await sleep("3 days")
+    return f"{transaction}, {await ship('book')}"
+
+
+def tried(call: Any, **options: Any) -> CrashReport:
+    return crash_everywhere(call, progress=False, **options).wait()
+
+
+def kinds(report: CrashReport) -> list[str]:
+    return [finding.kind for finding in report.violations]
+
+
+def text_of(report: CrashReport) -> str:
+    return re.sub(r"(?<=[cs], )[\d.hms]+\)", "…)", str(report), count=1)
+
+
+# sound workflows
+
+
+def test_a_sound_workflow_bears_every_crash() -> None:
+    report = tried(sound_order("ada"), state=charges, reset=reset)
+
+    assert report.assert_ok() is report
+    assert (report.commits, report.effects, report.places, report.points) == (4, 2, 18, 18)
+    assert report.outcome == "completed with 'txn-ada, parcel of book'"
+    assert report.advice == []
+    assert "2 steps were called again, having been in flight when the engine died, and state() did not change" in str(
+        report
+    )
+
+
+def test_days_of_sleep_take_no_time() -> None:
+    began = time.perf_counter()
+    report = tried(sound_order("ada"))
+
+    assert report.run_seconds == 3 * 86_400
+    assert time.perf_counter() - began < 5
+
+
+def test_a_step_in_flight_may_be_called_again_and_that_is_said() -> None:
+    report = tried(order("ada"))
+
+    assert report.ok
+    (advice,) = report.advice
+    assert advice.what == "2 steps were called again, having been in flight when the engine died"
+    assert advice.at == ["before commit 2", "inside commit 2, lost", "before commit 4", "inside commit 4, lost"]
+    assert "idempotency_key" in advice.hint
+
+
+@activity(retry=Retry(initial="1m", max_attempts=4))
+async def shaky(what: str) -> str:
+    if activity.info().attempt < 3:
+        raise ConnectionError("not yet")
+    return what
+
+
+@workflow(retry=Retry(initial="1m", max_attempts=3))
+async def tries_again() -> str:
+    await charge_once(f"ada {workflow.info().attempt}")
+    if workflow.info().attempt < 3:
+        raise ValueError("not yet")
+    return "at last"
+
+
+@workflow
+async def patient() -> str:
+    return await shaky("bread")
+
+
+@workflow
+async def fans_out(count: int) -> list[str]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(chain(str(n))) for n in range(count)]
+    return [task.result() for task in tasks]
+
+
+async def chain(what: str) -> str:
+    return await ship(await charge_once(what))
+
+
+@activity
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+@activity
+def until_cancelled() -> None:
+    while not activity.cancelled():
+        time.sleep(0.01)
+
+
+@workflow
+async def in_time(plain: bool) -> str:
+    try:
+        async with asyncio.timeout(0.2):
+            await (until_cancelled() if plain else forever())
+    except TimeoutError:
+        return await charge_once("late")
+    return "never"
+
+
+@workflow
+async def by_number() -> str:
+    """What follows from time, chance and the number of the run is the same in every trial."""
+    await charge_once(str(workflow.uuid4()))
+    await sleep(workflow.random().random())
+    return f"{workflow.info().run_id} {workflow.now()} {workflow.random().random()}"
+
+
+@activity
+async def cancel(what: str) -> None:
+    ledger.append(f"cancel {what}") if f"cancel {what}" not in ledger else None
+
+
+@activity
+async def sold_out(what: str) -> str:
+    raise activity.NonRetryable(f"no {what} left")
+
+
+@workflow
+async def trip() -> str:
+    try:
+        async with saga() as undo:
+            undo(cancel, "flight")
+            await charge_once("flight")
+            undo(cancel, "hotel")
+            await sold_out("hotel")
+    except ActivityFailed as failed:
+        return failed.message
+    return "booked"
+
+
+@pytest.mark.parametrize("call", [tries_again, patient, lambda: fans_out(3), lambda: in_time(False), by_number, trip])
+def test_what_an_engine_can_do_bears_every_crash(call: Any) -> None:
+    report = tried(call(), state=charges, reset=reset).assert_ok()
+
+    assert report.points == report.places > 8
+    assert report.unreached == []
+    assert report.advice == []
+
+
+def test_a_plain_function_that_hangs_takes_real_time_and_is_cancelled_all_the_same() -> None:
+    report = tried(in_time(True), crash_at="before effect 2")
+
+    assert report.ok
+    assert report.outcome == "completed with 'txn-late'"
+
+
+# what is wrong with a workflow
+
+
+@workflow
+async def counts() -> str:
+    return await (charge_once if next(counter) % 2 else charge)("ada")
+
+
+@workflow
+async def gambles() -> str:
+    first = await charge_once("ada")
+    return first + await (charge_once if dice.random() < 0.5 else charge)("bob")
+
+
+@pytest.mark.parametrize("call", [counts, gambles])
+def test_a_workflow_that_is_not_deterministic_diverges_and_its_line_is_named(call: Any) -> None:
+    report = tried(call())
+
+    assert "divergence" in kinds(report)
+    finding = next(each for each in report.violations if each.kind == "divergence")
+    assert finding.facts[0].startswith("history:  activity charge")
+    assert finding.facts[1].startswith("code:     activity charge")
+    assert re.fullmatch(rf"at {re.escape(__file__)}:\d+", finding.facts[2])
+    with pytest.raises(CrashTestFailed, match="does not do the same again"):
+        report.assert_ok()
+
+
+@workflow
+async def counts_aloud() -> int:
+    await charge_once("ada")
+    return next(counter)
+
+
+def test_what_outlives_a_run_is_found_without_any_crash() -> None:
+    report = tried(counts_aloud())
+
+    assert kinds(report) == ["unrepeatable"]
+    assert "the outcome is not the same in two runs without any crash" in str(report)
+    assert "✗ wrong without any crash" in str(report)
+    assert report.points == report.places
+
+
+def test_a_world_that_is_not_put_back_is_found_without_any_crash() -> None:
+    report = tried(order("ada"), state=charges)
+
+    assert kinds(report) == ["unrepeatable"]
+    assert report.violations[0].facts == ["charge ada: 1 → 2"]
+    assert "reset=" in report.violations[0].hint
+
+
+def test_an_effect_that_is_not_idempotent_is_found_by_the_state_of_the_world() -> None:
+    report = tried(order("ada"), state=charges, reset=reset)
+
+    (finding,) = report.violations
+    assert (finding.kind, finding.at) == ("state", ["before commit 2", "inside commit 2, lost"])
+    assert finding.facts == [
+        "charge ada: 1 → 2",
+        "charge [0:1] was called again there: it was in flight when the engine died",
+    ]
+    assert "idempotency_key" in finding.hint
+
+
+@activity(retry=1)
+async def only_once(what: str) -> str:
+    return what
+
+
+@workflow
+async def impatient() -> str:
+    return await only_once("bread")
+
+
+def test_an_activity_that_may_not_be_tried_again_fails_by_the_crash() -> None:
+    report = tried(impatient())
+
+    assert kinds(report) == ["outcome"]
+    assert "AttemptLost" in report.violations[0].facts[1]
+    assert "retry=2" in report.violations[0].hint
+
+
+@activity(at_most_once=True)
+async def dangerous(what: str) -> str:
+    ledger.append(what)
+    return what
+
+
+@workflow
+async def careful() -> str:
+    try:
+        return await dangerous("launch")
+    except OutcomeUnknown:
+        return "somebody has to look"
+
+
+def test_another_outcome_can_be_accepted() -> None:
+    report = tried(careful(), accept=lambda outcome: outcome == "somebody has to look", reset=reset)
+
+    assert report.ok
+    assert "≈" in report.marks.values()
+    assert "each with an outcome that is accepted" in str(report)
+    assert not tried(careful(), reset=reset).ok
+
+
+@activity
+async def bugged() -> str:
+    if not mended:
+        raise TypeError("a bug")
+    return "mended"
+
+
+@workflow
+async def calls_bugged() -> str:
+    return await bugged()
+
+
+def test_a_run_that_is_held_without_a_crash_is_compared_as_it_is() -> None:
+    report = tried(calls_bugged())
+
+    assert report.ok
+    assert "held by a bug in activity bugged" in report.outcome
+
+
+@workflow
+async def has_a_bug() -> str:
+    raise TypeError("a bug")
+
+
+def test_a_run_that_is_blocked_without_a_crash_is_not_tried_further() -> None:
+    report = tried(has_a_bug())
+
+    assert kinds(report) == ["blocked"]
+    assert report.points == 0
+    assert "a bug" in str(report)
+
+
+@activity
+async def later() -> str:
+    activity.complete_later()
+
+
+@workflow
+async def waits_for_somebody() -> str:
+    return await later()
+
+
+def test_a_run_that_waits_for_ever_is_told_of() -> None:
+    report = tried(waits_for_somebody())
+
+    assert kinds(report) == ["unended"]
+    assert "script=" in report.violations[0].hint
+
+
+# scripts
+
+
+@workflow
+async def sleeps() -> str:
+    try:
+        await sleep("10 days")
+    finally:
+        await charge_once("broom")
+    return "slept"
+
+
+async def cancels_after_a_day(engine: Any, handle: Any) -> None:
+    await engine.sleep("1 day")
+    await handle.cancel("enough")
+
+
+def test_a_script_cancels_the_run_and_begins_anew_after_a_crash() -> None:
+    report = tried(sleeps(), script=cancels_after_a_day, state=charges, reset=reset)
+
+    assert report.assert_ok().outcome == "RunCancelled: run 'crash-test' was cancelled: enough"
+    assert report.run_seconds == 86_400
+    assert report.points == report.places == 13
+
+
+async def mends_and_retries(engine: Any, handle: Any) -> None:
+    await engine.sleep("1h")
+    mended.append("yes")
+    await handle.retry()
+
+
+def test_a_script_lets_a_run_go_on_that_a_bug_holds() -> None:
+    report = tried(calls_bugged(), script=mends_and_retries, reset=reset)
+
+    assert report.assert_ok().outcome == "completed with 'mended'"
+
+
+async def starts_another(engine: Any, handle: Any) -> None:
+    await engine.start(sound_order("bob"), id="other")
+
+
+async def starts_any_other(engine: Any, handle: Any) -> None:
+    await engine.start(sound_order("bob"))
+
+
+def test_runs_beside_it_are_waited_for_and_counted() -> None:
+    once = tried(sound_order("ada"), script=starts_another, state=charges, reset=reset)
+    again = tried(sound_order("ada"), script=starts_any_other, reset=reset)
+
+    assert once.assert_ok().effects == 4
+    assert kinds(again) == ["runs"] * len(again.violations) != []
+    assert again.violations[0].facts == ["2 x sound_order completed, and now 3"]
+
+
+async def raises(engine: Any, handle: Any) -> None:
+    raise LookupError("nothing there")
+
+
+def test_a_script_that_raises_without_a_crash_raises() -> None:
+    with pytest.raises(LookupError, match="nothing there"):
+        tried(sound_order("ada"), script=raises)
+
+
+async def does_not_bear_it(engine: Any, handle: Any) -> None:
+    if mended:
+        raise LookupError("done already")
+    mended.append("yes")
+
+
+def test_a_script_that_does_not_bear_to_begin_anew_is_a_finding() -> None:
+    report = tried(sound_order("ada"), script=does_not_bear_it, reset=reset)
+
+    assert kinds(report) == ["script"]
+    assert report.violations[0].facts == ["LookupError: done already"]
+
+
+# what is wrong with an engine
+
+
+def found_with(opened: Any, call: Any, definitions: Any = None) -> CrashReport:
+    call.take()
+    setting = Setting(call, listed_definitions(call, definitions), {}, None, None, reset, BEGINNING, {}, opened)
+    return Work(setting, None, None, 1_000, 0, False).report()
+
+
+class LyingDisk:
+    """The last commit before a crash is not there after it, although the store had said that it was durable."""
+
+    def __init__(self) -> None:
+        self.shelf: Shelf | None = None
+
+    def __call__(self, shelf: Shelf, faults: Any) -> MemoryStore:
+        if shelf is not self.shelf:
+            self.shelf, self.handles, self.before = shelf, 0, {}
+        self.handles += 1
+        if self.handles == 3:  # one of the trial, one of the life that died
+            vars(shelf).update(self.before)
+
+        def noted(moment: Any, batch: Any) -> Any:
+            if moment == "before":
+                kept = {name: value for name, value in vars(shelf).items() if name not in ("lock", "on_nudge", "owner")}
+                self.before = copy.deepcopy(kept)
+            return faults(moment, batch)
+
+        return MemoryStore(shelf=shelf, faults=noted)
+
+
+def test_a_store_that_forgets_a_commit_is_found() -> None:
+    report = found_with(LyingDisk(), sound_order("ada"))
+
+    broken = [finding.what for finding in report.violations if finding.kind == "promise"]
+    assert "charge_once [0:1] was called again, although its end had been recorded in commit 2" in broken
+    assert "docs/guarantees.md" in report.violations[0].hint
+
+
+class LateJournal:
+    """Says that a batch is durable before it is: it is written with the next one, or when a client asks."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.journal = store.journal
+        self.settle = store.journal.settle
+        self.waiting: list[Any] = []
+
+    def commit(self, batch: Any) -> None:
+        self.write()
+        self.waiting.append(batch)
+
+    def write(self) -> None:
+        while self.waiting:
+            self.journal.commit(self.waiting.pop())
+
+
+def late(shelf: Shelf, faults: Any) -> MemoryStore:
+    store = MemoryStore(shelf=shelf, faults=faults)
+    journal = LateJournal(store)
+    end_of_chain = store.views.end_of_chain
+    store.journal = journal  # type: ignore[assignment]
+    store.views.end_of_chain = lambda key: journal.write() or end_of_chain(key)  # type: ignore[method-assign,func-returns-value]
+    return store
+
+
+def test_an_activity_that_is_called_before_the_commit_is_found() -> None:
+    report = found_with(late, sound_order("ada"))
+
+    broken = [finding.what for finding in report.violations if finding.kind == "promise"]
+    assert "charge_once [0:1] was called before the store knew of its attempt 1" in broken
+    assert not report.ok
+
+
+# how it is asked for
+
+
+async def of_a_coroutine() -> CrashReport:
+    return await crash_everywhere(sound_order("ada"), progress=False)
+
+
+def test_in_a_coroutine_it_is_awaited() -> None:
+    assert asyncio.run(of_a_coroutine()).ok
+
+
+def test_stand_ins_are_called_instead_of_activities() -> None:
+    def pretend(account: str) -> str:
+        return f"pretended {account}"
+
+    report = tried(order("ada"), activities={charge: pretend}, state=charges, reset=reset)
+
+    assert report.assert_ok().outcome == "completed with 'pretended ada, parcel of book'"
+
+
+def test_definitions_can_be_given() -> None:
+    report = tried(order("ada"), definitions=[charge, ship])
+
+    assert report.ok
+
+
+def test_definitions_of_a_function_are_found() -> None:
+    @activity
+    async def inner() -> str:
+        return "inner"
+
+    @workflow
+    async def outer() -> str:
+        return await inner()
+
+    assert tried(outer()).assert_ok().outcome == "completed with 'inner'"
+
+
+def test_a_certain_point_can_be_tried_alone() -> None:
+    report = tried(order("ada"), crash_at="before commit 2", state=charges, reset=reset)
+
+    assert (report.points, report.places) == (1, 18)
+    assert report.violations[0].at == ["before commit 2"]
+    assert 'again: crash_everywhere(..., crash_at="before commit 2")' in str(report)
+
+
+def test_of_many_points_some_are_tried_evenly_and_the_report_says_so() -> None:
+    report = tried(sound_order("ada"), max_points=5, seed=4)
+
+    assert report.points == 5
+    assert "5 of 18 places were tried (max_points=, crash_at=; seed=4)" in str(report)
+
+
+def test_the_clock_begins_where_it_is_asked_to() -> None:
+    @workflow
+    async def today() -> datetime:
+        return workflow.now()
+
+    report = tried(today(), start=datetime(2024, 2, 29, tzinfo=UTC))
+
+    assert "datetime.datetime(2024, 2, 29, 0, 0, tzinfo=datetime.timezone.utc)" in report.outcome
+
+
+def test_a_report_is_the_same_each_time() -> None:
+    first, second = (tried(order("ada"), state=charges, reset=reset) for _ in range(2))
+
+    assert text_of(first) == text_of(second)
+
+
+def test_a_report_can_be_read() -> None:
+    report = tried(order("ada"), state=charges, reset=reset)
+
+    assert text_of(report) == REPORT
+
+
+REPORT = """\
+crash_everywhere(order('ada'))
+✗ 2 of 18 crash points went wrong  (4 commits, 2 effects, …)
+without a crash: completed with 'txn-ada, parcel of book', 3d by its own clock
+
+                                                     before  lost  kept  after
+  commit 1  order begins, charge [0:1] scheduled       ·      ·     ·      ·
+    effect 1  charge [0:1] is called                   ·
+  commit 2  charge [0:1] done, timer [0:2] set         ✗      ✗     ·      ·
+  commit 3  timer [0:2] fires, ship [0:3] scheduled    ·      ·     ·      ·
+    effect 2  ship [0:3] is called                     ·
+  commit 4  ship [0:3] done, run completed             ↻      ↻     ·      ·
+
+· as without a crash   ↻ a step in flight is called again   ✗ wrong
+before: nothing of it is written   lost: all is written, nothing of it is there afterwards
+kept: it is durable, nobody has heard so   after: its effects have not begun
+
+✗ state() is not what it is without a crash
+    at 2 crash points: before commit 2; inside commit 2, lost
+    charge ada: 1 → 2
+    charge [0:1] was called again there: it was in flight when the engine died
+  hint: give what it calls activity.info().idempotency_key, which is the same for all attempts of a step and for no \
+other step
+
+✓ ship [0:3] was called again, having been in flight when the engine died, and state() did not change
+    at 2 crash points: before commit 4; inside commit 4, lost
+
+crash before commit 2:
+  commit 1  order begins, charge [0:1] scheduled
+    effect 1  charge [0:1] is called
+  ✗ the engine dies: before commit 2
+  commit 3  attempt 1 of charge [0:1] is lost
+  commit 4  attempt 2 of charge [0:1] begins
+    effect 2  charge [0:1] is called, attempt 2
+  commit 5  charge [0:1] done, timer [0:2] set
+  commit 6  timer [0:2] fires, ship [0:3] scheduled
+    effect 3  ship [0:3] is called
+  commit 7  ship [0:3] done, run completed
+
+again: crash_everywhere(..., crash_at="before commit 2")"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda: crash_everywhere(order), "takes a call of a workflow, like process_order"),  # type: ignore[arg-type]
+        (lambda: crash_everywhere(charge("ada")), "takes a call of a workflow"),
+        (lambda: crash_everywhere(order("ada"), max_points=0), "max_points is a whole number from 1 on, not 0"),
+        (lambda: crash_everywhere(order("ada"), crash_at="commit 7"), "no place for a crash; they are called"),
+        (lambda: crash_everywhere(order("ada"), start=datetime(2024, 1, 1)), "start is a time with a zone"),
+        (lambda: tried(order("ada"), crash_at="before commit 99"), "there are 4 commits and 2 effects"),
+        (lambda: tried(order("ada"), activities={charge: lambda: "x"}), "cannot be called like it"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:call of")
+def test_bad_input_is_refused(wrong: Any, told: str) -> None:
+    with pytest.raises(DefinitionError, match=told):
+        wrong()
+
+
+# points
+
+
+def test_a_point_is_named_and_found_by_its_name() -> None:
+    points = points_of([("commit", 1), ("effect", 1), ("crash", 0), ("commit", 2)])
+
+    assert len(points) == 9
+    assert [point_of(str(point)) for point in points] == points
+    assert [point.kind for point in points[:5]] == [*KINDS, "effect"]
+
+
+def test_a_sample_takes_one_of_each_stretch() -> None:
+    points = [Point("before", n) for n in range(1, 101)]
+
+    chosen = [point.number for point in sample(points, 10, seed=1)]
+
+    assert [(number - 1) // 10 for number in chosen] == list(range(10))
+    assert chosen == [point.number for point in sample(points, 10, seed=1)]
+    assert chosen != [point.number for point in sample(points, 10, seed=2)]
+    assert sample(points, 1_000, seed=1) == points
