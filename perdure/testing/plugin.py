@@ -1,4 +1,5 @@
-"""Fixtures for pytest, which finds them by an entry point: `perdure_engine` makes engines for tests.
+"""Fixtures for pytest, which finds them by an entry point: `perdure_engine` makes engines for tests, `crash_everywhere`
+lets them die.
 
 Works in tests with `def`, and in coroutines under pytest-asyncio, anyio or whatever else runs them; needs none of these.
 Nothing of the engine is imported before a test asks for it.
@@ -12,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
+    from perdure.testing.crashing.report import CrashReport
     from perdure.testing.engine import TestEngine
 
 _ENGINES: "pytest.StashKey[list[TestEngine]]" = pytest.StashKey()
@@ -69,6 +71,57 @@ def perdure_engine(request: pytest.FixtureRequest, perdure_definitions: Iterable
             faults.append(fault)
     if faults:
         raise faults[0]
+
+
+class CrashTester:
+    """What the fixture `crash_everywhere` is: called, it tries a workflow, and fails the test with a report that can be read."""
+
+    def __init__(self, definitions: Iterable[Any], nodeid: str, crash_at: list[str], max_points: int | None) -> None:
+        self._definitions = list(definitions)
+        self._nodeid = nodeid
+        self._asked: dict[str, Any] = {"crash_at": crash_at} if crash_at else {}
+        if max_points is not None:
+            self._asked["max_points"] = max_points
+
+    def __call__(self, workflow: Any, **options: Any) -> Any:
+        """Takes what `perdure.testing.crash_everywhere` takes, and gives its report. In a coroutine it is awaited.
+
+        What pytest was started with counts more: `--crash-at`, `--crash-points`.
+        """
+        from perdure.testing.crashing.everywhere import crash_everywhere
+
+        if self._definitions and "definitions" not in options:
+            options["definitions"] = self._definitions
+        answer = crash_everywhere(workflow, **{"progress": False, **options, **self._asked})
+        if asyncio._get_running_loop() is None:
+            return self._judged(answer.wait())
+        return self._awaited(answer)
+
+    async def _awaited(self, answer: Any) -> Any:
+        return self._judged(await answer)
+
+    def _judged(self, report: "CrashReport") -> "CrashReport":
+        told = report.told(f'pytest "{self._nodeid}" --crash-at "{{}}"')
+        if not report.ok:
+            pytest.fail(told, pytrace=False)
+        print(told)  # seen with -s, or with -rP
+        return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("perdure")
+    group.addoption("--crash-at", action="append", default=[], metavar="PLACE",
+                    help='crash_everywhere lets engines die only there, as its report says: "before commit 7"')  # fmt: skip
+    group.addoption("--crash-points", type=int, metavar="N",
+                    help="crash_everywhere tries at most so many places, evenly from all there are")  # fmt: skip
+
+
+@pytest.fixture
+def crash_everywhere(request: pytest.FixtureRequest, perdure_definitions: Iterable[Any]) -> CrashTester:
+    """Lets the engine of a workflow die everywhere: `crash_everywhere(process_order(10, "acct"), state=..., reset=...)`."""
+    config: Any = request.config
+    crash_at, points = config.getoption("--crash-at"), config.getoption("--crash-points")
+    return CrashTester(perdure_definitions, request.node.nodeid, crash_at, points)
 
 
 @pytest.hookimpl(hookwrapper=True)

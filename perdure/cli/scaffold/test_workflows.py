@@ -1,8 +1,11 @@
-"""Tests of the workflow. The fixture `perdure_engine` comes with Perdure: its engine keeps runs in memory and skips time."""
+"""Tests of the workflow. The fixture `perdure_engine` comes with Perdure: its engine keeps runs in memory and skips time.
+With `crash_everywhere` it dies, at each place where that could hurt, and another one goes on."""
 
 from typing import Any
 
 from workflows import send_mail, welcome
+
+from perdure import activity
 
 
 def test_a_second_mail_follows_after_three_days(perdure_engine: Any) -> None:
@@ -30,3 +33,17 @@ def test_a_mail_that_fails_is_sent_again(perdure_engine: Any) -> None:
     engine.run(welcome("ada@example.com")).wait()
 
     assert [call.attempt for call in engine.calls(send_mail)] == [1, 2, 1]
+
+
+def test_two_mails_are_sent_wherever_the_process_dies(crash_everywhere: Any) -> None:
+    sent: dict[str, str] = {}
+
+    def pretend(to: str, subject: str) -> None:
+        sent[activity.info().idempotency_key] = subject
+
+    crash_everywhere(
+        welcome("ada@example.com", "3 days"),
+        activities={send_mail: pretend},
+        state=lambda: list(sent.values()),
+        reset=sent.clear,
+    )

@@ -55,7 +55,16 @@ class CrashReport(msgspec.Struct):
             raise CrashTestFailed(str(self), self)
         return self
 
+    @property
+    def first(self) -> str | None:
+        """The first crash point that went wrong, as `crash_at` takes it."""
+        return next((at for finding in self.violations for at in finding.at), None)
+
     def __str__(self) -> str:
+        return self.told()
+
+    def told(self, again: str = "crash_everywhere(..., crash_at={!r})") -> str:
+        """The report in words; `again` is how a certain point is tried again."""
         lines = [self._head(), f"without a crash: {self.outcome}, {took(self.run_seconds)} by its own clock", ""]
         if self.marks:
             lines += [*table(self.rows, self.marks), *(WAYS if self.marks else ()), ""]
@@ -63,7 +72,7 @@ class CrashReport(msgspec.Struct):
         for sign, findings in (("✗", self.violations), ("!", self.advice), ("✓", self.harmless)):
             for finding in findings:
                 lines += [*_told(sign, finding), ""]
-        lines += self._first()
+        lines += self._story(again)
         return "\n".join(lines).rstrip()
 
     def _head(self) -> str:
@@ -90,12 +99,11 @@ class CrashReport(msgspec.Struct):
             lines += [f"not come to, since the run took another way or time: {named}", ""]
         return lines
 
-    def _first(self) -> list[str]:
+    def _story(self, again: str) -> list[str]:
         """How the first of the points that went wrong went wrong, and how to see that again."""
-        at = next((at for finding in self.violations for at in finding.at), None)
-        if at is None:
+        if self.first is None:
             return []
-        return [f"crash {at}:", *life_story(self.story), "", f'again: crash_everywhere(..., crash_at="{at}")']
+        return [f"crash {self.first}:", *life_story(self.story), "", f"again: {again.format(self.first)}"]
 
 
 def _told(sign: str, finding: Finding) -> list[str]:

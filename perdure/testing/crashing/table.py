@@ -6,6 +6,8 @@ from perdure.testing.crashing.points import KINDS, Point
 from perdure.testing.crashing.watch import Row
 
 TEXT_CHARS = 62
+STORY_CHARS = 110
+
 ROWS = 60
 """A longer table is shown in parts."""
 
@@ -43,10 +45,10 @@ def _kept(found: Sequence[set[str]]) -> list[int]:
     return sorted({*range(BEGINNING), *telling, *range(len(found) - END, len(found))})
 
 
-def _text(row: Row) -> str:
+def _text(row: Row, most: int = TEXT_CHARS) -> str:
     head = f"  {row.what} {row.number}  " if row.what == "commit" else f"    {row.what} {row.number}  "
     text = head + row.text
-    return text if len(text) <= TEXT_CHARS else f"{text[: TEXT_CHARS - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _marks(row: Row, marks: Mapping[Point, str]) -> list[str]:
@@ -65,5 +67,5 @@ def life_story(rows: Sequence[Row], most: int = 16) -> list[str]:
     low = max(at - most // 2, 0)
     lines = ["  …"] if low else []
     for row in rows[low : low + most]:
-        lines.append(f"  ✗ the engine dies: {row.text}" if row.what == "crash" else _text(row))
+        lines.append(f"  ✗ the engine dies: {row.text}" if row.what == "crash" else _text(row, STORY_CHARS))
     return [*lines, "  …"] if low + most < len(rows) else lines

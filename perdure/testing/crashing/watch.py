@@ -13,7 +13,7 @@ from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.project import AttemptState
 from perdure.runtime.threads import Threads
 from perdure.stores.base import Batch, Views
-from perdure.testing.crashing.words import Names, words_of
+from perdure.testing.crashing.words import Names, is_loss, step_name, words_of
 
 _ENDS = frozenset({ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled})
 
@@ -118,6 +118,15 @@ class Watch:
             if attempt.state not in (AttemptState.STARTED, AttemptState.RELEASED):
                 self._ended.add(((self._keys.get(attempt.run, ""), attempt.step), attempt.attempt))
         self.rows.append(Row("commit", number, words_of(batch, self._names), self.life))
+        self._look_for_losses(batch)
+
+    def _look_for_losses(self, batch: Batch) -> None:
+        lost = [row for row in batch.attempts if row.detail is not None and is_loss(row.detail)]
+        owner = self.views.owner() if lost and self.views is not None else None
+        for row in lost:
+            if owner is not None and row.member == owner.id:
+                name = step_name(row.run, row.step, self._names)
+                self.broken.append(f"attempt {row.attempt} of {name} counts as lost, and the engine that has it lives")
 
     def died(self, where: str) -> None:
         """The engine dies: what is in the air now may be done again."""

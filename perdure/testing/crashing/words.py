@@ -54,14 +54,14 @@ def words_of(batch: Batch, names: Names) -> str:
             elif type(event) in _ENDS:
                 ended.add((part.run, getattr(event, "id", "")))
             said.append(_of_event(part.run, event, names))
-    lost = [row for row in batch.attempts if row.detail is not None and _is_lost(row.detail)]
-    said += [f"attempt {row.attempt} of {_step(row.run, row.step, names)} is lost" for row in lost]
+    lost = [row for row in batch.attempts if row.detail is not None and is_loss(row.detail)]
+    said += [f"attempt {row.attempt} of {step_name(row.run, row.step, names)} is lost" for row in lost]
     for row in batch.attempts:
         state = _STATES.get(AttemptState(row.state), "")
         if state == "begins" and row.attempt == 1:
             continue  # the step was scheduled in the same commit, or is about to be called
         if state and row not in lost and (row.run, row.step) not in ended:
-            said.append(f"attempt {row.attempt} of {_step(row.run, row.step, names)} {state}")
+            said.append(f"attempt {row.attempt} of {step_name(row.run, row.step, names)} {state}")
     blocks = [wire.decode_block(row.block) for row in [*batch.created, *batch.updated] if row.block is not None]
     said += [f"blocked ({block.kind})" for block in blocks]
     return ", ".join(_counted(each for each in said if each)) or "nothing that can be seen"
@@ -70,17 +70,18 @@ def words_of(batch: Batch, names: Names) -> str:
 def _of_event(run: int, event: Any, names: Names) -> str:
     kind = type(event)
     if kind in _ENDS:
-        return f"{_step(run, event.id, names)} {_ENDS[kind]}"
+        return f"{step_name(run, event.id, names)} {_ENDS[kind]}"
     if kind in _WORDS:
         return _WORDS[kind](event)
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).strip()
 
 
-def _step(run: int, step: str, names: Names) -> str:
+def step_name(run: int, step: str, names: Names) -> str:
     return f"{names.get((run, step), 'step')} [{step}]"
 
 
-def _is_lost(detail: bytes) -> bool:
+def is_loss(detail: bytes) -> bool:
+    """Whether the attempt of a row was lost with its process."""
     failure = wire.decode_detail(detail).failure
     return failure is not None and failure.code == LOST
 

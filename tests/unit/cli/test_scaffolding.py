@@ -36,7 +36,7 @@ def test_the_project_passes_its_own_tests(perdure: Perdure, folder: Path) -> Non
     done = called(folder / "shop", "pytest", "-q", "-p", "no:cacheprovider")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 def test_the_commands_it_names_work_and_a_second_run_sends_nothing(perdure: Perdure, folder: Path) -> None:

@@ -569,7 +569,7 @@ def test_a_certain_point_can_be_tried_alone() -> None:
 
     assert (report.points, report.places) == (1, 18)
     assert report.violations[0].at == ["before commit 2"]
-    assert 'again: crash_everywhere(..., crash_at="before commit 2")' in str(report)
+    assert "again: crash_everywhere(..., crash_at='before commit 2')" in str(report)
 
 
 def test_of_many_points_some_are_tried_evenly_and_the_report_says_so() -> None:
@@ -640,7 +640,7 @@ crash before commit 2:
     effect 3  ship [0:3] is called
   commit 7  ship [0:3] done, run completed
 
-again: crash_everywhere(..., crash_at="before commit 2")"""
+again: crash_everywhere(..., crash_at='before commit 2')"""
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,104 @@ def test_a_fault_that_nobody_heard_of_is_told_when_the_test_is_over(pytester: py
 
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*EngineNotRunning: the engine has stopped: *"])
+
+
+CHARGES = """
+    from perdure import activity, workflow
+
+    ledger = []
+
+    @activity
+    async def charge(account: str) -> str:
+        ledger.append(account)
+        return account
+
+    @workflow
+    async def order(account: str) -> str:
+        return await charge(account)
+"""
+
+
+def crashed(pytester: pytest.Pytester, tests: str, *options: str) -> pytest.RunResult:
+    """What pytest says of tests that let the engine die, of the workflow in the module `charges`."""
+    pytester.makepyfile(charges=CHARGES, test_it=tests)
+    pytester.makeconftest(RUN_COROUTINES)
+    pytester.syspathinsert()
+    return pytester.runpytest(*QUICK, *options)
+
+
+FAILS = """
+    from charges import ledger, order
+
+    def test_order(crash_everywhere):
+        crash_everywhere(order("ada"), state=lambda: list(ledger), reset=ledger.clear)
+"""
+
+
+def test_a_workflow_that_does_not_bear_crashes_fails_its_test_with_the_report(pytester: pytest.Pytester) -> None:
+    result = crashed(pytester, FAILS)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "crash_everywhere(order('ada'))",
+            "✗ 2 of 9 crash points went wrong*",
+            "*commit 2  charge ?0:1? done, run completed*✗*✗*·*·*",
+            "✗ state() is not what it is without a crash",
+            "*?'ada'? → ?'ada', 'ada'?",
+            'again: pytest "test_it.py::test_order" --crash-at "before commit 2"',
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*plugin.py*")
+
+
+def test_a_place_is_tried_again_from_the_command_line(pytester: pytest.Pytester) -> None:
+    bad = crashed(pytester, FAILS, "--crash-at", "before commit 2")
+    good = crashed(pytester, FAILS, "--crash-at", "after commit 2")
+
+    bad.assert_outcomes(failed=1)
+    bad.stdout.fnmatch_lines(["✗ 1 of 1 crash point went wrong*"])
+    good.assert_outcomes(passed=1)
+
+
+def test_a_report_of_what_is_sound_can_be_seen(pytester: pytest.Pytester) -> None:
+    result = crashed(
+        pytester,
+        """
+        from charges import order
+
+        def test_order(crash_everywhere):
+            report = crash_everywhere(order("ada"))
+
+            assert report.points == 4
+        """,
+        "--crash-points=4",
+        "-rP",
+    )
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["✓ 4 crash points, each with the same outcome*", "4 of 9 places were tried*"])
+
+
+def test_in_a_coroutine_the_fixture_is_awaited(pytester: pytest.Pytester) -> None:
+    result = crashed(
+        pytester,
+        """
+        import pytest
+        from charges import charge, ledger, order
+
+        @pytest.fixture
+        def perdure_definitions():
+            return [order, charge]
+
+        async def test_order(crash_everywhere):
+            assert (await crash_everywhere(order("ada"))).points == 9
+
+        async def test_order_that_is_charged_twice(crash_everywhere):
+            await crash_everywhere(order("ada"), state=lambda: list(ledger), reset=ledger.clear)
+        """,
+    )
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["✗ 2 of 9 crash points went wrong*"])
