@@ -17,6 +17,7 @@ from perdure.testing.crashing.points import Point, point_of, points_of, sample
 from perdure.testing.crashing.report import CrashReport
 from perdure.testing.crashing.table import AGAIN, FINE, OTHER, WRONG
 from perdure.testing.crashing.trial import BEGINNING, Setting, Trial, listed_definitions, tried
+from perdure.testing.simulation.life import STORES
 from perdure.workflows import WorkflowDefinition
 
 MAX_POINTS = 1_000
@@ -34,6 +35,8 @@ def crash_everywhere(
     accept: Callable[[Any], bool] | None = None,
     script: Script | None = None,
     crash_at: str | Iterable[str] | None = None,
+    twice: bool = False,
+    store: str = "memory",
     max_points: int = MAX_POINTS,
     seed: int = 0,
     start: datetime | None = None,
@@ -58,6 +61,8 @@ def crash_everywhere(
         script: `async def script(engine, handle)`, which does what somebody outside does: cancels, or lets time pass
             (`await engine.sleep("1 day")`). After a crash it begins anew, as a client does that has died with its engine.
         crash_at: only there: "before commit 7", or several of these.
+        twice: let the engine that takes over die as well, in its first commit.
+        store: "memory", or "sqlite" for a file in a folder for temporary files: slower, and the real thing.
         max_points: at most so many crash points, evenly from all there are, chosen by the `seed`.
         start: what the clock shows when a run begins; 2023-11-14, if None.
         progress: show on stderr how far it is; None does so on a terminal.
@@ -72,6 +77,8 @@ def crash_everywhere(
         )
     if isinstance(max_points, bool) or not isinstance(max_points, int) or max_points < 1:
         raise DefinitionError(f"crash_everywhere: max_points is a whole number from 1 on, not {max_points!r}")
+    if store not in STORES:
+        raise DefinitionError(f"crash_everywhere: store is one of {', '.join(map(repr, STORES))}, not {store!r}")
     wanted = [crash_at] if isinstance(crash_at, str) else crash_at
     chosen = None if wanted is None else [point_of(label) for label in wanted]
     workflow.take()
@@ -84,6 +91,8 @@ def crash_everywhere(
         reset,
         BEGINNING if start is None else _nanoseconds(start),
         options,
+        STORES[store],
+        twice,
     )
     return _Tried(Work(setting, accept, chosen, max_points, seed, progress).report)
 

@@ -67,6 +67,9 @@ class Life(Engine):
         **options: Any,
     ) -> None:
         super().__init__(store, definitions, world=world, drain=0, **options)
+        if "queues" not in options:
+            named = [each.terms.queue for each in self._activities.values() if each.terms is not None]
+            self._queues = tuple(sorted({queue for queue in named if queue}))
         self._stand_ins = StandIns(self._activities)
         for definition, fn in stand_ins.items():
             self._stand_ins.replace(definition, fn)
@@ -113,7 +116,7 @@ class Life(Engine):
         """
         loop = TurnedLoop(self._clock)
         span = Span(loop)
-        self._watch.enter(self._address.views, self._crash_world.dies_before)  # type: ignore[union-attr]
+        self._watch.enter(self._address.views, self._crash_world.dies_before, self._queues)  # type: ignore[union-attr]
         self._crash_world.enter(span)
         self._enter(loop)
         try:

@@ -9,30 +9,22 @@ from typing import Any
 import msgspec
 
 from perdure.calls import Call
-from perdure.stores.base import Faults, Store
-from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing.crashing.life import ID, Life, Outcome, Script
 from perdure.testing.crashing.loop import Clock
 from perdure.testing.crashing.points import Point
 from perdure.testing.crashing.watch import Watch
 from perdure.testing.crashing.world import CrashWorld, Span
+from perdure.testing.simulation.life import Opener, Stores, in_memory
 
 BEGINNING = 1_700_000_000 * 1_000_000_000
 """What the clock shows when a run begins, if nothing else was asked for."""
 
 MOST_LIVES = 4
-"""An engine dies once in a trial; whatever else needs so many does not come to an end."""
-
-Opener = Callable[[Shelf, Faults], Store]
-
-
-def in_memory(shelf: Shelf, faults: Faults) -> Store:
-    """Another handle on the shelf, as another process has it."""
-    return MemoryStore(shelf=shelf, faults=faults)
+"""An engine dies once or twice in a trial; whatever else needs so many does not come to an end."""
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """All that the trials of one workflow have in common. `opened` opens the store, once for each life."""
+    """All that the trials of one workflow have in common. `stores` makes a new store for each, which each life opens."""
 
     call: Call[Any]
     definitions: list[Any]
@@ -42,7 +34,8 @@ class Setting(msgspec.Struct, frozen=True):
     reset: Callable[[], Any] | None
     beginning: int
     options: Mapping[str, Any]
-    opened: Opener = in_memory
+    stores: Stores = in_memory
+    twice: bool = False
 
 
 class Trial(msgspec.Struct):
@@ -73,14 +66,19 @@ def tried(setting: Setting, point: Point | None) -> Trial:
     """
     if setting.reset is not None:
         _called(setting.reset)
-    clock, watch, shelf = Clock(setting.beginning), Watch(), Shelf()
-    world = CrashWorld(clock, watch, point)
-    outside = setting.opened(shelf, world.faults)
+    with setting.stores() as opened:
+        return _tried(setting, point, opened)
+
+
+def _tried(setting: Setting, point: Point | None, opened: Opener) -> Trial:
+    clock, watch = Clock(setting.beginning), Watch()
+    world = CrashWorld(clock, watch, point, setting.twice)
+    outside = opened(None)
     lives: list[tuple[Life, Span]] = []
     wakes: list[int] = []
     try:
         while len(lives) < MOST_LIVES:
-            store = setting.opened(shelf, world.faults)
+            store = opened(world.faults)
             life = Life(
                 store, setting.definitions, setting.stand_ins, world, watch, clock, wakes, **dict(setting.options)
             )

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import copy
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from perdure.activities import ActivityDefinition, ActivityInfo, activity, attempt_context
@@ -70,8 +70,7 @@ class Watch:
         self.broken: list[str] = []
         """Promises of the engine that were not kept."""
         self.in_flight: list[Call] = []
-        """Those whose end was not recorded when the engine died."""
-        self.recorded_at_crash: set[tuple[str, str]] = set()
+        """Those whose end was not recorded when an engine died."""
         self.done: set[Call] = set()
         """Those whose function has come to its end."""
         self.run_ids: set[bytes] = set()
@@ -79,6 +78,7 @@ class Watch:
         self.life = 0
         self.dies: Callable[[int], bool] = lambda effect: False
         self.views: Views | None = None
+        self.queues: Sequence[str] = ()
         self.gate = Gate()
         self._threads = Threads("perdure-crash")
         self._attempts: list[Any] = []
@@ -88,8 +88,9 @@ class Watch:
         self._recorded: dict[tuple[str, str], int] = {}
         self._ended: set[tuple[tuple[str, str], int]] = set()
 
-    def enter(self, views: Views, dies: Callable[[int], bool]) -> None:
-        """Another life begins."""
+    def enter(self, views: Views, dies: Callable[[int], bool], queues: Sequence[str]) -> None:
+        """Another life begins; it serves these queues."""
+        self.queues = queues
         self.life += 1
         self.views = views
         self.dies = dies
@@ -131,10 +132,12 @@ class Watch:
     def died(self, where: str) -> None:
         """The engine dies: what is in the air now may be done again."""
         self.rows.append(Row("crash", 0, where, self.life))
-        self.in_flight = [
+        self.in_flight += [
             call
             for call in self.calls
-            if call.step not in self._recorded and (call.step, call.attempt) not in self._ended
+            if call not in self.in_flight
+            and call.step not in self._recorded
+            and (call.step, call.attempt) not in self._ended
         ]
 
     # who is called
@@ -182,12 +185,13 @@ class Watch:
         return call
 
     def _knows(self, info: ActivityInfo) -> bool:
-        """Whether the store has the attempt that begins: the first one with the step, others in rows of their own."""
+        """Whether the store has the attempt that begins: the first one with the step, others in rows of their own, or, if a
+        queue has them, in a task."""
         assert self.views is not None
         row = self.views.row_of(info.id, bytes.fromhex(info.run_id))
         if row is None or row.seq < self._scheduled.get((info.run_id, info.step), END_OF_TIME):
             return False
-        if info.attempt == 1:
+        if info.attempt == 1 or info.queue:
             return True
         stored = self.views.stored(row.key)
         return stored is not None and any(
@@ -210,6 +214,12 @@ class Watch:
         finally:
             if life == self.life:
                 self.beside -= 1
+
+    def has_tasks(self) -> bool:
+        """Whether there is something in the queues that this engine serves."""
+        if not self.queues or self.views is None:
+            return False
+        return any(row.queue in self.queues for row in self.views.backlog())
 
     def in_hand(self) -> int:
         """Attempts that have begun or wait at the gate, and whose result is wanted."""

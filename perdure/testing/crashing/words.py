@@ -62,9 +62,16 @@ def words_of(batch: Batch, names: Names) -> str:
             continue  # the step was scheduled in the same commit, or is about to be called
         if state and row not in lost and (row.run, row.step) not in ended:
             said.append(f"attempt {row.attempt} of {step_name(row.run, row.step, names)} {state}")
+    scheduled = {(part.run, event.id) for part in batch.history for event in _scheduled(part.events)}
+    again = [task for task in batch.tasks if (task.run, task.step) not in scheduled]
+    said += [f"{step_name(task.run, task.step, names)} is in its queue again" for task in again]
     blocks = [wire.decode_block(row.block) for row in [*batch.created, *batch.updated] if row.block is not None]
     said += [f"blocked ({block.kind})" for block in blocks]
     return ", ".join(_counted(each for each in said if each)) or "nothing that can be seen"
+
+
+def _scheduled(events: bytes) -> list[ev.ActivityScheduled]:
+    return [event for event in wire.decode_events(events) if isinstance(event, ev.ActivityScheduled)]
 
 
 def _of_event(run: int, event: Any, names: Names) -> str:

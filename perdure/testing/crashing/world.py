@@ -42,12 +42,14 @@ class Span:
 
 
 class CrashWorld(World):
-    """One for all lives of a trial. The engine dies at `point`, once; None: never."""
+    """One for all lives of a trial. The engine dies at `point`; None: never. With `twice` the one that takes over dies, too,
+    in its first commit, when that is durable."""
 
-    def __init__(self, clock: Clock, watch: Watch, point: Point | None) -> None:
+    def __init__(self, clock: Clock, watch: Watch, point: Point | None, twice: bool = False) -> None:
         self._clock = clock
         self._watch = watch
         self._point = point
+        self._twice = twice
         self._batch: Batch | None = None
         self._is_committed = False
         self._drawn: list[bytes] = []
@@ -112,7 +114,8 @@ class CrashWorld(World):
 
     def _die(self) -> None:
         self._watch.died(str(self._point))
-        self._point = None
+        self._point = Point("kept", self.commits + 1) if self._twice else None
+        self._twice = False
         self._span.end("died")
         raise Crash
 
@@ -132,7 +135,7 @@ class CrashWorld(World):
                 return 0.0
             if stillness.has_letters():
                 return self._until_read(seconds)
-            if self._is_busy(stillness):
+            if self._is_busy(stillness) or (not self._watch.gate.let_one_in() and self._watch.has_tasks()):
                 span.loop.listen(LISTEN_SECONDS)
                 waited = monotonic() - began
                 if waited > STILL_SECONDS:
@@ -141,7 +144,7 @@ class CrashWorld(World):
                     if due is not None and due <= self.now():
                         return 0.0
                 seen = waited
-            elif not self._watch.gate.let_one_in() and not self._skip(seconds, stillness):
+            elif not span.loop.is_ready() and not self._skip(seconds, stillness):
                 return 0.0
 
     def _turn(self, span: Span, stillness: Stillness) -> None:

@@ -7,6 +7,7 @@ import random
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -223,6 +224,36 @@ def test_a_plain_function_that_hangs_takes_real_time_and_is_cancelled_all_the_sa
 
     assert report.ok
     assert report.outcome == "completed with 'txn-late'"
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@pytest.mark.parametrize("twice", [False, True])
+def test_it_bears_two_crashes_one_after_the_other_on_either_store(store: str, twice: bool) -> None:
+    places = None if store == "memory" else ["inside commit 2, lost", "inside commit 2, kept", "before effect 2"]
+    report = tried(trip(), state=charges, reset=reset, store=store, twice=twice, crash_at=places).assert_ok()
+
+    assert report.points == (len(places) if places else report.places)
+    assert report.advice == []
+
+
+def test_steps_of_queues_are_served_by_the_engine() -> None:
+    @activity(queue="far")
+    async def far(what: str) -> str:
+        return await charge_once.fn(what)
+
+    @activity(queue="far")
+    def far_and_plain(what: str) -> str:
+        return ship.fn(what)
+
+    @workflow
+    async def far_away() -> str:
+        await sleep("1h")
+        return await far("ada") + await far_and_plain("book")
+
+    report = tried(far_away(), definitions=[far, far_and_plain], state=charges, reset=reset).assert_ok()
+
+    assert report.points == report.places == 18
+    assert report.run_seconds == 3_600
 
 
 # what is wrong with a workflow
@@ -456,36 +487,40 @@ def test_a_script_that_does_not_bear_to_begin_anew_is_a_finding() -> None:
 # what is wrong with an engine
 
 
-def found_with(opened: Any, call: Any, definitions: Any = None) -> CrashReport:
+def found_with(stores: Any, call: Any) -> CrashReport:
     call.take()
-    setting = Setting(call, listed_definitions(call, definitions), {}, None, None, reset, BEGINNING, {}, opened)
+    setting = Setting(call, listed_definitions(call, None), {}, None, None, reset, BEGINNING, {}, stores)
     return Work(setting, None, None, 1_000, 0, False).report()
 
 
-class LyingDisk:
+@contextmanager
+def on_a_lying_disk() -> Iterator[Any]:
     """The last commit before a crash is not there after it, although the store had said that it was durable."""
+    shelf = Shelf()
+    before: dict[str, Any] = {}
+    handles = itertools.count(1)
 
-    def __init__(self) -> None:
-        self.shelf: Shelf | None = None
-
-    def __call__(self, shelf: Shelf, faults: Any) -> MemoryStore:
-        if shelf is not self.shelf:
-            self.shelf, self.handles, self.before = shelf, 0, {}
-        self.handles += 1
-        if self.handles == 3:  # one of the trial, one of the life that died
-            vars(shelf).update(self.before)
+    def opened(faults: Any) -> MemoryStore:
+        if next(handles) == 3:  # one of the trial, one of the life that died
+            vars(shelf).update(before)
 
         def noted(moment: Any, batch: Any) -> Any:
             if moment == "before":
-                kept = {name: value for name, value in vars(shelf).items() if name not in ("lock", "on_nudge", "owner")}
-                self.before = copy.deepcopy(kept)
+                kept = {
+                    name: value
+                    for name, value in vars(shelf).items()
+                    if name not in ("lock", "on_nudge", "listeners", "owner")
+                }
+                before.update(copy.deepcopy(kept))
             return faults(moment, batch)
 
-        return MemoryStore(shelf=shelf, faults=noted)
+        return MemoryStore(shelf=shelf, faults=None if faults is None else noted)
+
+    yield opened
 
 
 def test_a_store_that_forgets_a_commit_is_found() -> None:
-    report = found_with(LyingDisk(), sound_order("ada"))
+    report = found_with(on_a_lying_disk, sound_order("ada"))
 
     broken = [finding.what for finding in report.violations if finding.kind == "promise"]
     assert "charge_once [0:1] was called again, although its end had been recorded in commit 2" in broken
@@ -509,17 +544,23 @@ class LateJournal:
             self.journal.commit(self.waiting.pop())
 
 
-def late(shelf: Shelf, faults: Any) -> MemoryStore:
-    store = MemoryStore(shelf=shelf, faults=faults)
-    journal = LateJournal(store)
-    end_of_chain = store.views.end_of_chain
-    store.journal = journal  # type: ignore[assignment]
-    store.views.end_of_chain = lambda key: journal.write() or end_of_chain(key)  # type: ignore[method-assign,func-returns-value]
-    return store
+@contextmanager
+def late_stores() -> Iterator[Any]:
+    shelf = Shelf()
+
+    def opened(faults: Any) -> MemoryStore:
+        store = MemoryStore(shelf=shelf, faults=faults)
+        journal = LateJournal(store)
+        end_of_chain = store.views.end_of_chain
+        store.journal = journal  # type: ignore[assignment]
+        store.views.end_of_chain = lambda key: journal.write() or end_of_chain(key)  # type: ignore[method-assign,func-returns-value]
+        return store
+
+    yield opened
 
 
 def test_an_activity_that_is_called_before_the_commit_is_found() -> None:
-    report = found_with(late, sound_order("ada"))
+    report = found_with(late_stores, sound_order("ada"))
 
     broken = [finding.what for finding in report.violations if finding.kind == "promise"]
     assert "charge_once [0:1] was called before the store knew of its attempt 1" in broken
@@ -649,6 +690,10 @@ again: crash_everywhere(..., crash_at='before commit 2')"""
         (lambda: crash_everywhere(order), "takes a call of a workflow, like process_order"),  # type: ignore[arg-type]
         (lambda: crash_everywhere(charge("ada")), "takes a call of a workflow"),
         (lambda: crash_everywhere(order("ada"), max_points=0), "max_points is a whole number from 1 on, not 0"),
+        (
+            lambda: crash_everywhere(order("ada"), store="postgres"),
+            "store is one of 'memory', 'sqlite', not 'postgres'",
+        ),
         (lambda: crash_everywhere(order("ada"), crash_at="commit 7"), "no place for a crash; they are called"),
         (lambda: crash_everywhere(order("ada"), start=datetime(2024, 1, 1)), "start is a time with a zone"),
         (lambda: tried(order("ada"), crash_at="before commit 99"), "there are 4 commits and 2 effects"),
