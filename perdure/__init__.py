@@ -3,6 +3,7 @@
 A map of the house (docs/architecture.md has the plan):
 
     author       @workflow, @activity, Retry, saga, sleep, patched   perdure.workflows, perdure.activities
+                 start_child, external, continue_as_new
     run          Engine; Worker, for activities of a queue           perdure.engine, perdure.worker
     look, steer  Client, Handle                                      perdure.client
     errors       a family, drawn as a tree                           perdure.errors
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from perdure.errors import (
         ActivityFailed,
         ActivityTimedOut,
+        ChildCancelled,
+        ChildFailed,
+        ChildTerminated,
+        ChildTimedOut,
+        CircularChild,
         DefinitionError,
         DeterminismWarning,
         EngineNotRunning,
@@ -59,7 +65,18 @@ if TYPE_CHECKING:
     from perdure.options import Retry
     from perdure.payload import PayloadCodec
     from perdure.worker import Worker
-    from perdure.workflows import WorkflowInfo, deprecate_patch, patched, saga, sleep, workflow
+    from perdure.workflows import (
+        ChildHandle,
+        WorkflowInfo,
+        continue_as_new,
+        deprecate_patch,
+        external,
+        patched,
+        saga,
+        sleep,
+        start_child,
+        workflow,
+    )
 
 _PLACES = {
     "perdure.attributes": ("Between",),
@@ -73,6 +90,11 @@ _PLACES = {
     "perdure.errors": (
         "ActivityFailed",
         "ActivityTimedOut",
+        "ChildCancelled",
+        "ChildFailed",
+        "ChildTerminated",
+        "ChildTimedOut",
+        "CircularChild",
         "DefinitionError",
         "DeterminismWarning",
         "EngineNotRunning",
@@ -102,7 +124,18 @@ _PLACES = {
     "perdure.options": ("Retry",),
     "perdure.payload": ("PayloadCodec",),
     "perdure.worker": ("Worker",),
-    "perdure.workflows": ("WorkflowInfo", "deprecate_patch", "patched", "saga", "sleep", "workflow"),
+    "perdure.workflows": (
+        "ChildHandle",
+        "WorkflowInfo",
+        "continue_as_new",
+        "deprecate_patch",
+        "external",
+        "patched",
+        "saga",
+        "sleep",
+        "start_child",
+        "workflow",
+    ),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 
@@ -112,6 +145,12 @@ __all__ = [
     "ActivityTimedOut",
     "Between",
     "Call",
+    "ChildCancelled",
+    "ChildFailed",
+    "ChildHandle",
+    "ChildTerminated",
+    "ChildTimedOut",
+    "CircularChild",
     "Client",
     "DefinitionError",
     "DeterminismWarning",
@@ -148,11 +187,14 @@ __all__ = [
     "WorkflowInfo",
     "__version__",
     "activity",
+    "continue_as_new",
     "deprecate_patch",
     "errors",
+    "external",
     "patched",
     "saga",
     "sleep",
+    "start_child",
     "workflow",
 ]
 

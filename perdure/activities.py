@@ -15,7 +15,7 @@ from perdure.errors import DefinitionError, NonRetryable, PayloadTooLarge, Retry
 from perdure.kernel.events import Payload, Terms
 from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
 from perdure.kernel.policy import RetryPolicy
-from perdure.options import OPTIONS, Duration, Options, Retry
+from perdure.options import OPTIONS, Duration, Options, Retry, demand_known
 from perdure.payload import Parameters, ValueType
 from perdure.payload.misfit import did_you_mean
 
@@ -95,7 +95,9 @@ class ActivityDefinition(Generic[P, R]):
 
     def options(self, base: Options | None = None, **wishes: Any) -> Options:
         """Options of one call: `wishes` over `base` over the definition's own."""
-        return (base or self.default).over(wishes, f"call of activity {self.name}")
+        owner = f"call of activity {self.name}"
+        demand_known(wishes, OPTIONS, owner)
+        return (base or self.default).over(wishes, owner)
 
     def direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """Run the function here and now: a coroutine on the running loop, a plain function in a thread."""

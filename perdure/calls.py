@@ -133,11 +133,26 @@ class Call(Lazy[R_co]):
         retry: Any = ...,
         at_most_once: Any = ...,
         queue: Any = ...,
+        id: Any = ...,
+        parent_close: Any = ...,
+        cancellation: Any = ...,
+        id_conflict: Any = ...,
+        id_reuse: Any = ...,
+        start_delay: Any = ...,
+        run_timeout: Any = ...,
+        execution_timeout: Any = ...,
+        memo: Any = ...,
+        attributes: Any = ...,
     ) -> "Call[R_co]":
         """The same call under other options than its definition has: those of `@activity`, each with the same meaning.
 
         Durations are seconds, a timedelta or a text like "5m"; None is no limit. `retry` is a `Retry`, a number of
         attempts, or None for the default policy; `queue` None is the engine's own process.
+
+        A call of a workflow, which is a child then, has those from `id` on, and `retry`: what a start takes, each with the
+        same meaning, and two of its own. `parent_close`: what becomes of the child if its parent ends before it:
+        "terminate" it (the default), "cancel" it, or "abandon" it. `cancellation`: what if its parent's await is cancelled:
+        cancel it and "wait" for its end (the default), "try" to and go on at once, or "abandon" it.
         """
         named = {
             "timeout": timeout,
@@ -147,6 +162,16 @@ class Call(Lazy[R_co]):
             "retry": retry,
             "at_most_once": at_most_once,
             "queue": queue,
+            "id": id,
+            "parent_close": parent_close,
+            "cancellation": cancellation,
+            "id_conflict": id_conflict,
+            "id_reuse": id_reuse,
+            "start_delay": start_delay,
+            "run_timeout": run_timeout,
+            "execution_timeout": execution_timeout,
+            "memo": memo,
+            "attributes": attributes,
         }
         options = self.definition.options(
             base=self.options, **{name: wish for name, wish in named.items() if wish is not ...}

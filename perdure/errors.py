@@ -13,6 +13,8 @@ and what to do next.
     │   ├── PayloadNotEncodable
     │   └── PayloadNotDecodable
     ├── RunExists                    the id belongs to a run that the start does not attach to
+    │   └── CircularChild            a child was to have the id of a run that it descends from
+    ├── ChildrenTooDeep              a child would have too many ancestors
     ├── RunClosed                    the run has ended and can take no more messages
     ├── RunDidNotComplete            what `result()` raises for a run without a result
     │   ├── RunFailed                (its cause is the failure)
@@ -23,6 +25,10 @@ and what to do next.
     ├── ActivityFailed               raised where a workflow awaits an activity (its cause is the failure)
     │   ├── ActivityTimedOut
     │   └── OutcomeUnknown           it may be attempted once, and whether it took effect is not known
+    ├── ChildFailed                  raised where a workflow awaits a child without a result (its cause is the failure)
+    │   ├── ChildCancelled
+    │   ├── ChildTerminated
+    │   └── ChildTimedOut
     ├── TokenRefused                 a token of an attempt that is none, or has been used
     ├── RemoteError                  an exception that was data in between: type, message, traceback, cause
     ├── NonRetryable                 raise it in an activity: no further attempt
@@ -102,6 +108,14 @@ class RunExists(PerdureError):
     code = "run-exists"
 
 
+class CircularChild(RunExists):
+    code = "circular-child"
+
+
+class ChildrenTooDeep(PerdureError):
+    code = "children-too-deep"
+
+
 class RunClosed(PerdureError):
     code = "run-closed"
 
@@ -173,10 +187,14 @@ class ActivityFailed(PerdureError):
 
         The module of a script is `__main__` in one process and has its own name in the next: it stands for any.
         """
-        module, name = exception.__module__, exception.__qualname__
-        if self.type in (f"{module}.{name}", name, f"__main__.{name}"):
-            return True
-        return module == "__main__" and self.type.endswith(f".{name}")
+        return _is_named(self.type, exception)
+
+
+def _is_named(type: str, exception: "type[BaseException]") -> bool:
+    module, name = exception.__module__, exception.__qualname__
+    if type in (f"{module}.{name}", name, f"__main__.{name}"):
+        return True
+    return module == "__main__" and type.endswith(f".{name}")
 
 
 class ActivityTimedOut(ActivityFailed):
@@ -194,6 +212,43 @@ class OutcomeUnknown(ActivityFailed):
     """Nobody knows whether an `at_most_once` activity took effect: its process died, or its time ran out."""
 
     code = "outcome-unknown"
+
+
+class ChildFailed(PerdureError):
+    """A child has ended without a result. `type` and `message` are those of the exception that it failed with, if it did;
+    else `message` is what was given with its end.
+
+    `workflow` is its name, `id` that of its run; `__cause__` is the RemoteError with the traceback.
+    """
+
+    code = "child-failed"
+
+    def __init__(self, workflow: str, id: str, how: str, message: str = "", type: str = "") -> None:
+        name = f"{type.rpartition('.')[2]}: {message}" if type and message else type.rpartition(".")[2] or message
+        super().__init__(f"child {workflow} ({id}) {_HOW.get(how, how)}{f': {name}' if name else ''}")
+        self.workflow = workflow
+        self.id = id
+        self.type = type
+        self.message = message
+
+    def is_a(self, exception: "type[BaseException]") -> bool:
+        """Whether the child failed with exactly this class, as `ActivityFailed.is_a` says of an activity."""
+        return _is_named(self.type, exception)
+
+
+_HOW = {"cancelled": "was cancelled", "terminated": "was terminated"}
+
+
+class ChildCancelled(ChildFailed):
+    code = "child-cancelled"
+
+
+class ChildTerminated(ChildFailed):
+    code = "child-terminated"
+
+
+class ChildTimedOut(ChildFailed):
+    code = "child-timed-out"
 
 
 class TokenRefused(PerdureError):

@@ -10,11 +10,20 @@ from perdure.durations import duration_ns
 from perdure.errors import (
     ActivityFailed,
     ActivityTimedOut,
+    ChildCancelled,
+    ChildFailed,
+    ChildrenTooDeep,
+    ChildTerminated,
+    ChildTimedOut,
+    CircularChild,
     NonRetryable,
     OutcomeUnknown,
     PerdureError,
     RemoteError,
     RetryAfter,
+    RunClosed,
+    RunExists,
+    RunNotFound,
     is_bug,
 )
 from perdure.kernel.events import Failure
@@ -52,6 +61,29 @@ def activity_error(name: str, attempts: int, failure: Failure, reason: str, deta
             error.add_note("The next attempt would have begun after the end of schedule_to_close.")
     error.__cause__ = remote_error(failure)
     return error
+
+
+def child_error(name: str, id: str, how: str, reason: str, failure: Failure | None) -> ChildFailed:
+    """What a workflow sees where it awaits a child that has ended without a result; `how` as in `ev.ChildFailed`."""
+    kind = _CHILD_ENDS.get(how, ChildFailed)
+    if failure is None:
+        return kind(name, id, how, reason)
+    error = kind(name, id, how, failure.message, failure.type)
+    error.__cause__ = remote_error(failure)
+    return error
+
+
+_CHILD_ENDS: dict[str, type[ChildFailed]] = {
+    "cancelled": ChildCancelled,
+    "terminated": ChildTerminated,
+    "timed out": ChildTimedOut,
+}
+
+
+def refused(code: str, message: str) -> PerdureError:
+    """The error of a code, of those that tell why something was not taken."""
+    kinds: tuple[type[PerdureError], ...] = (RunExists, CircularChild, ChildrenTooDeep, RunNotFound, RunClosed)
+    return next((kind for kind in kinds if kind.code == code), PerdureError)(message)
 
 
 def remote_error(failure: Failure) -> RemoteError:

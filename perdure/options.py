@@ -1,17 +1,23 @@
 """What an activity can be given beside its code: retry policies, time limits, a queue; and a workflow. Checked here, once."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
 import msgspec
 
+from perdure.attributes import attributes_of
 from perdure.durations import duration_ns
 from perdure.errors import DefinitionError
-from perdure.kernel.events import Terms
-from perdure.kernel.limits import END_OF_TIME, QUEUE_CHARS
+from perdure.kernel import ids
+from perdure.kernel.events import Payload, Terms
+from perdure.kernel.family import PARENT_CLOSES, TERMINATE, ChildTerms
+from perdure.kernel.limits import END_OF_TIME, ID_CHARS, QUEUE_CHARS
 from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
-from perdure.kernel.terms import RunTerms
+from perdure.kernel.terms import OWN, RunTerms
+from perdure.payload.memo import memo_json
+from perdure.payload.misfit import did_you_mean
 
 Duration: TypeAlias = float | str | timedelta
 
@@ -21,6 +27,22 @@ OPTIONS = ("timeout", "schedule_to_close", "schedule_to_start", "heartbeat", "re
 
 RUN_OPTIONS = ("run_timeout", "execution_timeout", "retry")
 """What `@workflow(...)` takes beside a name. A start may choose others."""
+
+
+CHILD_OPTIONS = (
+    "id",
+    "parent_close",
+    "cancellation",
+    "id_conflict",
+    "id_reuse",
+    "start_delay",
+    "run_timeout",
+    "execution_timeout",
+    "retry",
+    "memo",
+    "attributes",
+)
+"""What `with_options(...)` of a workflow's call takes, which is a child then."""
 
 
 class Retry:
@@ -243,6 +265,18 @@ def run_terms(wishes: Mapping[str, Any], owner: str) -> RunTerms:
     )
 
 
+def demand_known(wishes: Iterable[str], known: tuple[str, ...], owner: str) -> None:
+    """Refuse options that a call does not have.
+
+    Raises:
+        DefinitionError: one of them is not known.
+    """
+    for name in wishes:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; it has: {', '.join(known)}"
+            raise DefinitionError(f"{owner} has no option {name}{hint}")
+
+
 def delay_of(value: "Duration | None", name: str, owner: str) -> int:
     """A delay in nanoseconds; None is none.
 
@@ -250,3 +284,99 @@ def delay_of(value: "Duration | None", name: str, owner: str) -> int:
         DefinitionError: it is no duration.
     """
     return 0 if value in (None, 0) else _limit(value, name, owner) or 0
+
+
+class ChildOptions(msgspec.Struct, frozen=True):
+    """What holds for one child. `id` None: one is made. `wishes` are what it was made of."""
+
+    id: str | None = None
+    cancellation: str = "wait"
+    terms: ChildTerms | None = None
+    memo: Payload | None = None
+    wishes: Mapping[str, Any] = {}
+
+    def over(self, wishes: Mapping[str, Any], owner: str) -> "ChildOptions":
+        """These options with `wishes` (some of `CHILD_OPTIONS`) in their place; `owner` is named in errors.
+
+        Raises:
+            DefinitionError: a wish makes no sense.
+        """
+        wishes = {**self.wishes, **wishes}
+        memo = wishes.get("memo")
+        id = wishes.get("id")
+        return ChildOptions(
+            id=None if id is None else checked_id(id),
+            cancellation=_one_of("cancellation", wishes.get("cancellation", "wait"), CANCELLATIONS, owner),
+            terms=_child_terms(wishes, owner),
+            memo=None if memo is None else Payload(memo_json(memo, owner)),
+            wishes=wishes,
+        )
+
+    def terms_for(self, awaits_start: bool) -> ChildTerms | None:
+        """The terms of a child whose start is waited for, or not."""
+        if not awaits_start:
+            return self.terms
+        return msgspec.structs.replace(self.terms or ChildTerms(), awaits_start=True)
+
+    def demand_only(self, names: tuple[str, ...], owner: str) -> None:
+        """Raises DefinitionError if there are others."""
+        for name in self.wishes:
+            if name not in names:
+                raise DefinitionError(f"{owner} takes no option {name!r}; there are: {', '.join(names)}")
+
+
+CANCELLATIONS = ("wait", "try", "abandon")
+"""What becomes of a child that is awaited by something that is cancelled: ask it to stop and wait for its end, ask and do
+not wait, or let it go on."""
+
+USUAL_CHILD = ChildOptions()
+
+
+def _child_terms(wishes: Mapping[str, Any], owner: str) -> ChildTerms | None:
+    own = {name: wishes[name] for name in RUN_OPTIONS if name in wishes}
+    attributes = attributes_of(wishes.get("attributes"), owner)
+    terms = msgspec.structs.replace(run_terms(own, owner), attributes=attributes)
+    child = ChildTerms(
+        parent_close=_one_of("parent_close", wishes.get("parent_close", TERMINATE), PARENT_CLOSES, owner),
+        id_conflict=_one_of("id_conflict", wishes.get("id_conflict"), (ids.FAIL, ids.TERMINATE_EXISTING), owner),
+        id_reuse=_one_of("id_reuse", wishes.get("id_reuse"), ids.REUSES, owner),
+        delay_ns=delay_of(wishes.get("start_delay"), "start_delay", owner),
+        terms=None if terms == RunTerms() else terms,
+        chosen=tuple(field for name, field in zip(RUN_OPTIONS, OWN, strict=True) if name in wishes),
+    )
+    return None if child == ChildTerms() else child
+
+
+def _one_of(name: str, value: Any, known: tuple[str, ...], owner: str) -> str:
+    if value is None and name.startswith("id_"):
+        return ""
+    if value not in known:
+        words = ", ".join(f'"{each}"' for each in known)
+        raise DefinitionError(f"{owner}: {name} is one of {words}, not {value!r}{did_you_mean(str(value), known)}")
+    return value
+
+
+def checked_id(id: Any) -> str:
+    """The id of a run, if it can be one.
+
+    Raises:
+        DefinitionError: it cannot.
+    """
+    if not isinstance(id, str) or not id:
+        raise DefinitionError(f"an id is a text of 1 to {ID_CHARS} characters, not {id!r}")
+    if len(id) > ID_CHARS:
+        raise DefinitionError(f"the id {id[:40] + '…'!r} has {len(id)} characters; at most {ID_CHARS} are allowed")
+    if not id.isprintable() or id != id.strip():
+        raise DefinitionError(f"the id {id!r} has characters that cannot be printed, or blanks around it")
+    return id
+
+
+def checked_run_id(run_id: Any) -> str | None:
+    """The number of a run, if it can be one.
+
+    Raises:
+        DefinitionError: it does not have 32 hex digits.
+    """
+    if run_id is None or (isinstance(run_id, str) and re.fullmatch("[0-9a-fA-F]{32}", run_id)):
+        return run_id
+    raise DefinitionError(f"a run_id has 32 hex digits, as in handle.run_id and lists, and {run_id!r} has not")

@@ -8,25 +8,40 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Typ
 from perdure.activities import ActivityDefinition, checked_aliases, checked_name, demand_options, source_of
 from perdure.calls import Call
 from perdure.errors import DefinitionError
-from perdure.languages.python import context
+from perdure.languages.python import children, context
+from perdure.languages.python.children import ChildHandle, ExternalHandle, continue_as_new, external, start_child
 from perdure.languages.python.context import WorkflowInfo, deprecate_patch, patched, sleep
 from perdure.languages.python.logs import WorkflowLogger, logger
 from perdure.languages.python.saga import Compensation, Saga, saga
-from perdure.options import RUN_OPTIONS, Duration, Retry, run_terms
+from perdure.options import (
+    CHILD_OPTIONS,
+    RUN_OPTIONS,
+    USUAL_CHILD,
+    ChildOptions,
+    Duration,
+    Retry,
+    demand_known,
+    run_terms,
+)
 from perdure.payload import Parameters, ValueType
 
 __all__ = [
+    "ChildHandle",
     "Compensation",
+    "ExternalHandle",
     "RunMethod",
     "Saga",
     "WorkflowDefinition",
     "WorkflowInfo",
+    "continue_as_new",
     "definitions_of",
     "deprecate_patch",
     "distinct",
+    "external",
     "patched",
     "saga",
     "sleep",
+    "start_child",
     "workflow",
 ]
 
@@ -80,10 +95,11 @@ class WorkflowDefinition(Generic[P, R]):
     def __doc__(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.fn.__doc__
 
-    def options(self, base: Any = None, **wishes: Any) -> Any:
-        if wishes:
-            raise DefinitionError(f"a call of workflow {self.name} takes no option {', '.join(wishes)} yet")
-        return base
+    def options(self, base: ChildOptions | None = None, **wishes: Any) -> ChildOptions:
+        """Options of one child: `wishes` over `base`."""
+        owner = f"call of workflow {self.name}"
+        demand_known(wishes, CHILD_OPTIONS, owner)
+        return (base or USUAL_CHILD).over(wishes, owner)
 
     def direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """The coroutine of the function; of a class, of a new instance's method, made when it is first awaited."""
@@ -155,6 +171,9 @@ class _Workflow:
     set_attributes = staticmethod(context.set_attributes)
     set_memo = staticmethod(context.set_memo)
     sleep = staticmethod(context.sleep)
+    start_child = staticmethod(children.start_child)
+    external = staticmethod(children.external)
+    continue_as_new = staticmethod(children.continue_as_new)
     __slots__ = ()
 
     @overload

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from perdure.cli.completion import run_ids
-from perdure.cli.filters import demand_workflow, filtered, wanted
+from perdure.cli.filters import demand_workflow, filtered, related, wanted
 from perdure.cli.listing import COUNTED, many
 from perdure.cli.options import Command, Settings, options
 from perdure.cli.tokens import STATES, Line, token
@@ -16,6 +16,7 @@ FIELDS = ("count", "exact", "states")
 
 @click.command(cls=Command)
 @filtered
+@related
 @options(json=True, quiet="The number alone.")
 @click.argument("prefix", required=False, shell_complete=run_ids)
 @click.pass_obj
@@ -26,6 +27,8 @@ def count(
     workflow: str | None,
     since_: str | None,
     attributes: tuple[str, ...],
+    parent: str | None,
+    root: str | None,
 ) -> int:
     """Count runs; on a terminal, state by state. PREFIX keeps those whose id begins so.
 
@@ -37,7 +40,7 @@ def count(
     from perdure.cli.database import opened
 
     chosen = output.fields(settings.json, FIELDS)
-    asked = wanted(state, workflow, since_, attributes, settings.now(), id_prefix=prefix)
+    asked = wanted(state, workflow, since_, attributes, settings.now(), id_prefix=prefix, parent=parent, root=root)
     with opened(settings) as client:
         total = _counted(client, asked)
         if not total:

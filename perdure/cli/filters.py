@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from perdure.cli.completion import run_ids, workflows
 from perdure.cli.completion import states as state_words
-from perdure.cli.completion import workflows
 from perdure.cli.problems import NOT_FOUND, USAGE, Problem, guess
 from perdure.cli.times import since
 from perdure.cli.tokens import CLOSED, OPEN, TYPED
@@ -36,6 +36,13 @@ def filtered(function: Any) -> Any:
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
+
+
+def related(function: Any) -> Any:
+    """Give a command the options `parent` and `root`."""
+    root = click.option("--root", metavar="ID", shell_complete=run_ids, help="Only this run and all its descendants.")
+    parent = click.option("--parent", metavar="ID", shell_complete=run_ids, help="Only children of this run.")
+    return parent(root(function))
 
 
 def wanted(

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from perdure.cli.completion import run_ids
-from perdure.cli.filters import demand_workflow, filtered, wanted
+from perdure.cli.filters import demand_workflow, filtered, related, wanted
 from perdure.cli.options import Command, Settings, options
 from perdure.cli.problems import USAGE, Problem
 from perdure.cli.times import left, rfc3339, shown, took
@@ -28,7 +28,7 @@ FIELDS = (
 DETAILS = (
     *("input", "result", "error", "block", "cancel_requested", "reason", "steps", "attempt", "max_attempts"),
     *("first_run_id", "previous_run_id", "next_run_id", "request_id", "run_timeout", "execution_timeout", "expires_at"),
-    *("attributes", "memo"),
+    *("attributes", "memo", "parent", "root", "children"),
 )
 """Fields of a description: selected by name, they cost a look at the whole run."""
 
@@ -38,13 +38,14 @@ COUNTED = 10_000
 
 @click.command(cls=Command, name="list")
 @filtered
+@related
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on after a page.")
 @options(json=True, quiet="Ids only.", times=True)
 @click.argument("prefix", required=False, shell_complete=run_ids)
 @click.pass_obj
 def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workflow: str | None, since_: str | None,
-          attributes: tuple[str, ...], limit: int, after: str | None) -> int:  # fmt: skip
+          attributes: tuple[str, ...], parent: str | None, root: str | None, limit: int, after: str | None) -> int:  # fmt: skip
     """List runs, newest first. PREFIX keeps those whose id begins so.
 
     Example: perdure list --state retrying,waiting,failed --since 24h
@@ -57,7 +58,10 @@ def list_(settings: Settings, prefix: str | None, state: tuple[str, ...], workfl
     if after is not None and not after.isdecimal():
         raise Problem(f"--after {after!r} is no cursor", USAGE, [], "take it from the last line of the page before")
     before = None if after is None else int(after)
-    page = wanted(state, workflow, since_, attributes, now, id_prefix=prefix, before_key=before, limit=limit)
+    page = wanted(
+        state, workflow, since_, attributes, now,
+        id_prefix=prefix, parent=parent, root=root, before_key=before, limit=limit,
+    )  # fmt: skip
     with opened(settings) as client:
         rows = client.store.views.search(page)
         if not rows:

@@ -67,8 +67,8 @@ class Answer(Lazy[R_co], Generic[R_co]):
         if isinstance(asyncio._get_running_loop(), Scheduler):
             self._taken = True
             raise NotDeterministic(
-                f"{self._call} cannot be awaited in a workflow: the answer is not recorded; do it in an activity and await "
-                "that (child workflows come later: until then an activity starts the run, with an id made of activity.info().id)"
+                f"{self._call} cannot be awaited in a workflow: the answer is not recorded. Await the workflow itself, which "
+                "is a child then, or start_child(...); speak to other runs by external(id); do the rest in an activity"
             )
 
     def _waited(self) -> R_co:

@@ -15,8 +15,10 @@ import msgspec
 
 from perdure.attributes import plain
 from perdure.client.cast import Members, members_of
+from perdure.client.family import ChildView, Family, RunLink, above
 from perdure.client.moments import moment, rfc3339
 from perdure.client.terms import Notes, fields_of
+from perdure.client.views import AttemptView, BlockView, ErrorView, LogView, block_view, error_view
 from perdure.errors import PayloadNotDecodable
 from perdure.kernel import events as ev
 from perdure.kernel import wire
@@ -34,43 +36,11 @@ Blob = Callable[[bytes], bytes | None]
 """Finds the bytes behind a digest, None if they are gone."""
 
 
-class ErrorView(msgspec.Struct, frozen=True):
-    """An exception as it was recorded. `leaves` are those of an ExceptionGroup; `code` is Perdure's own, if any."""
-
-    type: str
-    message: str
-    traceback: str = ""
-    code: str = ""
-    is_bug: bool = False
-    cause: "ErrorView | None" = None
-    leaves: "list[ErrorView]" = []
-
-
-class LogView(msgspec.Struct, frozen=True):
-    at: datetime
-    level: str
-    logger: str
-    text: str
-
-
-class AttemptView(msgspec.Struct, frozen=True):
-    """One try of an activity. `state`: running, deferred, completed, failed, timed out, lost, held or cancelled."""
-
-    number: int
-    state: str
-    worker: str | None
-    started_at: datetime
-    ended_at: datetime | None = None
-    error: ErrorView | None = None
-    logs: list[LogView] = []
-    logs_dropped: int = 0
-
-
 class StepView(msgspec.Struct, frozen=True):
     """One thing the workflow asked for.
 
-    `kind`: activity, timer, side effect or patch. `state`: scheduled, running, retrying, held, waiting, completed,
-    failed, timed out or cancelled. `due_at` is when a timer fires, `retry_at` when the next attempt is due.
+    `kind`: activity, timer, side effect, patch, child, or a request to another run. `state`: scheduled, running, retrying,
+    held, waiting, completed, failed, timed out, cancelled or terminated. `due_at` is when a timer fires, `retry_at` when the next attempt is due.
     `attempts` may be fewer than `attempts_total` (the first 3 and the last 20 are kept); `max_attempts` None is
     without limit. `queue` is whose workers run it, "" the engine itself; `heartbeat_details` are the latest.
     `compensation`: a saga undoes another step by it.
@@ -96,20 +66,6 @@ class StepView(msgspec.Struct, frozen=True):
     heartbeat_details: Any = None
 
 
-class BlockView(msgspec.Struct, frozen=True):
-    """Why the run cannot go on with the code at hand. The field names are those of the kernel's `Block`."""
-
-    kind: str
-    message: str
-    hint: str = ""
-    recorded: str = ""
-    produced: str = ""
-    source: str = ""
-    build: str = ""
-    at: datetime | None = None
-    failure: ErrorView | None = None
-
-
 class RunDescription(msgspec.Struct, frozen=True):
     """Everything about one run. `duration` in seconds, up to now while the run is open. `run_id` is hexadecimal.
 
@@ -117,6 +73,7 @@ class RunDescription(msgspec.Struct, frozen=True):
 
     `attempt` counts the runs that continue each other after failures, `max_attempts` None is without limit; the first of
     them, the one before this and the one after it are named by their `run_id`, if they are others. Timeouts in seconds.
+    `parent` has started it as its child, `root` is the first of its ancestors, `children` are what it has started itself.
     """
 
     id: str
@@ -148,6 +105,9 @@ class RunDescription(msgspec.Struct, frozen=True):
     expires_at: datetime | None = None
     attributes: dict[str, Any] = {}
     memo: dict[str, Any] = {}
+    parent: RunLink | None = None
+    root: RunLink | None = None
+    children: list[ChildView] = []
 
     @property
     def state(self) -> str:
@@ -189,6 +149,8 @@ def describe(stored: Stored, members: Members, blob: Blob, now: int, coder: Code
         expires_at=None if row.expires_at is None else moment(row.expires_at),
         attributes=story.notes.attributes,
         memo=story.notes.memo,
+        children=story.family.children(),
+        **above(story.terms),
         **fields_of(story.terms),
     )
 
@@ -243,7 +205,7 @@ def _field(name: str, value: Any, blob: Blob, coder: Coder) -> Any:
         case ev.Payload():
             return shown(value, blob, coder)
         case ev.Failure():
-            return msgspec.to_builtins(_error(value))
+            return msgspec.to_builtins(error_view(value))
         case bytes():
             return value.hex()
         case int() if name.endswith("_at"):
@@ -256,33 +218,6 @@ def _field(name: str, value: Any, blob: Blob, coder: Coder) -> Any:
             return {field: _field(field, getattr(value, field), blob, coder) for field in value.__struct_fields__}
         case _:
             return value
-
-
-def _error(failure: ev.Failure) -> ErrorView:
-    return ErrorView(
-        type=failure.type,
-        message=failure.message,
-        traceback=failure.traceback,
-        code=failure.code,
-        is_bug=failure.is_bug,
-        cause=None if failure.cause is None else _error(failure.cause),
-        leaves=[_error(leaf) for leaf in failure.leaves],
-    )
-
-
-def block_view(block: ev.Block) -> BlockView:
-    """A block as it is told to people."""
-    return BlockView(
-        kind=block.kind,
-        message=block.message,
-        hint=block.hint,
-        recorded=block.recorded,
-        produced=block.produced,
-        source=block.source,
-        build=block.build,
-        at=moment(block.at) if block.at else None,
-        failure=None if block.failure is None else _error(block.failure),
-    )
 
 
 def _queued_start(stored: Stored) -> Start | None:
@@ -384,6 +319,7 @@ class _Story:
         self.terms: RunTerms | None = None
         self.next_run_id: str | None = None
         self.notes = Notes()
+        self.family = Family()
 
     def begin(self, start: "ev.RunStarted | Start | None") -> None:
         if start is not None:
@@ -422,13 +358,30 @@ class _Story:
             case ev.RunCompleted():
                 self.result = shown(event.result, self.blob, self.coder)
             case ev.RunFailed():
-                self.error = _error(event.failure)
+                self.error = error_view(event.failure)
                 self.next_run_id = None if event.continued_as is None else event.continued_as.hex()
             case ev.RunTimedOut():
                 self.reason = timeout_line(event)
                 self.next_run_id = None if event.continued_as is None else event.continued_as.hex()
+            case ev.RunContinuedAsNew():
+                self.next_run_id = event.continued_as.hex()
             case ev.RunCancelled() | ev.RunTerminated():
                 self.reason = event.reason or self.reason
+            case _:
+                self._of_others(event)
+
+    def _of_others(self, event: ev.HistoryEvent) -> None:
+        begun, ended = self.family.step_of(event), self.family.end_of(event)
+        if begun is not None:
+            draft = self._add(event.id, *begun, event.at)  # type: ignore[union-attr]
+            draft.input = shown(event.input, self.blob, self.coder) if isinstance(event, ev.ChildScheduled) else None
+        elif ended is not None and event.id in self.steps:  # type: ignore[union-attr]
+            draft = self.steps[event.id]  # type: ignore[union-attr]
+            draft.end(ended, event.at)
+            if isinstance(event, ev.ChildCompleted):
+                draft.result = shown(event.result, self.blob, self.coder)
+            elif isinstance(event, ev.ChildFailed):
+                draft.error = None if event.failure is None else error_view(event.failure)
 
     def _add(self, id: str, kind: str, name: str, state: str, at: int) -> _Draft:
         draft = self.steps[id] = _Draft(id, kind, name, state, at)
@@ -456,7 +409,7 @@ class _Story:
             draft.result = shown(event.result, self.blob, self.coder)
         else:
             draft.end("timed out" if event.reason in TIMEOUTS else "failed", event.at)
-            draft.error = _error(event.failure)
+            draft.error = error_view(event.failure)
 
     def attach(self, rows: Iterable[AttemptRow], tasks: Mapping[str, TaskRow]) -> None:
         by_step: dict[str, list[AttemptRow]] = {}
@@ -467,7 +420,7 @@ class _Story:
                 self._attempts(draft, sorted(by_step.get(draft.id, ()), key=_number))
                 if draft.is_open and draft.id in tasks:
                     self._in_queue(draft, tasks[draft.id])
-            if draft.is_open and self.closed_at is not None:
+            if draft.is_open and self.closed_at is not None and not self.family.lives_on(draft.id):
                 draft.end("cancelled", self.closed_at)
                 draft.retry_at = None
 
@@ -538,7 +491,7 @@ class _Story:
             worker=self._worker(row.member),
             started_at=moment(row.started_at),
             ended_at=ended,
-            error=None if failure is None else _error(failure),
+            error=None if failure is None else error_view(failure),
             logs=[
                 LogView(moment(record.at), logging.getLevelName(record.level), record.logger, record.text)
                 for record in logs.records

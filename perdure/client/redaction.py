@@ -100,10 +100,18 @@ def _reason(value: Any) -> Any:
     return msgspec.structs.replace(value, reason=GONE if value.reason else "")
 
 
+def _end_of_child(value: Any) -> Any:
+    result = None if getattr(value, "result", None) is None else {"result": _payload(value.result)}
+    failure = None if value.failure is None else _failure(value.failure)
+    return msgspec.structs.replace(_reason(value), failure=failure, **(result or {}))
+
+
 _REPLACED: dict[type, Callable[[Any], Any]] = {
     ev.Payload: _payload,
     Attribute: _attribute,
     ev.Failure: _failure,
     ev.LogRecord: _log,
     **dict.fromkeys((ev.CancelRequested, ev.RunCancelled, ev.RunTerminated, msg.Cancel, msg.Terminate), _reason),
+    **dict.fromkeys((ev.ChildCancelRequested, ev.ExternalCancelRequested), _reason),
+    **dict.fromkeys((ev.ChildFailed, msg.ChildEnded), _end_of_child),
 }

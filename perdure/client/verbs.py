@@ -1,7 +1,6 @@
 """What can be done with runs, the same for an engine and for a client that has nothing but the database."""
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -19,6 +18,7 @@ from perdure.client.starting import StartOptions, sealed, wishes_of
 from perdure.client.summary import RunSummary, statuses_of, summaries
 from perdure.kernel.events import Payload
 from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
+from perdure.options import checked_id, checked_run_id
 from perdure.payload import encode_untyped, seal
 from perdure.runtime.letters import Started, StartRequest, Wishes
 from perdure.runtime.outbox import Receiver
@@ -128,7 +128,7 @@ class Verbs:
 
         With the workflow its result has the workflow's type, else that of its JSON.
         """
-        return Handle(self._opened(), _checked_id(id), workflow, run_id=_checked_run_id(run_id))
+        return Handle(self._opened(), checked_id(id), workflow, run_id=checked_run_id(run_id))
 
     def attempt(self, token: str) -> AttemptHandle:
         """The attempt that `activity.token()` stands for, to be completed from outside."""
@@ -143,11 +143,14 @@ class Verbs:
         limit: int = 100,
         state: "str | Sequence[str] | None" = None,
         attributes: "Mapping[str, AttributeValue | Between] | None" = None,
+        parent: str | None = None,
+        root: str | None = None,
     ) -> "Answer[Sequence[RunSummary]]":
         """Runs, newest first: those that meet all conditions, at most `limit`. `state` is another word for `status`.
 
         `attributes` are values that runs have, or a `Between`; of a list of texts they have each. A value fits only
-        values of its own type.
+        values of its own type. `parent` is the id of runs whose children are meant; `root` that of runs which are nobody's
+        child, and are meant with all their descendants.
         """
         wanted = RunFilter(
             statuses=statuses_of(status, state),
@@ -155,6 +158,8 @@ class Verbs:
             id_prefix=id_prefix,
             limit=limit,
             attributes=wanted_of(attributes, "list"),
+            parent=parent,
+            root=root,
         )
         return self._looked("list", lambda: summaries(self.store.views, wanted))
 
@@ -166,6 +171,8 @@ class Verbs:
         id_prefix: str | None = None,
         state: "str | Sequence[str] | None" = None,
         attributes: "Mapping[str, AttributeValue | Between] | None" = None,
+        parent: str | None = None,
+        root: str | None = None,
     ) -> Answer[int]:
         """How many runs meet all conditions: exact up to 10,000, then 10,001. Conditions as in `list`."""
         wanted = RunFilter(
@@ -173,6 +180,8 @@ class Verbs:
             workflow=workflow,
             id_prefix=id_prefix,
             attributes=wanted_of(attributes, "count"),
+            parent=parent,
+            root=root,
         )
         return self._looked("count", lambda: self.store.views.count(wanted))
 
@@ -201,6 +210,11 @@ class Verbs:
             if not isinstance(definition, WorkflowDefinition):
                 raise errors.DefinitionError(
                     f"{definition.name!r} is an activity; start a workflow that awaits it, or await it directly"
+                )
+            if workflow.options is not None:
+                raise errors.DefinitionError(
+                    f"with_options(...) of {definition.name!r} is for a child, in a workflow; here options go beside the "
+                    f'call: start({workflow!r}, id="...", ...)'
                 )
             self._demand_code(definition)
             name, data = definition.name, definition.parameters.encode(workflow.args, workflow.kwargs)
@@ -268,7 +282,7 @@ class _Wish:
         self.request: StartRequest | None = None
         self.workflow = workflow
         self.definition = definition
-        self.id = f"{workflow}-{new_id()[:8].hex()}"[-ID_CHARS:] if id is None else _checked_id(id)
+        self.id = f"{workflow}-{new_id()[:8].hex()}"[-ID_CHARS:] if id is None else checked_id(id)
         self.blobs: dict[bytes, bytes] = {}
         self.most = most
         self.data = data
@@ -335,27 +349,3 @@ def _advice(found: Any) -> str:
 
 def _json(published: bytes | None) -> Any:
     return None if published is None else msgspec.json.decode(published)
-
-
-def _checked_id(id: Any) -> str:
-    """The id, if it can be one.
-
-    Raises:
-        errors.DefinitionError: it cannot.
-    """
-    if not isinstance(id, str) or not id:
-        raise errors.DefinitionError(f"an id is a text of 1 to {ID_CHARS} characters, not {id!r}")
-    if len(id) > ID_CHARS:
-        raise errors.DefinitionError(
-            f"the id {id[:40] + '…'!r} has {len(id)} characters; at most {ID_CHARS} are allowed"
-        )
-    if not id.isprintable() or id != id.strip():
-        raise errors.DefinitionError(f"the id {id!r} has characters that cannot be printed, or blanks around it")
-    return id
-
-
-def _checked_run_id(run_id: Any) -> str | None:
-    """Raises errors.DefinitionError if it is not 32 hex digits."""
-    if run_id is None or (isinstance(run_id, str) and re.fullmatch("[0-9a-fA-F]{32}", run_id)):
-        return run_id
-    raise errors.DefinitionError(f"a run_id has 32 hex digits, as in handle.run_id and lists, and {run_id!r} has not")

@@ -5,8 +5,11 @@ from typing import TypeAlias
 import msgspec
 
 from perdure.kernel.attributes import Attribute
-from perdure.kernel.events import Failure, Payload, Terms
+from perdure.kernel.events import Terms
+from perdure.kernel.family import ChildTerms
 from perdure.kernel.policy import RetryPolicy
+from perdure.kernel.terms import RunTerms
+from perdure.kernel.values import Failure, Payload
 
 
 class ScheduleActivity(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +59,33 @@ class SetMemo(msgspec.Struct, frozen=True, gc=False):
     memo: Payload
 
 
+class StartChild(msgspec.Struct, frozen=True, gc=False):
+    """`child_id` is the child's id, `run_id` its number. `aliases` are names that the workflow had before."""
+
+    id: str
+    workflow: str
+    input: Payload
+    child_id: str
+    run_id: bytes
+    terms: ChildTerms | None = None
+    memo: Payload | None = None
+    aliases: tuple[str, ...] = ()
+
+
+class CancelChild(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    reason: str = ""
+
+
+class CancelExternal(msgspec.Struct, frozen=True, gc=False):
+    """`target` is the id of a run, `run_id` its number, or empty for the newest of the id."""
+
+    id: str
+    target: str
+    run_id: bytes = b""
+    reason: str = ""
+
+
 class CompleteRun(msgspec.Struct, frozen=True, gc=False):
     result: Payload
 
@@ -68,6 +98,16 @@ class EndCancelled(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class ContinueAsNew(msgspec.Struct, frozen=True, gc=False):
+    """The fields are those of `ev.RunContinuedAsNew`."""
+
+    workflow: str
+    input: Payload
+    terms: RunTerms | None = None
+    chosen: tuple[str, ...] = ()
+    memo: Payload | None = None
+
+
 Command: TypeAlias = (
     ScheduleActivity
     | CancelActivity
@@ -77,7 +117,11 @@ Command: TypeAlias = (
     | MarkPatch
     | SetAttributes
     | SetMemo
+    | StartChild
+    | CancelChild
+    | CancelExternal
     | CompleteRun
     | FailRun
     | EndCancelled
+    | ContinueAsNew
 )

@@ -8,6 +8,7 @@ import msgspec
 
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.policy import RetryPolicy, delay_ns, exhausted, is_listed
 from perdure.kernel.run import Run
@@ -36,7 +37,7 @@ def retried_as(run: Run, failure: ev.Failure, now: int) -> bytes | None:
     ends_at = terms.execution_ends_at(run.started_at)
     if ends_at is not None and _begin_at(run, terms, policy, failure, now) >= ends_at:
         return None
-    return _next_run_id(run.run_id)
+    return next_run_id(run.run_id)
 
 
 def continuation(run: Run) -> Continuation | None:
@@ -60,6 +61,19 @@ def continuation(run: Run) -> Continuation | None:
     return Continuation(start, _begin_at(run, terms, terms.retry, failure_of_end(end), end.at))
 
 
+def renewal(run: Run, attributes: tuple[Attribute, ...], memo: ev.Payload | None) -> Continuation:
+    """What a run goes on as that continues as new, with these attributes and this memo: those of the one that has ended."""
+    end = run.outcome
+    assert isinstance(end, ev.RunContinuedAsNew)
+    before, anew = run.terms or RunTerms(), end.terms or RunTerms()
+    chosen = {name: getattr(anew, name) for name in end.chosen}
+    first = run.run_id if before.chain is None else before.chain.first_run_id
+    chain = Chain(1, first, run.run_id, before.execution_ends_at(run.started_at))
+    terms = msgspec.structs.replace(before, chain=chain, attributes=anew.attributes or attributes, **chosen)
+    start = msg.Start(end.workflow, end.input, end.continued_as, terms=terms, memo=end.memo or memo)
+    return Continuation(start, end.at)
+
+
 def failure_of_end(end: ev.RunFailed | ev.RunTimedOut) -> ev.Failure:
     """What a retry policy decides on."""
     return end.failure if isinstance(end, ev.RunFailed) else ev.Failure(RUN_TIMED_OUT, "")
@@ -72,6 +86,6 @@ def _begin_at(run: Run, terms: RunTerms, policy: RetryPolicy, failure: ev.Failur
     return min(now + delay, END_OF_TIME)
 
 
-def _next_run_id(run_id: bytes) -> bytes:
+def next_run_id(run_id: bytes) -> bytes:
     """Derived, so that a commit that is made again gives the same."""
     return hashlib.blake2b(run_id, digest_size=16, person=b"continued").digest()

@@ -13,7 +13,7 @@ import msgspec
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
-from perdure.kernel import overdue
+from perdure.kernel import overdue, relations
 from perdure.kernel.continuing import RUN_TIMED_OUT, retried_as
 from perdure.kernel.limits import END_OF_TIME, PENDING_COMMANDS, STRIKES
 from perdure.kernel.policy import delay_ns, exhausted, is_listed
@@ -38,7 +38,10 @@ def must_wait(run: Run, message: msg.Message) -> bool:
     return run.block is not None and type(message) in _FOR_THE_PROGRAM
 
 
-_FOR_THE_PROGRAM = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Takeover, msg.GrantSlot})
+_FOR_THE_PROGRAM = frozenset(
+    {msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Takeover, msg.GrantSlot}
+    | {msg.ChildAnswered, msg.ChildEnded, msg.ExternalReplied}
+)
 REPEATED = frozenset({msg.Wake, msg.Takeover})
 """Messages to be decided again until they have nothing left to say."""
 
@@ -412,16 +415,21 @@ def _schedule_activity(run: Run, command: cmd.ScheduleActivity, now: int, claime
     )
 
 
+def _start_child(run: Run, command: cmd.StartChild, now: int, claimed_by: int) -> ev.HistoryEvent:
+    _refuse_flood(run)
+    return relations.start_child(run, command, now)
+
+
 def _start_timer(run: Run, command: cmd.StartTimer, now: int, claimed_by: int) -> ev.HistoryEvent:
     _refuse_flood(run)
     return ev.TimerStarted(now, command.id, min(now + max(command.duration_ns, 0), END_OF_TIME))
 
 
 def _refuse_flood(run: Run) -> None:
-    if len(run.pending) + len(run.timers) >= PENDING_COMMANDS:
+    if run.unresolved >= PENDING_COMMANDS:
         raise Refused(
             "too-many-commands",
-            f"the run has {PENDING_COMMANDS:,} unresolved steps and timers, which is the limit; "
+            f"the run has {PENDING_COMMANDS:,} unresolved steps, timers and children, which is the limit; "
             "await some of them before scheduling more",
         )
 
@@ -434,6 +442,9 @@ _MESSAGES: dict[type, Callable[[Run, Any, int], tuple[ev.Event, ...] | list[ev.E
     msg.TaskTaken: _task_taken,
     msg.Cancel: _cancel,
     msg.Terminate: _terminate,
+    msg.ChildAnswered: relations.child_answered,
+    msg.ChildEnded: relations.child_ended,
+    msg.ExternalReplied: relations.external_replied,
     msg.Retry: _retry,
     msg.NewBuild: _new_build,
     msg.NewCode: _new_code,
@@ -453,7 +464,11 @@ _COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
     cmd.MarkPatch: lambda run, c, now, _: ev.PatchMarked(now, c.id, c.patch, c.deprecated),
     cmd.SetAttributes: lambda run, c, now, _: ev.AttributesSet(now, c.id, c.attributes),
     cmd.SetMemo: lambda run, c, now, _: ev.MemoSet(now, c.id, c.memo),
+    cmd.StartChild: _start_child,
+    cmd.CancelChild: lambda run, c, now, _: ev.ChildCancelRequested(now, c.id, c.reason),
+    cmd.CancelExternal: lambda run, c, now, _: ev.ExternalCancelRequested(now, c.id, c.target, c.run_id, c.reason),
     cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),
     cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure, retried_as(run, c.failure, now)),
     cmd.EndCancelled: lambda run, c, now, _: ev.RunCancelled(now, c.reason),
+    cmd.ContinueAsNew: lambda run, c, now, _: relations.continue_as_new(run, c, now),
 }

@@ -16,10 +16,19 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     PatchMarked          no, looked up           MarkPatch
     AttributesSet        no, matched             SetAttributes
     MemoSet              no, matched             SetMemo
+    ChildScheduled       no, matched             StartChild
+    ChildStarted         yes                     ChildAnswered, if the program waits for that
+    ChildStartFailed     yes                     ChildAnswered: there is no such child
+    ChildCompleted       yes                     ChildEnded with a result
+    ChildFailed          yes                     ChildEnded in any other way
+    ChildCancelRequested no, matched             CancelChild
+    ExternalCancelRequested  no, matched         CancelExternal
+    ExternalAnswered     yes                     ExternalReplied
     CancelRequested      yes                     Cancel
     RunCompleted         no, matched             CompleteRun
     RunFailed            no, matched             FailRun
     RunCancelled         no, matched             EndCancelled
+    RunContinuedAsNew    no, matched             ContinueAsNew
     RunTerminated        no                      Terminate
     RunTimedOut          no                      Wake
 
@@ -41,38 +50,20 @@ from typing import TypeAlias
 import msgspec
 
 from perdure.kernel.attributes import Attribute
+from perdure.kernel.family import (
+    ChildCancelRequested,
+    ChildCompleted,
+    ChildFailed,
+    ChildScheduled,
+    ChildStarted,
+    ChildStartFailed,
+    ExternalAnswered,
+    ExternalCancelRequested,
+    RunContinuedAsNew,
+)
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.terms import RunTerms
-
-
-class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A value as bytes, opaque to the kernel.
-
-    `encoding` "" is JSON; others are names a codec or a foreign SDK chose, with their own `meta`.
-    `ref` true means `data` is the SHA-256 digest of bytes that sleep in the store's table of blobs.
-    """
-
-    data: bytes
-    encoding: str = ""
-    ref: bool = False
-    meta: dict[str, bytes] | None = None
-
-
-class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """An exception as data: enough to show it, to decide on it and to raise its like; never a pickle.
-
-    `type` is the exception's class name (`module.qualname` unless builtin). `traceback` is formatted text.
-    """
-
-    type: str
-    message: str
-    traceback: str = ""
-    cause: "Failure | None" = None
-    non_retryable: bool = False
-    is_bug: bool = False
-    retry_after_ns: int | None = None
-    code: str = ""
-    leaves: tuple["Failure", ...] = ()
+from perdure.kernel.values import Failure, Payload
 
 
 class LogRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -373,6 +364,15 @@ HistoryEvent: TypeAlias = (
     | RunTimedOut
     | AttributesSet
     | MemoSet
+    | ChildScheduled
+    | ChildStarted
+    | ChildStartFailed
+    | ChildCompleted
+    | ChildFailed
+    | ChildCancelRequested
+    | ExternalCancelRequested
+    | ExternalAnswered
+    | RunContinuedAsNew
 )
 StatusEvent: TypeAlias = (
     AttemptStarted
@@ -388,20 +388,24 @@ StatusEvent: TypeAlias = (
 )
 Event: TypeAlias = HistoryEvent | StatusEvent
 
-DELIVERED: frozenset[type] = frozenset({RunStarted, ActivityCompleted, ActivityFailed, TimerFired, CancelRequested})
+DELIVERED: frozenset[type] = frozenset(
+    {RunStarted, ActivityCompleted, ActivityFailed, TimerFired, CancelRequested}
+    | {ChildStarted, ChildStartFailed, ChildCompleted, ChildFailed, ExternalAnswered}
+)
 """Events a program is shown."""
 
 MATCHED: frozenset[type] = frozenset(
     {ActivityScheduled, ActivityCancelled, TimerStarted, TimerCancelled, SideEffectRecorded, PatchMarked}
     | {AttributesSet, MemoSet}
-    | {RunCompleted, RunFailed, RunCancelled}
+    | {ChildScheduled, ChildCancelRequested, ExternalCancelRequested}
+    | {RunCompleted, RunFailed, RunCancelled, RunContinuedAsNew}
 )
 """Events that record a command; on replay the program must issue the same."""
 
 IMPOSED: frozenset[type] = frozenset({RunTerminated, RunTimedOut})
 """Ends that come from outside: the program is neither asked nor told."""
 
-TERMINAL: frozenset[type] = frozenset({RunCompleted, RunFailed, RunCancelled}) | IMPOSED
+TERMINAL: frozenset[type] = frozenset({RunCompleted, RunFailed, RunCancelled, RunContinuedAsNew}) | IMPOSED
 
 STATUS: frozenset[type] = frozenset(
     {AttemptStarted, AttemptSucceeded, AttemptFailed, AttemptReleased, AttemptBeat, AttemptDeferred}

@@ -50,4 +50,10 @@ END_OF_TIME = 2**63 - 1
 """The latest due time of a timer or a retry, in nanoseconds since the epoch (the year 2262): what 64 bits hold."""
 
 PENDING_COMMANDS = 200_000
-"""Unresolved steps and timers of one run; a program asking for more is blocked."""
+"""Unresolved steps, timers and children of one run; a program asking for more is blocked."""
+
+CHILD_DEPTH = 100
+"""Ancestors that a run may have; a child beyond is not started."""
+
+CONTINUE_SUGGESTED_EVENTS = 4_096
+"""Events of a history from which on a workflow is told to continue as new (Temporal's number)."""

@@ -4,8 +4,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from perdure.kernel.events import Block, Failure, Logs, Payload
+from perdure.kernel.events import Block, Logs
 from perdure.kernel.terms import RunTerms
+from perdure.kernel.values import Failure, Payload
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
@@ -86,6 +87,32 @@ class TaskTaken(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
     member: int
 
 
+class ChildAnswered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
+    """What has become of the start of a child: with a `code`, that of an error in `errors`, there is none."""
+
+    id: str
+    code: str = ""
+    message: str = ""
+
+
+class ChildEnded(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """A child has come to its end: `result`, or why there is none, as in `ev.ChildFailed`."""
+
+    id: str
+    result: Payload | None = None
+    how: str = ""
+    reason: str = ""
+    failure: Failure | None = None
+
+
+class ExternalReplied(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=14):
+    """What has become of something that was asked of another run; `code` as above."""
+
+    id: str
+    code: str = ""
+    message: str = ""
+
+
 class Wake(msgspec.Struct, frozen=True, gc=False):
     """The clock has passed `wake_at`: fire the next timer that is due. Repeated until nothing is due."""
 
@@ -142,5 +169,17 @@ class NewCode(msgspec.Struct, frozen=True, gc=False):
     held_by: str | None = None
 
 
-Mail: TypeAlias = Start | AttemptEnded | Cancel | Terminate | Retry | Complete | Heartbeat | TaskTaken
+Mail: TypeAlias = (
+    Start
+    | AttemptEnded
+    | Cancel
+    | Terminate
+    | Retry
+    | Complete
+    | Heartbeat
+    | TaskTaken
+    | ChildAnswered
+    | ChildEnded
+    | ExternalReplied
+)
 Message: TypeAlias = Mail | Wake | GrantSlot | Takeover | BlockRun | Strike | NewBuild | NewCode

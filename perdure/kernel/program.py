@@ -13,9 +13,12 @@ import msgspec
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.commands import (
     CancelActivity,
+    CancelChild,
+    CancelExternal,
     CancelTimer,
     Command,
     CompleteRun,
+    ContinueAsNew,
     EndCancelled,
     FailRun,
     MarkPatch,
@@ -23,6 +26,7 @@ from perdure.kernel.commands import (
     ScheduleActivity,
     SetAttributes,
     SetMemo,
+    StartChild,
     StartTimer,
 )
 from perdure.kernel.events import (
@@ -32,7 +36,10 @@ from perdure.kernel.events import (
     ActivityCancelled,
     ActivityScheduled,
     AttributesSet,
+    ChildCancelRequested,
+    ChildScheduled,
     Event,
+    ExternalCancelRequested,
     Failure,
     HistoryEvent,
     MemoSet,
@@ -40,11 +47,13 @@ from perdure.kernel.events import (
     Payload,
     RunCancelled,
     RunCompleted,
+    RunContinuedAsNew,
     RunFailed,
     SideEffectRecorded,
     TimerCancelled,
     TimerStarted,
 )
+from perdure.kernel.terms import Parent
 
 
 class Program(Protocol):
@@ -112,6 +121,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     attempt: int = 1
     first_run_id: bytes = b""
     attributes: tuple[Attribute, ...] = ()
+    parent: Parent | None = None
 
 
 class Language(Protocol):
@@ -162,7 +172,7 @@ class Lookup:
         tasks: set[str] = set()
         for event in events:
             kind = type(event)
-            if kind is ActivityScheduled or kind is TimerStarted:
+            if kind is ActivityScheduled or kind is TimerStarted or kind is ChildScheduled:
                 tasks.add(event.id.rpartition(":")[0])  # type: ignore[union-attr]
             elif kind is SideEffectRecorded:
                 effects[event.id] = event.value  # type: ignore[union-attr]
@@ -201,6 +211,10 @@ _RECORD_KEYS = {
     PatchMarked: lambda e: (e.id, "patch", e.patch),
     AttributesSet: lambda e: (e.id, "attributes", ", ".join(sorted(each.name for each in e.attributes))),
     MemoSet: lambda e: (e.id, "memo", ""),
+    ChildScheduled: lambda e: (e.id, "child", e.workflow),
+    ChildCancelRequested: lambda e: (e.id, "cancel child", ""),
+    ExternalCancelRequested: lambda e: (e.id, "cancel run", e.target),
+    RunContinuedAsNew: lambda e: ("", "continuation as new", ""),
     RunCompleted: lambda e: ("", "completion", ""),
     RunFailed: lambda e: ("", "failure", ""),
     RunCancelled: lambda e: ("", "cancellation", ""),
@@ -214,6 +228,10 @@ _COMMAND_KEYS = {
     MarkPatch: lambda c: (c.id, "patch", c.patch),
     SetAttributes: lambda c: (c.id, "attributes", ", ".join(sorted(each.name for each in c.attributes))),
     SetMemo: lambda c: (c.id, "memo", ""),
+    StartChild: lambda c: (c.id, "child", c.workflow),
+    CancelChild: lambda c: (c.id, "cancel child", ""),
+    CancelExternal: lambda c: (c.id, "cancel run", c.target),
+    ContinueAsNew: lambda c: ("", "continuation as new", ""),
     CompleteRun: lambda c: ("", "completion", ""),
     FailRun: lambda c: ("", "failure", ""),
     EndCancelled: lambda c: ("", "cancellation", ""),
@@ -272,14 +290,15 @@ def _same(commands: Sequence[Command], history: Sequence[HistoryEvent], start: i
 def _demand_alike(
     program: Program, commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int
 ) -> None:
-    """The answer is not word for word what is recorded: an activity may have another name by now, and of a change that had
+    """The answer is not word for word what is recorded: an activity or a child may have another name by now, and of a change that had
     no old way any more the code need not speak.
 
     Raises:
         Divergence: it is another one.
     """
     produced = Counter(_COMMAND_KEYS[type(command)](command) for command in commands)
-    recorded = Counter(_today(program, history[i]) for i in range(position + 1, after))
+    renamed = {(c.id, old): c.workflow for c in commands if type(c) is StartChild for old in c.aliases}
+    recorded = Counter(_today(program, renamed, history[i]) for i in range(position + 1, after))
     for event in history[position + 1 : after]:
         if type(event) is PatchMarked and event.deprecated and _RECORD_KEYS[PatchMarked](event) not in produced:
             recorded -= Counter([_RECORD_KEYS[PatchMarked](event)])
@@ -289,6 +308,8 @@ def _demand_alike(
         raise Divergence(position + 1, _words(missing), _words(surplus), surplus[0] if surplus else None)
 
 
-def _today(program: Program, event: HistoryEvent) -> tuple[str, str, str]:
-    key: tuple[str, str, str] = _RECORD_KEYS[type(event)](event)
-    return (key[0], key[1], program.name_of(key[2])) if type(event) is ActivityScheduled else key
+def _today(program: Program, renamed: Mapping[tuple[str, str], str], event: HistoryEvent) -> tuple[str, str, str]:
+    id, kind, name = key = _RECORD_KEYS[type(event)](event)
+    if type(event) is ChildScheduled:
+        return (id, kind, renamed.get((id, name), name))
+    return (id, kind, program.name_of(name)) if type(event) is ActivityScheduled else key

@@ -13,6 +13,7 @@ import msgspec
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
+from perdure.kernel.family import Link
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
 from perdure.kernel.messages import Start
 from perdure.kernel.run import LOST, Run, Status, evolve
@@ -40,6 +41,7 @@ class RunRow(msgspec.Struct):
     `followed_by` orders the runs of an id: the key of the next one, 0 of the newest; below 0 while the run waits to take
     the place of the newest (`unplaced`). `chain`: the key of the run this one continues, by way of any others, or 0.
     `request` names the request that made it. `expires_at`: when it is ended, whatever it does then.
+    `parent` and `root`: the keys of the run that has started it as its child, and of the first of its ancestors, or 0.
     """
 
     key: int
@@ -60,6 +62,8 @@ class RunRow(msgspec.Struct):
     chain: int = 0
     request: str = ""
     expires_at: int | None = None
+    parent: int = 0
+    root: int = 0
 
 
 def unplaced(key: int) -> int:
@@ -218,6 +222,7 @@ def task_of(run: Run, step: Step) -> wire.Task:
 
 def run_row(run: Run) -> RunRow:
     """The summary of a run as it stands."""
+    parent = None if run.terms is None else run.terms.parent
     return RunRow(
         run.key,
         run.id,
@@ -237,6 +242,8 @@ def run_row(run: Run) -> RunRow:
         run.chain,
         "" if run.terms is None else run.terms.request_id,
         run.expires_at,
+        0 if parent is None else parent.key,
+        0 if parent is None else parent.root,
     )
 
 
@@ -271,9 +278,17 @@ def note(run: Run) -> str:
         step = run.pending[next(reversed(run.pending))]
         text = _step_note(step)
         return text if len(run.pending) == 1 else f"{text} +{len(run.pending) - 1:,}"
+    if run.links:
+        return _links_note(run.links)
     if run.timers:
         return "timer" if len(run.timers) == 1 else f"{len(run.timers):,} timers"
     return ""
+
+
+def _links_note(links: dict[str, Link]) -> str:
+    last = links[next(reversed(links))]
+    text = f"child {last.workflow}" if last.workflow else f"answer of run {last.id}"
+    return text if len(links) == 1 else f"{text} +{len(links) - 1:,}"
 
 
 def _step_note(step: Step) -> str:
@@ -331,6 +346,7 @@ _OUTCOME_NOTES: dict[type, Callable[[Any], str]] = {
     ev.RunCancelled: lambda event: _clip(event.reason),
     ev.RunTerminated: lambda event: _clip(event.reason),
     ev.RunTimedOut: lambda event: timeout_line(event),
+    ev.RunContinuedAsNew: lambda event: "",
 }
 
 
@@ -457,8 +473,8 @@ _ATTEMPTS: dict[type, Callable[[RunRows, Run, Any], None]] = {
 }
 
 
-def queue(run: Run, start: Start, now: int, begin_at: int) -> None:
-    """The run is there, and begins later."""
+def queue(run: Run, start: Start, now: int, begin_at: int | None) -> None:
+    """The run is there, and begins later: at that time, or, None, when its start is read."""
     run.workflow = start.workflow
     run.run_id = start.run_id
     run.started_at = now

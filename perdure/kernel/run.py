@@ -6,7 +6,7 @@
                   blocked, quarantined
                         │
                         ▼ (from any open status)
-        completed | failed | cancelled | terminated | timed out
+        completed | failed | cancelled | terminated | timed out | continued as new
 
 An open run's status is derived, never set: *blocked* or *quarantined* while it has a block, else *running* while an
 attempt is in flight or wants a slot, or while the program owes the answer it gave too early (open tail), else *held* while
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from perdure.kernel import events as ev
+from perdure.kernel.family import Link, link_of
 from perdure.kernel.step import OUT, Place, Step
 from perdure.kernel.terms import RunTerms
 
@@ -39,6 +40,7 @@ class Status(enum.IntEnum):
     CANCELLED = 9
     TERMINATED = 10
     TIMED_OUT = 11
+    CONTINUED_AS_NEW = 12
 
     @property
     def word(self) -> str:
@@ -56,7 +58,8 @@ class Run:
 
     `chain` is the key of the run it continues, by way of any others; 0 if it continues none. `queued`: some step of it had
     a queue. `begin_at`: when it begins, of one that was not begun yet and has to wait; `expires_at`: when it has to be over;
-    None without a time. `beginning` is kept if the run is to be tried again.
+    None without a time. `beginning` is kept if the run is to be tried again. `links` are its open children, and what it has
+    asked of other runs, by step; None of one that never had any.
     """
 
     __slots__ = (
@@ -73,6 +76,7 @@ class Run:
         "held",
         "id",
         "key",
+        "links",
         "open_tail",
         "out",
         "outcome",
@@ -115,6 +119,7 @@ class Run:
         self.open_tail = False
         self.strikes = 0
         self.outcome: Outcome | None = None
+        self.links: dict[str, Link] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -133,6 +138,11 @@ class Run:
         if self.held:
             return Status.HELD
         return Status.RETRYING if self.retrying else Status.WAITING
+
+    @property
+    def unresolved(self) -> int:
+        """Steps, timers and children, and questions to others, that have no outcome yet."""
+        return len(self.pending) + len(self.timers) + (0 if self.links is None else len(self.links))
 
     @property
     def unhelped(self) -> Step | None:
@@ -202,7 +212,9 @@ class Run:
         return [step for step in self.pending.values() if step.wants_slot]
 
 
-Outcome: TypeAlias = ev.RunCompleted | ev.RunFailed | ev.RunCancelled | ev.RunTerminated | ev.RunTimedOut
+Outcome: TypeAlias = (
+    ev.RunCompleted | ev.RunFailed | ev.RunCancelled | ev.RunTerminated | ev.RunTimedOut | ev.RunContinuedAsNew
+)
 
 _CLOSED: dict[type, Status] = {
     ev.RunCompleted: Status.COMPLETED,
@@ -210,6 +222,7 @@ _CLOSED: dict[type, Status] = {
     ev.RunCancelled: Status.CANCELLED,
     ev.RunTerminated: Status.TERMINATED,
     ev.RunTimedOut: Status.TIMED_OUT,
+    ev.RunContinuedAsNew: Status.CONTINUED_AS_NEW,
 }
 
 
@@ -280,8 +293,30 @@ _DEAD_DEADLINES = 64
 """Timeouts that never fire leave this many entries in the heap, and twice as many again as there are timers and steps."""
 
 
-def _noted(run: Run, event: ev.SideEffectRecorded | ev.PatchMarked | ev.AttributesSet | ev.MemoSet) -> None:
+def _noted(
+    run: Run,
+    event: ev.SideEffectRecorded | ev.PatchMarked | ev.AttributesSet | ev.MemoSet | ev.ChildCancelRequested,
+) -> None:
     run.seq += 1
+
+
+def _linked(run: Run, event: ev.ChildScheduled | ev.ExternalCancelRequested) -> None:
+    run.seq += 1
+    if run.links is None:
+        run.links = {}
+    run.links[event.id] = link_of(event)
+
+
+def _unlinked(run: Run, event: ev.ChildStartFailed | ev.ChildCompleted | ev.ChildFailed | ev.ExternalAnswered) -> None:
+    run.seq += 1
+    if run.links is not None:
+        run.links.pop(event.id, None)
+
+
+def _child_started(run: Run, event: ev.ChildStarted) -> None:
+    run.seq += 1
+    if run.links is not None and event.id in run.links:
+        run.links[event.id].awaits_start = False
 
 
 def _cancel_requested(run: Run, event: ev.CancelRequested) -> None:
@@ -391,7 +426,7 @@ def _struck(run: Run, event: ev.RunStruck) -> None:
 def recode(run: Run, event: ev.HistoryEvent, input_too: bool = False) -> None:
     """An event folded just now says the same in other bytes: what is stored, and goes to others, are those. `input_too`: so
     does the step it has scheduled."""
-    if isinstance(event, ev.RunCompleted):
+    if isinstance(event, ev.RunCompleted | ev.RunContinuedAsNew):
         run.outcome = event
     elif isinstance(event, ev.RunStarted):
         _keep_for_another_attempt(run, event)
@@ -418,12 +453,21 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.PatchMarked: _noted,
     ev.AttributesSet: _noted,
     ev.MemoSet: _noted,
+    ev.ChildScheduled: _linked,
+    ev.ChildStarted: _child_started,
+    ev.ChildStartFailed: _unlinked,
+    ev.ChildCompleted: _unlinked,
+    ev.ChildFailed: _unlinked,
+    ev.ChildCancelRequested: _noted,
+    ev.ExternalCancelRequested: _linked,
+    ev.ExternalAnswered: _unlinked,
     ev.CancelRequested: _cancel_requested,
     ev.RunCompleted: _closed,
     ev.RunFailed: _closed,
     ev.RunCancelled: _closed,
     ev.RunTerminated: _closed,
     ev.RunTimedOut: _closed,
+    ev.RunContinuedAsNew: _closed,
     ev.AttemptStarted: _attempt_started,
     ev.AttemptSucceeded: _attempt_succeeded,
     ev.AttemptFailed: _attempt_failed,

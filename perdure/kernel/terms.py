@@ -21,11 +21,28 @@ class Chain(msgspec.Struct, frozen=True, array_like=True, gc=False):
     execution_ends_at: int | None = None
 
 
+class Parent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The run that has started this one, by its step of that id. `key` is where its mail goes.
+
+    `root` is the first of the ancestors, of which there are `depth`.
+    """
+
+    key: int
+    id: str
+    run_id: bytes
+    step: str
+    root: int
+    root_id: str
+    root_run_id: bytes
+    depth: int = 1
+
+
 class RunTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Kept with the run's first event. A run with none of these has no terms at all. None is no limit, or no retry.
 
     `request_id` names the request that made the run, so that the same one made again finds it. `run_timeout_ns` counts
-    from the run's begin, `execution_timeout_ns` from that of the first run of the chain. `chain` is None in the first.
+    from the run's begin, `execution_timeout_ns` from that of the first run of the chain. `chain` is None in the first, `parent`
+    in runs that are nobody's child.
     """
 
     request_id: str = ""
@@ -34,6 +51,7 @@ class RunTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     retry: RetryPolicy | None = None
     chain: Chain | None = None
     attributes: tuple[Attribute, ...] = ()
+    parent: Parent | None = None
 
     @property
     def attempt(self) -> int:

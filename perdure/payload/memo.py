@@ -1,9 +1,10 @@
 """A run's memo: an object of anything that has a JSON form."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from perdure.errors import DefinitionError, PayloadTooLarge
+from perdure.kernel.events import Payload
 from perdure.kernel.limits import MEMO_BYTES, PAYLOAD_INLINE_BYTES
 from perdure.payload.codec import codec_of
 from perdure.payload.misfit import Misfit, shown
@@ -28,6 +29,20 @@ def memo_json(memo: Any, owner: str) -> bytes:
             f"{owner}: a memo of {len(data):,} bytes; at most {MEMO_BYTES:,} are kept, pass the rest as an argument"
         )
     return data
+
+
+def merged_memo(memos: Sequence[Payload], plain: Callable[[Payload], bytes]) -> Payload | None:
+    """What a memo and its changes come to, as one; `plain` reads them. None without any.
+
+    Raises:
+        PayloadNotDecodable: one cannot be read.
+    """
+    if len(memos) <= 1:
+        return memos[0] if memos else None
+    merged: dict[str, Any] = {}
+    for memo in memos:
+        merged |= _codec.decode(plain(memo))
+    return Payload(_codec.encode({name: value for name, value in merged.items() if value is not None}))
 
 
 def memo_too_large(what: str) -> Callable[[bytes, bytes], None]:

@@ -67,10 +67,15 @@ def demand_workflow(id: str, ours: str, theirs: str) -> None:
         )
 
 
-def taken(id: str, status: int, id_reuse: str) -> errors.RunExists:
+def taken(id: str, status: int, id_reuse: str, child: bool = False) -> errors.RunExists:
     """Why the policies of a start do not give it the id that a run of this status has."""
     state = Status(status)
     if status < Status.COMPLETED:
+        if child:
+            return errors.RunExists(
+                f"the id {id!r} belongs to a run that is {state.word}; wait for its end, choose another id for the child, "
+                f'or say id_conflict="{TERMINATE_EXISTING}"'
+            )
         return errors.RunExists(
             f'the id {id!r} belongs to a run that is {state.word}, and this start says id_conflict="{FAIL}"; wait for its '
             f'end, choose another id, or say id_conflict="{USE_EXISTING}" or "{TERMINATE_EXISTING}"'

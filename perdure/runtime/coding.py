@@ -30,6 +30,7 @@ _FIELDS = {
     ev.ActivityCompleted: "result",
     ev.ActivityFailed: "details",
     ev.SideEffectRecorded: "value",
+    ev.ChildCompleted: "result",
     ev.RunCompleted: "result",
 }
 """Where events of a history have payloads."""

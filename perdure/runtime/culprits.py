@@ -8,6 +8,7 @@ from perdure import errors
 from perdure.failures import failure_of
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.runtime.actors import Actor
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.world import World
 
@@ -15,6 +16,17 @@ Item: TypeAlias = Letter | StartRequest
 
 REQUEST_TRIES = 3
 """How often a start is decided anew when the store refuses it: the id may have got another newest run each time."""
+
+
+def item_of(actor: Actor, items: Sequence[Item]) -> Item:
+    """The letter, or the request, by which a run came into a batch."""
+    for item in items:
+        if isinstance(item, StartRequest):
+            if actor.is_new and item.id == actor.run.id:
+                return item
+        elif item.key == actor.run.key:
+            return item
+    return Letter(actor.run.key, msg.NewBuild(""))
 
 
 class TurnFailed(Exception):

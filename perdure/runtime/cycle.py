@@ -18,9 +18,10 @@ from perdure.kernel.decide import Refused
 from perdure.runtime import recoding
 from perdure.runtime.actors import Actor, Roster, actor_of
 from perdure.runtime.coding import Coding
-from perdure.runtime.culprits import Culprits, Item, Refusal, TurnFailed
+from perdure.runtime.culprits import REQUEST_TRIES, Culprits, Item, Refusal, TurnFailed, item_of
 from perdure.runtime.draft import Draft, is_empty
 from perdure.runtime.effects import Effects
+from perdure.runtime.families import FOLLOWING
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.slots import Slots
 from perdure.runtime.starts import Starts
@@ -67,10 +68,13 @@ class Cycle:
         self._culprits = Culprits(build, world, log)
         self._items: Sequence[Item] = ()
         self._apart = False
+        self._took_ids = False
         self._granted: list[int] = []
         self._evicted: dict[int, None] = {}
         self.careful: set[int] = set()
         """Runs that are not to be looked after when they are loaded: the process died in them."""
+        self.posted = False
+        """Whether there is mail from runs for runs, which nobody has to be nudged for."""
         self.unanswered: list[StartRequest] = []
         """Starts that `process` did not come to, if it raised."""
 
@@ -101,6 +105,8 @@ class Cycle:
         try:
             self._deliver_all(part)
         except base.CommitRefused as refusal:
+            if len(part) == 1 and self._took_ids and tries < REQUEST_TRIES:
+                return [(part, tries + 1)]  # somebody else may have taken the id of a child meanwhile
             if self._granted and not self._apart:
                 # A run that was only granted a slot may be the culprit as well: it gets a letter of its own.
                 self._apart = True
@@ -134,10 +140,12 @@ class Cycle:
             for item in items:
                 self._deliver(draft, item)
             self._grant(draft, items)
-            self._starts.holders.continue_runs(draft)
+            self._relate(draft, items)
             if self._coding is not None:
                 recoding.encode(self._coding, draft, items)
+            self._starts.families.report(draft)
             batch = _rows(draft)
+            self._took_ids = bool(draft.born)
             if not is_empty(batch):
                 self._commit(batch)
         except BaseException:
@@ -146,6 +154,16 @@ class Cycle:
         self._culprits.blocks.clear()
         self._world.crash_point("before-effects")
         self._evicted |= dict.fromkeys(self._effects.perform(draft))
+        self.posted = self.posted or draft.posted
+
+    def _relate(self, draft: Draft, items: Sequence[Item]) -> None:
+        """What the runs of the batch want of others, and what those go on as that have ended."""
+        families, holders = self._starts.families, self._starts.holders
+        for actor, event in families.asked(draft):
+            self._guarded((actor, items), families.grant, draft, actor, event)
+        for actor in holders.continuing(draft):
+            self._guarded((actor, items), holders.continued, draft, actor)
+        families.part(draft)
 
     def _commit(self, batch: base.Batch) -> None:
         self._world.crash_point("before-commit")
@@ -209,9 +227,12 @@ class Cycle:
             return
         if isinstance(item, StartRequest):
             self._guarded(item, self._starts.deliver, draft, item)
-            return
-        if item.mail_id and item.mail_id in draft.read:
-            return
+        elif not (item.mail_id and item.mail_id in draft.read):
+            follow = self._starts.families.follow
+            letter = self._guarded(item, follow, draft, item) if type(item.message) in FOLLOWING else item
+            self._deliver_letter(draft, letter)
+
+    def _deliver_letter(self, draft: Draft, item: Letter) -> None:
         actor = self._roster.get(item.key)
         if draft.damaged and item.key in draft.damaged:
             if item.reply_to:
@@ -294,14 +315,15 @@ class Cycle:
         lost = msg.AttemptEnded(id, step.attempt, step.member, step.started_at, failure=overdue.LOST_FAILURE)
         self._turn(draft, actor, Letter(actor.run.key, lost))
 
-    def _guarded(self, item: Item, act: Any, *args: Any) -> Any:
-        """Whatever goes wrong in one run's turn is that run's: the others of the batch are delivered again without it."""
+    def _guarded(self, item: Item | tuple[Actor, Sequence[Item]], act: Any, *args: Any) -> Any:
+        """Whatever goes wrong in one run's turn is that run's: the others of the batch are delivered again without it. The
+        item is what is delivered; or it is looked for then, among those of the batch."""
         try:
             return act(*args)
         except (Refused, base.OwnershipLost, errors.StoreUnreachable, errors.StoreFull, errors.StoreReadOnly):
             raise
         except Exception as error:
-            raise TurnFailed(item, error) from error
+            raise TurnFailed(item_of(*item) if isinstance(item, tuple) else item, error) from error
 
     def _grant(self, draft: Draft, items: Sequence[Item]) -> None:
         """Give free slots to the steps that have waited longest; while a culprit is sought, only to runs with letters."""

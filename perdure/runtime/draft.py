@@ -9,12 +9,14 @@ from perdure.kernel.project import RunRow, RunRows, project, queue
 from perdure.kernel.run import Status
 from perdure.runtime.actors import Actor
 from perdure.runtime.letters import Letter, Started, StartRequest
-from perdure.stores.base import Batch, MailRow, ReplyRow
+from perdure.stores.base import Batch, BlobRow, MailRow, ReplyRow
 
 REPLY_LIVES_NS = 600 * 1_000_000_000
 """How long an answer waits in the store for a client that does not come for it."""
 
 _KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Terminate, msg.Retry})
+_RUN = "@"
+"""What `reply_to` begins with if it is a run that waits for the answer; tokens of clients never do."""
 
 
 class Draft:
@@ -26,6 +28,8 @@ class Draft:
         "answers",
         "attributes",
         "begun",
+        "blobs",
+        "born",
         "continued",
         "damaged",
         "followers",
@@ -34,6 +38,7 @@ class Draft:
         "made",
         "marked",
         "now",
+        "posted",
         "read",
         "replies",
         "withdrawn",
@@ -56,6 +61,12 @@ class Draft:
         """Who is the newest run of its id no more, and who is in its stead, by key."""
         self.continued: dict[int, int] = {}
         """Of these, the runs that go on as the other one."""
+        self.born: dict[int, int] = {}
+        """Children that are queued in this batch, with their parents, by key."""
+        self.posted = False
+        """Whether there is mail for runs that is to be read as soon as the batch is durable."""
+        self.blobs: list[BlobRow] = []
+        """Large bytes that this mail refers to."""
         self.attributes: list[tuple[int, Attribute]] = []
         """Of runs that are queued: lists find them by these before they have begun."""
         self.damaged: dict[int, str] = {}
@@ -70,8 +81,20 @@ class Draft:
         self.reply(letter, code, error)
 
     def reply(self, letter: Letter, code: str = "", error: str = "") -> None:
-        if letter.reply_to:
+        if letter.reply_to.startswith(_RUN):
+            key, _, step = letter.reply_to[1:].partition(":")
+            self.post(MailRow(0, int(key), msg.ExternalReplied(step, code, error)))
+        elif letter.reply_to:
             self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS))
+
+    def post(self, mail: MailRow) -> None:
+        """Mail from a run for another one, or for itself."""
+        self.kept.append(mail)
+        self.posted = True
+
+    def answer_to(self, key: int, step: str) -> str:
+        """As `reply_to` of mail: a run's step waits for the answer."""
+        return f"{_RUN}{key}:{step}"
 
     def keep(self, letter: Letter) -> None:
         """The run cannot take the letter now: it waits in the mailbox, where what came from there lies already."""
@@ -79,10 +102,11 @@ class Draft:
             message: Mail = letter.message  # type: ignore[assignment]
             self.kept.append(MailRow(0, letter.key, message, letter.reply_to))
 
-    def queue(self, actor: Actor, start: msg.Start, begin_at: int) -> None:
-        """A new run that begins later: until then its Start lies in its mailbox."""
+    def queue(self, actor: Actor, start: msg.Start, begin_at: int | None) -> None:
+        """A new run that begins later, None: when its turn comes. Until then its Start lies in its mailbox."""
         queue(actor.run, start, self.now, begin_at)
         self.kept.append(MailRow(0, actor.run.key, start))
+        self.posted = self.posted or begin_at is None
         if start.terms is not None:
             self.attributes += [(actor.run.key, each) for each in start.terms.attributes]
 
@@ -114,6 +138,7 @@ class Draft:
             at=self.now,
             updated=list(self.marked),
             attributes=list(self.attributes),
+            blobs=list(self.blobs),
         )
         if self.followers:
             new = {key for key, actor in self.actors.items() if actor.is_new}

@@ -5,10 +5,12 @@ from collections.abc import Iterable
 import msgspec
 
 from perdure.kernel import messages as msg
-from perdure.kernel.continuing import continuation
-from perdure.kernel.events import Payload
-from perdure.kernel.project import RunRow
+from perdure.kernel.attributes import Attribute, merged
+from perdure.kernel.continuing import Continuation, continuation, renewal
+from perdure.kernel.events import MemoSet, Payload, RunContinuedAsNew, RunStarted
+from perdure.kernel.project import RunRow, attributes_in
 from perdure.kernel.run import Run
+from perdure.payload.memo import merged_memo
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.draft import Draft
 from perdure.runtime.letters import Started
@@ -17,7 +19,7 @@ from perdure.stores.base import Store
 
 
 class Holder(msgspec.Struct):
-    """The newest run of an id. `actor`: it is in this batch; `input`: it has begun in it."""
+    """The newest run of an id. `actor`: it is in this batch; `input`: it has begun in it; `parent`: the key of its parent."""
 
     key: int
     run_id: bytes
@@ -26,6 +28,7 @@ class Holder(msgspec.Struct):
     rests: bool
     actor: Actor | None = None
     input: Payload | None = None
+    parent: int = 0
 
 
 class Holders:
@@ -40,7 +43,11 @@ class Holders:
 
     def look_up(self, ids: Iterable[str]) -> None:
         """Find in one go which of the ids exist."""
-        self._found |= self._store.work.find(ids)
+        ids = list(ids)
+        found = self._store.work.find(ids)
+        for id in ids:
+            self._found.pop(id, None)
+        self._found |= found
 
     def forget(self) -> None:
         """A new batch: what was found may not hold any more."""
@@ -60,12 +67,14 @@ class Holders:
             actor = draft.actors.get(row.key)
             if actor is None or not self.continued(draft, actor):
                 status = row.status if actor is None else actor.run.status
-                return Holder(row.key, row.run_id, row.workflow, status, self._waiters.rests(row), actor)
+                rests = self._waiters.rests(row)
+                return Holder(row.key, row.run_id, row.workflow, status, rests, actor, parent=row.parent)
         while self.continued(draft, draft.begun[id][0]):
             pass
         actor, start = draft.begun[id]
         run = actor.run
-        return Holder(run.key, run.run_id, start.workflow, run.status, False, actor, start.input)
+        parent = 0 if run.terms is None or run.terms.parent is None else run.terms.parent.key
+        return Holder(run.key, run.run_id, start.workflow, run.status, False, actor, start.input, parent)
 
     def made(self, draft: Draft, id: str, request_id: str) -> Started | None:
         """The run that the same request has made before."""
@@ -89,17 +98,20 @@ class Holders:
         draft.begun[id] = (actor, start)
         return actor
 
-    def continue_runs(self, draft: Draft) -> None:
-        """The runs of this batch that have ended and go on as others: those are queued in the same commit."""
-        for actor in [actor for actor in draft.actors.values() if actor.run.terms is not None]:
-            self.continued(draft, actor)
+    def continuing(self, draft: Draft) -> list[Actor]:
+        """The runs of this batch that may have ended in order to go on as others."""
+        return [
+            actor
+            for actor in draft.actors.values()
+            if actor.run.terms is not None or type(actor.run.outcome) is RunContinuedAsNew
+        ]
 
     def continued(self, draft: Draft, actor: Actor) -> bool:
-        """Whether a run goes on as another one, which is in the batch then."""
+        """Whether a run goes on as another one, which is queued in the same commit then."""
         run = actor.run
-        if run.terms is None or not actor.events or run.is_open:
+        if not actor.events or run.is_open:
             return False
-        further = None if run.key in draft.followers else continuation(run)
+        further = None if run.key in draft.followers else _continuation(actor)
         if further is None:
             return run.key in draft.continued
         other = self.add(draft, run.id, further.start, run.chain or run.key)
@@ -109,3 +121,15 @@ class Holders:
         draft.followers[run.key] = draft.continued[run.key] = other.run.key
         draft.queue(other, further.start, further.begin_at)
         return True
+
+
+def _continuation(actor: Actor) -> Continuation | None:
+    if type(actor.run.outcome) is not RunContinuedAsNew:
+        return continuation(actor.run)
+    attributes: dict[str, Attribute] = {}
+    memos: list[Payload] = []
+    for event in actor.history():
+        attributes = merged(attributes, tuple(attributes_in(event)))
+        if isinstance(event, RunStarted | MemoSet) and event.memo is not None:
+            memos.append(event.memo)
+    return renewal(actor.run, tuple(attributes.values()), merged_memo(memos, actor.plain))

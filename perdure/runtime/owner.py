@@ -158,6 +158,9 @@ class Owner:
     def _process(self, items: list[Item]) -> None:
         if items or self.slots.can_grant():
             self._look_after += self._cycle.process(items)
+            if self._cycle.posted:
+                self._cycle.posted = False
+                self._inbox.nudged = True
         for loop in self._outbox.flush():
             self._crew.loop_is_gone(loop)
 
@@ -167,7 +170,7 @@ class Owner:
         for until in (self._alarms.seconds(self._world.now()), self._deadlines.seconds(monotonic)):
             if until is not None:
                 seconds = min(seconds, until)
-        at_once = self._look_after or self._offers or self.slots.can_grant()
+        at_once = self._look_after or self._offers or self._inbox.nudged or self.slots.can_grant()
         if at_once or ((self._left_behind or self._waiting_starts) and self._room()):
             seconds = 0.0
         if seconds > 0:

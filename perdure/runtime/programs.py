@@ -71,7 +71,9 @@ def info_of(run: Run) -> RunInfo:
     if terms is None:
         return RunInfo(run.id, run.run_id, run.workflow, run.started_at, 1, run.run_id)
     first = run.run_id if terms.chain is None else terms.chain.first_run_id
-    return RunInfo(run.id, run.run_id, run.workflow, run.started_at, terms.attempt, first, terms.attributes)
+    return RunInfo(
+        run.id, run.run_id, run.workflow, run.started_at, terms.attempt, first, terms.attributes, terms.parent
+    )
 
 
 def block_of(blocked: ProgramBlocked, build: str, now: int, open_tail: bool) -> ev.Block:
@@ -117,6 +119,6 @@ def _hint_for(recorded: str) -> str:
 def flood(most: int) -> ProgramBlocked:
     return ProgramBlocked(
         "bug",
-        f"the run would have more than {most:,} unresolved steps and timers, which is the limit",
+        f"the run would have more than {most:,} unresolved steps, timers and children, which is the limit",
         "await some of them before scheduling more",
     )

@@ -16,19 +16,27 @@ from perdure.kernel.run import recode
 from perdure.payload.memo import memo_too_large
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.coding import Coding, Get
-from perdure.runtime.culprits import Item, TurnFailed
+from perdure.runtime.culprits import Item, TurnFailed, item_of
 from perdure.runtime.draft import Draft
 from perdure.runtime.letters import Letter, StartRequest
 
 _START = ("input", "memo")
-_BROUGHT: dict[type, str] = {msg.Start: "input", msg.AttemptEnded: "result", msg.Complete: "result"}
+_BROUGHT: dict[type, str] = {
+    msg.Start: "input",
+    msg.AttemptEnded: "result",
+    msg.Complete: "result",
+    msg.ChildEnded: "result",
+}
 _MADE: dict[type, tuple[str, ...]] = {
     ev.RunStarted: _START,
     ev.ActivityScheduled: ("input",),
     ev.ActivityCompleted: ("result",),
     ev.SideEffectRecorded: ("value",),
     ev.MemoSet: ("memo",),
+    ev.ChildScheduled: _START,
+    ev.ChildCompleted: ("result",),
     ev.RunCompleted: ("result",),
+    ev.RunContinuedAsNew: _START,
 }
 """Where messages, and events, have payloads. What comes from a client or a worker without the codec is plain still."""
 
@@ -97,7 +105,7 @@ def encode(coding: Coding, draft: Draft, items: Sequence[Item]) -> None:
     payloads = [(_bytes_here(place), _put_by(place), place.what) for place in places]
     for place, coded in zip(places, coding.encoded(payloads), strict=True):
         if isinstance(coded, PayloadError):
-            raise TurnFailed(_item_of(place.culprit, items), coded)
+            raise TurnFailed(item_of(place.culprit, items), coded)
         place.fill(coded)
     for actor, digest in spent:
         if actor.blobs is not None:
@@ -115,16 +123,24 @@ def _of_events(draft: Draft) -> Iterator[_Place]:
 
 
 def _of_kept_starts(draft: Draft) -> Iterator[_Place]:
-    """A run that has ended in the batch in which it began may go on as another one; and a client may have had no codec."""
-    continued = {other: key for key, other in draft.continued.items()}
+    """A run that has ended in the batch in which it began may go on as another one, children begin by mail, and a client
+    may have had no codec."""
+    made_by = {other: key for key, other in draft.continued.items()} | draft.born
     for n, mail in enumerate(draft.kept):
         if isinstance(mail.message, msg.Start) and mail.run in draft.actors:
-            actor, culprit = draft.actors[mail.run], draft.actors[continued.get(mail.run, mail.run)]
+            actor, culprit = draft.actors[mail.run], draft.actors[_maker(made_by, mail.run)]
             for field in _START:
                 payload: Payload | None = getattr(mail.message, field)
                 if payload is not None and not payload.encoding:
                     what = f"{field} in the start of run {actor.run.id!r}"
                     yield _Place(payload, field, what, actor, culprit, partial(_replace_kept, draft, n, field))
+
+
+def _maker(made_by: dict[int, int], key: int) -> int:
+    """Who has to answer for a start: the run that has left it, in the end one that a letter is about."""
+    while key in made_by:
+        key = made_by[key]
+    return key
 
 
 def _bytes_here(place: _Place) -> Payload:
@@ -149,13 +165,3 @@ def _replace(actor: Actor, n: int, field: str, coded: Payload) -> None:
 def _replace_kept(draft: Draft, n: int, field: str, coded: Payload) -> None:
     row = draft.kept[n]
     draft.kept[n] = msgspec.structs.replace(row, message=msgspec.structs.replace(row.message, **{field: coded}))
-
-
-def _item_of(actor: Actor, items: Sequence[Item]) -> Item:
-    for item in items:
-        if isinstance(item, StartRequest):
-            if actor.is_new and item.id == actor.run.id:
-                return item
-        elif item.key == actor.run.key:
-            return item
-    return Letter(actor.run.key, msg.NewBuild(""))

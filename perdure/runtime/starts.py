@@ -12,6 +12,7 @@ from perdure.kernel.terms import with_own
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.attaching import Begun, demand_same, demand_workflow, input_of, taken, unknown_workflow
 from perdure.runtime.draft import Draft
+from perdure.runtime.families import Families
 from perdure.runtime.holders import Holder, Holders
 from perdure.runtime.letters import Started, StartRequest
 from perdure.runtime.queued import Queued
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 
 class Starts:
-    """Answers start requests. `holders` knows who has which id, `queued` lets begin what lies in the mailbox."""
+    """Answers start requests. `holders` knows who has which id, `queued` lets begin what lies in the mailbox,
+    `families` has what runs want of each other."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Starts:
         self._world = world
         self.holders = Holders(store, roster, waiters)
         self.queued = Queued(store, roster, turns, workflows, self.holders, build)
+        self.families = Families(store, roster, self.holders, self.queued)
 
     def look_up(self, requests: Iterable[StartRequest]) -> None:
         """Find in one go which of the ids exist."""

@@ -151,7 +151,7 @@ class Turns:
     def _record(self, actor: Actor, commands: Sequence[cmd.Command], now: int) -> None:
         """Commands become events. A run that ends leaves its last activities unstarted: they want no slot."""
         run = actor.run
-        pending = len(run.pending) + len(run.timers)
+        pending = run.unresolved
         if pending + len(commands) > self._most_pending and pending + _opened(commands) > self._most_pending:
             actor.let_go()
             self._block(actor, flood(self._most_pending), now)
@@ -193,8 +193,8 @@ def _claimed(run: Run) -> frozenset[str]:
     return frozenset(step.id for step in run.pending.values() if step.member > 0)
 
 
-_ENDS = frozenset({cmd.CompleteRun, cmd.FailRun, cmd.EndCancelled})
-_OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer})
+_ENDS = frozenset({cmd.CompleteRun, cmd.FailRun, cmd.EndCancelled, cmd.ContinueAsNew})
+_OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer, cmd.StartChild})
 
 
 def _opened(commands: Sequence[cmd.Command]) -> int:

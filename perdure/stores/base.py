@@ -142,7 +142,7 @@ class DefinitionRow(msgspec.Struct):
     parameters: bytes
 
 
-FIXED = frozenset({"key", "id", "followed_by", "chain", "request"})
+FIXED = frozenset({"key", "id", "followed_by", "chain", "request", "parent", "root"})
 """Fields of a RunRow that no update of a summary changes; `followed_by` is changed by `Batch.followed` alone."""
 
 IDENTITY = FIXED | {"run_id", "workflow", "build", "started_at", "expires_at"}
@@ -213,6 +213,7 @@ class Poll(msgspec.Struct):
 class RunFilter(msgspec.Struct, frozen=True):
     """Which runs to list: all conditions hold. Newest first; `before_key` continues after a page.
 
+    `parent`: children of runs of that id; `root`: the runs of that id which are nobody's child, and all their descendants.
     `before_key` and `limit` are about the page, not about the runs: counts ignore them.
     """
 
@@ -221,6 +222,8 @@ class RunFilter(msgspec.Struct, frozen=True):
     id_prefix: str | None = None
     started_since: int | None = None
     attributes: tuple[Wanted, ...] = ()
+    parent: str | None = None
+    root: str | None = None
     before_key: int | None = None
     limit: int = 100
 

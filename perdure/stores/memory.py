@@ -83,16 +83,19 @@ class Shelf:
     def with_id(self, id: str) -> list[RunRow]:
         return [self.runs[key] for key in self.of_id.get(id, ())]
 
-    def stored(self, key: int) -> base.Stored | None:
-        row = self.runs.get(key)
-        if row is None:
-            return None
-        return base.Stored(
-            _copy(row),
-            [part.events for part in self.parts(key)],
-            [_copy(self.attempts[at]) for at in sorted(self.attempts) if at[0] == key],
-            [_copy(mail) for mail in self.mail.values() if mail.run == key],
-        )
+    def stored(self, *keys: int) -> dict[int, base.Stored]:
+        """Those that exist. What belongs to runs is looked through once."""
+        found = {
+            key: base.Stored(_copy(self.runs[key]), [part.events for part in self.parts(key)], [], [])
+            for key in keys
+            if key in self.runs
+        }
+        for at in sorted(at for at in self.attempts if at[0] in found):
+            found[at[0]].attempts.append(_copy(self.attempts[at]))
+        for mail in self.mail.values():
+            if mail.run in found:
+                found[mail.run].mail.append(_copy(mail))
+        return found
 
     def tasks_of(self, key: int) -> list[TaskRow]:
         return [msgspec.structs.replace(task, body=b"") for task in self.tasks.values() if task.run == key]
@@ -363,8 +366,7 @@ class MemoryWork:
 
     def load(self, keys: Sequence[int]) -> dict[int, base.Stored]:
         with self._shelf.lock:
-            found = {key: self._shelf.stored(key) for key in keys}
-        return {key: stored for key, stored in found.items() if stored is not None}
+            return self._shelf.stored(*keys)
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
         with self._shelf.lock:
@@ -515,6 +517,7 @@ class MemoryViews:
     def _matching(self, wanted: base.RunFilter) -> list[RunRow]:
         with self._shelf.lock:
             rows = [row for _, row in sorted(self._shelf.runs.items(), reverse=True) if _fits(row, wanted)]
+            rows = [row for row in rows if _descends(self._shelf.runs, row, wanted)]
             return [_copy(row) for row in rows if self._has(row.key, wanted.attributes)]
 
     def _has(self, key: int, wanted: Sequence[Wanted]) -> bool:
@@ -523,7 +526,7 @@ class MemoryViews:
 
     def stored(self, key: int) -> base.Stored | None:
         with self._shelf.lock:
-            stored = self._shelf.stored(key)
+            stored = self._shelf.stored(key).get(key)
             if stored is not None:
                 stored.tasks = self._shelf.tasks_of(key)
             return stored
@@ -568,4 +571,11 @@ def _fits(row: RunRow, wanted: base.RunFilter) -> bool:
         and (wanted.workflow is None or row.workflow == wanted.workflow)
         and (wanted.id_prefix is None or row.id.startswith(wanted.id_prefix))
         and (wanted.started_since is None or row.started_at >= wanted.started_since)
+    )
+
+
+def _descends(runs: dict[int, RunRow], row: RunRow, wanted: base.RunFilter) -> bool:
+    parent, root = runs.get(row.parent), runs.get(row.root) if row.root else row
+    return (wanted.parent is None or (parent is not None and parent.id == wanted.parent)) and (
+        wanted.root is None or (root is not None and root.id == wanted.root)
     )

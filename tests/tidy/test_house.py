@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "calls": FLOOR_0,
     "options": FLOOR_0,
     "activities": FLOOR_0 | {"calls", "options"},
-    "languages": FLOOR_0 | {"calls"},
+    "languages": FLOOR_0 | {"calls", "options"},
     "workflows": FLOOR_0 | {"calls", "options", "activities", "languages"},
     "stores": FLOOR_0,
     "runtime": FLOOR_0 | FLOOR_1,

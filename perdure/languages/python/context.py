@@ -15,6 +15,7 @@ from perdure.errors import DefinitionError
 from perdure.kernel.attributes import Attribute, merged
 from perdure.kernel.commands import MarkPatch, RecordSideEffect, SetAttributes, SetMemo
 from perdure.kernel.events import Payload
+from perdure.kernel.limits import CONTINUE_SUGGESTED_EVENTS
 from perdure.kernel.program import ProgramBlocked
 from perdure.languages.python import guard
 from perdure.languages.python.loop import WorkflowLoop
@@ -28,11 +29,20 @@ R = TypeVar("R")
 _chance = _random.Random()
 
 
+class RunRef(msgspec.Struct, frozen=True):
+    """Another run, by its id and its number, in hex digits."""
+
+    id: str
+    run_id: str
+
+
 class WorkflowInfo(msgspec.Struct, frozen=True):
     """What a workflow may know of its run. `id` is the one its starter chose, `run_id` a unique one in hex digits.
 
     `attempt` counts the runs that follow each other after failures, from 1; `first_run_id` is that of the first of them.
-    `attributes` are those that it is found by now.
+    `attributes` are those that it is found by now. `parent` has started it as its child, `root` is the first of its
+    ancestors; None of a run that is nobody's child. `history_length` counts the events up to now, and
+    `continue_as_new_suggested` says that they are many.
     """
 
     id: str
@@ -42,6 +52,10 @@ class WorkflowInfo(msgspec.Struct, frozen=True):
     attempt: int = 1
     first_run_id: str = ""
     attributes: dict[str, Any] = {}
+    parent: RunRef | None = None
+    root: RunRef | None = None
+    history_length: int = 0
+    continue_as_new_suggested: bool = False
 
 
 def current_loop() -> WorkflowLoop | None:
@@ -80,7 +94,20 @@ def info() -> WorkflowInfo:
     started_at = datetime.fromtimestamp(0, timezone.utc) + timedelta(microseconds=run.started_at // 1000)  # noqa: UP017
     first_run_id = (run.first_run_id or run.run_id).hex()
     attributes = {name: plain(each) for name, each in _attributes(loop).items()}
-    return WorkflowInfo(run.id, run.run_id.hex(), run.workflow, started_at, run.attempt, first_run_id, attributes)
+    parent, length = run.parent, loop.length
+    return WorkflowInfo(
+        id=run.id,
+        run_id=run.run_id.hex(),
+        workflow=run.workflow,
+        started_at=started_at,
+        attempt=run.attempt,
+        first_run_id=first_run_id,
+        attributes=attributes,
+        parent=None if parent is None else RunRef(parent.id, parent.run_id.hex()),
+        root=None if parent is None else RunRef(parent.root_id, parent.root_run_id.hex()),
+        history_length=length,
+        continue_as_new_suggested=length >= CONTINUE_SUGGESTED_EVENTS,
+    )
 
 
 def side_effect(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -12,13 +12,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from perdure.calls import Call, Scheduler
-from perdure.errors import DefinitionError, UnknownActivity
+from perdure.errors import UnknownActivity
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity
 from perdure.kernel.events import Payload, Terms
 from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
 from perdure.kernel.program import Blobs, ProgramBlocked, Recorded, RunInfo
-from perdure.languages.python.tasks import Sealed, StepFuture, Task
+from perdure.languages.python.tasks import ChildFuture, Sealed, StepFuture, Task
 from perdure.languages.python.tracing import Tracer
 from perdure.payload import seal
 
@@ -38,7 +38,8 @@ class Issuer(Scheduler):
     `waiting` holds, by command id, the futures and timers that an event will resolve; `commands` what was issued in
     this turn; `tasks` the tasks that are not done, by path; `stopped` ends the turn's drain early. `bug` is one that
     ended a task in this turn, `undoing` are the paths of the sagas' compensations that began in it; `pardoned` is a bug
-    that voids no turn, since cleanup of it is recorded.
+    that voids no turn, since cleanup of it is recorded. `length` counts the events of the history, `definition` is that of
+    the workflow.
     """
 
     __slots__ = (
@@ -53,9 +54,11 @@ class Issuer(Scheduler):
         "callbacks",
         "commands",
         "current",
+        "definition",
         "emit",
         "info",
         "issued",
+        "length",
         "logs",
         "main",
         "max_bytes",
@@ -101,6 +104,8 @@ class Issuer(Scheduler):
         self.main: Task | None = None
         self.issued = 0
         self.callbacks = 0
+        self.length = 0
+        self.definition: Any = None
         self._serial = 0
         self._random: random.Random | None = None
         self.ready: list[Any] = []
@@ -125,7 +130,11 @@ class Issuer(Scheduler):
         task.issued += 1
         return f"{task.path}:{task.issued}"
 
-    def schedule(self, call: Call[Any]) -> StepFuture:
+    def schedule(self, call: Call[Any]) -> StepFuture | ChildFuture:
+        if call.definition.kind == "workflow":
+            from perdure.languages.python.children import schedule  # that imports the loop, whose half this is
+
+            return schedule(self, call)  # type: ignore[arg-type]
         return self.issue(call, self.arguments(call))
 
     def arguments(self, call: Call[Any]) -> bytes:
@@ -157,11 +166,6 @@ class Issuer(Scheduler):
         return future
 
     def _unknown(self, definition: Any) -> Exception:
-        if definition.kind != "activity":
-            return DefinitionError(
-                f"{definition.kind} {definition.name!r} was awaited in a workflow, but child workflows come later; "
-                f"until then call its steps here, or start it with the client from an activity"
-            )
         message = f"activity {definition.name!r} is not among those the engine was given"
         hint = f"add it: Engine(..., [..., {definition.fn.__name__}])"
         self.block(ProgramBlocked("unknown-activity", message, hint, source=definition.source))

@@ -21,7 +21,7 @@ from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.logs import emit
 from perdure.languages.python.loop import MEND, WorkflowLoop, block_by
 from perdure.languages.python.places import raised_at, waits_at
-from perdure.languages.python.tasks import Sealed, StepFuture
+from perdure.languages.python.tasks import ChildFuture, Continued, Sealed, StepFuture
 from perdure.languages.python.tracing import Tracer
 from perdure.payload import seal
 
@@ -97,6 +97,7 @@ class PythonProgram:
     def __init__(self, definition: "WorkflowDefinition[Any, Any]", loop: WorkflowLoop, tracer: Tracer | None) -> None:
         self.definition = definition
         self.loop = loop
+        loop.definition = definition
         loop.tracer = tracer
         self.cancel_reason: str | None = None
 
@@ -105,6 +106,7 @@ class PythonProgram:
         loop.replaying = replaying
         loop.bug = None
         loop.undoing = ()
+        loop.length += 1
         if event.at > loop.now:
             loop.now = event.at
         try:
@@ -173,6 +175,7 @@ class PythonProgram:
             raise self._deadlock()
         if loop.pardoned is not None:
             raise self._pardon(loop.pardoned, commands)
+        loop.length += len(commands)
         return commands
 
     def _end(self, commands: Sequence[Command]) -> Command:
@@ -189,6 +192,8 @@ class PythonProgram:
                 return CompleteRun(self._sealed_result(main.result()))
             except PerdureError as refused:
                 error = refused
+        if isinstance(error, Continued):
+            return error.command
         if is_bug(error):
             raise self._bug(error, commands)
         return FailRun(failure_of(error))
@@ -228,7 +233,7 @@ class PythonProgram:
         return ProgramBlocked(
             "bug",
             f"the workflow waits at {place} for something that can never happen: "
-            "no activity and no timer is under way that could wake it",
+            "no activity, no timer and no child is under way that could wake it",
             "set the event, put into the queue or finish the task it waits for, from the workflow itself",
             source=place,
         )
@@ -279,6 +284,33 @@ class PythonProgram:
         if handle is not None:
             self.loop.ready.append(handle)
 
+    def _child_completed(self, event: ev.ChildCompleted) -> None:
+        loop = self.loop
+        future: ChildFuture | None = loop.waiting.pop(event.id, None)
+        if future is None:
+            return
+        definition = future.definition
+        try:
+            value = decoded(loop, definition.result.decode, event.result)
+        except PerdureError as error:
+            what = f"the result of child {definition.name} [{event.id}]"
+            raise _undecodable(what, error, definition.source) from error
+        future.set_result(value)
+
+    def _of_others(self, event: ev.HistoryEvent) -> None:
+        """What has become of a child, or of something that was asked of another run."""
+        from perdure.languages.python import children  # most workflows have none
+
+        match event:
+            case ev.ChildStarted():
+                children.child_started(self.loop, event)
+            case ev.ChildStartFailed():
+                children.child_not_started(self.loop, event)
+            case ev.ChildFailed():
+                children.child_failed(self.loop, event)
+            case ev.ExternalAnswered():
+                children.answered(self.loop, event)
+
     def _cancel_requested(self, event: ev.CancelRequested) -> None:
         self.cancel_reason = event.reason
         main = self.loop.main
@@ -311,5 +343,10 @@ _DELIVER: dict[type, Any] = {
     ev.ActivityCompleted: PythonProgram._completed,
     ev.ActivityFailed: PythonProgram._failed,
     ev.TimerFired: PythonProgram._fired,
+    ev.ChildCompleted: PythonProgram._child_completed,
+    ev.ChildFailed: PythonProgram._of_others,
+    ev.ChildStarted: PythonProgram._of_others,
+    ev.ChildStartFailed: PythonProgram._of_others,
+    ev.ExternalAnswered: PythonProgram._of_others,
     ev.CancelRequested: PythonProgram._cancel_requested,
 }

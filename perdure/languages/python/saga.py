@@ -20,7 +20,7 @@ from perdure.errors import DefinitionError, InvalidArguments, is_bug
 from perdure.languages.python.context import current_loop
 from perdure.languages.python.guard import WorkflowInterrupted
 from perdure.languages.python.loop import WorkflowLoop, block_by
-from perdure.languages.python.tasks import Sealed, Task
+from perdure.languages.python.tasks import Continued, Sealed, Task
 from perdure.payload import seal
 
 P = ParamSpec("P")
@@ -124,7 +124,8 @@ class Saga:
         definition: Any = call.definition
         if definition.kind != "activity":
             raise DefinitionError(
-                f"{definition.kind} {definition.name!r} cannot be a compensation yet: child workflows come later; {_HOW}"
+                f"{definition.kind} {definition.name!r} cannot be a compensation by itself; undo with an async def function "
+                f"that awaits it. {_HOW}"
             )
         _demand_no_end(definition.name, call.options or definition.default)
         loop = self._loop
@@ -168,6 +169,8 @@ class Saga:
             return not is_bug(error)
         if loop.sealed or loop.blocked is not None or isinstance(error, WorkflowInterrupted | Sealed):
             return False  # nothing of what is done now counts
+        if isinstance(error, Continued):
+            return False  # the new run goes on from what is done
         if is_bug(error) and loop.may_void(error, _next_child()):
             loop.block(block_by(error))
             return False

@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import is_bug
+from perdure.kernel.commands import CancelChild, ContinueAsNew
 from perdure.languages.python.guard import WorkflowInterrupted
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ _Future = asyncio.Future
 
 class Sealed(BaseException):
     """Raised where code that is being unwound asks for something new to happen."""
+
+
+class Continued(BaseException):
+    """Leaves the workflow that goes on as a new run."""
+
+    is_signal = True
+
+    def __init__(self, command: ContinueAsNew) -> None:
+        super().__init__("continue_as_new")
+        self.command = command
 
 
 class Future(asyncio.Future[Any]):
@@ -49,6 +60,80 @@ class StepFuture(Future):
             return False
         self.get_loop().withdraw_activity(self.id)  # type: ignore[attr-defined]
         return True
+
+
+class ChildFuture(Future):
+    """Stands for a child. Cancelled, it cancels the child, and, with "wait" for a `cancellation`, is done when that is.
+
+    `asked`: the child was asked to stop; `cancels`: because this was cancelled. `started` is done when the child is there,
+    if anybody waits for that.
+    """
+
+    __slots__ = ("_message", "asked", "cancellation", "cancels", "child_id", "definition", "id", "run_id", "started")
+    id: str
+    child_id: str
+    run_id: bytes
+    definition: Any
+    cancellation: str
+
+    def __init__(self, *, loop: Any) -> None:
+        super().__init__(loop=loop)
+        self.asked = self.cancels = False
+        self.started: asyncio.Future[Any] | None = None
+        self._message: Any = None
+
+    def cancel(self, msg: Any = None) -> bool:
+        loop: Any = self.get_loop()
+        if self.done():
+            return False
+        if loop.sealed or self._withdrawn(loop) or self.cancellation != "wait":
+            return _Future.cancel(self, msg)
+        self.cancels, self._message = True, msg
+        return True
+
+    def _withdrawn(self, loop: Any) -> bool:
+        """Whether the child is not even started, so that it need not be; else it is asked to stop, unless it may go on."""
+        id = self.id
+        if loop.commands.pop(id, None) is not None:
+            loop.commands.pop(cancelling(id), None)
+            loop.waiting.pop(id, None)
+            return True
+        if self.cancellation != "wait":
+            loop.waiting.pop(id, None)
+        if self.cancellation != "abandon":
+            self.ask("")
+        return False
+
+    def ask(self, reason: str) -> None:
+        """Ask the child to stop, once."""
+        if not self.done() and not self.asked:
+            self.asked = True
+            self.get_loop().commands[cancelling(self.id)] = CancelChild(self.id, reason)  # type: ignore[attr-defined]
+
+    def give_up(self) -> None:
+        """The child has ended as it was asked to."""
+        _Future.cancel(self, self._message)
+
+
+class ReplyFuture(Future):
+    """Stands for the answer of another run. Cancelled, nobody waits for it any more."""
+
+    __slots__ = ("id",)
+    id: str
+
+    def cancel(self, msg: Any = None) -> bool:
+        if not _Future.cancel(self, msg):
+            return False
+        loop: Any = self.get_loop()
+        if not loop.sealed:
+            loop.waiting.pop(self.id, None)
+            loop.commands.pop(self.id, None)  # what was not even asked need not be
+        return True
+
+
+def cancelling(id: str) -> str:
+    """Among the commands of a turn: what asks the child of that id to stop, which may be started in the same turn."""
+    return f"cancel:{id}"
 
 
 class Task(asyncio.Task[Any]):

@@ -22,6 +22,11 @@ _ATTRIBUTES = f"SELECT {rows.ATTRIBUTE_COLUMNS} FROM attributes WHERE run IN ({V
 _MEMBER = "id, host, pid, build, started_at"
 _END_OF_CHAIN = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND ? IN (key, chain) ORDER BY key DESC LIMIT 1"
 _WORKERS = "SELECT member, queues, names, beat, coalesce(build, '') FROM workers LEFT JOIN members ON id = member ORDER BY member"
+# "root <> 0" is said, as the partial index asks for it; a root itself has 0.
+_OF_ROOT = (
+    "key IN (SELECT key FROM runs WHERE root <> 0 AND root IN (SELECT key FROM runs WHERE id = ?) "
+    "UNION SELECT key FROM runs WHERE id = ? AND root = 0)"
+)
 _BARE_TASK = ", ".join("x''" if field == "body" else field for field in TASK_FIELDS)
 _TASKS_OF = f"SELECT {_BARE_TASK} FROM tasks WHERE run = ? ORDER BY id"
 
@@ -163,6 +168,12 @@ def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
     if wanted.started_since is not None:
         parts.append("started_at >= ?")
         values.append(wanted.started_since)
+    if wanted.parent is not None:
+        parts.append("parent <> 0 AND parent IN (SELECT key FROM runs WHERE id = ?)")
+        values.append(wanted.parent)
+    if wanted.root is not None:
+        parts.append(_OF_ROOT)
+        values += (wanted.root, wanted.root)
     for each in wanted.attributes:
         part, more = _has(each)
         parts.append(part)

@@ -484,7 +484,7 @@ def test_a_program_that_floods_is_refused_by_name_and_number():
     actor = started()
     actor.run.timers.update({f"0:{n}": T0 for n in range(PENDING_COMMANDS)})
 
-    with pytest.raises(Refused, match="200,000 unresolved steps and timers") as refused:
+    with pytest.raises(Refused, match="200,000 unresolved steps, timers and children") as refused:
         actor.do(cmd.ScheduleActivity("0:x", "charge", RESULT))
     assert refused.value.code == "too-many-commands"
 

@@ -11,8 +11,9 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
+from perdure.kernel.family import ChildTerms
 from perdure.kernel.policy import RetryPolicy
-from perdure.kernel.terms import Chain, RunTerms
+from perdure.kernel.terms import Chain, Parent, RunTerms
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 texts = st.text(max_size=20)
@@ -63,6 +64,8 @@ _FIELDS = {
         Attribute, texts, st.integers(0, 6), st.lists(texts | int64 | st.booleans(), max_size=2).map(tuple)
     ),
     Chain: st.deferred(lambda: of(Chain)),
+    Parent: st.deferred(lambda: of(Parent)),
+    ChildTerms: st.deferred(lambda: of(ChildTerms)),
     tuple[Attribute, ...]: st.lists(st.deferred(lambda: _FIELDS[Attribute]), max_size=2).map(tuple),
     tuple[str, ...]: st.lists(texts, max_size=2).map(tuple),
     type(None): st.none(),
@@ -127,6 +130,15 @@ TAGS = {
     16: "RunTimedOut",
     17: "AttributesSet",
     18: "MemoSet",
+    24: "ChildScheduled",
+    25: "ChildStarted",
+    26: "ChildStartFailed",
+    27: "ChildCompleted",
+    28: "ChildFailed",
+    29: "ChildCancelRequested",
+    30: "ExternalCancelRequested",
+    32: "ExternalAnswered",
+    33: "RunContinuedAsNew",
 }
 
 
@@ -139,12 +151,15 @@ def test_tags_of_events_never_change():
 def test_tags_of_mail_never_change():
     tags = {kind.__struct_config__.tag: kind.__name__ for kind in get_args(msg.Mail)}
 
-    assert {n: tags.get(n) for n in range(1, 6)} == {
+    assert {n: tags.get(n) for n in (1, 2, 3, 4, 5, 12, 13, 14)} == {
         1: "Start",
         2: "AttemptEnded",
         3: "Cancel",
         4: "Terminate",
         5: "Retry",
+        12: "ChildAnswered",
+        13: "ChildEnded",
+        14: "ExternalReplied",
     }
 
 

@@ -12,14 +12,24 @@ import pytest
 from perdure.activities import activity
 from perdure.errors import ActivityFailed, DefinitionError, NotDeterministic
 from perdure.kernel import events as ev
-from perdure.kernel.commands import CancelActivity, CompleteRun, EndCancelled, FailRun, ScheduleActivity, StartTimer
+from perdure.kernel import messages as msg
+from perdure.kernel.commands import (
+    CancelActivity,
+    CompleteRun,
+    EndCancelled,
+    FailRun,
+    ScheduleActivity,
+    StartChild,
+    StartTimer,
+)
+from perdure.kernel.family import child_run_id
 from perdure.kernel.program import ProgramBlocked
 from perdure.languages.python.guard import WorkflowInterrupted
 from perdure.languages.python.machine import PythonLanguage, refuse_untested
 from perdure.languages.python.tasks import Task
 from perdure.options import Retry
 from perdure.workflows import patched, sleep, workflow
-from tests.unit.languages.python.workflow_driver import START, Driver
+from tests.unit.languages.python.workflow_driver import RUN_ID, START, Driver
 
 
 @activity
@@ -459,17 +469,23 @@ def test_an_unknown_activity_blocks_with_the_line_to_add_even_if_swallowed() -> 
     assert block.hint == "add it: Engine(..., [..., step])"
 
 
-def test_a_child_workflow_is_refused_for_now() -> None:
+def test_a_workflow_that_is_awaited_becomes_a_child_with_an_id_and_a_number_derived_from_its_parents() -> None:
     @workflow
-    async def child() -> None: ...
+    async def child(n: int) -> int:
+        return n
 
-    async def parent() -> None:
-        await child()
+    async def parent() -> int:
+        return await child(7)
 
-    block = blocked(lambda: started(parent))
+    driver = started(parent)
+    (command,) = driver.answers[0]
+    driver.tell(msg.ChildEnded("0:1", ev.Payload(b"14")))
 
-    assert block.failure is not None and block.failure.type.endswith("DefinitionError")
-    assert "child workflows come later" in block.message
+    assert isinstance(command, StartChild)
+    assert (command.workflow, command.input.data) == ("child", b"[7]")
+    assert command.child_id == f"run-1/{RUN_ID.hex()[:8]}/0:1"
+    assert command.run_id == child_run_id(RUN_ID, "0:1")
+    assert isinstance(driver.run.outcome, ev.RunCompleted) and driver.run.outcome.result.data == b"14"
 
 
 def test_an_input_that_cannot_be_read_blocks() -> None:

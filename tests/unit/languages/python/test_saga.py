@@ -243,8 +243,8 @@ async def function(what: str) -> None: ...
         (lambda undo: undo(lambda: cancel("flight")), DefinitionError, "write: undo(refund, transaction)"),
         (lambda undo: undo(None), DefinitionError, "undo() cannot run None"),
         (lambda undo: undo(function("flight")), DefinitionError, "has its arguments already"),
-        (lambda undo: undo(child), DefinitionError, "child workflows come later"),
-        (lambda undo: undo(child()), DefinitionError, "child workflows come later"),
+        (lambda undo: undo(child), DefinitionError, "cannot be a compensation by itself"),
+        (lambda undo: undo(child()), DefinitionError, "cannot be a compensation by itself"),
         (lambda undo: undo(cancel, "x" * 20_000_000), PayloadTooLarge, "the arguments of activity cancel"),
     ],
 )

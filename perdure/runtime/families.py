@@ -1,0 +1,270 @@
+"""What runs want of each other: children begin, are cancelled, and tell their parents of their end; a run asks another one.
+
+All of it is mail, written in the commit of the event that causes it: nothing is sent twice, and nothing is lost.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.kernel.family import ABANDON, TERMINATE, ChildTerms
+from perdure.kernel.ids import ALLOW_DUPLICATE, FAIL, Claim, claim
+from perdure.kernel.limits import CHILD_DEPTH, END_OF_TIME
+from perdure.kernel.project import timeout_line
+from perdure.kernel.run import Outcome, Run, Status
+from perdure.kernel.terms import Parent, RunTerms
+from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.attaching import taken
+from perdure.runtime.draft import Draft
+from perdure.runtime.holders import Holder, Holders
+from perdure.runtime.letters import Letter
+from perdure.runtime.queued import Queued
+from perdure.stores.base import BlobRow, MailRow, Store
+from perdure.stores.health import told_as_damage
+
+_USUAL = ChildTerms()
+
+
+class Families:
+    """Asked twice for each batch: to `relate` its runs when their turns are over, and to `report` their ends when what is
+    stored of them is made."""
+
+    def __init__(self, store: Store, roster: Roster, holders: Holders, queued: Queued) -> None:
+        self._store = store
+        self._roster = roster
+        self._holders = holders
+        self._queued = queued
+
+    # what runs ask for
+
+    def asked(self, draft: Draft) -> list[tuple[Actor, ev.Event]]:
+        """What the runs of the batch want of others, which is looked up in one go."""
+        found = [
+            (actor, event)
+            for actor in draft.actors.values()
+            if actor.run.links is not None and actor.events
+            for event in actor.events
+            if type(event) in _ASKS
+        ]
+        if found:
+            self._holders.look_up({id for actor, event in found for id in _ids_in(actor.run, event)})
+        return found
+
+    def grant(self, draft: Draft, actor: Actor, event: ev.Event) -> None:
+        """Do what a run has asked for."""
+        if isinstance(event, ev.ChildScheduled):
+            self._start(draft, actor, event)
+        elif isinstance(event, ev.ChildCancelRequested):
+            link = (actor.run.links or {}).get(event.id)
+            key = None if link is None else self._open_child(draft, actor, link.id)
+            if key is not None:
+                draft.post(MailRow(0, key, msg.Cancel(event.reason)))
+        elif isinstance(event, ev.ExternalCancelRequested):
+            self._cancel_other(draft, actor, event)
+
+    def _start(self, draft: Draft, actor: Actor, event: ev.ChildScheduled) -> None:
+        terms = event.terms or _USUAL
+        parent = _parent_for(actor.run, event.id)
+        newest = self._holders.newest(draft, event.child_id)
+        refused = self._refusal(draft, actor, event, parent, newest)
+        if refused is not None:
+            draft.post(MailRow(0, actor.run.key, msg.ChildAnswered(event.id, *refused)))
+            return
+        own = msgspec.structs.replace(terms.terms or RunTerms(), parent=parent)
+        start = msg.Start(event.workflow, event.input, event.run_id, terms=own, chosen=terms.chosen, memo=event.memo)
+        if newest is not None and newest.status < Status.COMPLETED:
+            self._queued.end(draft, newest)
+        child = self._holders.add(draft, event.child_id, start)
+        if newest is not None:
+            draft.followers[newest.key] = child.run.key
+        if event.input.ref:
+            child.put(b"", event.input.data, actor.blob(event.input.data))
+        draft.born[child.run.key] = actor.run.key
+        draft.queue(child, start, min(draft.now + terms.delay_ns, END_OF_TIME) if terms.delay_ns else None)
+        if terms.awaits_start:
+            draft.post(MailRow(0, actor.run.key, msg.ChildAnswered(event.id)))
+
+    def _refusal(
+        self, draft: Draft, actor: Actor, event: ev.ChildScheduled, parent: Parent, newest: Holder | None
+    ) -> tuple[str, str] | None:
+        """Why there is no such child: the code of an error, and what it says."""
+        if parent.depth > CHILD_DEPTH:
+            return (
+                "children-too-deep",
+                f"a child of {event.workflow} would have {parent.depth} ancestors, up to {parent.root_id!r}, and at most "
+                f"{CHILD_DEPTH} are allowed; let a workflow that calls itself come to an end, or continue as new",
+            )
+        if newest is None:
+            return None
+        id, terms = event.child_id, event.terms or _USUAL
+        if newest.status < Status.COMPLETED and newest.key in self._ancestors(actor):
+            return (
+                "circular-child",
+                f"the id {id!r} belongs to the run that has started this one, by way of any others, and waits for it; "
+                "choose another id for the child",
+            )
+        reuse = terms.id_reuse or ALLOW_DUPLICATE
+        if claim(newest.status, terms.id_conflict or FAIL, reuse) in (Claim.FOLLOW, Claim.REPLACE):
+            return None
+        error = taken(id, newest.status, reuse, child=True)
+        return (error.code, str(error))
+
+    def _ancestors(self, actor: Actor) -> Iterator[int]:
+        """The keys of a run and of those it descends from."""
+        yield actor.run.key
+        parent = parent_of(actor.run)
+        key = 0 if parent is None else parent.key
+        while key:
+            yield key
+            row = self._store.views.rows_by_key([key]).get(key)
+            key = 0 if row is None else row.parent
+
+    def _cancel_other(self, draft: Draft, actor: Actor, event: ev.ExternalCancelRequested) -> None:
+        key, code, why = self._other(draft, event.target, event.run_id)
+        if key is None:
+            draft.post(MailRow(0, actor.run.key, msg.ExternalReplied(event.id, code, why)))
+        else:
+            draft.post(MailRow(0, key, msg.Cancel(event.reason), draft.answer_to(actor.run.key, event.id)))
+
+    def _other(self, draft: Draft, id: str, run_id: bytes) -> tuple[int | None, str, str]:
+        """The key of a run that can be told something; else the code of an error, and what it says."""
+        if run_id:
+            row = self._store.views.row_of(id, run_id)
+            actor = None if row is None else draft.actors.get(row.key)
+            key = None if row is None else row.key
+            status = Status(row.status) if row is not None and actor is None else actor and actor.run.status
+        else:
+            newest = self._holders.newest(draft, id)
+            key, status = (None, None) if newest is None else (newest.key, Status(newest.status))
+        if key is None or status is None:
+            certain = f" with run_id {run_id.hex()}" if run_id else ""
+            return None, "run-not-found", f"there is no run {id!r}{certain}"
+        if status >= Status.COMPLETED:
+            return None, "run-closed", f"run {id!r} is {status.word} already"
+        return key, "", ""
+
+    # ends
+
+    def part(self, draft: Draft) -> None:
+        """Parents that have ended in this batch: what becomes of their children is what each was started with."""
+        ended = [actor for actor in draft.actors.values() if actor.run.links and has_ended(actor)]
+        if not ended:
+            return
+        left = [
+            (actor, link)
+            for actor in ended
+            for link in (actor.run.links or {}).values()
+            if link.workflow and link.parent_close != ABANDON
+        ]
+        self._holders.look_up({link.id for _, link in left})
+        for actor, link in left:
+            key = self._open_child(draft, actor, link.id)
+            if key is not None:
+                why = f"its parent {actor.run.id!r} has ended"
+                end = msg.Terminate(why) if link.parent_close == TERMINATE else msg.Cancel(why)
+                draft.post(MailRow(0, key, end))
+
+    def _open_child(self, draft: Draft, actor: Actor, id: str) -> int | None:
+        """The key of a child that has not ended, be it one that goes on as another run."""
+        newest = self._holders.newest(draft, id)
+        if newest is None or newest.status >= Status.COMPLETED or newest.parent != actor.run.key:
+            return None
+        return newest.key
+
+    def report(self, draft: Draft) -> None:
+        """Children that have ended in this batch, and do not go on: their parents are told, unless they have ended too."""
+        told = [
+            (actor, parent)
+            for actor in draft.actors.values()
+            if actor.run.terms is not None
+            and (parent := actor.run.terms.parent) is not None
+            and has_ended(actor)
+            and actor.run.key not in draft.continued
+        ]
+        if told:
+            open_ones = self._open_of({parent.key for _, parent in told})
+            for actor, parent in told:
+                if parent.key in open_ones:
+                    assert actor.run.outcome is not None
+                    _tell_parent(draft, actor, parent, actor.run.outcome)
+
+    def _open_of(self, keys: Iterable[int]) -> set[int]:
+        """Those of the runs that have not ended."""
+        here = {key: actor.run.is_open for key in keys if (actor := self._roster.get(key)) is not None}
+        rows = self._store.views.rows_by_key([key for key in keys if key not in here])
+        elsewhere = {key: row.status < Status.COMPLETED for key, row in rows.items()}
+        return {key for key, is_open in (here | elsewhere).items() if is_open}
+
+    # runs that continue as new
+
+    def follow(self, draft: Draft, letter: Letter) -> Letter:
+        """A letter for a run that has continued as new is for the one it goes on as."""
+        actor = self._roster.get(letter.key)
+        while actor is not None and type(actor.run.outcome) is ev.RunContinuedAsNew:
+            actor = self._follower(draft, actor)
+            if actor is not None:
+                draft.actors[actor.run.key] = actor
+                letter = Letter(actor.run.key, letter.message, letter.mail_id, letter.reply_to, letter.blobs)
+        return letter
+
+    def _follower(self, draft: Draft, actor: Actor) -> Actor | None:
+        if self._holders.continued(draft, actor):
+            return draft.actors[draft.continued[actor.run.key]]
+        row = self._store.views.end_of_chain(actor.run.key)
+        if row is None or row.key == actor.run.key:
+            return None
+        known = self._roster.get(row.key)
+        if known is not None:
+            return known
+        with told_as_damage(row.id):
+            return self._roster.add(actor_of(self._store.work.load([row.key])[row.key], self._store))
+
+
+FOLLOWING = frozenset({msg.Cancel})
+"""Messages that are for a run whichever of its chain it is by now."""
+
+_ASKS = frozenset({ev.ChildScheduled, ev.ChildCancelRequested, ev.ExternalCancelRequested})
+
+
+def _ids_in(run: Run, event: ev.Event) -> Sequence[str]:
+    if isinstance(event, ev.ChildScheduled):
+        return (event.child_id,)
+    if isinstance(event, ev.ExternalCancelRequested):
+        return (event.target,)
+    link = (run.links or {}).get(event.id)  # type: ignore[union-attr]
+    return () if link is None else (link.id,)
+
+
+def has_ended(actor: Actor) -> bool:
+    """Whether the run has come to its end in this batch."""
+    return bool(actor.events) and not actor.run.is_open
+
+
+def parent_of(run: Run) -> Parent | None:
+    return None if run.terms is None else run.terms.parent
+
+
+def _parent_for(run: Run, step: str) -> Parent:
+    """What a child of a run knows of it."""
+    above = parent_of(run)
+    if above is None:
+        return Parent(run.key, run.id, run.run_id, step, run.key, run.id, run.run_id)
+    return Parent(run.key, run.id, run.run_id, step, above.root, above.root_id, above.root_run_id, above.depth + 1)
+
+
+def _tell_parent(draft: Draft, actor: Actor, parent: Parent, end: Outcome) -> None:
+    step = parent.step
+    if isinstance(end, ev.RunCompleted):
+        if end.result.ref:
+            draft.blobs.append(BlobRow(parent.key, end.result.data, actor.blob(end.result.data)))
+        told = msg.ChildEnded(step, end.result)
+    elif isinstance(end, ev.RunFailed):
+        told = msg.ChildEnded(step, None, "failed", "", end.failure)
+    elif isinstance(end, ev.RunTimedOut):
+        told = msg.ChildEnded(step, None, "timed out", timeout_line(end))
+    else:
+        assert isinstance(end, ev.RunCancelled | ev.RunTerminated)
+        told = msg.ChildEnded(step, None, actor.run.status.word, end.reason)
+    draft.post(MailRow(0, parent.key, told))
