@@ -8,7 +8,7 @@ from perdure.stores.open import open_store
 
 
 class CountedPart:
-    """One of a store's five parts."""
+    """One of a store's parts."""
 
     def __init__(self, name: str, part: Any, calls: list[tuple[float, str]]) -> None:
         self._name = name
@@ -17,6 +17,8 @@ class CountedPart:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._part, name)
+        if not callable(real):
+            return real
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             self._calls.append((time.monotonic(), f"{self._name}.{name}"))
@@ -37,6 +39,7 @@ class CountedStore:
         self.work: Any = CountedPart("work", store.work, self.calls)
         self.post: Any = CountedPart("post", store.post, self.calls)
         self.tasks: Any = CountedPart("tasks", store.tasks, self.calls)
+        self.streams: Any = CountedPart("streams", store.streams, self.calls)
         self.views: Any = CountedPart("views", store.views, self.calls)
         self.admin: Any = CountedPart("admin", store.admin, self.calls)
 

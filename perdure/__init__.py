@@ -4,6 +4,7 @@ A map of the house (docs/architecture.md has the plan):
 
     author       @workflow, @activity, Retry, saga, sleep, patched   perdure.workflows, perdure.activities
                  start_child, external, continue_as_new
+    write        stream, for output while a run goes on              perdure.streams
     run          Engine; Worker, for activities of a queue           perdure.engine, perdure.worker
     look, steer  Client, Handle                                      perdure.client
     errors       a family, drawn as a tree                           perdure.errors
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from perdure.client.client import Client
     from perdure.client.description import RunDescription
     from perdure.client.handle import Handle
+    from perdure.client.streams import StreamChunk
     from perdure.client.summary import RunSummary
     from perdure.engine import Engine
     from perdure.errors import (
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
         RunTerminated,
         RunTimedOut,
         StoreError,
+        StreamClosed,
+        StreamFull,
         TokenRefused,
         UnknownActivity,
         UnknownWorkflow,
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     )
     from perdure.options import Retry
     from perdure.payload import PayloadCodec
+    from perdure.streams import stream
     from perdure.worker import Worker
     from perdure.workflows import (
         ChildHandle,
@@ -85,6 +90,7 @@ _PLACES = {
     "perdure.client.client": ("Client",),
     "perdure.client.description": ("RunDescription",),
     "perdure.client.handle": ("Handle",),
+    "perdure.client.streams": ("StreamChunk",),
     "perdure.client.summary": ("RunSummary",),
     "perdure.engine": ("Engine",),
     "perdure.errors": (
@@ -116,6 +122,8 @@ _PLACES = {
         "RunTerminated",
         "RunTimedOut",
         "StoreError",
+        "StreamClosed",
+        "StreamFull",
         "TokenRefused",
         "UnknownActivity",
         "UnknownWorkflow",
@@ -123,6 +131,7 @@ _PLACES = {
     ),
     "perdure.options": ("Retry",),
     "perdure.payload": ("PayloadCodec",),
+    "perdure.streams": ("stream",),
     "perdure.worker": ("Worker",),
     "perdure.workflows": (
         "ChildHandle",
@@ -179,6 +188,9 @@ __all__ = [
     "RunTerminated",
     "RunTimedOut",
     "StoreError",
+    "StreamChunk",
+    "StreamClosed",
+    "StreamFull",
     "TokenRefused",
     "UnknownActivity",
     "UnknownWorkflow",
@@ -195,6 +207,7 @@ __all__ = [
     "saga",
     "sleep",
     "start_child",
+    "stream",
     "workflow",
 ]
 

@@ -226,6 +226,24 @@ class Attempt(Protocol):
         """Whoever has it may complete the attempt."""
         ...
 
+    def write(self, stream: str, data: bytes | None) -> bool:
+        """Append a value, as JSON, to a stream of the run; None closes that. From any thread; returns at once. Whether there
+        is room for more: what was written waits to be stored.
+
+        Raises:
+            StreamError, PayloadError: it cannot be, or one before it could not.
+            asyncio.CancelledError: nobody wants it any more.
+        """
+        ...
+
+    def wait_for_room(self) -> None:
+        """Block until there is."""
+        ...
+
+    def when_room(self, call: Callable[[], object]) -> None:
+        """Make the call once there is, from any thread, or now."""
+        ...
+
     def keep(self, record: logging.LogRecord) -> None:
         """It has logged this. From any thread."""
         ...

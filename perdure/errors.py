@@ -31,6 +31,9 @@ and what to do next.
     │   └── ChildTimedOut
     ├── TokenRefused                 a token of an attempt that is none, or has been used
     ├── RemoteError                  an exception that was data in between: type, message, traceback, cause
+    ├── StreamError                  a stream that cannot be written: final for the attempt that tries it
+    │   ├── StreamClosed
+    │   └── StreamFull               as much as a stream may hold, or as many as a run may have
     ├── NonRetryable                 raise it in an activity: no further attempt
     ├── RetryAfter                   raise it in an activity: the next attempt not before so long
     ├── AttemptLost                  the process that ran an attempt is gone
@@ -259,6 +262,18 @@ class NonRetryable(PerdureError):
     """Raised in an activity: this failure is final, whatever the retry policy says."""
 
     code = "non-retryable"
+
+
+class StreamError(PerdureError):
+    code = "stream"
+
+
+class StreamClosed(StreamError, NonRetryable):
+    code = "stream-closed"
+
+
+class StreamFull(StreamError, NonRetryable):
+    code = "stream-full"
 
 
 class RetryAfter(PerdureError):

@@ -29,6 +29,7 @@ def asking() -> int:
 
 
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 Ask = Callable[[Receiver], Callable[[], object] | None]
 """Asks for the answer, which the receiver gets; gives what makes it be forgotten, if somebody stops waiting."""
@@ -109,6 +110,14 @@ class Looked(Answer[R_co]):
 
     def _waited(self) -> R_co:
         return self._function()
+
+
+async def beside(function: Callable[[], T]) -> T:
+    """What a blocking function gives, run beside the loop as answers are."""
+    try:
+        return await _threads.beside(function)
+    except PerdureError as error:
+        raise _plain(error) from error.__cause__
 
 
 class Asked(Answer[R_co]):

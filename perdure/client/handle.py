@@ -1,7 +1,7 @@
 """A run, seen from outside: ask how it is, wait for its result, steer it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from perdure import errors
 from perdure.client.answer import Answer, Asked, Looked
@@ -18,6 +18,7 @@ from perdure.stores.health import told_as_damage
 if TYPE_CHECKING:  # what describes and exports is slow to import, and most programs do neither
     from perdure.client.description import RunDescription
     from perdure.client.export import ExportedRun
+    from perdure.client.streams import Following, StreamInfo
     from perdure.options import Duration
     from perdure.workflows import WorkflowDefinition
 
@@ -102,6 +103,42 @@ class Handle(Generic[R_co]):
         with told_as_damage(self.id):
             views, key = self._door.store.views, stored.run.key
             return history_entries(stored, lambda digest: views.blob(key, digest), self._door.coder)
+
+    @overload
+    def stream(self, name: str, *, from_offset: int = 0, follow: bool = True) -> "Following[Any]": ...
+    @overload
+    def stream(
+        self, name: str, *, type: Callable[..., T], from_offset: int = 0, follow: bool = True
+    ) -> "Following[T]": ...
+    def stream(self, name: str, *, from_offset: int = 0, follow: bool = True, type: Any = Any) -> "Following[Any]":
+        """The chunks of a stream, as they come: `async for chunk in handle.stream("tokens")`, or `for` without a loop.
+
+        It is a stream of one run: if that goes on as another one, the next loop reads the other one's.
+
+        Args:
+            name: of the stream; one that is not there yet is waited for, as long as the run goes on.
+            from_offset: of the first chunk wanted. One beyond the end is waited for.
+            follow: whether to wait for further chunks. Without, it ends with what is there now.
+            type: of the values; without it they are what their JSON says.
+
+        Raises:
+            errors.DefinitionError: the name or the offset cannot be one.
+            errors.PayloadNotDecodable: (while it is read) a chunk is not of that type.
+        """
+        from perdure.client.streams import Following
+        from perdure.streams import checked_name
+
+        return Following(self._door, lambda: self._row().key, checked_name(name), from_offset, follow, type)
+
+    def streams(self) -> "Answer[list[StreamInfo]]":
+        """What the run's workflow and activities have written to, and how much."""
+        return self._looked("streams", self._streams)
+
+    def _streams(self) -> "list[StreamInfo]":
+        from perdure.client.streams import streams_of
+
+        row = self._row()
+        return streams_of(self._door.store, row.key, row.closed_at is not None)
 
     def export(self, *, redact: bool = False) -> "Answer[ExportedRun]":
         """All there is of the run, to be written to a file with `.to_json()`: to replay it with other code

@@ -86,6 +86,15 @@ class CancelExternal(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class WriteStream(msgspec.Struct, frozen=True):
+    """`chunks` may grow until the command is given: a task's writes of one turn, one after the other, are one command."""
+
+    id: str
+    stream: str
+    chunks: list[Payload]
+    closes: bool = False
+
+
 class CompleteRun(msgspec.Struct, frozen=True, gc=False):
     result: Payload
 
@@ -120,6 +129,7 @@ Command: TypeAlias = (
     | StartChild
     | CancelChild
     | CancelExternal
+    | WriteStream
     | CompleteRun
     | FailRun
     | EndCancelled

@@ -425,6 +425,16 @@ def _start_timer(run: Run, command: cmd.StartTimer, now: int, claimed_by: int) -
     return ev.TimerStarted(now, command.id, min(now + max(command.duration_ns, 0), END_OF_TIME))
 
 
+def _write_stream(run: Run, command: cmd.WriteStream, now: int, claimed_by: int) -> ev.HistoryEvent:
+    size = sum(len(chunk.data) for chunk in command.chunks)
+    return ev.StreamWritten(now, command.id, command.stream, len(command.chunks), size, command.closes)
+
+
+def chunks_of(command: cmd.WriteStream, now: int) -> ev.ChunksMade:
+    """What goes beside the event that records the command, which only counts."""
+    return ev.ChunksMade(now, command.stream, command.chunks, command.closes)
+
+
 def _refuse_flood(run: Run) -> None:
     if run.unresolved >= PENDING_COMMANDS:
         raise Refused(
@@ -467,6 +477,7 @@ _COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
     cmd.StartChild: _start_child,
     cmd.CancelChild: lambda run, c, now, _: ev.ChildCancelRequested(now, c.id, c.reason),
     cmd.CancelExternal: lambda run, c, now, _: ev.ExternalCancelRequested(now, c.id, c.target, c.run_id, c.reason),
+    cmd.WriteStream: _write_stream,
     cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),
     cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure, retried_as(run, c.failure, now)),
     cmd.EndCancelled: lambda run, c, now, _: ev.RunCancelled(now, c.reason),

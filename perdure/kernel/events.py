@@ -24,6 +24,7 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     ChildCancelRequested no, matched             CancelChild
     ExternalCancelRequested  no, matched         CancelExternal
     ExternalAnswered     yes                     ExternalReplied
+    StreamWritten        no, matched             WriteStream
     CancelRequested      yes                     Cancel
     RunCompleted         no, matched             CompleteRun
     RunFailed            no, matched             FailRun
@@ -43,6 +44,7 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     RunReleased          run row                 Retry, or new code
     RunReacted           run row                 a released run whose answer is recorded at last
     RunStruck            run row                 Strike
+    ChunksMade           chunks                  WriteStream: what the history only counts
 """
 
 from typing import TypeAlias
@@ -227,6 +229,19 @@ class MemoSet(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
     memo: Payload
 
 
+class StreamWritten(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=40):
+    """The workflow has written so many chunks, of so many bytes before any codec, to a stream of its run; `closes`: and has
+    closed it then. The chunks themselves are no part of the history.
+    """
+
+    at: int
+    id: str
+    stream: str
+    count: int
+    size_bytes: int
+    closes: bool = False
+
+
 class RunTimedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
     """It took longer than it may: `limit` is "run" or "execution", that of the whole chain. `continued_as` as in RunFailed."""
 
@@ -345,6 +360,15 @@ class RunStruck(msgspec.Struct, frozen=True, gc=False):
     at: int
 
 
+class ChunksMade(msgspec.Struct, frozen=True):
+    """What the workflow has written, told beside its StreamWritten of the same commit."""
+
+    at: int
+    stream: str
+    chunks: list[Payload]
+    closes: bool = False
+
+
 HistoryEvent: TypeAlias = (
     RunStarted
     | ActivityScheduled
@@ -373,6 +397,7 @@ HistoryEvent: TypeAlias = (
     | ExternalCancelRequested
     | ExternalAnswered
     | RunContinuedAsNew
+    | StreamWritten
 )
 StatusEvent: TypeAlias = (
     AttemptStarted
@@ -385,6 +410,7 @@ StatusEvent: TypeAlias = (
     | RunReleased
     | RunReacted
     | RunStruck
+    | ChunksMade
 )
 Event: TypeAlias = HistoryEvent | StatusEvent
 
@@ -396,7 +422,7 @@ DELIVERED: frozenset[type] = frozenset(
 
 MATCHED: frozenset[type] = frozenset(
     {ActivityScheduled, ActivityCancelled, TimerStarted, TimerCancelled, SideEffectRecorded, PatchMarked}
-    | {AttributesSet, MemoSet}
+    | {AttributesSet, MemoSet, StreamWritten}
     | {ChildScheduled, ChildCancelRequested, ExternalCancelRequested}
     | {RunCompleted, RunFailed, RunCancelled, RunContinuedAsNew}
 )
@@ -409,6 +435,6 @@ TERMINAL: frozenset[type] = frozenset({RunCompleted, RunFailed, RunCancelled, Ru
 
 STATUS: frozenset[type] = frozenset(
     {AttemptStarted, AttemptSucceeded, AttemptFailed, AttemptReleased, AttemptBeat, AttemptDeferred}
-    | {RunBlocked, RunReleased, RunReacted, RunStruck}
+    | {RunBlocked, RunReleased, RunReacted, RunStruck, ChunksMade}
 )
 """Events that are projected but not kept in the history."""

@@ -34,6 +34,26 @@ ATTRIBUTE_CONDITIONS = 200
 MEMO_BYTES = 32 * 1024
 """A run's memo, and each change of it, as JSON."""
 
+STREAMS = 100
+STREAM_NAME_CHARS = 100
+STREAM_CHUNK_BYTES = 1024 * 1024
+STREAM_CHUNKS = 1_000_000
+STREAM_BYTES = 256 * 1024 * 1024
+"""Streams of a run: how many, the length of a name, one chunk, and the chunks and bytes of one stream. What a workflow itself
+has written is bounded by itself, so that replay does not depend on what its activities write meanwhile."""
+
+STREAM_ROW_BYTES = 256 * 1024
+"""Chunks that are kept in one row of a store; a larger one has a row to itself."""
+
+STREAM_PAGE_BYTES = 1024 * 1024
+"""What whoever follows a stream reads at a time, unless one row has more."""
+
+STREAM_UNSTORED_BYTES = 1024 * 1024
+STREAM_UNSTORED_MOST_BYTES = 16 * 1024 * 1024
+STREAM_CHUNK_COSTS_BYTES = 64
+"""Bytes that an attempt has written and nobody has stored yet: from the first on a write waits, if it is awaited or made in a
+thread; from the second on it is refused. Each chunk counts as so much more than its value."""
+
 FAILURE_MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 16_000
 FAILURE_CAUSES = 10

@@ -28,6 +28,7 @@ from perdure.kernel.commands import (
     SetMemo,
     StartChild,
     StartTimer,
+    WriteStream,
 )
 from perdure.kernel.events import (
     DELIVERED,
@@ -50,6 +51,7 @@ from perdure.kernel.events import (
     RunContinuedAsNew,
     RunFailed,
     SideEffectRecorded,
+    StreamWritten,
     TimerCancelled,
     TimerStarted,
 )
@@ -215,6 +217,7 @@ _RECORD_KEYS = {
     ChildCancelRequested: lambda e: (e.id, "cancel child", ""),
     ExternalCancelRequested: lambda e: (e.id, "cancel run", e.target),
     RunContinuedAsNew: lambda e: ("", "continuation as new", ""),
+    StreamWritten: lambda e: (e.id, "stream", _written(e.stream, e.count, e.closes)),
     RunCompleted: lambda e: ("", "completion", ""),
     RunFailed: lambda e: ("", "failure", ""),
     RunCancelled: lambda e: ("", "cancellation", ""),
@@ -232,10 +235,16 @@ _COMMAND_KEYS = {
     CancelChild: lambda c: (c.id, "cancel child", ""),
     CancelExternal: lambda c: (c.id, "cancel run", c.target),
     ContinueAsNew: lambda c: ("", "continuation as new", ""),
+    WriteStream: lambda c: (c.id, "stream", _written(c.stream, len(c.chunks), c.closes)),
     CompleteRun: lambda c: ("", "completion", ""),
     FailRun: lambda c: ("", "failure", ""),
     EndCancelled: lambda c: ("", "cancellation", ""),
 }
+
+
+def _written(stream: str, count: int, closes: bool) -> str:
+    chunks = f"{stream}, {count:,} {'chunk' if count == 1 else 'chunks'}"
+    return f"{chunks}, closed" if closes else chunks
 
 
 def _words(key: tuple[str, str, str] | None) -> str:

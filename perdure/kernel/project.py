@@ -18,6 +18,7 @@ from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
 from perdure.kernel.messages import Start
 from perdure.kernel.run import LOST, Run, Status, evolve
 from perdure.kernel.step import OUT, Step
+from perdure.kernel.streams import ChunkRow, chunk_rows
 
 
 class AttemptState(enum.IntEnum):
@@ -133,6 +134,7 @@ class RunRows(msgspec.Struct):
     tasks: list[TaskRow] = []
     all_tasks_gone: bool = False
     attributes: tuple[tuple[int, Attribute], ...] = ()
+    chunks: tuple[ChunkRow, ...] = ()
 
 
 def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
@@ -147,6 +149,9 @@ def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
                 rows.attributes += tuple((run.key, each) for each in attributes_in(event))
         elif kind in _ATTEMPTS:
             _ATTEMPTS[kind](rows, run, event)
+        elif kind is ev.ChunksMade:
+            chunks = [wire.Chunk(event.at, value) for value in event.chunks]  # type: ignore[union-attr]
+            rows.chunks += tuple(chunk_rows(run.key, event.stream, chunks, event.closes))  # type: ignore[union-attr]
     if history:
         rows.history = HistoryRow(run.key, seq_before + 1, wire.encode(history))
     if run.queued:

@@ -295,7 +295,12 @@ _DEAD_DEADLINES = 64
 
 def _noted(
     run: Run,
-    event: ev.SideEffectRecorded | ev.PatchMarked | ev.AttributesSet | ev.MemoSet | ev.ChildCancelRequested,
+    event: ev.SideEffectRecorded
+    | ev.PatchMarked
+    | ev.AttributesSet
+    | ev.MemoSet
+    | ev.ChildCancelRequested
+    | ev.StreamWritten,
 ) -> None:
     run.seq += 1
 
@@ -317,6 +322,10 @@ def _child_started(run: Run, event: ev.ChildStarted) -> None:
     run.seq += 1
     if run.links is not None and event.id in run.links:
         run.links[event.id].awaits_start = False
+
+
+def _passes(run: Run, event: ev.ChunksMade) -> None:
+    """Only rows are made of it."""
 
 
 def _cancel_requested(run: Run, event: ev.CancelRequested) -> None:
@@ -461,6 +470,7 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.ChildCancelRequested: _noted,
     ev.ExternalCancelRequested: _linked,
     ev.ExternalAnswered: _unlinked,
+    ev.StreamWritten: _noted,
     ev.CancelRequested: _cancel_requested,
     ev.RunCompleted: _closed,
     ev.RunFailed: _closed,
@@ -478,4 +488,5 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.RunReleased: _released,
     ev.RunReacted: _reacted,
     ev.RunStruck: _struck,
+    ev.ChunksMade: _passes,
 }

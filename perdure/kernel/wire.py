@@ -36,6 +36,13 @@ class Task(msgspec.Struct, frozen=True, array_like=True, gc=False):
     queue: str = ""
 
 
+class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One value of a stream, and when it was written."""
+
+    at: int
+    value: Payload
+
+
 _encoder = msgspec.msgpack.Encoder()
 _events = msgspec.msgpack.Decoder(list[HistoryEvent])
 _mail = msgspec.msgpack.Decoder(Mail)
@@ -43,6 +50,7 @@ _detail = msgspec.msgpack.Decoder(AttemptDetail)
 _block = msgspec.msgpack.Decoder(Block)
 _payload = msgspec.msgpack.Decoder(Payload)
 _task = msgspec.msgpack.Decoder(Task)
+_chunks = msgspec.msgpack.Decoder(list[Chunk])
 
 encode: Any = _encoder.encode
 """Any of the structs above, or a list of them, as bytes."""
@@ -75,6 +83,11 @@ def decode_block(data: bytes) -> Block:
 
 def decode_task(data: bytes) -> Task:
     return _task.decode(data)
+
+
+def decode_chunks(data: bytes) -> list[Chunk]:
+    """One row of a stream."""
+    return _chunks.decode(data)
 
 
 def decode_payload(data: bytes) -> Payload:

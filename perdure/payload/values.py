@@ -13,20 +13,21 @@ from perdure.payload.schema import described
 class ValueType:
     """A type, compiled, and whose result it is the type of."""
 
-    __slots__ = ("_codec", "_owner")
+    __slots__ = ("_codec", "_noun", "_owner")
 
-    def __init__(self, codec: Codec, owner: str) -> None:
+    def __init__(self, codec: Codec, owner: str, noun: str = "the result") -> None:
         self._codec = codec
         self._owner = owner
+        self._noun = noun
 
     @classmethod
-    def of(cls, type: Any, *, owner: str) -> "ValueType":
-        """Of a type hint; `owner` says in messages whose result it is.
+    def of(cls, type: Any, *, owner: str, noun: str = "the result") -> "ValueType":
+        """Of a type hint; `owner` says in messages whose result it is, or whatever else it is of it.
 
         Raises:
             DefinitionError: no value of that type can be encoded.
         """
-        return cls(codec_of(type, owner, "the result"), owner)
+        return cls(codec_of(type, owner, noun), owner, noun)
 
     @classmethod
     def result_of(cls, fn: Callable[..., Any], *, owner: str) -> "ValueType":
@@ -48,7 +49,9 @@ class ValueType:
         try:
             return self._codec.encode(value)
         except Misfit as misfit:
-            raise PayloadNotEncodable(f"{self._owner}: the result{misfit.path}: {misfit.problem}") from misfit.__cause__
+            raise PayloadNotEncodable(
+                f"{self._owner}: {self._noun}{misfit.path}: {misfit.problem}"
+            ) from misfit.__cause__
 
     def decode(self, data: bytes) -> Any:
         """The value of the bytes.
@@ -59,7 +62,9 @@ class ValueType:
         try:
             return self._codec.decode(data)
         except Misfit as misfit:
-            raise PayloadNotDecodable(f"{self._owner}: the result{misfit.path}: {misfit.problem}") from misfit.__cause__
+            raise PayloadNotDecodable(
+                f"{self._owner}: {self._noun}{misfit.path}: {misfit.problem}"
+            ) from misfit.__cause__
 
     def schema(self) -> dict[str, Any]:
         """A JSON schema; {} if none can describe the type."""

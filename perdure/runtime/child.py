@@ -11,7 +11,7 @@ from typing import Protocol
 
 from perdure.kernel.events import Failure, LogRecord, Payload
 from perdure.kernel.limits import TRACEBACK_CHARS
-from perdure.runtime.child_wire import CANCEL, Ended, Job, Line
+from perdure.runtime.child_wire import CANCEL, Ended, Job, Line, stored_order
 
 _PROGRAM = (
     "import sys; del sys.argv[0]; count = int(sys.argv.pop(0)); sys.path[:] = sys.argv[:count]; del sys.argv[:count]; "
@@ -33,6 +33,8 @@ class Errand(Protocol):
     def beat(self, details: Payload | None) -> None: ...
 
     def logged(self, record: LogRecord) -> None: ...
+
+    def wrote(self, stream: str, data: bytes | None) -> None: ...
 
     def ended(self, ended: Ended) -> None:
         """The last that is heard of it, and always heard."""
@@ -116,6 +118,11 @@ class Child:
         """Nobody wants the result of the errand."""
         with suppress(OSError):  # it is dead, or does not listen, and will be killed for that
             os.write(self._orders, CANCEL.pack(self._serial))
+
+    def tell_stored(self, size_bytes: int) -> None:
+        """So much of what the errand has written to streams is stored."""
+        with suppress(OSError):  # as above; the next one says it all
+            os.write(self._orders, stored_order(self._serial, size_bytes))
 
     def leave(self) -> None:
         """Ask it to end. It does once it has nothing to do."""

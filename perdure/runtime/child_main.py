@@ -4,6 +4,7 @@ Its main thread takes jobs, so that an attempt costs no hop between threads. Ano
 not want a result any more, or be gone.
 """
 
+import asyncio
 import contextvars
 import faulthandler
 import fcntl
@@ -14,15 +15,30 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from perdure.activities import ActivityInfo, CompleteLater, attempt_context
 from perdure.failures import failure_of
 from perdure.kernel.events import Payload
+from perdure.kernel.limits import STREAM_CHUNK_COSTS_BYTES, STREAM_UNSTORED_BYTES
 from perdure.payload import seal, unseal
 from perdure.runtime import attempt_logs
 from perdure.runtime.child_places import found_at
-from perdure.runtime.child_wire import CANCEL, DESCRIPTORS, Beat, Ended, Job, Logged, Ready, Told, framed, read_job
+from perdure.runtime.child_wire import (
+    CANCEL,
+    DESCRIPTORS,
+    Beat,
+    Ended,
+    Job,
+    Logged,
+    Ready,
+    Told,
+    Wrote,
+    framed,
+    read_job,
+    read_stored,
+)
 
 ORPHANED_SECONDS = 5.0
 """How often a child looks whether it still has its parent, for the case that somebody else holds the parent's pipes open."""
@@ -117,6 +133,25 @@ class Listener:
         self._orders = orders
         self._parent = parent
         self.cancelled = 0
+        self.serial = 0
+        self.stored = 0
+        self._heard = threading.Condition()
+        self._calls: list[Callable[[], bool]] = []
+
+    def when(self, call: Callable[[], bool]) -> None:
+        """Have it called each time that something is heard, and now, until it says that it is done."""
+        with self._heard:
+            if not call():
+                self._calls.append(call)
+
+    def begin(self, serial: int) -> None:
+        """What is heard now is about that job."""
+        with self._heard:
+            self.serial, self.stored, self._calls = serial, 0, []
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        with self._heard:
+            self._heard.wait_for(condition)
 
     def listen(self) -> None:
         poll = select.poll()
@@ -126,8 +161,18 @@ class Listener:
                 order = os.read(self._orders, CANCEL.size)
                 if not order:
                     break
-                self.cancelled = CANCEL.unpack(order)[0]
+                self._hear(CANCEL.unpack(order)[0])
         _die()
+
+    def _hear(self, order: int) -> None:
+        with self._heard:
+            stored = read_stored(order, self.serial)
+            if stored is None:
+                self.cancelled = order
+            else:
+                self.stored = max(self.stored, stored)
+            self._calls = [call for call in self._calls if not call()]
+            self._heard.notify_all()
 
 
 class Attempt:
@@ -140,6 +185,9 @@ class Attempt:
         self._line = line
         self._listener = listener
         self.log = attempt_logs.AttemptLog(self._logged)
+        self._written = 0
+        self._closed: set[str] = set()
+        listener.begin(job.serial)
 
     def info(self) -> ActivityInfo:
         return self._info
@@ -152,6 +200,37 @@ class Attempt:
 
     def token(self) -> str:
         return self._token
+
+    def write(self, stream: str, data: bytes | None) -> bool:
+        if self.cancelled():
+            raise asyncio.CancelledError("what the activity writes is not wanted")
+        if stream in self._closed:
+            if data is None:
+                return True
+            from perdure.languages.python.streaming import closed  # nearly nobody comes here
+
+            raise closed(stream)
+        if data is None:
+            self._closed.add(stream)
+        else:
+            self._written += len(data) + STREAM_CHUNK_COSTS_BYTES
+        self._line.tell(Wrote(self._serial, stream, data))
+        return self._has_room()
+
+    def _has_room(self) -> bool:
+        return self.cancelled() or self._written - self._listener.stored <= STREAM_UNSTORED_BYTES
+
+    def wait_for_room(self) -> None:
+        self._listener.wait_until(self._has_room)
+
+    def when_room(self, call: Callable[[], object]) -> None:
+        def look() -> bool:
+            has_room = self._has_room()
+            if has_room:
+                call()
+            return has_room
+
+        self._listener.when(look)
 
     def keep(self, record: logging.LogRecord) -> None:
         self.log.keep(record)

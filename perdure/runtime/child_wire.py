@@ -2,8 +2,9 @@
 it that stay closed until the function's own module has been imported; nothing is pickled.
 
     parent ──Job──► child       over the socket, one at a time; its end tells an idle child to end
-    parent ◄──Ready, Beat, Logged, Ended── child
+    parent ◄──Ready, Beat, Logged, Wrote, Ended── child
     parent ──serial of a job──► child       over a pipe: nobody wants its result any more
+    parent ──bytes stored──► child          over the same pipe: what it has written to streams, so that there is room
 """
 
 import struct
@@ -20,6 +21,24 @@ from perdure.runtime.child_places import Place
 _SIZE = struct.Struct("!Q")
 CANCEL = struct.Struct("!Q")
 """The serial number of a job, as it is told through the pipe."""
+
+_STORED = 1 << 63
+_SERIALS = 1 << 16
+_BYTES = 1 << 47
+
+
+def stored_order(serial: int, size_bytes: int) -> bytes:
+    """What is told through the pipe when so much of what a job has written to streams is stored."""
+    return CANCEL.pack(_STORED | (serial % _SERIALS) * _BYTES | min(size_bytes, _BYTES - 1))
+
+
+def read_stored(order: int, serial: int) -> int | None:
+    """The bytes if it is such an order; 0 if it is about an earlier job; None if it is none."""
+    if not order & _STORED:
+        return None
+    told, size_bytes = divmod(order ^ _STORED, _BYTES)
+    return size_bytes if told == serial % _SERIALS else 0
+
 
 DESCRIPTORS = 4
 """Arguments of a child before those of its parent: socket, pipe of orders, lifeline, and where a crash is written to."""
@@ -57,6 +76,14 @@ class Logged(msgspec.Struct, array_like=True, tag=2):
     record: LogRecord
 
 
+class Wrote(msgspec.Struct, array_like=True, tag=4):
+    """The attempt has written a value, as JSON, to a stream; None closes it."""
+
+    serial: int
+    stream: str
+    data: bytes | None
+
+
 class Ended(msgspec.Struct, array_like=True, tag=3):
     """How an attempt ended: with a result (`large` if that only refers to it), a failure, or neither if somebody else
     brings them. `dropped` counts log records that were not kept."""
@@ -67,7 +94,7 @@ class Ended(msgspec.Struct, array_like=True, tag=3):
     dropped: int = 0
 
 
-Told: TypeAlias = Ready | Beat | Logged | Ended
+Told: TypeAlias = Ready | Beat | Logged | Wrote | Ended
 
 _encode = msgspec.msgpack.Encoder().encode
 _told = msgspec.msgpack.Decoder(Told)

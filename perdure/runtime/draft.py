@@ -158,6 +158,8 @@ class Draft:
                 batch.history.append(rows.history)
             if rows.attributes:
                 batch.attributes += rows.attributes
+            if rows.chunks:
+                batch.chunks += rows.chunks
             if rows.attempts:
                 batch.attempts += rows.attempts
                 batch.attempts_dropped += rows.attempts_dropped

@@ -19,6 +19,7 @@ from perdure.runtime.waiters import Waiters, is_at_rest
 from perdure.runtime.workforce import Workforce
 from perdure.runtime.world import World
 from perdure.stores.base import Tasks
+from perdure.stores.streaming import Bell
 
 
 class Crew(Protocol):
@@ -52,6 +53,7 @@ class Effects:
         grace_seconds: float,
         tasks: Tasks,
         workforce: Workforce,
+        bell: Bell,
     ) -> None:
         self._roster = roster
         self._slots = slots
@@ -63,6 +65,7 @@ class Effects:
         self._grace_seconds = grace_seconds
         self._tasks = tasks
         self._workforce = workforce
+        self._bell = bell
         self.alarms = Alarms()
         self.deadlines = Deadlines()
         self._released: list[int] = []
@@ -85,6 +88,7 @@ class Effects:
         self._begin(took_off, draft)
         if draft.gives_tasks:
             self._tasks.nudge(self._workforce.serving(draft.gives_tasks))
+        self._bell.ring(draft.actors)
         for key in draft.withdrawn:
             self._waiters.tell(key, None, self._outbox)
         for key in (*released, *draft.withdrawn):

@@ -1,6 +1,7 @@
 """Attempts on their way through processes of their own: what lies between the worker and the pool."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from perdure.failures import failure_of
@@ -76,6 +77,13 @@ class Errands:
     def close(self) -> None:
         self._processes.close()
 
+    def stored(self, errand: "Errand", size_bytes: int) -> None:
+        self._processes.tell_stored(errand, size_bytes)
+
+    def refused(self, errand: "Errand") -> None:
+        """What it writes is not taken: it is told that nobody wants its result, and its failure says why."""
+        self._processes.cancel(errand)
+
     def job(self, errand: "Errand", serial: int) -> Job:
         attempt = errand.attempt
         attempt.started_at = self._now()
@@ -130,6 +138,14 @@ class Errand:
 
     def logged(self, record: LogRecord) -> None:
         self.attempt.log().put(record)
+
+    def wrote(self, stream: str, data: bytes | None) -> None:
+        if self.attempt.spool is None:
+            self.attempt.spooled(partial(self._errands.stored, self))
+        try:
+            self.attempt.write(stream, data)
+        except BaseException:  # noqa: BLE001  it is what the attempt fails with: there is nobody here to be told
+            self._errands.refused(self)
 
     def ended(self, ended: Ended) -> None:
         if ended.dropped:

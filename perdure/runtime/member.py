@@ -238,6 +238,7 @@ class Member:
             self._outbox,
             self._inbox.put,
             self._closing.set,
+            self._store.streams.append,
         )
         self._store.admin.listen(self._inbox.nudge)
         owner = Owner(

@@ -8,7 +8,7 @@ All of it belongs to one thread, which serves all children by what becomes reada
 
 import selectors
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from perdure.failures import failure_of
 from perdure.kernel.events import Failure
 from perdure.runtime.child import Child, Errand, State, cancelled, crashed, not_started
-from perdure.runtime.child_wire import Beat, Ended, Logged, Ready, Told
+from perdure.runtime.child_wire import Beat, Ended, Logged, Ready, Told, Wrote
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Nursery:
 
     def round(self) -> None:
         """Wait until something happens, and see to it."""
-        for key, _ in self._selector.select(self._seconds()):
+        for key, _ in self._selector.select(_seconds(self._children)):
             key.data()
         self._lose_patience()
 
@@ -77,6 +77,12 @@ class Nursery:
         elif errand in self._waiting:
             self._waiting.remove(errand)
             errand.ended(Ended(failure=cancelled("before it began")))
+
+    def tell_stored(self, errand: Errand, size_bytes: int) -> None:
+        """So much of what the attempt has written to streams is stored."""
+        child = self._busy.get(errand)
+        if child is not None:
+            child.tell_stored(size_bytes)
 
     def dismiss(self) -> None:
         """Let all children go, who have a moment to end what they do."""
@@ -171,6 +177,9 @@ class Nursery:
             case Logged(serial, record):
                 if child.errand is not None and child.is_current(serial):
                     child.errand.logged(record)
+            case Wrote(serial, stream, data):
+                if child.errand is not None and child.is_current(serial):
+                    child.errand.wrote(stream, data)
             case Ended():
                 self._finish(child, told)
                 if child.state is State.BUSY:
@@ -203,10 +212,6 @@ class Nursery:
         until = monotonic() + seconds
         child.patience_until = until if child.patience_until is None else min(until, child.patience_until)
 
-    def _seconds(self) -> float | None:
-        times = [child.patience_until for child in self._children if child.patience_until is not None]
-        return max(min(times) - monotonic(), 0.0) if times else None
-
     def _lose_patience(self) -> None:
         now = monotonic()
         for child in self._children:
@@ -221,6 +226,12 @@ class Nursery:
                 child.kill(f"it was not ready within {self._patience.starting:g} s, and was killed")
             else:
                 child.kill("and killed, since it did not end")
+
+
+def _seconds(children: Iterable[Child]) -> float | None:
+    """How long until something has to be done about one of them."""
+    times = [child.patience_until for child in children if child.patience_until is not None]
+    return max(min(times) - monotonic(), 0.0) if times else None
 
 
 CLOSING = "the engine is being closed"

@@ -87,7 +87,17 @@ class Owner:
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
         workforce = Workforce(store.views)
         effects = Effects(
-            self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds, store.tasks, workforce
+            self._roster,
+            self.slots,
+            waiters,
+            outbox,
+            crew,
+            log,
+            world,
+            grace_seconds,
+            store.tasks,
+            workforce,
+            store.streams.bell,
         )
         self._offers = Offers(store.work, self._roster, workforce)
         self._liveness = Liveness(lease_seconds)

@@ -43,6 +43,10 @@ class Processes:
         """Tell the attempt that nobody wants its result; its process is killed if it does not end soon."""
         self._order(lambda nursery: nursery.cancel(errand))
 
+    def tell_stored(self, errand: Errand, size_bytes: int) -> None:
+        """So much of what the attempt has written to streams is stored."""
+        self._order(lambda nursery: nursery.tell_stored(errand, size_bytes))
+
     def close(self) -> None:
         """End all processes, and wait for that."""
         with self._lock:

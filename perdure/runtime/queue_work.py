@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perdure import errors
@@ -114,6 +115,7 @@ class QueueWork:
             self._outbox,
             inbox.put,
             on_loop_gone,
+            partial(store.streams.append, member=self._member),
         )
         kind = self._slots.kind
         self._wants = [(n, tuple(name for name in self._names if kind(name) == n)) for n in self._slots.kinds()]

@@ -84,7 +84,7 @@ def _nowhere(digest: bytes, data: bytes) -> None:
 
 class _Place(NamedTuple):
     """A payload that the codec has not seen, and how what it makes comes there. `actor` has its bytes, `culprit` is whose
-    turn has failed if it cannot be encoded."""
+    turn has failed if it cannot be encoded. `aside`: where large bytes go instead of the table of blobs."""
 
     payload: Payload
     field: str
@@ -92,6 +92,7 @@ class _Place(NamedTuple):
     actor: Actor
     culprit: Actor
     fill: Callable[[Payload], None]
+    aside: dict[bytes, bytes] | None = None
 
 
 def encode(coding: Coding, draft: Draft, items: Sequence[Item]) -> None:
@@ -115,11 +116,21 @@ def encode(coding: Coding, draft: Draft, items: Sequence[Item]) -> None:
 def _of_events(draft: Draft) -> Iterator[_Place]:
     for actor in draft.actors.values():
         for n, event in enumerate(actor.events):
+            if type(event) is ev.ChunksMade:
+                yield from _of_chunks(actor, event)
             for field in _MADE.get(type(event), ()):
                 payload: Payload | None = getattr(event, field)
                 if payload is not None and not payload.encoding:
                     what = f"{field} in {type(event).__name__} of run {actor.run.id!r}"
                     yield _Place(payload, field, what, actor, actor, partial(_replace, actor, n, field))
+
+
+def _of_chunks(actor: Actor, event: ev.ChunksMade) -> Iterator[_Place]:
+    aside: dict[bytes, bytes] = {}
+    for n, payload in enumerate(event.chunks):
+        if not payload.encoding:
+            what = f"a chunk of the stream {event.stream!r} of run {actor.run.id!r}"
+            yield _Place(payload, "chunks", what, actor, actor, partial(_replace_chunk, event, n, aside), aside)
 
 
 def _of_kept_starts(draft: Draft) -> Iterator[_Place]:
@@ -152,6 +163,8 @@ def _put_by(place: _Place) -> Callable[[bytes, bytes], None]:
     """Large bytes are kept apart, but not those of a memo."""
     if place.field == "memo":
         return memo_too_large(place.what)
+    if place.aside is not None:
+        return place.aside.__setitem__
     return lambda digest, data: place.actor.put(b"", digest, data)
 
 
@@ -160,6 +173,11 @@ def _replace(actor: Actor, n: int, field: str, coded: Payload) -> None:
     event = actor.events[n] = msgspec.structs.replace(before, **{field: coded})
     step = actor.run.pending.get(getattr(event, "id", ""))
     recode(actor.run, event, step is not None and (bool(step.queue) or getattr(before, field).ref))
+
+
+def _replace_chunk(event: ev.ChunksMade, n: int, aside: dict[bytes, bytes], coded: Payload) -> None:
+    """Chunks are never kept apart."""
+    event.chunks[n] = Payload(aside[coded.data], coded.encoding) if coded.ref else coded
 
 
 def _replace_kept(draft: Draft, n: int, field: str, coded: Payload) -> None:

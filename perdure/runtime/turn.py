@@ -9,7 +9,7 @@ from typing import Protocol
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
-from perdure.kernel.decide import REPEATED, decide, decide_command, must_wait
+from perdure.kernel.decide import REPEATED, chunks_of, decide, decide_command, must_wait
 from perdure.kernel.limits import PENDING_COMMANDS
 from perdure.kernel.program import Divergence, Language, ProgramBlocked, replay
 from perdure.kernel.run import Run
@@ -160,6 +160,8 @@ class Turns:
         for command in commands:
             if type(command) is not cmd.ScheduleActivity or ends or (command.terms is not None and command.terms.queue):
                 actor.fold(decide_command(run, command, now, 0))
+                if type(command) is cmd.WriteStream:
+                    actor.fold(chunks_of(command, now))
                 continue
             claimed_by = self._claims.claim(actor, command.name, command.id)
             actor.fold(decide_command(run, command, now, claimed_by))

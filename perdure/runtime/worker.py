@@ -26,6 +26,7 @@ from perdure.runtime.attempt_logs import AttemptLog
 from perdure.runtime.beats import Beats
 from perdure.runtime.letters import Letter
 from perdure.runtime.outbox import Outbox
+from perdure.runtime.outlet import Outlet
 from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
 from perdure.runtime.tokens import Named, token_of
@@ -35,6 +36,7 @@ from perdure.stores.base import Views
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
     from perdure.runtime.errands import Errands
+    from perdure.runtime.outflow import Append, Spool
 
 _log_made = threading.Lock()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +45,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Attempt:
     """One try of an activity, with all that is needed to make it."""
 
-    __slots__ = ("_worker", "blobs", "definition", "details", "flight", "logs", "started_at", "task")
+    __slots__ = ("_worker", "blobs", "definition", "details", "flight", "logs", "spool", "started_at", "task")
 
     def __init__(
         self, worker: "Worker", flight: Flight, definition: "ActivityDefinition[Any, Any]", task: Task
@@ -56,6 +58,7 @@ class Attempt:
         self.started_at = 0
         self.logs: AttemptLog | None = None
         self.blobs: dict[bytes, bytes] | None = None
+        self.spool: Spool | None = None
 
     @property
     def is_elsewhere(self) -> bool:
@@ -89,6 +92,22 @@ class Attempt:
     def token(self) -> str:
         flight = self.flight
         return self._worker.token(Named(flight.key, self.task.run_id, flight.step, flight.attempt))
+
+    def write(self, stream: str, data: bytes | None) -> bool:
+        return self._worker.outlet.flow.write(self.spooled(), stream, data)
+
+    def wait_for_room(self) -> None:
+        there_is = threading.Event()
+        self.when_room(there_is.set)
+        there_is.wait()
+
+    def when_room(self, call: Callable[[], object]) -> None:
+        self._worker.outlet.flow.when_room(self.spooled(), call)
+
+    def spooled(self, told: Callable[[int], object] | None = None) -> "Spool":
+        """What it writes to streams goes by; and writing is a heartbeat, too."""
+        self._worker.heard(self.flight, None)
+        return self.spool or self._worker.outlet.spool_of(self, told)
 
     def keep(self, record: logging.LogRecord) -> None:
         self.log().keep(record)
@@ -128,6 +147,7 @@ class Worker:
         home: the loop for coroutine functions.
         send: takes the letter that ends an attempt.
         on_loop_gone: called when the loop was closed while the engine still needs it.
+        append: stores chunks of streams.
     """
 
     def __init__(
@@ -144,6 +164,7 @@ class Worker:
         outbox: Outbox,
         send: Callable[[Letter], None],
         on_loop_gone: Callable[[], None],
+        append: "Append",
     ) -> None:
         self._activities = activities
         self._build = build
@@ -157,6 +178,7 @@ class Worker:
         self._send = send
         self._on_loop_gone = on_loop_gone
         self._threads = Threads("perdure-activity")
+        self.outlet = Outlet(append, coder, world.now, self._threads)
         self._errands: Errands | None = None
         if any(definition.in_process for definition in activities.values()):
             from perdure.runtime import errands  # slow to import, and most programs have no such activities
@@ -209,6 +231,7 @@ class Worker:
             self._on_loop_gone()
 
     def close(self) -> None:
+        self.outlet.close()
         self._threads.close()
         if self._errands is not None:
             self._errands.close()
@@ -315,6 +338,14 @@ class Worker:
 
     def _end(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
         """Without result and failure: somebody else brings them."""
+        if attempt.spool is not None and not attempt.spool.is_stored:
+            self.outlet.flow.when_stored(attempt.spool, lambda: self._end(attempt, result, failure))
+            return
+        refused = None if attempt.spool is None else attempt.spool.failure
+        if refused is not None and (
+            failure is None or attempt.definition.in_process
+        ):  # a child has only been cancelled
+            result, failure = None, failure_of(refused())
         flight = attempt.flight
         if not self._beats.owes(flight):
             self._end_now(attempt, result, failure)

@@ -1,9 +1,9 @@
-"""The contract every store keeps: a `Store` is six small parts, each with one reason to be asked.
+"""The contract every store keeps: a `Store` is seven small parts, each with one reason to be asked.
 
 The *journal* is written by the owner alone, a `Batch` at a time, all or nothing. *Work* is what an owner asks for to
 find runs that need it. *Post* is what any process may write: a start, mail. *Tasks* is where workers of queues take
-attempts and bring their ends. *Views* are read by anybody, from any
-thread, and are as new as the last commit. *Admin* owns, publishes, checks and closes.
+attempts and bring their ends. *Streams* (`streaming.py`) is where attempts write, and others follow, what a run puts out.
+*Views* are read by anybody, from any thread, and are as new as the last commit. *Admin* owns, publishes, checks and closes.
 
 Keys of runs are integers that grow with their start; the owner hands out even ones, clients that start runs through
 the database odd ones. `journal.commit` raises the exceptions below, which tell the owner what to do with the batch;
@@ -18,6 +18,8 @@ import msgspec
 from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.messages import AttemptEnded, Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, RunRow, TaskRow
+from perdure.kernel.streams import ChunkRow
+from perdure.stores.streaming import Streams
 
 LEASE_NS = 10_000_000_000
 """How long a worker of queues may be silent, unless an engine was told otherwise."""
@@ -181,6 +183,8 @@ class Batch(msgspec.Struct):
     """Steps that have none. Whoever has taken one cannot end it any more."""
     tasks: list[TaskRow] = []
     """Each in the place of an earlier one of the same (run, step); nobody has taken it."""
+    chunks: list[ChunkRow] = []
+    """Appended to streams of runs, which are made if they are not there yet, whatever their size and be they closed."""
     mail_read: list[int] = []
     mail_kept: list[MailRow] = []
     """New mail written by the owner, after `mail_read` has gone."""
@@ -540,6 +544,9 @@ class Store(Protocol):
 
     @property
     def tasks(self) -> Tasks: ...
+
+    @property
+    def streams(self) -> Streams: ...
 
     @property
     def views(self) -> Views: ...

@@ -8,6 +8,7 @@ import msgspec
 from perdure import errors
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute, merged
+from perdure.kernel.events import StreamWritten
 from perdure.kernel.project import HistoryRow, RunRow, attributes_in
 from perdure.kernel.run import Status
 
@@ -26,10 +27,16 @@ def told_as_damage(id: str) -> Iterator[None]:
         ) from error
 
 
-def problems_of(row: RunRow, history: Sequence[HistoryRow], attributes: Mapping[str, Attribute]) -> list[str]:
-    """One line for each way in which a run's summary, or its attributes, and its history contradict each other."""
+def problems_of(
+    row: RunRow, history: Sequence[HistoryRow], attributes: Mapping[str, Attribute], streamed: Mapping[str, int]
+) -> list[str]:
+    """One line for each way in which a run's summary, its attributes or its streams, and its history contradict each other.
+
+    `streamed`: how many chunks of the workflow's own each stream holds.
+    """
     found: list[str] = []
     told: dict[str, Attribute] = {}
+    written: dict[str, int] = {}
     seq = 0
     for part in history:
         if part.seq != seq + 1:
@@ -37,6 +44,9 @@ def problems_of(row: RunRow, history: Sequence[HistoryRow], attributes: Mapping[
         try:
             events = wire.decode_events(part.events)
             told = merged(told, tuple(each for event in events for each in attributes_in(event)))
+            for event in events:
+                if type(event) is StreamWritten:
+                    written[event.stream] = written.get(event.stream, 0) + event.count
             seq = part.seq - 1 + len(events)
         except msgspec.MsgspecError as error:
             found.append(f"run {row.id!r}: its history cannot be read from event {part.seq} on ({error})")
@@ -46,6 +56,10 @@ def problems_of(row: RunRow, history: Sequence[HistoryRow], attributes: Mapping[
     if seq and told != attributes:
         names = ", ".join(sorted({each.name for each in {*told.values()} ^ {*attributes.values()}}))
         found.append(f"run {row.id!r}: lists find it by other attributes than its history has ({names})")
+    for name in {**written, **streamed}:
+        if written.get(name, 0) != streamed.get(name, 0):
+            counted = f"{streamed.get(name, 0):,} chunks of its workflow, its history {written.get(name, 0):,}"
+            found.append(f"run {row.id!r}: the stream {name!r} holds {counted}")
     if row.status >= Status.COMPLETED and row.wake_at is not None:
         found.append(f"run {row.id!r}: has ended, yet would be woken again")
     return found

@@ -20,8 +20,10 @@ from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.health import PROBLEM_LINES, problems_of
+from perdure.stores.memory_streams import HeldStream, MemoryStreams, put_chunks
 from perdure.stores.memory_tasks import MemoryTasks
 from perdure.stores.settling import telling_attempts
+from perdure.stores.streaming import Bell
 
 _Row = TypeVar("_Row")
 _copy = copy.copy
@@ -41,6 +43,8 @@ class Shelf:
         self.mail: dict[int, base.MailRow] = {}
         self.mail_ids = 0
         self.replies: dict[str, base.ReplyRow] = {}
+        self.streams: dict[int, dict[str, HeldStream]] = {}
+        self.bell = Bell()
         self.tasks: dict[tuple[int, str], TaskRow] = {}
         self.workers: dict[int, base.WorkerRow] = {}
         self.listeners: dict[int, Callable[[], None]] = {}
@@ -106,6 +110,7 @@ class Shelf:
             self.of_id[row.id].remove(key)
         self.history.pop(key, None)
         self.attributes.pop(key, None)
+        self.streams.pop(key, None)
         self.attempts = _without(self.attempts, lambda at, _: at[0] == key)
         self.tasks = _without(self.tasks, lambda at, _: at[0] == key)
         self.blobs = _without(self.blobs, lambda at, _: at[0] == key)
@@ -132,6 +137,7 @@ class MemoryStore:
         self.work = MemoryWork(self.shelf)
         self.post = MemoryPost(self.shelf)
         self.tasks = MemoryTasks(self.shelf)
+        self.streams = MemoryStreams(self.shelf, lambda: self.admin.owns)
         self.views = MemoryViews(self.shelf)
 
 
@@ -182,7 +188,8 @@ class MemoryAdmin:
 
 
 def _problems(shelf: Shelf, row: RunRow) -> list[str]:
-    return problems_of(row, shelf.parts(row.key), shelf.attributes.get(row.key, {}))
+    own = {name: held.own() for name, held in shelf.streams.get(row.key, {}).items()}
+    return problems_of(row, shelf.parts(row.key), shelf.attributes.get(row.key, {}), own)
 
 
 class MemoryMarker:
@@ -289,6 +296,8 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
     for task in batch.tasks:
         shelf.tasks.pop((task.run, task.step), None)  # a new one has the last turn
         shelf.tasks[task.run, task.step] = _copy(task)
+    for chunks in batch.chunks:
+        put_chunks(shelf, chunks)
     for id in batch.mail_read:
         shelf.mail.pop(id, None)
     for mail in batch.mail_kept:

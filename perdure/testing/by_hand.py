@@ -1,7 +1,7 @@
 """An attempt without an engine: an activity's function, run by hand, can ask who it is, log, and send heartbeats."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ import msgspec
 from perdure.activities import ActivityDefinition, ActivityInfo, attempt_context
 from perdure.errors import DefinitionError
 from perdure.kernel.events import Payload
+from perdure.languages.python.streaming import closed
 from perdure.runtime import attempt_logs
 
 RUN_ID = "00000000000000000000000000000001"
@@ -20,12 +21,15 @@ SCHEDULED_AT = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class AttemptByHand:
-    """What the attempt is told, and what was heard of it: `heartbeats` are the details of each, `records` what it logged."""
+    """What the attempt is told, and what was heard of it: `heartbeats` are the details of each, `records` what it logged,
+    `streams` what it wrote to each."""
 
     def __init__(self, told: ActivityInfo) -> None:
         self.told = told
         self.heartbeats: list[Any] = []
         self.records: list[logging.LogRecord] = []
+        self.streams: dict[str, list[Any]] = {}
+        self._closed: set[str] = set()
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -44,6 +48,22 @@ class AttemptByHand:
 
     def token(self) -> str:
         return f"token-of-{self.told.idempotency_key}:{self.told.attempt}"
+
+    def write(self, stream: str, data: bytes | None) -> bool:
+        written = self.streams.setdefault(stream, [])
+        if data is None:
+            self._closed.add(stream)
+        elif stream in self._closed:
+            raise closed(stream)
+        else:
+            written.append(msgspec.json.decode(data))
+        return True
+
+    def wait_for_room(self) -> None:
+        """There is always some."""
+
+    def when_room(self, call: Callable[[], object]) -> None:
+        call()
 
     def keep(self, record: logging.LogRecord) -> None:
         self.records.append(record)

@@ -8,7 +8,7 @@ import threading
 import time
 from datetime import timedelta
 
-from perdure import Retry, activity, workflow
+from perdure import Retry, activity, stream, workflow
 from tests.engine.deeds import mark
 
 AT_ONCE = Retry(initial=0.001, max_attempts=3)
@@ -163,6 +163,21 @@ async def describes() -> tuple[str, str, int, timedelta | None]:
 @workflow
 async def misspells() -> None:
     await misspell()
+
+
+@activity(runs_in="process")
+def tell(words: list[str]) -> int:
+    for word in words:
+        stream("tokens").write(word)
+    return len(words)
+
+
+@activity(runs_in="process")
+def pour_apart(count: int, size: int) -> float:
+    text = "x" * size
+    for _ in range(count):
+        stream("water").write(text)
+    return 1.0
 
 
 ALL = [

@@ -32,6 +32,17 @@ def _until_it_succeeds(policy: RetryPolicy | None) -> RetryPolicy:
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
 
 
+class Own:
+    """What the workflow itself has written to one of its streams."""
+
+    __slots__ = ("chunks", "closed", "size_bytes")
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.size_bytes = 0
+        self.closed = False
+
+
 class Issuer(Scheduler):
     """The half of a workflow's loop that asyncio knows nothing of: one run's commands, time and chance.
 
@@ -70,6 +81,7 @@ class Issuer(Scheduler):
         "replaying",
         "sealed",
         "stopped",
+        "streams",
         "tasks",
         "tracer",
         "undoing",
@@ -114,6 +126,7 @@ class Issuer(Scheduler):
         self.tasks: dict[str, Task] = {}
         self.patches: dict[str, bool] | None = None
         self.attributes: dict[str, Attribute] | None = None
+        self.streams: dict[str, Own] | None = None
         self.asyncgens: list[Any] | None = None
         self.logs: list[logging.LogRecord] | None = None
 

@@ -15,6 +15,7 @@ from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.marker import FileMarker
 from perdure.stores.sqlite.post import SqlitePost
 from perdure.stores.sqlite.rows import ATTRIBUTE_COLUMNS, RUN_COLUMNS
+from perdure.stores.sqlite.streams import SqliteStreams, contradictions, own_counts
 from perdure.stores.sqlite.tasks import SqliteTasks
 from perdure.stores.sqlite.trouble import told_to_people
 
@@ -27,13 +28,21 @@ class SqliteAdmin:
     """Holds all that has to be closed; `writer` is the owner's line."""
 
     def __init__(
-        self, path: str, lock: OwnerLock, writer: Line, post: SqlitePost, tasks: SqliteTasks, readers: Readers
+        self,
+        path: str,
+        lock: OwnerLock,
+        writer: Line,
+        post: SqlitePost,
+        tasks: SqliteTasks,
+        streams: SqliteStreams,
+        readers: Readers,
     ) -> None:
         self._path = path
         self._lock = lock
         self._writer = writer
         self._post = post
         self._tasks = tasks
+        self._streams = streams
         self._readers = readers
         self._listener: Listener | None = None
         self._marker: FileMarker | None = None
@@ -90,7 +99,7 @@ class SqliteAdmin:
             listener, self._listener = self._listener, None
             if listener is not None:
                 listener.close()
-            for part in (self._readers, self._post, self._tasks, self._writer):
+            for part in (self._readers, self._post, self._tasks, self._streams, self._writer):
                 with contextlib.suppress(sqlite3.Error):
                     part.close()
             marker, self._marker = self._marker, None
@@ -105,8 +114,10 @@ def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
         row = rows.run_row(columns)
         history = connection.execute("SELECT run, seq, events FROM history WHERE run = ? ORDER BY seq", (row.key,))
         noted = rows.attributes_of(connection.execute(_ATTRIBUTES, (row.key,)))
-        yield from problems_of(row, [HistoryRow(*part) for part in history], noted.get(row.key, {}))
-    for table in ("history", "attempts", "attributes", "tasks", "blobs", "mail"):
+        streamed = own_counts(connection, row.key)
+        yield from problems_of(row, [HistoryRow(*part) for part in history], noted.get(row.key, {}), streamed)
+    yield from contradictions(connection)
+    for table in ("history", "attempts", "attributes", "tasks", "streams", "blobs", "mail"):
         for (run,) in connection.execute(f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT key FROM runs)"):
             yield f"{table}: rows of a run that does not exist (key {run})"
     for id, run, body in connection.execute("SELECT id, run, body FROM mail"):

@@ -15,7 +15,7 @@ from perdure.kernel.run import Status
 from perdure.stores.base import FIXED, IDENTITY, Batch, CommitRefused, Faults, OwnershipLost
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.settling import telling_attempts
-from perdure.stores.sqlite import rows
+from perdure.stores.sqlite import rows, streams
 from perdure.stores.sqlite.lines import Line, roll_back
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.rows import (
@@ -84,7 +84,8 @@ _MAKE_NEWEST = (
     f"UPDATE runs SET followed_by = -key WHERE key IN ({VALUES})",
     "UPDATE runs SET followed_by = 0 WHERE (id, followed_by) IN (SELECT id, key FROM runs WHERE key IN ({values}))",
 )
-_WITHDRAW = _MAKE_NEWEST + tuple(
+_DROP_CHUNKS = f"DELETE FROM chunks WHERE stream IN (SELECT id FROM streams WHERE run IN ({VALUES}))"
+_WITHDRAW = tuple(
     f"DELETE FROM {table} WHERE {column} IN ({VALUES})"
     for table, column in (
         ("runs", "key"),
@@ -92,6 +93,7 @@ _WITHDRAW = _MAKE_NEWEST + tuple(
         ("attempts", "run"),
         ("attributes", "run"),
         ("tasks", "run"),
+        ("streams", "run"),
         ("blobs", "run"),
         ("mail", "run"),
     )
@@ -120,7 +122,7 @@ def writes_of(batch: Batch) -> list[Write]:
     """A batch as statements, in the order of the contract; all that is not SQL happens here, before BEGIN."""
     writes: list[Write] = []
     if batch.withdrawn:
-        writes += [Write(sql, [(key,) for key in batch.withdrawn]) for sql in _WITHDRAW]
+        writes += [Write(sql, [(key,) for key in batch.withdrawn]) for sql in (*_MAKE_NEWEST, _DROP_CHUNKS, *_WITHDRAW)]
     if batch.followed:
         writes.append(Write(_FOLLOW, batch.followed, exact=True))
         writes.append(Write(_PLACE, [(key,) for _, key in batch.followed]))
@@ -257,6 +259,8 @@ class SqliteJournal:
                     changed = rows.write(connection, one.sql, one.rows)
                 if one.exact and changed != len(one.rows):
                     raise CommitRefused(f"{len(one.rows) - changed} of {len(one.rows)} runs are not as they were")
+            if batch.chunks:
+                streams.put(connection, batch.chunks)
         except (sqlite3.Error, *UNFIT_VALUES) as error:
             raise for_owner(error, self._path, committing=False) from error
         if self._faults is not None:

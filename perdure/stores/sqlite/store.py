@@ -8,6 +8,7 @@ from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.migrations import Schema
 from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.post import SqlitePost
+from perdure.stores.sqlite.streams import SqliteStreams
 from perdure.stores.sqlite.tasks import SqliteTasks
 from perdure.stores.sqlite.views import SqliteViews
 from perdure.stores.sqlite.work import SqliteWork
@@ -42,5 +43,6 @@ class SqliteStore:
         self.work = SqliteWork(place.path, writer)
         self.post = SqlitePost(place.path, post_line, readers)
         self.tasks = SqliteTasks(place.path, Line(place), readers)
+        self.streams = SqliteStreams(place.path, Line(place), readers, lock)
         self.views = SqliteViews(place.path, readers, lock)
-        self.admin = SqliteAdmin(place.path, lock, writer, self.post, self.tasks, readers)
+        self.admin = SqliteAdmin(place.path, lock, writer, self.post, self.tasks, self.streams, readers)

@@ -51,6 +51,7 @@ class Checks:
         _demand(times == sorted(times), f"the time of {id} goes back")
         _demand(not times or times[-1] <= now, f"{id} has an event from the future")
         self._timers(id, events)
+        self._streams(key, id, events)
         run = restore(stored.run, events, stored.attempts)
         _demand(
             run_row(run) == stored.run, f"{id}: the fold of its history is {run_row(run)}, stored is {stored.run} (3)"
@@ -64,6 +65,15 @@ class Checks:
                 dues[event.id] = event.due_at
             elif isinstance(event, ev.TimerFired):
                 _demand(event.at >= dues[event.id], f"{id}: the timer [{event.id}] has fired too early")
+
+    def _streams(self, key: int, id: str, events: Iterable[ev.HistoryEvent]) -> None:
+        """Of simulated runs only the workflows write."""
+        written: Counter[str] = Counter()
+        for event in events:
+            if isinstance(event, ev.StreamWritten):
+                written[event.stream] += event.count
+        held = {row.name: row.chunks for row in self._store.streams.of_run(key)}
+        _demand(held == dict(written), f"{id} has written {dict(written)} to its streams, and they hold {held} (3)")
 
     def begun(self, key: int, step: str, attempt: int) -> None:
         """An attempt begins: that is durable, and nothing of the step is recorded."""

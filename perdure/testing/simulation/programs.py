@@ -6,6 +6,7 @@ from typing import Any
 
 from perdure.activities import Retry, activity
 from perdure.errors import ActivityFailed
+from perdure.streams import stream
 from perdure.workflows import workflow
 
 Spec = list[Any]
@@ -103,6 +104,12 @@ async def _finally(spec: Spec, cleanup: Spec) -> int:
         await do(cleanup)
 
 
+async def _write(name: str, count: int) -> int:
+    for n in range(count):
+        stream(name).write(n)
+    return count
+
+
 async def _for_ever(spec: Spec) -> int:
     """Ends only when it is cancelled or terminated."""
     try:
@@ -122,6 +129,7 @@ _DO: dict[str, Any] = {
     "group": _group,
     "timeout": _timeout,
     "finally": _finally,
+    "write": _write,
     "for ever": _for_ever,
 }
 
@@ -154,6 +162,12 @@ def _an_act(chance: Random) -> Spec:
     return ["act", chance.choice(["work", "work", "toil", "linger"]), chance.randrange(10)]
 
 
+def _telling(chance: Random, name: str) -> Spec:
+    """Steps, with what is written to a stream between them."""
+    steps = [_an_act(chance) for _ in range(chance.randint(1, 5))]
+    return ["sequence", [part for step in steps for part in (["write", name, chance.randint(0, 4)], step)]]
+
+
 WORKLOADS: dict[str, Any] = {
     "sequence": lambda chance: ["sequence", [_an_act(chance) for _ in range(chance.randint(1, 6))]],
     "fan-out": lambda chance: ["group", [["act", "work", n] for n in range(chance.randint(3, 20))]],
@@ -161,6 +175,7 @@ WORKLOADS: dict[str, Any] = {
     "timers": lambda chance: ["gather", [["sleep", chance.choice([0.5, 90.0, 1e6])] for _ in range(8)]],
     "timeout": lambda chance: ["sequence", [["timeout", 10.0, n] for n in range(3)]],
     "cancel": lambda chance: ["for ever", _any(chance, 1)],
+    "streams": lambda chance: ["gather", [_telling(chance, name) for name in "ab"]],
     "random": _any,
 }
 """Ways to make a program, by name."""

@@ -32,6 +32,7 @@ _SHORT = {
     ev.RunTimedOut: "TIMED OUT",
     ev.AttributesSet: "attributes",
     ev.MemoSet: "memo",
+    ev.StreamWritten: "stream",
 }
 
 

@@ -94,6 +94,12 @@ def test_the_order_of_commands_within_one_answer_does_not_matter():
             "0:1",
             "after event 1: recorded nothing, produced memo [0:1]",
         ),
+        (
+            [cmd.WriteStream("0:1", "log", [RESULT], closes=True)],
+            [ev.StreamWritten(T0, "0:1", "log", 2, 20)],
+            "0:1",
+            "after event 1: recorded stream log, 2 chunks [0:1], produced stream log, 1 chunk, closed [0:1]",
+        ),
         ([do_pay, do_pay], [PAY], "0:1", "after event 1: recorded nothing, produced activity pay [0:1]"),
     ],
 )

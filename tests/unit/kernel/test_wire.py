@@ -139,6 +139,7 @@ TAGS = {
     30: "ExternalCancelRequested",
     32: "ExternalAnswered",
     33: "RunContinuedAsNew",
+    40: "StreamWritten",
 }
 
 

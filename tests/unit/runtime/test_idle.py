@@ -86,12 +86,14 @@ class Counted:
     def __init__(self, store: base.Store) -> None:
         self.calls: list[str] = []
         self.address = store.address
-        for name in ("journal", "work", "post", "tasks", "views", "admin"):
+        for name in ("journal", "work", "post", "tasks", "streams", "views", "admin"):
             setattr(self, name, CountedPart(name, getattr(store, name), self.calls))
 
     def asked(self) -> Counter[str]:
         """Since this was asked last. A look at the locks of workers is none at the database."""
-        found = Counter(call for call in self.calls if call not in ("tasks.dead", "post.nudge", "tasks.nudge"))
+        found = Counter(
+            call for call in self.calls if call not in ("tasks.dead", "post.nudge", "tasks.nudge", "streams.bell")
+        )
         self.calls.clear()
         return found
 

@@ -433,7 +433,7 @@ class Stuck:
 
 
 def test_a_store_that_does_not_close_as_it_should_lets_its_lock_go(path: str) -> None:
-    lock, parts = OwnerLock(f"{path}-owner"), [Stuck() for _ in range(4)]
+    lock, parts = OwnerLock(f"{path}-owner"), [Stuck() for _ in range(5)]
     admin = SqliteAdmin(path, lock, *parts)  # type: ignore[arg-type]
     assert lock.try_take()
 

@@ -1,0 +1,119 @@
+"""The part of a store that keeps streams: named, append-only outputs of runs, each chunk at an offset that counts from 0.
+
+The workflow's own chunks are written by the owner, in the batch that records that they are (`Batch.chunks`). Those of
+attempts come by `Streams.append` from whichever process makes the attempt, many together.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from perdure.kernel.limits import STREAM_BYTES, STREAM_CHUNKS, STREAMS
+from perdure.kernel.streams import ChunkRow
+
+
+class StreamRow(msgspec.Struct):
+    """A stream of a run: how much it holds. `closed`: whoever closed it said that nothing comes any more; that of a run that
+    has ended says nothing about it, and it is closed all the same."""
+
+    name: str
+    chunks: int
+    size_bytes: int
+    closed: bool = False
+
+
+class PageRow(msgspec.Struct):
+    """Chunks of a stream from the offset `first` on, as a `ChunkRow` has them."""
+
+    first: int
+    step: str
+    attempt: int
+    body: bytes
+
+
+class Page(msgspec.Struct):
+    """Chunks that hold an offset or come after it, in order; the first row may begin before it.
+
+    `head` is the offset the next chunk of the stream gets. `ended`: none will come, the stream is closed, or its run is.
+    """
+
+    rows: list[PageRow]
+    head: int
+    ended: bool
+
+
+Verdict: TypeAlias = Literal["", "unwanted", "closed", "full", "too-many"]
+"""What became of chunks: "" they are stored. "unwanted": their attempt is not under way any more, or their run has ended.
+"closed": their stream is. "full": they would be too many for it. "too-many": it would be one stream too many for the run.
+"""
+
+
+class Streams(Protocol):
+    """Written by whoever makes attempts, read by anybody; from any thread."""
+
+    bell: "Bell"
+
+    def append(self, rows: Sequence[ChunkRow], member: int = 0) -> list[Verdict]:
+        """Chunks of attempts, in one small transaction; what became of each row, in their order.
+
+        With `member`, a worker of queues, the attempt's task must be with that still. Without, this store must own.
+        A stream that an attempt has closed is open again to the later attempts of the same step.
+
+        Raises: OwnershipLost (base); errors.StoreError.
+        """
+        ...
+
+    def of_run(self, run: int) -> list[StreamRow]:
+        """Its streams, in the order of their first chunks."""
+        ...
+
+    def page(self, run: int, stream: str, offset: int, most_bytes: int) -> Page:
+        """What there is from an offset on, at least one row if there is one. A stream that is not there yet is empty."""
+        ...
+
+
+def verdict_of(row: ChunkRow, held: StreamRow | None, closed_by: tuple[str, int] | None, streams: int) -> Verdict:
+    """Whether chunks of an attempt may be appended. `held`: the stream, if it is there; `closed_by` (step, attempt);
+    `streams`: how many the run has."""
+    if held is None:
+        held = StreamRow(row.stream, 0, 0)
+        if streams >= STREAMS:
+            return "too-many"
+    if closed_by is not None and not (closed_by[0] == row.step and closed_by[1] < row.attempt):
+        return "closed"
+    if held.chunks + row.count > STREAM_CHUNKS or held.size_bytes + row.size_bytes > STREAM_BYTES:
+        return "full"
+    return ""
+
+
+class Bell:
+    """Wakes those who follow streams in this process. It may be late, or silent: followers look by themselves, too."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[int, list[Callable[[], object]]] = {}
+
+    def listen(self, run: int, call: Callable[[], object]) -> Callable[[], None]:
+        """Have `call` called, from any thread, when something has happened to the run. Gives what ends that."""
+        with self._lock:
+            self._calls.setdefault(run, []).append(call)
+
+        def stop() -> None:
+            with self._lock:
+                calls = self._calls.get(run, [])
+                if call in calls:
+                    calls.remove(call)
+                if not calls:
+                    self._calls.pop(run, None)
+
+        return stop
+
+    def ring(self, runs: Iterable[int]) -> None:
+        if not self._calls:
+            return  # nearly always
+        with self._lock:
+            calls = [call for run in set(runs) for call in self._calls.get(run, ())]
+        for call in calls:
+            call()
