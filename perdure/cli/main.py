@@ -37,6 +37,9 @@ COMMANDS: dict[str, Entry] = {
     "retry": Entry("steer", "Go on at once with what is blocked, held or waiting to retry", "perdure retry order-1"),
     "doctor": Entry("doctor", "Check the database and what stands still", "perdure doctor"),
     "count": Entry("counting", "How many runs there are, by state", "perdure count --state open"),
+    "stream": Entry(
+        "streaming", "What a run shows while it goes on: tokens, progress", "perdure stream chat-1 tokens --follow"
+    ),
     "terminate": Entry("steer", "End runs at once, without cleanup", "perdure terminate order-1"),
     "export": Entry(
         "exporting", "Runs as JSON files, to replay or look at elsewhere", "perdure export order-1 -o order-1.json"
