@@ -22,6 +22,7 @@ NAMES = (
     "sequential",
     "fan_out",
     "queues",
+    "streams",
     "processes",
     "replay",
     "checking",

@@ -23,6 +23,7 @@ from perdure.languages.python.streaming import closed, full, too_many
 from perdure.payload import Coder
 from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
+from perdure.runtime.world import World
 from perdure.stores.streaming import Verdict
 
 FLUSH_SECONDS = 0.05
@@ -66,12 +67,12 @@ class Spool:
 
 
 class Outflow:
-    """One for the attempts of an engine, or of a worker. `append` stores rows; `now` is when a chunk was written."""
+    """One for the attempts of an engine, or of a worker. `append` stores rows."""
 
-    def __init__(self, append: Append, coder: Coder, now: Callable[[], int], threads: Threads) -> None:
+    def __init__(self, append: Append, coder: Coder, world: World, threads: Threads) -> None:
         self._append = append
         self._coder = coder
-        self._now = now
+        self._world = world
         self._threads = threads
         self._changed = threading.Condition()
         self._waiting: list[Spool] = []
@@ -101,7 +102,7 @@ class Outflow:
                 size = len(data) + STREAM_CHUNK_COSTS_BYTES
                 if spool.size + size > STREAM_UNSTORED_MOST_BYTES:
                     raise _flooded(stream)
-                spool.entries.append((stream, Chunk(self._now(), Payload(data))))
+                spool.entries.append((stream, Chunk(self._world.now(), Payload(data))))
                 spool.size += size
                 self._bytes += size
             if len(spool.entries) == 1:
@@ -249,7 +250,10 @@ class Outflow:
         pause, longest = _PAUSE_SECONDS
         while True:
             try:
-                return self._append(rows)
+                self._world.crash_point("before-chunks")
+                verdicts = self._append(rows)
+                self._world.crash_point("after-chunks")
+                return verdicts
             except StoreUnreachable:
                 with self._changed:
                     if self._closed:

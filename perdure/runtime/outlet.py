@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from perdure.payload import Coder
 from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
+from perdure.runtime.world import World
 
 if TYPE_CHECKING:
     from perdure.runtime.outflow import Append, Outflow, Spool
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 class Outlet:
     """What it is made with is that of an `Outflow`."""
 
-    def __init__(self, append: "Append", coder: Coder, now: Callable[[], int], threads: Threads) -> None:
-        self._parts = (append, coder, now, threads)
+    def __init__(self, append: "Append", coder: Coder, world: World, threads: Threads) -> None:
+        self._parts = (append, coder, world, threads)
         self._lock = threading.Lock()
         self._flow: Outflow | None = None
 

@@ -178,7 +178,7 @@ class Worker:
         self._send = send
         self._on_loop_gone = on_loop_gone
         self._threads = Threads("perdure-activity")
-        self.outlet = Outlet(append, coder, world.now, self._threads)
+        self.outlet = Outlet(append, coder, world, self._threads)
         self._errands: Errands | None = None
         if any(definition.in_process for definition in activities.values()):
             from perdure.runtime import errands  # slow to import, and most programs have no such activities

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from perdure.kernel.events import Payload
+from perdure.kernel.limits import STREAM_BYTES
 from perdure.kernel.messages import AttemptEnded
 from perdure.kernel.project import RunRow, TaskRow
+from perdure.kernel.streams import ChunkRow
 from perdure.stores import base
 from tests.conformance.both import KEYS, Both, few, keys, small, steps, times
 
@@ -38,6 +40,19 @@ wants = st.sampled_from(
     ]
 )
 blobs = st.just([]) | few(st.builds(base.BlobRow, keys, st.sampled_from([b"d", b"e"]), small), max_size=1)
+
+
+chunk_rows = st.builds(
+    ChunkRow,
+    run=keys,
+    stream=st.sampled_from(["s", "t"]),
+    count=st.integers(0, 2),
+    size_bytes=st.integers(0, 9) | st.just(STREAM_BYTES - 5),
+    body=small,
+    step=steps,
+    attempt=st.integers(1, 2),
+    closes=st.booleans(),
+)
 
 
 class TwoStoresOfTasks(Both, RuleBasedStateMachine):
@@ -94,6 +109,23 @@ class TwoStoresOfTasks(Both, RuleBasedStateMachine):
     def beat(self, member: int, details: list[tuple[int, str, int, bytes]]) -> None:
         self.same(lambda store: store.tasks.beat(member, ["g"], details))
 
+    @rule(member=st.just(0) | members, rows=few(chunk_rows, min_size=1, max_size=3))
+    def append(self, member: int, rows: list[ChunkRow]) -> None:
+        self.same(lambda store: store.streams.append(rows, member))
+
+    @rule(rows=few(chunk_rows, min_size=1, max_size=3))
+    def write_as_the_owner(self, rows: list[ChunkRow]) -> None:
+        self.same(lambda store: store.journal.commit(base.Batch(chunks=rows)))
+
+    @rule(key=keys, closed_at=st.just(5) | st.none())
+    def end_run(self, key: int, closed_at: int | None) -> None:
+        row = RunRow(key, f"run-{key}", b"r", "w", 7 if closed_at else 1, "", "b", 1, closed_at, None, 1)
+        self.same(lambda store: store.journal.commit(base.Batch(updated=[row])))
+
+    @rule(key=keys, offset=st.integers(0, 9), most=st.sampled_from([1, 4, 1_000]))
+    def follow(self, key: int, offset: int, most: int) -> None:
+        self.same(lambda store: store.streams.page(key, "s", offset, most))
+
     @rule(member=members, way=st.sampled_from(["leave", "bury"]))
     def go(self, member: int, way: str) -> None:
         self.same(lambda store: getattr(store.tasks, way)(member))
@@ -118,6 +150,7 @@ class TwoStoresOfTasks(Both, RuleBasedStateMachine):
         self.same(lambda store: (store.views.workers(), store.views.backlog(), store.tasks.orphans()))
         self.same(lambda store: (store.views.members(range(30)), store.views.owner()))
         self.same(lambda store: store.work.poll(0, 99))
+        self.same(lambda store: [store.streams.of_run(key) for key in KEYS])
         self.same(lambda store: [store.views.blob(key, digest) for key in KEYS for digest in (b"d", b"e")])
 
 

@@ -79,6 +79,39 @@ def heights(client: Client, scenario: Scenario) -> dict[str, int]:
     return found
 
 
+Told = list[tuple[str, int, Any]]
+"""The chunks of a stream: the step and the attempt that have written them, and their values."""
+
+
+def told(client: Client, scenario: Scenario) -> dict[str, Told]:
+    """What the streams of the runs hold."""
+    found: dict[str, Told] = {}
+    for row in client.list().wait():
+        if row.id in scenario.ids:
+            handle = client.handle(row.id, run_id=row.run_id)
+            for each in handle.streams().wait():
+                chunks = handle.stream(each.name, follow=False)
+                found[f"{row.run_id}:{each.name}"] = [(one.step, one.attempt, one.value) for one in chunks]
+    return found
+
+
+def at_last(found: dict[str, Told]) -> list[tuple[str, str, list[Any]]]:
+    """What the workflow has written to each stream, and the last attempt of each step: the same in every life."""
+    values: dict[tuple[str, str, int], list[Any]] = {}
+    for name, chunks in found.items():
+        latest = {step: attempt for step, attempt, _ in chunks}
+        for step, attempt, value in chunks:
+            assert attempt <= latest[step], f"{name}: an attempt of [{step}] has written after a later one"
+            if attempt == latest[step]:
+                values.setdefault((name.partition(":")[2], step, 0), []).append(value)
+    return sorted((name, step, said) for (name, step, _), said in values.items())
+
+
+def rewritten(before: dict[str, Told], after: dict[str, Told]) -> list[str]:
+    """Streams that do not begin with what was there before."""
+    return [name for name, chunks in before.items() if after.get(name, [])[: len(chunks)] != chunks]
+
+
 def fallen(before: dict[str, int], later_lines: Iterable[str]) -> list[str]:
     """Attempts that were told less than what was kept."""
     told = [line.partition("#") for line in later_lines if "#" in line]

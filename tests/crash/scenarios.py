@@ -30,6 +30,7 @@ from perdure import (
     activity,
     patched,
     saga,
+    stream,
     workflow,
 )
 
@@ -455,6 +456,48 @@ ALL += [far, climbers, limited, asked, at_most_once, fetch_far, store_far, climb
 ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn, carve]
 
 
+WORDS = ["once", "upon", "a", "time", "there", "was"]
+
+
+@activity(retry=Retry(initial=0.001, maximum=0.002, max_attempts=50))
+async def recite(name: str) -> str:
+    act()
+    words = stream(name)
+    for word in WORDS:
+        await words.write(word)
+        if activity.info().attempt == 1 and word == "upon":
+            await asyncio.sleep(0.06)  # what it has written is stored by then
+            raise ConnectionError("not yet")
+    return activity.info().step
+
+
+@activity(queue=GPU, retry=Retry(initial=0.001, maximum=0.002, max_attempts=50))
+def recite_far(name: str) -> str:
+    act()
+    for word in WORDS:
+        stream(name).write(word)
+    return activity.info().step
+
+
+@workflow
+async def tale() -> str:
+    log = stream("log")
+    for n in range(3):
+        log.write(n)
+    first = await recite("words")
+    log.write("half")
+    stream("log2").write({"half": True})
+    second = await recite_far("words")
+    await asyncio.sleep(0.01)
+    log.write("end")
+    log.close()
+    await fetch("moral")
+    return f"{first} {second}"
+
+
+ALL += [tale, recite, recite_far]
+
+
 def run_it(call: Callable[[], Any]) -> Callable[[Engine], None]:
     return lambda engine: engine.run(call(), id=ID).wait()
 
@@ -631,6 +674,8 @@ SCENARIOS = {
     "heartbeats": Scenario(run_it(climbers), queues=[GPU]),
     "limits": Scenario(run_it(limited), queues=[GPU]),
     "tokens": Scenario(run_and_answer(asked), queues=[GPU]),
+    "streams": Scenario(run_it(tale), queues=[GPU]),
+    "streams, with a codec": Scenario(run_it(tale), queues=[GPU], codec=Backwards()),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 
@@ -647,6 +692,7 @@ CROWD: dict[str, list[Any]] = {
     "large": [LARGE],
     "far": [3],
     "climbers": [],
+    "tale": [],
 }
 AT_MOST_ONCE = Scenario(run_it(at_most_once), queues=[GPU])
 """How it ends depends on where it is killed: an outcome that is unknown is one, too."""

@@ -53,12 +53,13 @@ def prepared(folder: Path, scenario: Scenario) -> Place:
 
 class Looked(NamedTuple):
     """The essence of each run's history, what is recorded as done, how far heartbeats say that steps have come, and what the
-    check of the database finds."""
+    check of the database finds; and what streams hold."""
 
     essences: dict[str, list[str]]
     done: set[str]
     heights: dict[str, int]
     problems: list[str]
+    told: dict[str, evidence.Told]
 
 
 def looked_at(place: Place, scenario: Scenario) -> Looked:
@@ -66,8 +67,9 @@ def looked_at(place: Place, scenario: Scenario) -> Looked:
         found = evidence.histories(client, scenario)
         heights = evidence.heights(client, scenario)
         problems = client.store.admin.check()
+        told = evidence.told(client, scenario)
     essences = {id: evidence.essence(history, scenario.in_order) for id, history in found.items()}
-    return Looked(essences, evidence.all_done(found), heights, problems)
+    return Looked(essences, evidence.all_done(found), heights, problems, told)
 
 
 @pytest.mark.parametrize("name", [*SCENARIOS, *SPAWNING])
@@ -78,7 +80,8 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
     killed, finishing = lives
     undisturbed = prepared(tmp_path / "undisturbed", scenario)
     assert finishing.live(name, undisturbed.address, str(undisturbed.ledger), at=0) == 0
-    expected = looked_at(undisturbed, scenario).essences
+    calm = looked_at(undisturbed, scenario)
+    expected, said = calm.essences, evidence.at_last(calm.told)
 
     at = 0
     for at in range(1, MOST):
@@ -95,6 +98,8 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
         assert after.problems == [], f"killed at point {at}"
         assert evidence.twice(before.done, later) == [], f"killed at point {at}"
         assert evidence.fallen(before.heights, later) == [], f"killed at point {at}"
+        assert evidence.at_last(after.told) == said, f"killed at point {at}"
+        assert evidence.rewritten(before.told, after.told) == [], f"killed at point {at}"
         assert after.done <= set(place.noted()), f"killed at point {at}"
     assert 8 < at < MOST
 

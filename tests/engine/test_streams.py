@@ -581,3 +581,47 @@ async def peeping() -> None:
             pass
     except NotDeterministic:
         raise
+
+
+class Turned:
+    """Bytes the other way round; and on which threads that was asked."""
+
+    name = "turned"
+
+    def __init__(self) -> None:
+        self.threads: set[str] = set()
+
+    def encode(self, data: bytes) -> bytes:
+        self.threads.add(threading.current_thread().name)
+        return b"~" + data[::-1]
+
+    def decode(self, data: bytes) -> bytes:
+        self.threads.add(threading.current_thread().name)
+        return data[:0:-1]
+
+
+@pytest.mark.parametrize("way", ["thread", "process", "queue"])
+async def test_a_codec_makes_what_is_stored_and_never_on_the_engines_thread(tmp_path: Path, way: str) -> None:
+    address, codec = f"sqlite:///{tmp_path}/runs.db", Turned()
+    large = ["secret" * 20_000, "secret"]
+    engine = Engine(address, [*ALL, tell_large], codec=codec)
+    async with engine, Worker(address, [speak_elsewhere], queues=["voices"], codec=codec):
+        handle = await engine.start(tell_by(way, large), id="r")
+        own = await engine.start(tell_large(large), id="own")
+
+        assert await read(handle, "tokens", type=str) == large
+        assert await read(own, "log") == large
+        assert engine.store.admin.check() == []
+    assert "perdure-engine" not in codec.threads
+    with sqlite3.connect(tmp_path / "runs.db") as connection:
+        stored = b"".join(body for (body,) in connection.execute("SELECT body FROM chunks"))
+    assert b"terces" in stored
+    assert b"secret" not in stored
+    with Client(address) as client, pytest.raises(PayloadError, match="written by the codec 'turned'"):
+        await read(client.handle("own"), "log")
+
+
+@workflow
+async def tell_large(words: list[str]) -> None:
+    for word in words:
+        stream("log").write(word)
