@@ -42,6 +42,7 @@ TOKENS: dict[str, Token] = {
     "blocked": Token("⚑", "held"),
     "quarantined": Token("⚑", "held"),
     "completed": Token("✓", "completed"),
+    "continued as new": Token("»", "completed"),
     "failed": Token("✗", "failed"),
     "timed out": Token("◷", "failed"),
     "lost": Token("✗", "failed"),
@@ -53,7 +54,7 @@ COMPENSATION = "↶"
 """Before the name of a step that undoes another."""
 
 OPEN = ("queued", "running", "waiting", "retrying", "held", "blocked", "quarantined")
-CLOSED = ("completed", "failed", "cancelled", "terminated", "timed out")
+CLOSED = ("completed", "failed", "cancelled", "terminated", "timed out", "continued as new")
 STATES = OPEN + CLOSED
 """States a run can be in, in the order of a run's life."""
 
@@ -71,6 +72,7 @@ ASCII = str.maketrans(
         "✗": "x",
         "◷": "x",
         "⊘": "-",
+        "»": ">",
         "■": "#",
         "█": "#",
         "▓": "=",

@@ -21,6 +21,7 @@ LOOKS: dict[str, Look] = {
     "blocked": Look("wrench", "held"),
     "quarantined": Look("wrench", "held"),
     "completed": Look("tick", "ok"),
+    "continued as new": Look("flow", "ok"),
     "failed": Look("octagon", "fail"),
     "timed out": Look("clock", "fail"),
     "lost": Look("bolt", "fail"),
@@ -35,6 +36,8 @@ KINDS: dict[str, str] = {
     "timer": "timer",
     "side effect": "dice",
     "patch": "flag",
+    "child": "fan",
+    "request": "flow",
 }
 """Icons of what a workflow asks for."""
 
@@ -46,6 +49,7 @@ EVENT_HUES: dict[str, str] = {
     "Cancelled": "cancel",
     "CancelRequested": "cancel",
     "Terminated": "term",
+    "ContinuedAsNew": "ok",
     "TimerStarted": "wait",
     "Scheduled": "run",
     "Started": "run",
@@ -75,7 +79,7 @@ TABS = (
     Tab("Waiting", ("waiting",)),
     Tab("Needs attention", ("retrying", "held", "blocked", "quarantined"), "retry"),
     Tab("Failed", ("failed", "timed out"), "fail"),
-    Tab("Completed", ("completed",)),
+    Tab("Completed", ("completed", "continued as new")),
     Tab("Stopped", ("cancelled", "terminated")),
 )
 """Every state is in exactly one of them; a number above 0 in one with a hue is painted."""

@@ -81,6 +81,8 @@ runs = st.builds(
     chain=st.sampled_from([0, 0, 2, 3]),
     request=st.sampled_from(["", "x", "y"]),
     expires_at=st.none() | times,
+    parent=st.sampled_from([0, 0, 2, 3]),
+    root=st.sampled_from([0, 0, 2, 4]),
 )
 attempts = st.builds(
     AttemptRow,
@@ -121,6 +123,8 @@ filters = st.builds(
     id_prefix=st.none() | ids,
     started_since=st.none() | times,
     attributes=st.just(()) | conditions,
+    parent=st.none() | ids,
+    root=st.none() | ids,
     before_key=st.none() | keys,
     limit=st.integers(0, 5),
 )

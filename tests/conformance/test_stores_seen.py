@@ -54,6 +54,46 @@ def test_search_and_count(listed: base.Views, wanted: base.RunFilter, found: lis
     assert listed.count(wanted, 2) == min(len(everything), 2)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (base.RunFilter(parent="a"), [6, 4, 3]),
+        (base.RunFilter(parent="a", statuses=(Status.RUNNING,)), [4]),
+        (base.RunFilter(parent="child"), [5]),
+        (base.RunFilter(parent="b"), []),
+        (base.RunFilter(root="a"), [6, 5, 4, 3, 2, 1]),
+        (base.RunFilter(root="a", limit=2, before_key=10), [4, 3]),
+        (base.RunFilter(root="child"), []),
+        (base.RunFilter(root="b"), [7]),
+        (base.RunFilter(root="nobody"), []),
+    ],
+)
+def test_families_are_found_by_the_id_of_a_parent_or_of_the_root(
+    store: base.Store, wanted: base.RunFilter, found: list[int]
+) -> None:
+    done, runs = Status.COMPLETED, Status.RUNNING
+    rows = [run(2, "a", done, followed_by=4), run(4, "a", runs)]
+    rows += [run(6, "child", done, parent=2, root=2), run(8, "other", runs, parent=4, root=4)]
+    rows += [
+        run(10, "grandchild", done, parent=6, root=2),
+        run(12, "third", done, parent=2, root=2),
+        run(14, "b", done),
+    ]
+    store.journal.commit(base.Batch(created=rows))
+
+    assert [row.key // 2 for row in store.views.search(wanted)] == found
+    assert store.views.count(msgspec.structs.replace(wanted, before_key=None)) >= len(found)
+
+
+def test_a_run_keeps_its_parent_whatever_an_update_says(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, "a"), run(4, "child", parent=2, root=2)]))
+
+    store.journal.commit(base.Batch(updated=[run(4, "child", Status.COMPLETED, parent=0, root=0)]))
+
+    (row,) = store.views.search(base.RunFilter(parent="a"))
+    assert (row.status, row.parent, row.root) == (Status.COMPLETED, 2, 2)
+
+
 def test_prefixes_complete_to_ids_newest_first(listed: base.Views) -> None:
     assert listed.prefixed("order-0") == ["order-09", "order-07", "order-05", "order-03", "order-01"]
     assert listed.prefixed("Order-1", 1) == ["Order-12"]

@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from perdure import Client, DefinitionError, Engine, Retry, RunBlocked, RunExists, Worker, activity, workflow
+from perdure import (
+    Client,
+    DefinitionError,
+    Engine,
+    Retry,
+    RunBlocked,
+    RunExists,
+    Worker,
+    activity,
+    continue_as_new,
+    workflow,
+)
 from perdure.errors import PayloadNotDecodable, PayloadNotEncodable, PayloadTooLarge
 from perdure.runtime import coding
 from perdure.testing import replay
@@ -349,3 +360,58 @@ async def test_one_payload_that_hangs_fails_alone(monkeypatch: pytest.MonkeyPatc
 
     assert isinstance(hung, PayloadNotEncodable) and "the codec has not answered" in str(hung)
     assert fine == [f"fine-{n}!" for n in range(40)]
+
+
+@workflow
+async def tells_a_child(text: str, n: int) -> str:
+    heard = await hears(text * 50_000).with_options(memo={"secret": text}, id=f"child-{n}")
+    assert heard == text * 50_000 + "!"
+    if n:
+        workflow.set_memo({"further": text})
+        continue_as_new(text, n - 1)
+    return heard[:20]
+
+
+@workflow
+async def hears(text: str) -> str:
+    return await whisper(text)
+
+
+async def test_what_goes_between_a_run_and_its_children_and_on_to_the_next_run_is_never_stored_as_it_is(tmp_path: Path):
+    database = tmp_path / "runs.db"
+    engine = Engine(f"sqlite:///{database}", [tells_a_child, hears, whisper], codec=Turned())
+    async with engine:
+        assert await engine.run(tells_a_child(SECRET, 2), id="p", memo={"first": SECRET}) == (SECRET * 2)[:20]
+
+        assert await engine.count(parent="p", status="completed") == 3
+        last = await engine.handle("p").describe()
+        assert last.memo == {"first": SECRET, "further": SECRET}
+        assert (await engine.handle("child-0").describe()).memo == {"secret": SECRET}
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        dump = "\n".join(connection.iterdump())
+    assert SECRET not in dump and SECRET.encode().hex() not in dump.lower()
+
+
+class Picky(Turned):
+    """Does not take what begins like the arguments of the child, as long as it is `cross`."""
+
+    cross = True
+
+    def encode(self, data: bytes) -> bytes:
+        if self.cross and data.startswith(b'["xx'):
+            raise ConnectionError("not this one")
+        return super().encode(data)
+
+
+async def test_a_start_of_a_child_that_cannot_be_encoded_blocks_its_parent_and_nobody_else(tmp_path: Path):
+    codec = Picky()
+    async with Engine(f"sqlite:///{tmp_path}/runs.db", [tells_a_child, hears, whisper], codec=codec) as engine:
+        handle = await engine.start(tells_a_child("x", 0), id="p", start_delay=0.05)
+        with pytest.raises(RunBlocked, match="not this one"):
+            await handle.result()
+        assert await engine.run(hears("y"), id="other") == "y!"
+        assert await engine.count(parent="p") == 0
+
+        codec.cross = False
+        await handle.retry()
+        assert await handle.result() == "x" * 20

@@ -32,7 +32,12 @@ def test_the_newest_run(perdure: Perdure) -> None:
 
 
 def test_states_after_a_comma() -> None:
-    assert offered("list", "--state", "failed,c") == ["failed,completed", "failed,cancelled", "failed,closed"]
+    assert offered("list", "--state", "failed,c") == [
+        "failed,completed",
+        "failed,cancelled",
+        "failed,continued-as-new",
+        "failed,closed",
+    ]
 
 
 def test_options() -> None:
