@@ -184,6 +184,11 @@ class EngineDoor:
     def beside(self, call: Callable[[], None]) -> None:
         self._threads.run(call)
 
+    @property
+    def busy(self) -> int:
+        """How many calls are made beside, now."""
+        return self._threads.busy
+
     def _loop_fault(self) -> errors.EngineNotRunning | None:
         """Nobody is to wait for the end of a run whose activities cannot begin."""
         if self._loop is None or self._loop.is_running():

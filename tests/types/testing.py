@@ -5,7 +5,9 @@ from typing import Any, assert_type
 
 from perdure import activity, workflow
 from perdure.client.answer import Answer
-from perdure.testing import ActivityCall, TestEngine
+from perdure.client.handle import Handle
+from perdure.testing import ActivityCall, CrashReport, TestEngine, crash_everywhere
+from perdure.testing.crashing.life import Life
 
 
 @activity
@@ -36,3 +38,15 @@ async def of_an_engine() -> None:
         assert_type(engine.now(), datetime)
         assert_type(engine.sleep("3 days"), Answer[None])
         engine.replace(charge, fake)
+
+
+async def cancels(engine: Life, handle: Handle[Any]) -> None:
+    await engine.sleep("1 day")
+    await handle.cancel()
+
+
+async def of_crashes() -> None:
+    assert_type(crash_everywhere(order("ada")).wait(), CrashReport)
+    report = await crash_everywhere(order("ada"), activities={charge: fake}, state=lambda: 1, script=cancels)
+    assert_type(report.assert_ok(), CrashReport)
+    assert_type(report.ok, bool)

@@ -117,7 +117,9 @@ class Judge:
         facts = [f"without a crash: {_short(clean.text)}", f"with it: {_short(outcome.text)}", *_again(repeated)]
         hint = "if this outcome is fine as well, say so: crash_everywhere(..., accept=lambda outcome: ...)"
         if any(text in outcome.text for text in _LOST):
-            hint = "an attempt that a crash has lost counts: let the activity have one more (retry=2), or undo it as any failure"
+            hint = (
+                "an attempt that a crash has lost counts: let the activity have one attempt more, or bear its failure"
+            )
         return Finding("outcome", "the outcome is not what it is without a crash", facts, hint)
 
     def _alike(self, one: Outcome, other: Outcome | None) -> bool:

@@ -121,6 +121,7 @@ class Life(Engine):
         self._enter(loop)
         try:
             self._member.when_over(_Over(span))
+            span.asking = lambda: self._own_door.busy
             loop.call_soon_threadsafe(lambda: loop.create_task(self._drive(span, call, script)))
             span.began = True
             self._member.nudge()

@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any
+
+_WAITS_FOR_PROCESS = "asyncio-waitpid-"
+"""How asyncio calls its threads that wait for the end of a process, where there is no better way."""
 
 _LAST_TURNS = 100
 """How many turns tasks get to end when a life that has come to its end is cleared away."""
@@ -63,8 +67,14 @@ class TurnedLoop(asyncio.SelectorEventLoop):
         return None if not whens else self._clock.began + round(min(whens) * 1e9)
 
     def talks(self) -> bool:
-        """Whether it waits for files or sockets of somebody's."""
-        return len(self._selector.get_map()) > 1  # type: ignore[attr-defined]
+        """Whether it waits for files, sockets or processes of somebody's."""
+        return len(self._selector.get_map()) > 1 or any(  # type: ignore[attr-defined]
+            thread.name.startswith(_WAITS_FOR_PROCESS) for thread in threading.enumerate()
+        )
+
+    def timers(self) -> int:
+        """How many wait for a time."""
+        return sum(not handle.cancelled() for handle in self._scheduled)  # type: ignore[attr-defined]
 
     def listen(self, seconds: float) -> None:
         """Wait, in real time, for files, sockets and other threads."""

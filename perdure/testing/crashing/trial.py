@@ -2,7 +2,9 @@
 
 import asyncio
 import copy
+import gc
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -79,12 +81,11 @@ def _tried(setting: Setting, point: Point | None, opened: Opener) -> Trial:
     try:
         while len(lives) < MOST_LIVES:
             store = opened(world.faults)
-            life = Life(
+            next_life = Life(
                 store, setting.definitions, setting.stand_ins, world, watch, clock, wakes, **dict(setting.options)
             )
-            span = life.live(setting.call, setting.script)
-            lives.append((life, span))
-            if span.how != "died":
+            lives.append((next_life, next_life.live(setting.call, setting.script)))
+            if lives[-1][1].how != "died":
                 break
         life, span = lives[-1]
         row = outside.views.row(ID)
@@ -101,10 +102,21 @@ def _tried(setting: Setting, point: Point | None, opened: Opener) -> Trial:
             life.error,
         )
     finally:
+        left_open = any(span.loop.talks() for _, span in lives)
         for _, span in lives:
             (span.loop.bury if span.how == "died" else span.loop.end)()
         outside.admin.close()
         watch.leave()
+        lives.clear()
+        if left_open:
+            _close_what_is_left()
+
+
+def _close_what_is_left() -> None:
+    """Connections of a life that has died: nobody had the time to close them, which is no fault to warn of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def _called(function: Callable[[], Any]) -> Any:

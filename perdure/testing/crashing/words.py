@@ -58,8 +58,8 @@ def words_of(batch: Batch, names: Names) -> str:
     said += [f"attempt {row.attempt} of {step_name(row.run, row.step, names)} is lost" for row in lost]
     for row in batch.attempts:
         state = _STATES.get(AttemptState(row.state), "")
-        if state == "begins" and row.attempt == 1:
-            continue  # the step was scheduled in the same commit, or is about to be called
+        if state == "begins" and (row.detail is not None or row.attempt == 1):
+            state = "" if row.detail is None else "lives"  # the first one begins with its step
         if state and row not in lost and (row.run, row.step) not in ended:
             said.append(f"attempt {row.attempt} of {step_name(row.run, row.step, names)} {state}")
     scheduled = {(part.run, event.id) for part in batch.history for event in _scheduled(part.events)}
@@ -67,6 +67,8 @@ def words_of(batch: Batch, names: Names) -> str:
     said += [f"{step_name(task.run, task.step, names)} is in its queue again" for task in again]
     blocks = [wire.decode_block(row.block) for row in [*batch.created, *batch.updated] if row.block is not None]
     said += [f"blocked ({block.kind})" for block in blocks]
+    if not any(said) and batch.replies:
+        said.append("a message is answered")
     return ", ".join(_counted(each for each in said if each)) or "nothing that can be seen"
 
 

@@ -1,6 +1,7 @@
 """A world in which the engine dies where it shall, time is skipped, and all that happens happens in one order."""
 
 import threading
+from collections.abc import Callable
 from random import Random
 from time import monotonic
 
@@ -12,7 +13,7 @@ from perdure.testing.crashing.loop import Clock, TurnedLoop
 from perdure.testing.crashing.points import Point
 from perdure.testing.crashing.watch import Watch
 
-STILL_SECONDS = 0.5
+STILL_SECONDS = 1.0
 """For so long, in real time, the clock stands still while an activity does what takes real time; from then on it goes along."""
 
 LISTEN_SECONDS = 0.02
@@ -35,6 +36,8 @@ class Span:
         self.began = False
         self.how = ""
         self.ended = threading.Event()
+        self.asking: Callable[[], int] = lambda: 0
+        """How many of its client's calls are made beside, now."""
 
     def end(self, how: str) -> None:
         self.how = self.how or how
@@ -126,11 +129,12 @@ class CrashWorld(World):
         span, began, seen = self._span, monotonic(), 0.0
         if not span.began:
             return seconds  # the script comes, with a nudge
+        poll_at = self.now() + int(seconds * 1e9)
         while True:
             self._turn(span, stillness)
             if span.ended.is_set():
                 return seconds
-            if stillness.has_arrived():
+            if stillness.has_arrived() or self.now() > poll_at:
                 self._still = 0
                 return 0.0
             if stillness.has_letters():
@@ -144,7 +148,7 @@ class CrashWorld(World):
                     if due is not None and due <= self.now():
                         return 0.0
                 seen = waited
-            elif not span.loop.is_ready() and not self._skip(seconds, stillness):
+            elif not span.loop.is_ready() and not self._hears(span) and not self._skip(seconds, stillness):
                 return 0.0
 
     def _turn(self, span: Span, stillness: Stillness) -> None:
@@ -167,11 +171,17 @@ class CrashWorld(World):
     def _is_busy(self, stillness: Stillness) -> bool:
         """Whether somebody does what takes real time."""
         loop, watch = self._span.loop, self._watch
-        if loop.beside or watch.beside or answer.asking():
+        if loop.beside or watch.beside or answer.asking() or self._span.asking():
             return True
         if len(stillness.at_work()) > watch.in_hand():
             return True  # one that has ended, and whose letter is on its way
         return loop.talks() and watch.at_work() > 0
+
+    def _hears(self, span: Span) -> bool:
+        """Whether somebody is woken from elsewhere, within a moment: an attempt waits, and not for a time."""
+        if span.loop.timers() < self._watch.at_work():
+            span.loop.listen(LISTEN_SECONDS)
+        return span.loop.is_ready()
 
     def _skip(self, seconds: float, stillness: Stillness) -> bool:
         """Move the clock to what is next. False: that concerns the engine."""

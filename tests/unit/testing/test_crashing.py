@@ -1,20 +1,22 @@
 """An engine that dies everywhere: what is found, what is not taken for a fault, and how it is told."""
 
 import asyncio
+import contextlib
 import copy
 import itertools
 import random
 import re
+import sys
 import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from perdure import ActivityFailed, OutcomeUnknown, Retry, activity, saga, sleep, workflow
-from perdure.errors import CrashTestFailed, DefinitionError
+from perdure.errors import CrashTestFailed, DefinitionError, TokenRefused
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import CrashReport, crash_everywhere
 from perdure.testing.crashing.everywhere import Work
@@ -256,6 +258,73 @@ def test_steps_of_queues_are_served_by_the_engine() -> None:
     assert report.run_seconds == 3_600
 
 
+@activity(heartbeat="1m")
+async def beats() -> int:
+    begins_at = activity.info().heartbeat_details or 0
+    for done in range(begins_at, 3):
+        activity.heartbeat(done + 1)
+        await asyncio.sleep(30)
+    return 3
+
+
+@activity
+async def asks_a_process() -> str:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "print('hi')", stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    return await asyncio.to_thread(said.decode)
+
+
+@workflow
+async def takes_real_time() -> str:
+    async with asyncio.timeout(3_600):
+        return f"{await beats()} {await asks_a_process()}"
+
+
+class Zip:
+    """A codec."""
+
+    name = "zip"
+    encode = staticmethod(zlib.compress)
+    decode = staticmethod(zlib.decompress)
+
+
+@pytest.mark.filterwarnings("error")
+def test_processes_threads_heartbeats_and_a_codec_take_real_time_and_no_harm() -> None:
+    places = ["after commit 1", "before effect 1", "before commit 3", "before effect 2"]
+    report = tried(takes_real_time(), definitions=[beats, asks_a_process], codec=Zip(), crash_at=places).assert_ok()
+
+    assert report.outcome == "completed with '3 hi\\n'"
+    assert "attempt 1 of beats [0:2] lives" in [row.text for row in report.rows]
+    assert report.unreached == []
+
+
+tokens: list[str] = []
+
+
+@activity
+async def asks_somebody() -> str:
+    tokens.append(activity.token())
+    activity.complete_later()
+
+
+@workflow
+async def waits_for_an_answer() -> str:
+    return await asks_somebody()
+
+
+async def answers(engine: Any, handle: Any) -> None:
+    await engine.sleep("1h")
+    with contextlib.suppress(TokenRefused):  # answered before the crash
+        await engine.attempt(tokens[-1]).complete("yes")
+
+
+def test_a_script_completes_a_step_by_its_token() -> None:
+    report = tried(waits_for_an_answer(), script=answers, reset=tokens.clear).assert_ok()
+
+    assert report.outcome == "completed with 'yes'"
+    assert report.points == report.places == 13
+
+
 # what is wrong with a workflow
 
 
@@ -333,7 +402,7 @@ def test_an_activity_that_may_not_be_tried_again_fails_by_the_crash() -> None:
 
     assert kinds(report) == ["outcome"]
     assert "AttemptLost" in report.violations[0].facts[1]
-    assert "retry=2" in report.violations[0].hint
+    assert "one attempt more" in report.violations[0].hint
 
 
 @activity(at_most_once=True)
@@ -493,7 +562,7 @@ def found_with(stores: Any, call: Any) -> CrashReport:
     return Work(setting, None, None, 1_000, 0, False).report()
 
 
-@contextmanager
+@contextlib.contextmanager
 def on_a_lying_disk() -> Iterator[Any]:
     """The last commit before a crash is not there after it, although the store had said that it was durable."""
     shelf = Shelf()
@@ -544,7 +613,7 @@ class LateJournal:
             self.journal.commit(self.waiting.pop())
 
 
-@contextmanager
+@contextlib.contextmanager
 def late_stores() -> Iterator[Any]:
     shelf = Shelf()
 
