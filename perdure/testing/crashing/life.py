@@ -22,11 +22,9 @@ from perdure.runtime.log_queue import LogQueue
 from perdure.stores.base import RunFilter, Store
 from perdure.testing.crashing.loop import Clock, TurnedLoop
 from perdure.testing.crashing.watch import Watch
+from perdure.testing.crashing.words import ID
 from perdure.testing.crashing.world import CrashWorld, Span
 from perdure.testing.stand_ins import ActivityCall, StandIns
-
-ID = "crash-test"
-"""Of the run that is tried."""
 
 REAL_SECONDS = 60.0
 """How long a life may take, in real time."""
@@ -135,7 +133,8 @@ class Life(Engine):
 
     async def _drive(self, span: Span, call: Call[Any], script: Script | None) -> None:
         try:
-            handle = await self.start(Call(call.definition, call.args, call.kwargs, call.options), id=ID)
+            again = Call(call.definition, call.args, call.kwargs, call.options)
+            handle = await self.start(again, id=ID, request_id=ID)  # the same request, whatever has become of the run
             if script is not None:
                 await self._follow(script, handle)
             self.outcome = await _outcome_of(handle, call)

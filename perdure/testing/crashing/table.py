@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from perdure.testing.crashing.points import KINDS, Point
 from perdure.testing.crashing.watch import Row
 
-TEXT_CHARS = 62
+TEXT_CHARS = 76
 STORY_CHARS = 110
 
 ROWS = 60

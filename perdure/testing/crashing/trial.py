@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from perdure.calls import Call
-from perdure.testing.crashing.life import ID, Life, Outcome, Script
+from perdure.testing.crashing.life import Life, Outcome, Script
 from perdure.testing.crashing.loop import Clock
 from perdure.testing.crashing.points import Point
 from perdure.testing.crashing.watch import Watch
+from perdure.testing.crashing.words import ID
 from perdure.testing.crashing.world import CrashWorld, Span
 from perdure.testing.simulation.life import Opener, Stores, in_memory
 

@@ -13,7 +13,7 @@ from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.project import AttemptState
 from perdure.runtime.threads import Threads
 from perdure.stores.base import Batch, Views
-from perdure.testing.crashing.words import Names, is_loss, step_name, words_of
+from perdure.testing.crashing.words import Words, is_loss, of_run
 
 _ENDS = frozenset({ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled})
 
@@ -55,10 +55,12 @@ class Call(NamedTuple):
     attempt: int
     activity: str
     life: int
+    id: str
 
     @property
     def name(self) -> str:
-        return f"{self.activity} [{self.step[1]}]"
+        """The activity, its place, and whose it is, if not the tried run's."""
+        return f"{self.activity} [{self.step[1]}]{of_run(self.id)}"
 
 
 class Watch:
@@ -82,7 +84,7 @@ class Watch:
         self.gate = Gate()
         self._threads = Threads("perdure-crash")
         self._attempts: list[Any] = []
-        self._names: Names = {}
+        self._words = Words()
         self._keys: dict[int, str] = {}
         self._scheduled: dict[tuple[str, str], int] = {}
         self._recorded: dict[tuple[str, str], int] = {}
@@ -118,7 +120,7 @@ class Watch:
         for attempt in batch.attempts:
             if attempt.state not in (AttemptState.STARTED, AttemptState.RELEASED):
                 self._ended.add(((self._keys.get(attempt.run, ""), attempt.step), attempt.attempt))
-        self.rows.append(Row("commit", number, words_of(batch, self._names), self.life))
+        self.rows.append(Row("commit", number, self._words.of(batch), self.life))
         self._look_for_losses(batch)
 
     def _look_for_losses(self, batch: Batch) -> None:
@@ -126,7 +128,7 @@ class Watch:
         owner = self.views.owner() if lost and self.views is not None else None
         for row in lost:
             if owner is not None and row.member == owner.id:
-                name = step_name(row.run, row.step, self._names)
+                name = self._words.step(row.run, row.step)
                 self.broken.append(f"attempt {row.attempt} of {name} counts as lost, and the engine that has it lives")
 
     def died(self, where: str) -> None:
@@ -170,7 +172,7 @@ class Watch:
         effect = len(self.calls) + 1
         if self.dies(effect):
             await asyncio.get_running_loop().create_future()  # for ever
-        call = Call((info.run_id, info.step), info.attempt, info.activity, self.life)
+        call = Call((info.run_id, info.step), info.attempt, info.activity, self.life, info.id)
         again = "" if info.attempt == 1 else f", attempt {info.attempt}"
         self.rows.append(Row("effect", effect, f"{call.name} is called{again}", self.life))
         if call.step in self._recorded:

@@ -1,5 +1,6 @@
 """What a commit says, in words for a table."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,32 +10,37 @@ from perdure.kernel.project import AttemptState
 from perdure.kernel.run import LOST
 from perdure.stores.base import Batch
 
-Names = dict[tuple[int, str], str]
-"""What the step of a run, by its key, is called."""
+ID = "crash-test"
+"""Of the run that is tried; it need not be named."""
 
-_WORDS: Mapping[type, Callable[[Any], str]] = {
-    ev.RunStarted: lambda event: f"{event.workflow} begins",
-    ev.ActivityScheduled: lambda event: f"{event.name} [{event.id}] scheduled",
+_CHILD = re.compile(rf"^{ID}/[0-9a-f]{{8}}/")
+"""How the ids of children begin that were given none."""
+
+_OF_RUNS: Mapping[type, str] = {
+    ev.RunCompleted: "completed",
+    ev.RunFailed: "failed",
+    ev.RunCancelled: "cancelled",
+    ev.RunTerminated: "terminated",
+    ev.RunTimedOut: "timed out",
+    ev.RunContinuedAsNew: "goes on as new",
+}
+_OF_STEPS: Mapping[type, str] = {
+    ev.ActivityCompleted: "done",
+    ev.ActivityFailed: "failed",
+    ev.ActivityCancelled: "cancelled",
+}
+_OTHERS: Mapping[type, Callable[[Any], str]] = {
     ev.TimerStarted: lambda event: f"timer [{event.id}] set",
     ev.TimerFired: lambda event: f"timer [{event.id}] fires",
     ev.TimerCancelled: lambda event: "",
     ev.SideEffectRecorded: lambda event: "side effect recorded",
     ev.PatchMarked: lambda event: f"patch {event.patch}",
-    ev.CancelRequested: lambda event: "cancel requested",
-    ev.RunCompleted: lambda event: "run completed",
-    ev.RunFailed: lambda event: "run failed",
-    ev.RunCancelled: lambda event: "run cancelled",
-    ev.RunTerminated: lambda event: "run terminated",
-    ev.RunTimedOut: lambda event: "run timed out",
-    ev.AttributesSet: lambda event: "attributes set",
-    ev.MemoSet: lambda event: "memo set",
+    ev.ChildScheduled: lambda event: f"{event.workflow} started as {short(event.child_id)}",
+    ev.ChildStarted: lambda event: "child is there",
+    ev.ChildCompleted: lambda event: f"child [{event.id}] has completed",
+    ev.ChildFailed: lambda event: f"child [{event.id}] has {event.how}",
 }
-_ENDS: Mapping[type, str] = {
-    ev.ActivityCompleted: "done",
-    ev.ActivityFailed: "failed",
-    ev.ActivityCancelled: "cancelled",
-}
-_STATES = {
+_OF_ATTEMPTS: Mapping[AttemptState, str] = {
     AttemptState.STARTED: "begins",
     AttemptState.WAITING: "failed",
     AttemptState.FAILED: "failed",
@@ -42,51 +48,78 @@ _STATES = {
     AttemptState.DEFERRED: "deferred",
 }
 
-
-def words_of(batch: Batch, names: Names) -> str:
-    """The batch in one line; `names` learns of the steps that are scheduled in it."""
-    said: list[str] = []
-    ended: set[tuple[int, str]] = set()
-    for part in batch.history:
-        for event in wire.decode_events(part.events):
-            if type(event) is ev.ActivityScheduled:
-                names[part.run, event.id] = event.name
-            elif type(event) in _ENDS:
-                ended.add((part.run, getattr(event, "id", "")))
-            said.append(_of_event(part.run, event, names))
-    lost = [row for row in batch.attempts if row.detail is not None and is_loss(row.detail)]
-    said += [f"attempt {row.attempt} of {step_name(row.run, row.step, names)} is lost" for row in lost]
-    for row in batch.attempts:
-        state = _STATES.get(AttemptState(row.state), "")
-        if state == "begins" and (row.detail is not None or row.attempt == 1):
-            state = "" if row.detail is None else "lives"  # the first one begins with its step
-        if state and row not in lost and (row.run, row.step) not in ended:
-            said.append(f"attempt {row.attempt} of {step_name(row.run, row.step, names)} {state}")
-    scheduled = {(part.run, event.id) for part in batch.history for event in _scheduled(part.events)}
-    again = [task for task in batch.tasks if (task.run, task.step) not in scheduled]
-    said += [f"{step_name(task.run, task.step, names)} is in its queue again" for task in again]
-    blocks = [wire.decode_block(row.block) for row in [*batch.created, *batch.updated] if row.block is not None]
-    said += [f"blocked ({block.kind})" for block in blocks]
-    if not any(said) and batch.replies:
-        said.append("a message is answered")
-    return ", ".join(_counted(each for each in said if each)) or "nothing that can be seen"
+ALIKE = 3
+"""So many things of a kind are told of one commit; the others are counted."""
 
 
-def _scheduled(events: bytes) -> list[ev.ActivityScheduled]:
-    return [event for event in wire.decode_events(events) if isinstance(event, ev.ActivityScheduled)]
+class Words:
+    """Knows what runs and their steps are called: from the commits it has put into words."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, str] = {}
+        self._names: dict[tuple[int, str], str] = {}
+
+    def of(self, batch: Batch) -> str:
+        """A commit in one line."""
+        for row in [*batch.created, *batch.updated]:
+            self._ids[row.key] = row.id
+        events = [(part.run, event) for part in batch.history for event in wire.decode_events(part.events)]
+        for run, event in events:
+            if isinstance(event, ev.ActivityScheduled):
+                self._names[run, event.id] = event.name
+        said = [self._event(run, event) for run, event in events]
+        said += self._attempts(batch, {(run, getattr(event, "id", "")) for run, event in events})
+        rows = [*batch.created, *batch.updated]
+        said += [f"blocked ({wire.decode_block(row.block).kind})" for row in rows if row.block is not None]
+        if not any(said) and batch.replies:
+            said.append("a message is answered")
+        return ", ".join(_counted(each for each in said if each)) or "nothing that can be seen"
+
+    def _attempts(self, batch: Batch, told: set[tuple[int, str]]) -> Iterable[str]:
+        """What is not told by the events of their steps."""
+        for row in batch.attempts:
+            state = _OF_ATTEMPTS.get(AttemptState(row.state), "")
+            if row.detail is not None and is_loss(row.detail):
+                yield f"attempt {row.attempt} of {self.step(row.run, row.step)} is lost"
+            elif (row.run, row.step) in told or not state:
+                continue
+            elif row.state != AttemptState.STARTED or row.attempt > 1 or row.detail is not None:
+                state = "lives" if row.state == AttemptState.STARTED and row.detail is not None else state
+                yield f"attempt {row.attempt} of {self.step(row.run, row.step)} {state}"
+        for task in batch.tasks:
+            if (task.run, task.step) not in told:
+                yield f"{self.step(task.run, task.step)} is in its queue again"
+
+    def _event(self, run: int, event: Any) -> str:
+        kind = type(event)
+        if kind is ev.RunStarted:
+            return f"{event.workflow} begins{self._owner(run)}"
+        if kind is ev.ActivityScheduled:
+            return f"{self.step(run, event.id)} scheduled"
+        if kind in _OF_STEPS:
+            return f"{self.step(run, event.id)} {_OF_STEPS[kind]}"
+        if kind in _OF_RUNS:
+            return f"{self._owner(run).removeprefix(' of ') or 'run'} {_OF_RUNS[kind]}"
+        if kind in _OTHERS:
+            return _OTHERS[kind](event)
+        return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).strip()
+
+    def step(self, run: int, step: str) -> str:
+        """What a step is called, and whose it is."""
+        return f"{self._names.get((run, step), 'step')} [{step}]{self._owner(run)}"
+
+    def _owner(self, run: int) -> str:
+        return of_run(self._ids.get(run, ID))
 
 
-def _of_event(run: int, event: Any, names: Names) -> str:
-    kind = type(event)
-    if kind in _ENDS:
-        return f"{step_name(run, event.id, names)} {_ENDS[kind]}"
-    if kind in _WORDS:
-        return _WORDS[kind](event)
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).strip()
+def of_run(id: str) -> str:
+    """Whose something is, if it is not the tried run's."""
+    return "" if id == ID else f" of {short(id)}"
 
 
-def step_name(run: int, step: str, names: Names) -> str:
-    return f"{names.get((run, step), 'step')} [{step}]"
+def short(id: str) -> str:
+    """An id, of a child that has no id of its own choice its place."""
+    return _CHILD.sub("child ", id)
 
 
 def is_loss(detail: bytes) -> bool:
@@ -96,15 +129,12 @@ def is_loss(detail: bytes) -> bool:
 
 
 def _counted(said: Iterable[str]) -> list[str]:
-    """Three of what there is much of, and how many more."""
+    """A few of what there is much of, and how many more."""
     kept: list[str] = []
-    more: dict[str, int] = {}
     seen: dict[str, int] = {}
     for each in said:
         alike = each.partition(" [")[0] + each.rpartition("]")[2]
         seen[alike] = seen.get(alike, 0) + 1
-        if seen[alike] <= 3:
+        if seen[alike] <= ALIKE:
             kept.append(each)
-        else:
-            more[alike] = more.get(alike, 0) + 1
-    return [*kept, *(f"{count} more {alike}" for alike, count in more.items())]
+    return [*kept, *(f"{count - ALIKE} more {alike}" for alike, count in seen.items() if count > ALIKE)]

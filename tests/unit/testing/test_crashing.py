@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from perdure import ActivityFailed, OutcomeUnknown, Retry, activity, saga, sleep, workflow
+from perdure import ActivityFailed, OutcomeUnknown, Retry, activity, continue_as_new, saga, sleep, stream, workflow
 from perdure.errors import CrashTestFailed, DefinitionError, TokenRefused
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import CrashReport, crash_everywhere
@@ -298,6 +298,68 @@ def test_processes_threads_heartbeats_and_a_codec_take_real_time_and_no_harm() -
     assert report.unreached == []
 
 
+@workflow
+async def day_of(account: str) -> str:
+    await sleep("1 day")
+    return await charge_once(account)
+
+
+@workflow
+async def family() -> list[str]:
+    return await asyncio.gather(day_of("ada"), day_of("bob"))
+
+
+@workflow
+async def months(month: int) -> int:
+    await charge_once(f"month {month}")
+    await sleep("30 days")
+    if month < 4:
+        continue_as_new(months(month + 1))
+    return month
+
+
+@activity
+async def speaks(words: int) -> int:
+    tokens = stream("tokens", str)
+    for word in range(words):
+        await tokens.write(str(word))
+    return words
+
+
+@workflow
+async def chats() -> int:
+    stream("log").write("asking")
+    said = await speaks(3)
+    stream("log").write("answered")
+    return said
+
+
+def test_children_bear_crashes_and_their_steps_have_names_of_their_own() -> None:
+    report = tried(family(), state=charges, reset=reset).assert_ok()
+
+    assert report.points == report.places == 30
+    assert report.run_seconds == 86_400
+    texts = [row.text for row in report.rows]
+    assert "family begins, day_of started as child 0.1:1, day_of started as child 0.2:1" in texts
+    assert "charge_once [0:2] of child 0.1:1 is called" in texts
+    assert "charge_once [0:2] of child 0.2:1 done, child 0.2:1 completed" in texts
+
+
+def test_a_run_that_continues_as_new_bears_crashes() -> None:
+    report = tried(months(1), state=charges, reset=reset).assert_ok()
+
+    assert report.outcome == "completed with 4"
+    assert report.points == report.places == 52
+    assert report.run_seconds == 120 * 86_400
+
+
+def test_streams_bear_crashes() -> None:
+    report = tried(chats()).assert_ok()
+
+    assert report.outcome == "completed with 3"
+    assert report.points == report.places > 8
+
+
 tokens: list[str] = []
 
 
@@ -562,6 +624,12 @@ def found_with(stores: Any, call: Any) -> CrashReport:
     return Work(setting, None, None, 1_000, 0, False).report()
 
 
+TABLES = {name for name, value in vars(Shelf()).items() if isinstance(value, dict | list | set | int)} - {
+    "listeners",
+    "owner",
+}
+
+
 @contextlib.contextmanager
 def on_a_lying_disk() -> Iterator[Any]:
     """The last commit before a crash is not there after it, although the store had said that it was durable."""
@@ -575,12 +643,7 @@ def on_a_lying_disk() -> Iterator[Any]:
 
         def noted(moment: Any, batch: Any) -> Any:
             if moment == "before":
-                kept = {
-                    name: value
-                    for name, value in vars(shelf).items()
-                    if name not in ("lock", "on_nudge", "listeners", "owner")
-                }
-                before.update(copy.deepcopy(kept))
+                before.update({name: copy.deepcopy(value) for name, value in vars(shelf).items() if name in TABLES})
             return faults(moment, batch)
 
         return MemoryStore(shelf=shelf, faults=None if faults is None else noted)
