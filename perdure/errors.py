@@ -3,9 +3,10 @@ and what to do next.
 
     PerdureError
     ├── DefinitionError              a workflow, activity, option or engine that is put together wrongly
-    ├── UnknownName                  no workflow, activity or run of that name here
+    ├── UnknownName                  no workflow, activity, message or run of that name here
     │   ├── UnknownWorkflow
     │   ├── UnknownActivity
+    │   ├── UnknownMessage           the workflow hears no signal, query or update of that name
     │   └── RunNotFound
     ├── InvalidArguments             arguments that do not fit the signature (also a TypeError)
     ├── PayloadError                 a value that cannot become bytes, or bytes that cannot become a value
@@ -16,6 +17,9 @@ and what to do next.
     │   └── CircularChild            a child was to have the id of a run that it descends from
     ├── ChildrenTooDeep              a child would have too many ancestors
     ├── RunClosed                    the run has ended and can take no more messages
+    ├── QueryFailed                  what a query's method has raised (its cause is the failure)
+    ├── UpdateRejected               the validator has rejected the update, which left no trace (its cause says why)
+    ├── UpdateFailed                 what an update's method has raised (its cause is the failure)
     ├── RunDidNotComplete            what `result()` raises for a run without a result
     │   ├── RunFailed                (its cause is the failure)
     │   ├── RunCancelled
@@ -80,6 +84,10 @@ class UnknownActivity(UnknownName):
     code = "unknown-activity"
 
 
+class UnknownMessage(UnknownName):
+    code = "unknown-message"
+
+
 class RunNotFound(UnknownName):
     code = "run-not-found"
 
@@ -121,6 +129,18 @@ class ChildrenTooDeep(PerdureError):
 
 class RunClosed(PerdureError):
     code = "run-closed"
+
+
+class QueryFailed(PerdureError):
+    code = "query-failed"
+
+
+class UpdateRejected(PerdureError):
+    code = "update-rejected"
+
+
+class UpdateFailed(PerdureError):
+    code = "update-failed"
 
 
 class RunDidNotComplete(PerdureError):

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Typ
 from perdure.activities import ActivityDefinition, checked_aliases, checked_name, demand_options, source_of
 from perdure.calls import Call
 from perdure.errors import DefinitionError
-from perdure.languages.python import children, context
+from perdure.handlers import NO_HANDLERS, QueryMethod, SignalMethod, UpdateMethod, handlers_of
+from perdure.languages.python import channels, children, context
+from perdure.languages.python.channels import Channel, all_handlers_finished, channel, publish, wait_until
 from perdure.languages.python.children import ChildHandle, ExternalHandle, continue_as_new, external, start_child
 from perdure.languages.python.context import WorkflowInfo, deprecate_patch, patched, sleep
 from perdure.languages.python.logs import WorkflowLogger, logger
@@ -26,6 +28,7 @@ from perdure.options import (
 from perdure.payload import Parameters, ValueType
 
 __all__ = [
+    "Channel",
     "ChildHandle",
     "Compensation",
     "ExternalHandle",
@@ -33,15 +36,19 @@ __all__ = [
     "Saga",
     "WorkflowDefinition",
     "WorkflowInfo",
+    "all_handlers_finished",
+    "channel",
     "continue_as_new",
     "definitions_of",
     "deprecate_patch",
     "distinct",
     "external",
     "patched",
+    "publish",
     "saga",
     "sleep",
     "start_child",
+    "wait_until",
     "workflow",
 ]
 
@@ -55,12 +62,23 @@ _MARK = "__perdure_workflow__"
 class WorkflowDefinition(Generic[P, R]):
     """A durable program: an `async def` function, or a class with one method marked `@workflow.run`.
 
-    `fn` is the original function; `cls` the class, or None. `terms`: those of its runs whose starts choose no others.
-    `aliases` are names it had before.
+    `fn` is the original function; `cls` the class, or None, whose `handlers` hear messages. `terms`: those of its runs
+    whose starts choose no others. `aliases` are names it had before.
     """
 
     kind: ClassVar[str] = "workflow"
-    __slots__ = ("__wrapped__", "aliases", "cls", "fn", "name", "parameters", "result", "source", "terms")
+    __slots__ = (
+        "__wrapped__",
+        "aliases",
+        "cls",
+        "fn",
+        "handlers",
+        "name",
+        "parameters",
+        "result",
+        "source",
+        "terms",
+    )
 
     def __init__(
         self,
@@ -81,7 +99,8 @@ class WorkflowDefinition(Generic[P, R]):
         if not inspect.iscoroutinefunction(fn):
             raise DefinitionError(f"{owner} must be written with `async def`, and without yield")
         self.terms = run_terms(wishes, owner) if wishes else None
-        self.parameters = Parameters.of(fn, owner=owner, skip_first=cls is not None)
+        self.parameters = Parameters.of(fn, owner=owner, skip=0 if cls is None else 1)
+        self.handlers = NO_HANDLERS if cls is None else handlers_of(cls)
         self.result = ValueType.result_of(fn, owner=owner)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
@@ -174,6 +193,10 @@ class _Workflow:
     start_child = staticmethod(children.start_child)
     external = staticmethod(children.external)
     continue_as_new = staticmethod(children.continue_as_new)
+
+    wait_until = staticmethod(channels.wait_until)
+    publish = staticmethod(channels.publish)
+    all_handlers_finished = staticmethod(channels.all_handlers_finished)
     __slots__ = ()
 
     @overload
@@ -218,8 +241,52 @@ class _Workflow:
         """Mark the method of a workflow class that is the workflow; `Class.run(...)` then is a call."""
         return RunMethod(fn)
 
+    @overload
+    def signal(self, fn: Callable[Concatenate[Any, P], R]) -> SignalMethod[P, R]: ...
+    @overload
+    def signal(
+        self, *, name: str | None = None, dynamic: bool = False
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], SignalMethod[P, R]]: ...
+    def signal(self, fn: Any = None, *, name: str | None = None, dynamic: bool = False) -> Any:
+        """Mark a method of a workflow class that hears a signal: a message that expects no answer. It may be `async def`
+        and take steps.
+
+        Args:
+            name: what the messages are called; default is the method's own.
+            dynamic: it hears all names no other method has, and is given the name as first argument.
+        """
+        return _marked(SignalMethod, fn, name, dynamic)
+
+    @overload
+    def query(self, fn: Callable[Concatenate[Any, P], R]) -> QueryMethod[P, R]: ...
+    @overload
+    def query(
+        self, *, name: str | None = None, dynamic: bool = False
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], QueryMethod[P, R]]: ...
+    def query(self, fn: Any = None, *, name: str | None = None, dynamic: bool = False) -> Any:
+        """Mark a method of a workflow class that answers a question, of open runs and of ended ones. It only looks. Takes
+        what `signal` takes."""
+        return _marked(QueryMethod, fn, name, dynamic)
+
+    @overload
+    def update(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> UpdateMethod[P, R]: ...
+    @overload
+    def update(self, fn: Callable[Concatenate[Any, P], R]) -> UpdateMethod[P, R]: ...
+    @overload
+    def update(
+        self, *, name: str | None = None, dynamic: bool = False
+    ) -> Callable[[Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]], UpdateMethod[P, R]]: ...
+    def update(self, fn: Any = None, *, name: str | None = None, dynamic: bool = False) -> Any:
+        """Mark a method of a workflow class that hears an update: a message whose sender gets what the method returns, or
+        what it raises. `@method.validator` marks another one that may reject it. Takes what `signal` takes."""
+        return _marked(UpdateMethod, fn, name, dynamic)
+
     def __repr__(self) -> str:
         return "<perdure.workflow>"
+
+
+def _marked(kind: Callable[[Any, str | None, bool], Any], fn: Any, name: str | None, dynamic: bool) -> Any:
+    return (lambda fn: kind(fn, name, dynamic)) if fn is None else kind(fn, name, dynamic)
 
 
 workflow = _Workflow()

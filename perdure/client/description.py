@@ -24,9 +24,10 @@ from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.messages import Start
+from perdure.kernel.notes import timeout_line
 from perdure.kernel.overdue import TIMED_OUT
 from perdure.kernel.policy import DEFAULT_RETRY
-from perdure.kernel.project import AttemptRow, AttemptState, TaskRow, timeout_line
+from perdure.kernel.project import AttemptRow, AttemptState, TaskRow
 from perdure.kernel.run import LOST, Status
 from perdure.kernel.terms import RunTerms
 from perdure.payload import PLAIN, Coder

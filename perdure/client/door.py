@@ -10,18 +10,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure import errors
+from perdure.failures import remote_error
 from perdure.kernel import messages as msg
+from perdure.kernel import wire
 from perdure.kernel.events import Payload
 from perdure.kernel.ids import Claim, claim
+from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.payload import PLAIN, Coder
 from perdure.runtime.attaching import Begun, demand_same, demand_workflow, input_of, taken
-from perdure.runtime.letters import Started, StartRequest
+from perdure.runtime.letters import Heard, Letter, Started, StartRequest
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
 from perdure.runtime.waiters import Waiters, rests
-from perdure.stores.base import MailRow, Store
+from perdure.stores.base import MailRow, ReplyRow, Store
 
 if TYPE_CHECKING:
     from perdure.runtime.member import Member  # costly to import, and a client has none
@@ -38,10 +41,11 @@ _WATCH_SECONDS = (0.01, 0.2)
 
 
 class Door(Protocol):
-    """What the verbs need. `coder` reads and writes payloads."""
+    """What the verbs need. `coder` reads and writes payloads, none larger than `payload_max_bytes`."""
 
     store: Store
     coder: Coder
+    payload_max_bytes: int
 
     def start(self, request: StartRequest, definition: Any) -> None:
         """Start or attach; the request's receiver is told."""
@@ -57,6 +61,14 @@ class Door(Protocol):
         Raises:
             errors.PerdureError: it was refused.
         """
+        ...
+
+    def send(self, row: RunRow, message: msg.Mail, receiver: Receiver) -> None:
+        """Send a message of which the receiver gets a `Heard`, or an error."""
+        ...
+
+    def watch_update(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
+        """Tell the receiver when there is an answer to an update, or there can be none any more. Gives what ends the watch."""
         ...
 
     def beside(self, call: Callable[[], None]) -> None:
@@ -87,9 +99,12 @@ def checked_address(store: "str | Store") -> "str | Store":
 class DatabaseDoor:
     """Through the database alone: mail in, replies and rows out. `closes`: the store is this door's own."""
 
-    def __init__(self, store: Store, closes: bool = True, coder: Coder = PLAIN) -> None:
+    def __init__(
+        self, store: Store, closes: bool = True, coder: Coder = PLAIN, payload_max_bytes: int = PAYLOAD_MAX_BYTES
+    ) -> None:
         self.store = store
         self.coder = coder
+        self.payload_max_bytes = payload_max_bytes
         self._closes = closes
         self._threads = Threads("perdure-client", ASKING_AT_ONCE)
         self._waiters = Waiters()
@@ -114,10 +129,20 @@ class DatabaseDoor:
         with self._lock:
             self.demand_open()
             self._waiters.add(key, receiver)
-            if not self._watching:
-                self._watching = True
-                threading.Thread(target=self._look, name="perdure-watch", daemon=True).start()
+            self._watch()
         return lambda: self._waiters.remove(key, receiver)
+
+    def watch_update(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
+        with self._lock:
+            self.demand_open()
+            self._waiters.answers.add(key, id, receiver)
+            self._watch()
+        return lambda: self._waiters.answers.remove(key, id, receiver)
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            threading.Thread(target=self._look, name="perdure-watch", daemon=True).start()
 
     def _look(self) -> None:
         outbox = Outbox()
@@ -125,9 +150,10 @@ class DatabaseDoor:
         try:
             while True:
                 self._waiters.look(self.store.views, outbox)
+                self._waiters.answers.look(self.store, outbox)
                 outbox.flush()
                 with self._lock:
-                    if not len(self._waiters) or self._closed:
+                    if not (len(self._waiters) or len(self._waiters.answers)) or self._closed:
                         self._watching = False
                         return
                 time.sleep(pause)
@@ -136,10 +162,15 @@ class DatabaseDoor:
             with self._lock:
                 self._watching = False
             self._waiters.fail(error, outbox)
+            self._waiters.answers.fail(error, outbox)
             outbox.flush()
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:
         tell_by_mail(self.store, row, message)
+
+    def send(self, row: RunRow, message: msg.Mail, receiver: Receiver) -> None:
+        self.demand_open()
+        self._threads.run(lambda: _send(self, row, message, receiver))
 
     def close(self) -> None:
         with self._lock:
@@ -147,7 +178,9 @@ class DatabaseDoor:
                 return
             self._closed = True
         outbox = Outbox()
-        self._waiters.fail(errors.EngineNotRunning("the client was closed before the run ended"), outbox)
+        closed = errors.EngineNotRunning("the client was closed before the run ended")
+        self._waiters.fail(closed, outbox)
+        self._waiters.answers.fail(closed, outbox)
         outbox.flush()
         self._threads.close()
         if self._closes:
@@ -166,9 +199,11 @@ class EngineDoor:
         member: "Member",
         loop: asyncio.AbstractEventLoop | None = None,
         coder: Coder = PLAIN,
+        payload_max_bytes: int = PAYLOAD_MAX_BYTES,
     ) -> None:
         self.store = store
         self.coder = coder
+        self.payload_max_bytes = payload_max_bytes
         self._member = member
         self._loop = loop
         self._threads = Threads("perdure-client", ASKING_AT_ONCE)
@@ -225,6 +260,20 @@ class EngineDoor:
                 give(receiver, None, fault)
         return lambda: waiters.remove(key, receiver)
 
+    def watch_update(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
+        self.demand_open()
+        answers = self._member.waiters.answers
+        answers.add(key, id, receiver)
+        stopped = self._member.stopped()
+        if stopped is not None and answers.remove(key, id, receiver):
+            give(receiver, None, stopped)
+        return lambda: answers.remove(key, id, receiver)
+
+    def send(self, row: RunRow, message: msg.Mail, receiver: Receiver) -> None:
+        self.demand_open()
+        if not self._member.ask(Letter(row.key, message, receiver=receiver)):
+            self._threads.run(lambda: _send(self, row, message, receiver))
+
     def tell(self, row: RunRow, message: msg.Mail) -> None:
         self.demand_open()
         looking(self, lambda: tell_by_mail(self.store, row, message))
@@ -254,6 +303,14 @@ def _start(door: Door, waiters: Waiters, request: StartRequest, definition: Any)
             request.watched(waiters, started.key)
     except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
         give(request.receiver, None, error)
+
+
+def _send(door: Door, row: RunRow, message: msg.Mail, receiver: Receiver) -> None:
+    """Through the database, on a thread that may wait."""
+    try:
+        give(receiver, looking(door, lambda: heard_by_mail(door.store, row, message)), None)
+    except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
+        give(receiver, None, error)
 
 
 def give(receiver: Receiver, value: Any, error: BaseException | None) -> None:
@@ -326,32 +383,67 @@ def _stored_blob(store: Store, key: int, digest: bytes) -> bytes:
 def tell_by_mail(store: Store, row: RunRow, message: msg.Mail) -> None:
     """Send a message through the database. A blocked run takes its cancellation, or a result, when it is released: that
     is not waited for, nor is an owner that does not live."""
-    waits = not _sleeps(row, message) and store.views.owner() is not None
+    heard = heard_by_mail(store, row, message)
+    if heard.code:
+        raise error_of(heard)
+
+
+def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
+    """The same; what became of it, nothing bad if that is not waited for."""
+    asks = isinstance(message, msg.Query | msg.Update)
+    if asks and store.views.owner() is None:
+        raise errors.EngineNotRunning(
+            f"no engine owns {store.address}, so that nobody can answer; start one, with the workflow {row.workflow!r}"
+        )
+    waits = asks or (not _sleeps(row, message) and store.views.owner() is not None)
     token = secrets.token_hex(8) if waits else ""
     store.post.send(MailRow(0, row.key, message, token))
     store.post.nudge()
-    if waits:
-        _await_reply(store, token, lambda: _sleeps(store.views.rows_by_key([row.key]).get(row.key, row), message))
+    if not waits:
+        return Heard()
+    reply = _awaited_reply(store, token, lambda: _sleeps(store.views.rows_by_key([row.key]).get(row.key, row), message))
+    if reply is not None:
+        return Heard(reply.code, reply.error, reply.data)
+    if asks:
+        raise errors.WaitedTooLong(f"the engine has not answered within {REPLY_SECONDS:g} s; ask again")
+    return Heard()
 
 
 def _sleeps(row: RunRow, message: msg.Mail) -> bool:
     """Whether the message has to wait until the run is released."""
-    return row.status in (Status.BLOCKED, Status.QUARANTINED) and not isinstance(message, msg.Retry | msg.Terminate)
+    return row.status in (Status.BLOCKED, Status.QUARANTINED) and not isinstance(message, _HEARD_BLOCKED)
 
 
-def _await_reply(store: Store, token: str, sleeps: Callable[[], bool] = lambda: False) -> None:
+_HEARD_BLOCKED = (msg.Retry, msg.Terminate, msg.Update, msg.Query)
+"""Messages that somebody answers even if the run is blocked."""
+
+
+def _await_reply(store: Store, token: str) -> None:
+    reply = _awaited_reply(store, token, lambda: False)
+    if reply is not None and reply.code:
+        raise error_of(Heard(reply.code, reply.error, reply.data))
+
+
+def error_of(heard: Heard) -> errors.PerdureError:
+    """What a message was refused with."""
+    error = _ERRORS.get(heard.code, errors.PerdureError)(heard.error)
+    if heard.data is not None:
+        error.__cause__ = remote_error(wire.decode_failure(heard.data))
+    return error
+
+
+def _awaited_reply(store: Store, token: str, sleeps: Callable[[], bool]) -> ReplyRow | None:
     """Until the owner answers, dies, or cannot read the message for as long as the run `sleeps`."""
     pause = _FIRST_PAUSE_SECONDS
     end = time.monotonic() + REPLY_SECONDS
     while (reply := store.post.take_reply(token)) is None:
         if time.monotonic() > end:
-            return
+            return None
         if pause >= _LONGEST_PAUSE_SECONDS and (store.views.owner() is None or sleeps()):
-            return
+            return None
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
-    if reply.code:
-        raise _ERRORS.get(reply.code, errors.PerdureError)(reply.error)
+    return reply
 
 
 _ERRORS: dict[str, type[errors.PerdureError]] = {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from perdure import errors
 from perdure.client.answer import Answer, Asked, Looked
+from perdure.client.conversation import Conversation
 from perdure.client.door import Door, looking
 from perdure.client.moments import moment
 from perdure.client.outcome import outcome_of
@@ -26,14 +27,14 @@ R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class Handle(Generic[R_co]):
+class Handle(Conversation, Generic[R_co]):
     """The run of an id. Making one asks nothing; its methods do, and raise `RunNotFound` if there is no such run.
 
     `run_id` is the unique number, in hex digits, of the run that was started, or asked for. Without one (None) it is the
     newest run of the id that each method finds.
     """
 
-    __slots__ = ("_attached", "_definition", "_door", "_key", "id", "run_id")
+    __slots__ = ("_attached", "_definition", "_door", "_key", "_request_id", "id", "run_id")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Handle(Generic[R_co]):
         self._definition = definition
         self._key = key
         self._attached = attached
+        self._request_id = ""
 
     def result(self, *, timeout: "Duration | None" = None) -> Answer[R_co]:
         """Wait for the run to end.

@@ -8,7 +8,8 @@ from perdure import errors
 from perdure.failures import remote_error
 from perdure.kernel import events as ev
 from perdure.kernel import wire
-from perdure.kernel.project import AttemptState, failure_line, timeout_line
+from perdure.kernel.notes import failure_line, timeout_line
+from perdure.kernel.project import AttemptState
 from perdure.kernel.run import Status
 from perdure.payload import PLAIN, Coder
 from perdure.stores.base import Store, Stored

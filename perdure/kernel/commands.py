@@ -95,6 +95,22 @@ class WriteStream(msgspec.Struct, frozen=True):
     closes: bool = False
 
 
+class CompleteUpdate(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    result: Payload
+
+
+class FailUpdate(msgspec.Struct, frozen=True):
+    id: str
+    failure: Failure
+
+
+class Publish(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    name: str
+    value: Payload
+
+
 class CompleteRun(msgspec.Struct, frozen=True, gc=False):
     result: Payload
 
@@ -130,6 +146,9 @@ Command: TypeAlias = (
     | CancelChild
     | CancelExternal
     | WriteStream
+    | CompleteUpdate
+    | FailUpdate
+    | Publish
     | CompleteRun
     | FailRun
     | EndCancelled

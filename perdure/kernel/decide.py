@@ -26,11 +26,13 @@ _NO_LOGS = ev.Logs()
 
 
 class Refused(Exception):
-    """The message does not fit the run's state. `code` is that of an error in `errors`, or "too-many-commands"."""
+    """The message does not fit the run's state. `code` is that of an error in `errors`, or "too-many-commands"; `failure`
+    what the run's code says against it."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, failure: ev.Failure | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.failure = failure
 
 
 def must_wait(run: Run, message: msg.Message) -> bool:
@@ -39,7 +41,7 @@ def must_wait(run: Run, message: msg.Message) -> bool:
 
 
 _FOR_THE_PROGRAM = frozenset(
-    {msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Takeover, msg.GrantSlot}
+    {msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Signal, msg.Takeover, msg.GrantSlot}
     | {msg.ChildAnswered, msg.ChildEnded, msg.ExternalReplied}
 )
 REPEATED = frozenset({msg.Wake, msg.Takeover})
@@ -230,6 +232,31 @@ def _cancel(run: Run, message: msg.Cancel, now: int) -> tuple[ev.Event, ...]:
 def _terminate(run: Run, message: msg.Terminate, now: int) -> tuple[ev.Event, ...]:
     _refuse_closed(run)
     return (ev.RunTerminated(now, message.reason),)
+
+
+def _signal(run: Run, message: msg.Signal, now: int) -> tuple[ev.Event, ...]:
+    if message.request_id and run.requests is not None and message.request_id in run.requests:
+        return _NOTHING
+    _refuse_closed(run)
+    return (ev.SignalReceived(now, message.name, message.input, message.request_id),)
+
+
+def _update(run: Run, message: msg.Update, now: int) -> tuple[ev.Event, ...]:
+    if knows_update(run, message.id):
+        return _NOTHING
+    _refuse_closed(run)
+    if run.block is not None:
+        raise Refused(
+            "run-blocked",
+            f"run {run.id!r} is {run.status.word} and cannot say whether it accepts an update: {run.block.message}\n"
+            f"  hint: {run.block.hint}",
+        )
+    return (ev.UpdateAccepted(now, message.id, message.name, message.input),)
+
+
+def knows_update(run: Run, id: str) -> bool:
+    """Whether an update of that id was accepted before: sent again, it has the same answer."""
+    return run.updates is not None and id in run.updates
 
 
 def _retry(run: Run, message: msg.Retry, now: int) -> list[ev.Event]:
@@ -451,6 +478,9 @@ _MESSAGES: dict[type, Callable[[Run, Any, int], tuple[ev.Event, ...] | list[ev.E
     msg.Heartbeat: _heartbeat,
     msg.TaskTaken: _task_taken,
     msg.Cancel: _cancel,
+    msg.Signal: _signal,
+    msg.Update: _update,
+    msg.Query: lambda run, message, now: _NOTHING,  # a question is no part of the history
     msg.Terminate: _terminate,
     msg.ChildAnswered: relations.child_answered,
     msg.ChildEnded: relations.child_ended,
@@ -478,6 +508,9 @@ _COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
     cmd.CancelChild: lambda run, c, now, _: ev.ChildCancelRequested(now, c.id, c.reason),
     cmd.CancelExternal: lambda run, c, now, _: ev.ExternalCancelRequested(now, c.id, c.target, c.run_id, c.reason),
     cmd.WriteStream: _write_stream,
+    cmd.CompleteUpdate: lambda run, c, now, _: ev.UpdateCompleted(now, c.id, c.result),
+    cmd.FailUpdate: lambda run, c, now, _: ev.UpdateFailed(now, c.id, c.failure),
+    cmd.Publish: lambda run, c, now, _: ev.Published(now, c.id, c.name, c.value),
     cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),
     cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure, retried_as(run, c.failure, now)),
     cmd.EndCancelled: lambda run, c, now, _: ev.RunCancelled(now, c.reason),

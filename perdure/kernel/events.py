@@ -26,6 +26,11 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     ExternalAnswered     yes                     ExternalReplied
     StreamWritten        no, matched             WriteStream
     CancelRequested      yes                     Cancel
+    SignalReceived       yes                     Signal
+    UpdateAccepted       yes                     Update
+    UpdateCompleted      no, matched             CompleteUpdate
+    UpdateFailed         no, matched             FailUpdate
+    Published            no, matched             Publish
     RunCompleted         no, matched             CompleteRun
     RunFailed            no, matched             FailRun
     RunCancelled         no, matched             EndCancelled
@@ -251,6 +256,45 @@ class RunTimedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16
     continued_as: bytes | None = None
 
 
+class SignalReceived(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=19):
+    """A message that expects no answer. `request_id`: of two with the same one the second is not taken."""
+
+    at: int
+    name: str
+    input: Payload
+    request_id: str = ""
+
+
+class UpdateAccepted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=20):
+    """A message whose handler gives an answer: UpdateCompleted or UpdateFailed of the same id, which is its sender's."""
+
+    at: int
+    id: str
+    name: str
+    input: Payload
+
+
+class UpdateCompleted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
+    at: int
+    id: str
+    result: Payload
+
+
+class UpdateFailed(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    at: int
+    id: str
+    failure: Failure
+
+
+class Published(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=23):
+    """The run shows a value under a name, in the place of an earlier one, to anybody who has no code."""
+
+    at: int
+    id: str
+    name: str
+    value: Payload
+
+
 class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
     at: int
     id: str
@@ -398,6 +442,11 @@ HistoryEvent: TypeAlias = (
     | ExternalAnswered
     | RunContinuedAsNew
     | StreamWritten
+    | SignalReceived
+    | UpdateAccepted
+    | UpdateCompleted
+    | UpdateFailed
+    | Published
 )
 StatusEvent: TypeAlias = (
     AttemptStarted
@@ -415,7 +464,7 @@ StatusEvent: TypeAlias = (
 Event: TypeAlias = HistoryEvent | StatusEvent
 
 DELIVERED: frozenset[type] = frozenset(
-    {RunStarted, ActivityCompleted, ActivityFailed, TimerFired, CancelRequested}
+    {RunStarted, ActivityCompleted, ActivityFailed, TimerFired, CancelRequested, SignalReceived, UpdateAccepted}
     | {ChildStarted, ChildStartFailed, ChildCompleted, ChildFailed, ExternalAnswered}
 )
 """Events a program is shown."""
@@ -423,6 +472,7 @@ DELIVERED: frozenset[type] = frozenset(
 MATCHED: frozenset[type] = frozenset(
     {ActivityScheduled, ActivityCancelled, TimerStarted, TimerCancelled, SideEffectRecorded, PatchMarked}
     | {AttributesSet, MemoSet, StreamWritten}
+    | {UpdateCompleted, UpdateFailed, Published}
     | {ChildScheduled, ChildCancelRequested, ExternalCancelRequested}
     | {RunCompleted, RunFailed, RunCancelled, RunContinuedAsNew}
 )

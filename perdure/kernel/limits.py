@@ -54,6 +54,9 @@ STREAM_CHUNK_COSTS_BYTES = 64
 """Bytes that an attempt has written and nobody has stored yet: from the first on a write waits, if it is awaited or made in a
 thread; from the second on it is refused. Each chunk counts as so much more than its value."""
 
+PUBLISHED_NAMES = 100
+"""Names under which one run publishes values."""
+
 FAILURE_MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 16_000
 FAILURE_CAUSES = 10

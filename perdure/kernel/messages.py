@@ -113,6 +113,29 @@ class ExternalReplied(msgspec.Struct, frozen=True, array_like=True, gc=False, ta
     message: str = ""
 
 
+class Signal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
+    """Something the run's code should know. `request_id`, if there is one, is the sender's: it is taken once."""
+
+    name: str
+    input: Payload
+    request_id: str = ""
+
+
+class Update(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
+    """Something the run's code should do and answer. `id` is the sender's: one that is known already is not taken again."""
+
+    id: str
+    name: str
+    input: Payload
+
+
+class Query(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
+    """A question that changes nothing, and is answered at once."""
+
+    name: str
+    input: Payload
+
+
 class Wake(msgspec.Struct, frozen=True, gc=False):
     """The clock has passed `wake_at`: fire the next timer that is due. Repeated until nothing is due."""
 
@@ -178,6 +201,9 @@ Mail: TypeAlias = (
     | Complete
     | Heartbeat
     | TaskTaken
+    | Signal
+    | Update
+    | Query
     | ChildAnswered
     | ChildEnded
     | ExternalReplied

@@ -18,10 +18,13 @@ from perdure.kernel.commands import (
     CancelTimer,
     Command,
     CompleteRun,
+    CompleteUpdate,
     ContinueAsNew,
     EndCancelled,
     FailRun,
+    FailUpdate,
     MarkPatch,
+    Publish,
     RecordSideEffect,
     ScheduleActivity,
     SetAttributes,
@@ -46,6 +49,7 @@ from perdure.kernel.events import (
     MemoSet,
     PatchMarked,
     Payload,
+    Published,
     RunCancelled,
     RunCompleted,
     RunContinuedAsNew,
@@ -54,11 +58,14 @@ from perdure.kernel.events import (
     StreamWritten,
     TimerCancelled,
     TimerStarted,
+    UpdateCompleted,
+    UpdateFailed,
 )
+from perdure.kernel.messages import Query, Signal, Update
 from perdure.kernel.terms import Parent
 
 
-class Program(Protocol):
+class Decider(Protocol):
     """Decides for one run."""
 
     def advance(self, event: HistoryEvent, replaying: bool) -> Sequence[Command]:
@@ -79,6 +86,18 @@ class Program(Protocol):
 
     def close(self) -> None:
         """Let go of the program for ever, without side effects. Never raises."""
+        ...
+
+
+class Program(Decider, Protocol):
+    """One that can be talked to, beside what its history has."""
+
+    def validate(self, update: Update) -> None:
+        """Let the code look at an update before it is accepted. Raises what speaks against it; nothing has changed then."""
+        ...
+
+    def query(self, query: Query) -> Payload:
+        """The answer to a question, of a run that is open or has ended. Raises what the code raises, and `Meddled`."""
         ...
 
 
@@ -112,6 +131,10 @@ class ProgramBlocked(Exception):
         self.commands = commands
 
 
+class Meddled(Exception):
+    """Code that may only look has changed something: the program is to be made anew from its history."""
+
+
 class RunInfo(msgspec.Struct, frozen=True):
     """What a program may know of its run. `started_at` in nanoseconds since the epoch. `attempt` counts the runs that
     continue each other, the first of which is `first_run_id`."""
@@ -139,6 +162,16 @@ class Language(Protocol):
 
     def check_result(self, info: RunInfo, activity: str, result: Payload, blobs: "Blobs") -> None:
         """The same if the program could not read the result of an activity that somebody outside brings."""
+        ...
+
+    def check_message(
+        self, info: RunInfo, message: Signal | Update | Query, blobs: "Blobs", program: Program | None
+    ) -> None:
+        """The same if a run's code does not know the message, or could not read its arguments. `program`: if it stands."""
+        ...
+
+    def listens(self) -> bool:
+        """Whether messages can be sent to the runs."""
         ...
 
 
@@ -218,6 +251,9 @@ _RECORD_KEYS = {
     ExternalCancelRequested: lambda e: (e.id, "cancel run", e.target),
     RunContinuedAsNew: lambda e: ("", "continuation as new", ""),
     StreamWritten: lambda e: (e.id, "stream", _written(e.stream, e.count, e.closes)),
+    UpdateCompleted: lambda e: (e.id, "answer to update", ""),
+    UpdateFailed: lambda e: (e.id, "failure of update", ""),
+    Published: lambda e: (e.id, "published value", e.name),
     RunCompleted: lambda e: ("", "completion", ""),
     RunFailed: lambda e: ("", "failure", ""),
     RunCancelled: lambda e: ("", "cancellation", ""),
@@ -236,6 +272,9 @@ _COMMAND_KEYS = {
     CancelExternal: lambda c: (c.id, "cancel run", c.target),
     ContinueAsNew: lambda c: ("", "continuation as new", ""),
     WriteStream: lambda c: (c.id, "stream", _written(c.stream, len(c.chunks), c.closes)),
+    CompleteUpdate: lambda c: (c.id, "answer to update", ""),
+    FailUpdate: lambda c: (c.id, "failure of update", ""),
+    Publish: lambda c: (c.id, "published value", c.name),
     CompleteRun: lambda c: ("", "completion", ""),
     FailRun: lambda c: ("", "failure", ""),
     EndCancelled: lambda c: ("", "cancellation", ""),
@@ -254,7 +293,7 @@ def _words(key: tuple[str, str, str] | None) -> str:
     return " ".join(part for part in (kind, name, f"[{step}]" if step else "") if part)
 
 
-def replay(program: Program, history: Sequence[HistoryEvent], open_tail: bool = False) -> Sequence[Command]:
+def replay(program: Decider, history: Sequence[HistoryEvent], open_tail: bool = False) -> Sequence[Command]:
     """Show a history to a fresh program and check that it answers as recorded.
 
     `open_tail`: the program's answer to the last delivered event was never recorded (the run was blocked in
@@ -297,7 +336,7 @@ def _same(commands: Sequence[Command], history: Sequence[HistoryEvent], start: i
 
 
 def _demand_alike(
-    program: Program, commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int
+    program: Decider, commands: Sequence[Command], history: Sequence[HistoryEvent], position: int, after: int
 ) -> None:
     """The answer is not word for word what is recorded: an activity or a child may have another name by now, and of a change that had
     no old way any more the code need not speak.
@@ -317,7 +356,7 @@ def _demand_alike(
         raise Divergence(position + 1, _words(missing), _words(surplus), surplus[0] if surplus else None)
 
 
-def _today(program: Program, renamed: Mapping[tuple[str, str], str], event: HistoryEvent) -> tuple[str, str, str]:
+def _today(program: Decider, renamed: Mapping[tuple[str, str], str], event: HistoryEvent) -> tuple[str, str, str]:
     id, kind, name = key = _RECORD_KEYS[type(event)](event)
     if type(event) is ChildScheduled:
         return (id, kind, renamed.get((id, name), name))

@@ -1,7 +1,8 @@
 """Every row a store writes is derived here from the events of one commit; all stores share it.
 
 The history itself (one row per run and commit), the run's summary row, a row per attempt that failed, was retried
-or has logs, and one per attempt that waits for a worker, or is with one. Nothing else is stored about a run, so nothing can disagree with its events.
+or has logs, and one per attempt that waits for a worker, or is with one; a row per update that was accepted, and per name
+under which a value is published. Nothing else is stored about a run, so nothing can disagree with its events.
 """
 
 import enum
@@ -13,9 +14,9 @@ import msgspec
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
-from perdure.kernel.family import Link
-from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
+from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST
 from perdure.kernel.messages import Start
+from perdure.kernel.notes import held_by, note
 from perdure.kernel.run import LOST, Run, Status, evolve
 from perdure.kernel.step import OUT, Step
 from perdure.kernel.streams import ChunkRow, chunk_rows
@@ -31,6 +32,14 @@ class AttemptState(enum.IntEnum):
     RELEASED = 4
     FAILED = 5
     DEFERRED = 6
+
+
+class UpdateState(enum.IntEnum):
+    """Stable numbers: they are stored."""
+
+    ACCEPTED = 0
+    COMPLETED = 1
+    FAILED = 2
 
 
 class RunRow(msgspec.Struct):
@@ -119,11 +128,33 @@ class TaskRow(msgspec.Struct):
     details: bytes | None = None
 
 
+class UpdateRow(msgspec.Struct):
+    """An update that a run has accepted. `detail`: its result, an encoded Payload, or the Failure it ended in."""
+
+    run: int
+    id: str
+    name: str
+    state: int
+    accepted_at: int
+    ended_at: int | None = None
+    detail: bytes | None = None
+
+
+class PublishedRow(msgspec.Struct):
+    """The newest value that a run shows under a name, an encoded Payload."""
+
+    run: int
+    name: str
+    at: int
+    value: bytes
+
+
 class RunRows(msgspec.Struct):
     """What one commit writes about one run. `attempts` in order: a later row of the same attempt replaces it.
 
     `tasks_gone` are steps that have no task any more; then come the `tasks`, each in the place of an earlier one of its
-    step. `all_tasks_gone`: the run has ended. `attributes` in order: a later one replaces an earlier one of its name.
+    step. `all_tasks_gone`: the run has ended. `attributes`, `updates` and `published` in order: a later one replaces an
+    earlier one of its name, or id.
     """
 
     run: RunRow
@@ -136,6 +167,9 @@ class RunRows(msgspec.Struct):
     attributes: tuple[tuple[int, Attribute], ...] = ()
     chunks: tuple[ChunkRow, ...] = ()
 
+    updates: tuple[UpdateRow, ...] = ()
+    published: tuple[PublishedRow, ...] = ()
+
 
 def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
     """The rows for `events`, decided since the history held `seq_before` events; `run` has them folded in."""
@@ -145,8 +179,8 @@ def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
         kind = type(event)
         if kind not in ev.STATUS:
             history.append(event)
-            if kind in _ATTRIBUTES:
-                rows.attributes += tuple((run.key, each) for each in attributes_in(event))
+            if kind in _BESIDE:
+                _BESIDE[kind](rows, run, event)
         elif kind in _ATTEMPTS:
             _ATTEMPTS[kind](rows, run, event)
         elif kind is ev.ChunksMade:
@@ -162,6 +196,37 @@ def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
 _ATTRIBUTES: dict[type, Callable[[Any], Sequence[Attribute]]] = {
     ev.RunStarted: lambda event: () if event.terms is None else event.terms.attributes,
     ev.AttributesSet: lambda event: event.attributes,
+}
+
+
+def _attributes_changed(rows: RunRows, run: Run, event: Any) -> None:
+    rows.attributes += tuple((run.key, each) for each in attributes_in(event))
+
+
+def _update_accepted(rows: RunRows, run: Run, event: ev.UpdateAccepted) -> None:
+    rows.updates += (UpdateRow(run.key, event.id, event.name, UpdateState.ACCEPTED, event.at),)
+
+
+def _update_answered(rows: RunRows, run: Run, event: ev.UpdateCompleted | ev.UpdateFailed) -> None:
+    name, accepted_at = (run.updates or {}).get(event.id, ("", event.at))
+    if isinstance(event, ev.UpdateCompleted):
+        state, detail = UpdateState.COMPLETED, wire.encode(event.result)
+    else:
+        state, detail = UpdateState.FAILED, wire.encode(event.failure)
+    rows.updates += (UpdateRow(run.key, event.id, name, state, accepted_at, event.at, detail),)
+
+
+def _published(rows: RunRows, run: Run, event: ev.Published) -> None:
+    rows.published += (PublishedRow(run.key, event.name, event.at, wire.encode(event.value)),)
+
+
+_BESIDE: dict[type, Callable[[RunRows, Run, Any], None]] = {
+    ev.RunStarted: _attributes_changed,
+    ev.AttributesSet: _attributes_changed,
+    ev.UpdateAccepted: _update_accepted,
+    ev.UpdateCompleted: _update_answered,
+    ev.UpdateFailed: _update_answered,
+    ev.Published: _published,
 }
 
 
@@ -267,92 +332,10 @@ def _held_compensation(run: Run, step: Step) -> ev.Block:
         kind="held",
         build=step.held or "",
         message=f"compensation {step.name} "
-        + (f"is held by a bug: {_failed(step)}" if by_bug else f"failed after {tries}: {_failed(step)}"),
+        + (f"is held by a bug: {held_by(step)}" if by_bug else f"failed after {tries}: {held_by(step)}"),
         hint=f"{'mend it and start it again, or' if by_bug else 'put right what stops it, then'}: perdure retry {run.id}",
         failure=failure,
     )
-
-
-def note(run: Run) -> str:
-    """One line: the step the run is at, why it is blocked, or how it ended."""
-    if run.outcome is not None:
-        return _OUTCOME_NOTES[type(run.outcome)](run.outcome)
-    if run.block is not None:
-        return _clip(run.block.message)
-    if run.pending:
-        step = run.pending[next(reversed(run.pending))]
-        text = _step_note(step)
-        return text if len(run.pending) == 1 else f"{text} +{len(run.pending) - 1:,}"
-    if run.links:
-        return _links_note(run.links)
-    if run.timers:
-        return "timer" if len(run.timers) == 1 else f"{len(run.timers):,} timers"
-    return ""
-
-
-def _links_note(links: dict[str, Link]) -> str:
-    last = links[next(reversed(links))]
-    text = f"child {last.workflow}" if last.workflow else f"answer of run {last.id}"
-    return text if len(links) == 1 else f"{text} +{len(links) - 1:,}"
-
-
-def _step_note(step: Step) -> str:
-    if step.terms is None and not step.rows:
-        return step.name  # nearly all
-    if step.held is not None:
-        by_bug = step.failure is not None and step.failure.is_bug
-        return f"{step.name} held by a bug" if by_bug else f"{step.name} held: {_failed(step)}"
-    return _attempt_note(step) + _place_note(step)
-
-
-def _failed(step: Step) -> str:
-    return failure_line(step.failure) if step.failure is not None else "it has failed"
-
-
-def _attempt_note(step: Step) -> str:
-    if step.attempt <= 1 and not step.rows:
-        return step.name
-    most = step.retry.max_attempts
-    return f"{step.name} {step.attempt}/{most}" if step.attempt <= most else f"{step.name} ×{step.attempt}"
-
-
-def _place_note(step: Step) -> str:
-    if step.deferred:
-        return ", to be completed from outside"
-    return f" on queue {step.queue}" if step.queue else ""
-
-
-def _clip(text: str) -> str:
-    line = text.partition("\n")[0]
-    return line if len(line) <= NOTE_CHARS else line[: NOTE_CHARS - 1] + "…"
-
-
-def _result_note(event: ev.RunCompleted) -> str:
-    payload = event.result
-    if payload.encoding or payload.ref:
-        return ""
-    return _clip(payload.data[: 4 * (NOTE_CHARS + 1)].decode("utf-8", "replace"))  # a character has up to 4 bytes
-
-
-def timeout_line(event: ev.RunTimedOut) -> str:
-    """Which limit has run out."""
-    return f"longer than its {event.limit}_timeout of {event.limit_ns / 1e9:g} s"
-
-
-def failure_line(failure: ev.Failure) -> str:
-    """The exception in one line, by its bare class name."""
-    name = failure.type.rpartition(".")[2]
-    return _clip(f"{name}: {failure.message}" if failure.message else name)
-
-
-_OUTCOME_NOTES: dict[type, Callable[[Any], str]] = {
-    ev.RunCompleted: _result_note,
-    ev.RunFailed: lambda event: failure_line(event.failure),
-    ev.RunCancelled: lambda event: _clip(event.reason),
-    ev.RunTerminated: lambda event: _clip(event.reason),
-    ev.RunTimedOut: lambda event: timeout_line(event),
-    ev.RunContinuedAsNew: lambda event: "",
-}
 
 
 def _attempt_started(rows: RunRows, run: Run, event: ev.AttemptStarted) -> None:

@@ -59,10 +59,12 @@ class Run:
     `chain` is the key of the run it continues, by way of any others; 0 if it continues none. `queued`: some step of it had
     a queue. `begin_at`: when it begins, of one that was not begun yet and has to wait; `expires_at`: when it has to be over;
     None without a time. `beginning` is kept if the run is to be tried again. `links` are its open children, and what it has
-    asked of other runs, by step; None of one that never had any.
+    asked of other runs, by step; None of one that never had any. `requests`: those of signals it has received, that had one.
+    `updates`: those it has accepted, by id, each with its name and time; `asked` have no answer yet.
     """
 
     __slots__ = (
+        "asked",
         "begin_at",
         "beginning",
         "block",
@@ -82,6 +84,7 @@ class Run:
         "outcome",
         "pending",
         "queued",
+        "requests",
         "retrying",
         "run_id",
         "seq",
@@ -89,6 +92,7 @@ class Run:
         "strikes",
         "terms",
         "timers",
+        "updates",
         "workflow",
     )
 
@@ -120,6 +124,9 @@ class Run:
         self.strikes = 0
         self.outcome: Outcome | None = None
         self.links: dict[str, Link] | None = None
+        self.requests: set[str] | None = None
+        self.updates: dict[str, tuple[str, int]] | None = None
+        self.asked: dict[str, None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -300,7 +307,8 @@ def _noted(
     | ev.AttributesSet
     | ev.MemoSet
     | ev.ChildCancelRequested
-    | ev.StreamWritten,
+    | ev.StreamWritten
+    | ev.Published,
 ) -> None:
     run.seq += 1
 
@@ -326,6 +334,27 @@ def _child_started(run: Run, event: ev.ChildStarted) -> None:
 
 def _passes(run: Run, event: ev.ChunksMade) -> None:
     """Only rows are made of it."""
+
+
+def _signal_received(run: Run, event: ev.SignalReceived) -> None:
+    run.seq += 1
+    if event.request_id:
+        run.requests = run.requests or set()
+        run.requests.add(event.request_id)
+
+
+def _update_accepted(run: Run, event: ev.UpdateAccepted) -> None:
+    run.seq += 1
+    if run.updates is None or run.asked is None:
+        run.updates, run.asked = {}, {}
+    run.updates[event.id] = (event.name, event.at)
+    run.asked[event.id] = None
+
+
+def _update_answered(run: Run, event: ev.UpdateCompleted | ev.UpdateFailed) -> None:
+    run.seq += 1
+    if run.asked is not None:
+        run.asked.pop(event.id, None)
 
 
 def _cancel_requested(run: Run, event: ev.CancelRequested) -> None:
@@ -471,6 +500,11 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.ExternalCancelRequested: _linked,
     ev.ExternalAnswered: _unlinked,
     ev.StreamWritten: _noted,
+    ev.Published: _noted,
+    ev.SignalReceived: _signal_received,
+    ev.UpdateAccepted: _update_accepted,
+    ev.UpdateCompleted: _update_answered,
+    ev.UpdateFailed: _update_answered,
     ev.CancelRequested: _cancel_requested,
     ev.RunCompleted: _closed,
     ev.RunFailed: _closed,

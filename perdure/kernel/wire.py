@@ -48,6 +48,7 @@ _events = msgspec.msgpack.Decoder(list[HistoryEvent])
 _mail = msgspec.msgpack.Decoder(Mail)
 _detail = msgspec.msgpack.Decoder(AttemptDetail)
 _block = msgspec.msgpack.Decoder(Block)
+_failure = msgspec.msgpack.Decoder(Failure)
 _payload = msgspec.msgpack.Decoder(Payload)
 _task = msgspec.msgpack.Decoder(Task)
 _chunks = msgspec.msgpack.Decoder(list[Chunk])
@@ -88,6 +89,10 @@ def decode_task(data: bytes) -> Task:
 def decode_chunks(data: bytes) -> list[Chunk]:
     """One row of a stream."""
     return _chunks.decode(data)
+
+
+def decode_failure(data: bytes) -> Failure:
+    return _failure.decode(data)
 
 
 def decode_payload(data: bytes) -> Payload:

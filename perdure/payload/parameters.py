@@ -49,14 +49,14 @@ class Parameters:
         self._demand_defaults_that_fit()
 
     @classmethod
-    def of(cls, fn: Callable[..., Any], *, owner: str, skip_first: bool = False) -> "Parameters":
-        """Of a function; with `skip_first` of a method, without its `self`. `owner` names it in messages.
+    def of(cls, fn: Callable[..., Any], *, owner: str, skip: int = 0) -> "Parameters":
+        """Of a function, without the first `skip` parameters: of a method that is its `self`. `owner` names it in messages.
 
         Raises:
             DefinitionError: a hint cannot be resolved, no value of that type can be encoded, or a default does not fit.
         """
         signature = inspect.signature(fn)
-        parameters = list(signature.parameters.values())[1 if skip_first else 0 :]
+        parameters = list(signature.parameters.values())[skip:]
         signature = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
         return cls(signature, resolved(fn, owner, signature.parameters), owner)
 

@@ -31,6 +31,8 @@ _FIELDS = {
     ev.ActivityFailed: "details",
     ev.SideEffectRecorded: "value",
     ev.ChildCompleted: "result",
+    ev.SignalReceived: "input",
+    ev.UpdateAccepted: "input",
     ev.RunCompleted: "result",
 }
 """Where events of a history have payloads."""

@@ -95,4 +95,4 @@ class Culprits:
 
 def _only_block(letter: Letter, block: msg.BlockRun) -> Letter:
     """Whoever sent the letter is told that it was read."""
-    return Letter(letter.key, block, letter.mail_id, letter.reply_to)
+    return Letter(letter.key, block, letter.mail_id, letter.reply_to, receiver=letter.receiver)

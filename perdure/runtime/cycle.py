@@ -13,8 +13,8 @@ import msgspec
 from perdure import errors
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
-from perdure.kernel import overdue
-from perdure.kernel.decide import Refused
+from perdure.kernel import overdue, wire
+from perdure.kernel.decide import Refused, knows_update
 from perdure.runtime import recoding
 from perdure.runtime.actors import Actor, Roster, actor_of
 from perdure.runtime.coding import Coding
@@ -23,8 +23,10 @@ from perdure.runtime.draft import Draft, is_empty
 from perdure.runtime.effects import Effects
 from perdure.runtime.families import FOLLOWING
 from perdure.runtime.letters import Letter, StartRequest
+from perdure.runtime.people import People
 from perdure.runtime.slots import Slots
 from perdure.runtime.starts import Starts
+from perdure.runtime.talks import SPOKEN
 from perdure.runtime.turn import Turns
 from perdure.runtime.world import World
 from perdure.stores import base
@@ -65,6 +67,7 @@ class Cycle:
         self._log = log
         self._closing = closing
         self._coding = coding
+        self._people = People(store, roster, turns.programs)
         self._culprits = Culprits(build, world, log)
         self._items: Sequence[Item] = ()
         self._apart = False
@@ -75,8 +78,8 @@ class Cycle:
         """Runs that are not to be looked after when they are loaded: the process died in them."""
         self.posted = False
         """Whether there is mail from runs for runs, which nobody has to be nudged for."""
-        self.unanswered: list[StartRequest] = []
-        """Starts that `process` did not come to, if it raised."""
+        self.unanswered: list[Item] = []
+        """Starts, and messages of callers who wait, that `process` did not come to, if it raised."""
 
     def process(self, items: Sequence[Item]) -> list[int]:
         """Deliver letters and make durable what they cause.
@@ -96,7 +99,7 @@ class Cycle:
             while parts:
                 parts[-1:] = self._tried(*parts[-1])
         except BaseException:
-            self.unanswered = [item for part, _ in parts for item in part if isinstance(item, StartRequest)]
+            self.unanswered = [item for part, _ in parts for item in part if waits(item)]
             raise
         return [key for key in self._evicted if self._roster.get(key) is None]
 
@@ -135,6 +138,7 @@ class Cycle:
             self._coding.forget()
         try:
             self._load_for(draft, items)
+            items = self._people.first(items)
             if self._coding is not None:
                 recoding.prepare(self._coding, items, self._roster)
             for item in items:
@@ -242,6 +246,9 @@ class Cycle:
             draft.consume(item, errors.RunNotFound.code, "there is no such run (any more)")
             return
         draft.actors[item.key] = actor
+        if type(item.message) is msg.Query:
+            self._answer(draft, actor, item)
+            return
         if self._culprits.blocks and actor.run.block is None:
             block = self._culprits.blocks.get(item.key)
             if block is not None:
@@ -250,7 +257,7 @@ class Cycle:
             self._guarded(item, self._starts.queued.take, draft, actor, item)
         elif actor.run.seq or self._begins(draft, actor, item):
             self._turn(draft, actor, item)
-        elif type(item.message) is msg.Cancel:
+        elif type(item.message) in _KEPT_UNTIL_BEGUN:
             draft.keep(item)
 
     def _begins(self, draft: Draft, actor: Actor, item: Letter) -> bool:
@@ -261,12 +268,14 @@ class Cycle:
             self._guarded(item, self._starts.queued.begin_silently, draft, actor)
         elif actor.run.block is not None:
             return True  # it takes the letter, or keeps it, as one does that has begun
+        elif kind in SPOKEN:
+            self._guarded(item, self._starts.queued.begin_now, draft, actor)
         elif begin_at is not None and (kind in _BEGIN or (kind is msg.Wake and begin_at <= draft.now)):
             self._guarded(item, self._starts.queued.begin_now, draft, actor)
             if kind is msg.Retry:  # it has had its way, even if the run has come to its end by that
                 draft.consume(item)
                 return False
-        return kind is not msg.Cancel or bool(actor.run.seq)
+        return kind not in _KEPT_UNTIL_BEGUN or bool(actor.run.seq)
 
     def _turn(self, draft: Draft, actor: Actor, letter: Letter | None) -> None:
         """One turn; without a letter the answer that a run owes."""
@@ -280,16 +289,25 @@ class Cycle:
             message = self._readable(draft, actor, letter, message)
             if message is None:
                 return
+        known = type(message) is msg.Update and knows_update(actor.run, message.id)
         try:
             taken = self._guarded(letter, self._turns.take, actor, message, draft.now)
         except Refused as refused:
-            draft.consume(letter, refused.code, str(refused))
+            self._people.refuse(draft, actor, letter, refused)
             return
         if taken:
-            draft.consume(letter)
+            draft.consume(letter, known=known)
         else:
             draft.keep(letter)
             draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
+
+    def _answer(self, draft: Draft, actor: Actor, letter: Letter) -> None:
+        try:
+            answer = self._guarded(letter, self._turns.answer, actor, letter.message, draft.now)
+        except Refused as refused:
+            self._people.refuse(draft, actor, letter, refused)
+        else:
+            draft.consume(letter, data=wire.encode(answer))
 
     def _readable(self, draft: Draft, actor: Actor, letter: Letter, message: msg.Complete) -> msg.Complete | None:
         """Whoever brings a result from outside may have no code: it is checked here, before the run has taken it. The letter
@@ -355,8 +373,14 @@ class Cycle:
                 self._evicted[key] = None
 
 
+_KEPT_UNTIL_BEGUN = frozenset({msg.Cancel}) | SPOKEN
 _BEGIN = frozenset({msg.Cancel, msg.Retry})
 """Messages for which a run that waits for its time begins at once."""
+
+
+def waits(item: Item) -> bool:
+    """Whether somebody in this process waits for what becomes of it."""
+    return isinstance(item, StartRequest) or item.receiver is not None
 
 
 def _rows(draft: Draft) -> base.Batch:

@@ -8,13 +8,14 @@ from perdure.kernel.messages import Mail
 from perdure.kernel.project import RunRow, RunRows, project, queue
 from perdure.kernel.run import Status
 from perdure.runtime.actors import Actor
-from perdure.runtime.letters import Letter, Started, StartRequest
+from perdure.runtime.letters import Heard, Letter, Started, StartRequest
+from perdure.runtime.outbox import Receiver
 from perdure.stores.base import Batch, BlobRow, MailRow, ReplyRow
 
 REPLY_LIVES_NS = 600 * 1_000_000_000
 """How long an answer waits in the store for a client that does not come for it."""
 
-_KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Terminate, msg.Retry})
+_KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Terminate, msg.Retry, msg.Signal})
 _RUN = "@"
 """What `reply_to` begins with if it is a run that waits for the answer; tokens of clients never do."""
 
@@ -34,6 +35,7 @@ class Draft:
         "damaged",
         "followers",
         "gives_tasks",
+        "heard",
         "kept",
         "made",
         "marked",
@@ -69,23 +71,31 @@ class Draft:
         """Large bytes that this mail refers to."""
         self.attributes: list[tuple[int, Attribute]] = []
         """Of runs that are queued: lists find them by these before they have begun."""
+        self.heard: list[tuple[Receiver, Heard]] = []
+        """Who in this process is told what became of their messages."""
         self.damaged: dict[int, str] = {}
         """Runs that cannot be read, by key, with what to say of them."""
         self.marked: list[RunRow] = []
         """Their summaries, where those do not say so yet."""
 
-    def consume(self, letter: Letter, code: str = "", error: str = "") -> None:
+    def consume(
+        self, letter: Letter, code: str = "", error: str = "", data: bytes | None = None, known: bool = False
+    ) -> None:
         """The letter has been read; whoever waits for it learns how it went."""
         if letter.mail_id:
             self.read[letter.mail_id] = None
-        self.reply(letter, code, error)
+        self.reply(letter, code, error, data, known)
 
-    def reply(self, letter: Letter, code: str = "", error: str = "") -> None:
+    def reply(
+        self, letter: Letter, code: str = "", error: str = "", data: bytes | None = None, known: bool = False
+    ) -> None:
         if letter.reply_to.startswith(_RUN):
             key, _, step = letter.reply_to[1:].partition(":")
             self.post(MailRow(0, int(key), msg.ExternalReplied(step, code, error)))
         elif letter.reply_to:
-            self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS))
+            self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS, data))
+        if letter.receiver is not None:
+            self.heard.append((letter.receiver, Heard(code, error, data, known)))
 
     def post(self, mail: MailRow) -> None:
         """Mail from a run for another one, or for itself."""
@@ -160,6 +170,9 @@ class Draft:
                 batch.attributes += rows.attributes
             if rows.chunks:
                 batch.chunks += rows.chunks
+            if rows.updates or rows.published:
+                batch.updates += rows.updates
+                batch.published += rows.published
             if rows.attempts:
                 batch.attempts += rows.attempts
                 batch.attempts_dropped += rows.attempts_dropped

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from perdure.kernel import events as ev
-from perdure.kernel.project import failure_line, task_of
+from perdure.kernel.notes import failure_line
+from perdure.kernel.project import task_of
 from perdure.kernel.run import Run
 from perdure.kernel.wire import Task
 from perdure.runtime.actors import Actor, Roster
@@ -58,6 +59,7 @@ class Effects:
         self._roster = roster
         self._slots = slots
         self._waiters = waiters
+        self._answers = waiters.answers
         self._outbox = outbox
         self._crew = crew
         self._log = log
@@ -76,6 +78,8 @@ class Effects:
         took_off = self._slots.take_off()
         for request, started, error in draft.answers:
             self._answer(request, started, error)
+        for receiver, heard in draft.heard:
+            self._outbox.answer(receiver, heard, None)
         for actor in draft.actors.values():
             if actor.events or actor.is_new:
                 self._settle(actor, draft)
@@ -113,11 +117,15 @@ class Effects:
                 gives_up = True
             if kind in _TOLD:
                 self._tell(actor, event)
+            elif kind in _ANSWERED:
+                self._answers.tell(run.key, event.id, self._outbox)  # type: ignore[union-attr]
         if gives_up:
             self._give_up(actor)
         actor.events.clear()
         actor.seq = run.seq
         actor.is_new = False
+        if run.outcome is not None and len(self._answers):
+            self._answers.ended(run.key, run.asked or (), self._outbox)
         if not len(self._waiters):
             return
         if run.key in draft.continued:
@@ -203,4 +211,5 @@ def rests(run: Run) -> bool:
 
 
 _TOLD = frozenset({ev.RunBlocked, ev.RunReleased, ev.AttemptFailed})
+_ANSWERED = frozenset({ev.UpdateCompleted, ev.UpdateFailed})
 _GIVE_UP = ev.TERMINAL | {ev.ActivityCancelled, ev.AttemptFailed}

@@ -12,7 +12,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel.family import ABANDON, TERMINATE, ChildTerms
 from perdure.kernel.ids import ALLOW_DUPLICATE, FAIL, Claim, claim
 from perdure.kernel.limits import CHILD_DEPTH, END_OF_TIME
-from perdure.kernel.project import timeout_line
+from perdure.kernel.notes import timeout_line
 from perdure.kernel.run import Outcome, Run, Status
 from perdure.kernel.terms import Parent, RunTerms
 from perdure.runtime.actors import Actor, Roster, actor_of

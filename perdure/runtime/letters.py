@@ -14,10 +14,10 @@ from perdure.runtime.waiters import Waiters
 class Letter:
     """A message for a run. `mail_id` names its row in the store, 0 if it has none; `reply_to` the row for the answer.
 
-    `blobs` are bytes that payloads in the message refer to.
+    `blobs` are bytes that payloads in the message refer to. `receiver`, in this process, gets a `Heard`.
     """
 
-    __slots__ = ("blobs", "key", "mail_id", "message", "reply_to")
+    __slots__ = ("blobs", "key", "mail_id", "message", "receiver", "reply_to")
 
     def __init__(
         self,
@@ -26,12 +26,24 @@ class Letter:
         mail_id: int = 0,
         reply_to: str = "",
         blobs: dict[bytes, bytes] | None = None,
+        receiver: Receiver | None = None,
     ) -> None:
+        self.receiver = receiver
         self.key = key
         self.message = message
         self.mail_id = mail_id
         self.reply_to = reply_to
         self.blobs = blobs
+
+
+class Heard(msgspec.Struct):
+    """What became of a message: it was taken, or there is a `code`, that of an error. `data`: the answer to a query, an
+    encoded Payload, or the Failure that speaks against it. `known`: it was taken before."""
+
+    code: str = ""
+    error: str = ""
+    data: bytes | None = None
+    known: bool = False
 
 
 class Wishes(msgspec.Struct, frozen=True):

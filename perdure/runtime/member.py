@@ -21,7 +21,7 @@ from perdure.payload import PLAIN, Coder
 from perdure.runtime import collector
 from perdure.runtime.coding import Coding
 from perdure.runtime.inbox import Inbox
-from perdure.runtime.letters import StartRequest
+from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.owner import Owner
@@ -109,14 +109,14 @@ class Member:
         self._first = member
         self._thread.start()
 
-    def ask(self, request: StartRequest) -> bool:
-        """Hand a start to the owner in this process; false if it is none, and the store has to carry it.
+    def ask(self, request: StartRequest | Letter) -> bool:
+        """Hand a start, or a message, to the owner in this process; false if it is none, and the store has to carry it.
 
         Raises:
             errors.EngineNotRunning: it is being closed.
         """
         if self._closing.is_set():
-            raise errors.EngineNotRunning("the engine is being closed and starts nothing more")
+            raise errors.EngineNotRunning("the engine is being closed and takes nothing more")
         with self._lock:
             if not self.owns or self._over:
                 return False
@@ -215,6 +215,7 @@ class Member:
         member = self._first
         while member is None and not self._closing.is_set():
             self.waiters.look(self._store.views, self._outbox)
+            self.waiters.answers.look(self._store, self._outbox)
             self._outbox.flush()
             self._closing.wait(STANDBY_SECONDS)
             member = None if self._closing.is_set() else self._try_own()
@@ -292,13 +293,19 @@ class Member:
         for receiver in self._mourners:
             self._outbox.answer(receiver, True, failed)
         not_begun = failed or errors.EngineNotRunning("the engine was closed before the run began; start it again")
+        not_heard = failed or errors.EngineNotRunning(
+            "the engine was closed before the message was taken; send it again"
+        )
         for item in self._inbox.take(0, sys.maxsize):
             if isinstance(item, StartRequest):
                 self._outbox.answer(item.receiver, None, not_begun)
+            elif item.receiver is not None:
+                self._outbox.answer(item.receiver, None, not_heard)
         not_ended = failed or errors.EngineNotRunning(
             "the engine was closed before the run ended; the run goes on when an engine is started again"
         )
         self.waiters.fail(not_ended, self._outbox)
+        self.waiters.answers.fail(not_ended, self._outbox)
         self._outbox.flush()
         if self._worker is not None:
             self._worker.close()

@@ -332,8 +332,8 @@ class Owner:
 
     def let_go(self) -> None:
         """Cancel what is still in the air, which the next owner finds to be lost, and unwind all programs."""
-        for request in (*self._cycle.unanswered, *self._waiting_starts):
-            self._inbox.put(request)  # whoever reads it last tells why it did not begin
+        for item in (*self._cycle.unanswered, *self._waiting_starts):
+            self._inbox.put(item)  # whoever reads it last tells why nothing came of it
         for flight in self.slots.all():
             if not flight.given_up:
                 flight.given_up = True

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from perdure.kernel import events as ev
-from perdure.kernel.program import Divergence, Language, Lookup, Program, ProgramBlocked, RunInfo, replay
+from perdure.kernel.messages import Query, Signal, Update
+from perdure.kernel.program import Decider, Divergence, Language, Lookup, Program, ProgramBlocked, RunInfo, replay
 from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
 
@@ -17,6 +18,7 @@ class Programs:
 
     def __init__(self, languages: Mapping[str, Language]) -> None:
         self._languages = languages
+        self._listens: dict[str, bool] = {}
 
     def load(self, actor: Actor, history: Sequence[ev.HistoryEvent], traced: bool = False) -> Program | None:
         """A fresh program that has seen nothing yet; None of a workflow nobody knows."""
@@ -34,6 +36,19 @@ class Programs:
         language, pending = self._languages.get(actor.run.workflow), actor.run.pending.get(step)
         if language is not None and pending is not None:
             language.check_result(info_of(actor.run), pending.name, result, actor)
+
+    def check_message(self, actor: Actor, message: Signal | Update | Query) -> None:
+        """Raises an error of the family `errors.PerdureError` if the run's code does not hear the message."""
+        language = self._languages.get(actor.run.workflow)
+        if language is not None:
+            language.check_message(info_of(actor.run), message, actor, actor.program)
+
+    def listens(self, workflow: str) -> bool:
+        """Whether messages can be sent to the runs of a workflow."""
+        if workflow not in self._listens:
+            language = self._languages.get(workflow)
+            self._listens[workflow] = language is not None and language.listens()
+        return self._listens[workflow]
 
     def unknown(self, workflow: str) -> ProgramBlocked:
         known = ", ".join(sorted(self._languages)[:10]) or "none"
@@ -89,7 +104,7 @@ def block_of(blocked: ProgramBlocked, build: str, now: int, open_tail: bool) -> 
     )
 
 
-def divergence_block(divergence: Divergence, program: Program, build: str, now: int, open_tail: bool) -> ev.Block:
+def divergence_block(divergence: Divergence, program: Decider, build: str, now: int, open_tail: bool) -> ev.Block:
     """Names the recorded command, the produced one, and the line that produced it."""
     return ev.Block(
         kind="divergence",

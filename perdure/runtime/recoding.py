@@ -26,6 +26,9 @@ _BROUGHT: dict[type, str] = {
     msg.AttemptEnded: "result",
     msg.Complete: "result",
     msg.ChildEnded: "result",
+    msg.Signal: "input",
+    msg.Update: "input",
+    msg.Query: "input",
 }
 _MADE: dict[type, tuple[str, ...]] = {
     ev.RunStarted: _START,
@@ -37,6 +40,10 @@ _MADE: dict[type, tuple[str, ...]] = {
     ev.ChildCompleted: ("result",),
     ev.RunCompleted: ("result",),
     ev.RunContinuedAsNew: _START,
+    ev.SignalReceived: ("input",),
+    ev.UpdateAccepted: ("input",),
+    ev.UpdateCompleted: ("result",),
+    ev.Published: ("value",),
 }
 """Where messages, and events, have payloads. What comes from a client or a worker without the codec is plain still."""
 

@@ -16,6 +16,7 @@ from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
 from perdure.runtime.coding import payloads_in
 from perdure.runtime.programs import Programs, block_of, divergence_block, flood
+from perdure.runtime.talks import SPOKEN, Talks
 from perdure.stores.base import TurnMarker
 
 
@@ -45,6 +46,7 @@ class Turns:
         forgetful: bool = False,
     ) -> None:
         self.programs = Programs(languages)
+        self._talks = Talks(self.programs, marker, self._stand)
         self._build = build
         self._claims = claims
         self._marker = marker
@@ -59,6 +61,8 @@ class Turns:
         """
         run = actor.run
         claimed = _claimed(run) if type(message) is msg.Takeover else None
+        if type(message) in SPOKEN:
+            message = self._talks.admit(actor, message, now)  # type: ignore[arg-type]
         while True:
             if must_wait(run, message):
                 return False
@@ -77,6 +81,14 @@ class Turns:
             if type(message) is msg.Takeover and claimed is not None:
                 # What the program schedules in answer to a loss is claimed by this owner: no attempt of a dead one.
                 message = msg.Takeover(message.spared | (_claimed(run) - claimed))
+
+    def answer(self, actor: Actor, query: msg.Query, now: int) -> ev.Payload:
+        """What the run's code says to a question.
+
+        Raises:
+            decide.Refused: it says nothing, and why.
+        """
+        return self._talks.answer(actor, query, now)
 
     def resume(self, actor: Actor, now: int) -> None:
         """Let a run go on that owes an answer: it was released, or its owner died before it could give one."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
+from perdure.runtime.answers import Answers
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.stores.base import Views
 
@@ -22,7 +23,7 @@ def is_at_rest(status: int, wake_at: int | None, expires_at: int | None) -> bool
 
 
 class Waiters:
-    """Receivers by run. Any thread adds; whoever moves the runs, or looks at the store, tells.
+    """Receivers by run, and, in `answers`, those of updates. Any thread adds; whoever moves the runs, or looks at the store, tells.
 
     `mending`: a new owner has not yet looked at all runs that wait for other code. Its own may be the one they wait
     for, so nobody is told before that they rest.
@@ -33,6 +34,7 @@ class Waiters:
         self._lock = threading.Lock()
         self._receivers: dict[int, list[Receiver]] = {}
         self._moved: dict[Receiver, int] = {}
+        self.answers = Answers()
 
     def add(self, key: int, receiver: Receiver) -> None:
         with self._lock:

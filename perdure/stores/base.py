@@ -3,7 +3,8 @@
 The *journal* is written by the owner alone, a `Batch` at a time, all or nothing. *Work* is what an owner asks for to
 find runs that need it. *Post* is what any process may write: a start, mail. *Tasks* is where workers of queues take
 attempts and bring their ends. *Streams* (`streaming.py`) is where attempts write, and others follow, what a run puts out.
-*Views* are read by anybody, from any thread, and are as new as the last commit. *Admin* owns, publishes, checks and closes.
+*Views* are read by anybody, from any thread, and are as new as the last commit; so are *messages*, what runs have heard and
+what they show. *Admin* owns, publishes, checks and closes.
 
 Keys of runs are integers that grow with their start; the owner hands out even ones, clients that start runs through
 the database odd ones. `journal.commit` raises the exceptions below, which tell the owner what to do with the batch;
@@ -17,7 +18,7 @@ import msgspec
 
 from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.messages import AttemptEnded, Mail
-from perdure.kernel.project import AttemptRow, HistoryRow, RunRow, TaskRow
+from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.streams import ChunkRow
 from perdure.stores.streaming import Streams
 
@@ -48,13 +49,15 @@ class MailRow(msgspec.Struct):
 class ReplyRow(msgspec.Struct):
     """An answer for a client with nothing but a database connection. Empty `error` means "taken".
 
-    `code` is that of an error in `errors`; rows older than `expires_at` (nanoseconds) are deleted by the owner.
+    `code` is that of an error in `errors`; rows older than `expires_at` (nanoseconds) are deleted by the owner. `data`: the
+    answer to a query, an encoded Payload, or the Failure that speaks against the message.
     """
 
     request: str
     code: str
     error: str
     expires_at: int
+    data: bytes | None = None
 
 
 class MemberRow(msgspec.Struct):
@@ -175,6 +178,9 @@ class Batch(msgspec.Struct):
     attempts_dropped: list[tuple[int, str, int]] = []
     attributes: list[tuple[int, Attribute]] = []
     """(key of a run, what it has now under that name): in order, each in the place of what it had there before."""
+    updates: list[UpdateRow] = []
+    published: list[PublishedRow] = []
+    """In order, each in the place of an earlier one of the same run and id, or name."""
     blobs: list[BlobRow] = []
     """A blob the run has already is left alone."""
     tasks_gone_of: list[int] = []
@@ -311,11 +317,15 @@ class Work(Protocol):
         """Keys of runs that are held, blocked or quarantined, oldest first."""
         ...
 
+    def unread(self, keys: Sequence[int]) -> list[MailRow]:
+        """The signals and updates in the mailboxes of these runs, oldest first."""
+        ...
+
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
         """What is due and unread mail (at most `limit` of each) in one call that costs one statement.
 
         Due are open runs with `wake_at` <= now, earliest first. Mail comes oldest first; of runs that are blocked or
-        quarantined only Retry and Terminate. Mail of closed runs, and of runs that do not exist, is there too: the
+        quarantined only Retry, Terminate, and Update and Query, which are refused. Mail of closed runs, and of runs that do not exist, is there too: the
         owner answers it and it goes. Left out is the Start of a queued run that has a `wake_at`, is in its place and
         nobody waits to hear of (no `reply_to`): that run is due when its time comes.
 
@@ -483,6 +493,20 @@ class Views(Protocol):
         ...
 
 
+class Messages(Protocol):
+    """What runs make of messages, and show. Read by anybody, from any thread."""
+
+    def updates(self, key: int) -> list[UpdateRow]:
+        """Those the run has accepted, in the order of their time."""
+        ...
+
+    def update(self, key: int, id: str) -> UpdateRow | None: ...
+
+    def published(self, key: int) -> list[PublishedRow]:
+        """What the run shows, by name."""
+        ...
+
+
 class Admin(Protocol):
     """Owning, publishing, checking, closing."""
 
@@ -550,6 +574,9 @@ class Store(Protocol):
 
     @property
     def views(self) -> Views: ...
+
+    @property
+    def messages(self) -> Messages: ...
 
     @property
     def admin(self) -> Admin: ...

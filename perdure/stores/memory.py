@@ -13,13 +13,14 @@ from typing import TypeVar
 import msgspec
 
 from perdure.kernel.attributes import Attribute, Wanted, fits, merged
-from perdure.kernel.ids import Claim, claim
-from perdure.kernel.messages import Cancel, Retry, Start, Terminate
-from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow, TaskRow, unplaced
+from perdure.kernel.messages import Cancel, Query, Retry, Signal, Start, Terminate, Update
+from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.health import PROBLEM_LINES, problems_of
+from perdure.stores.memory_messages import MemoryMessages
+from perdure.stores.memory_post import MemoryPost, made_by
 from perdure.stores.memory_streams import HeldStream, MemoryStreams, put_chunks
 from perdure.stores.memory_tasks import MemoryTasks
 from perdure.stores.settling import telling_attempts
@@ -39,6 +40,8 @@ class Shelf:
         self.history: dict[int, dict[int, HistoryRow]] = {}
         self.attempts: dict[tuple[int, str, int], AttemptRow] = {}
         self.attributes: dict[int, dict[str, Attribute]] = {}
+        self.updates: dict[tuple[int, str], UpdateRow] = {}
+        self.published: dict[tuple[int, str], PublishedRow] = {}
         self.blobs: dict[tuple[int, bytes], bytes] = {}
         self.mail: dict[int, base.MailRow] = {}
         self.mail_ids = 0
@@ -113,6 +116,8 @@ class Shelf:
         self.streams.pop(key, None)
         self.attempts = _without(self.attempts, lambda at, _: at[0] == key)
         self.tasks = _without(self.tasks, lambda at, _: at[0] == key)
+        self.updates = _without(self.updates, lambda at, _: at[0] == key)
+        self.published = _without(self.published, lambda at, _: at[0] == key)
         self.blobs = _without(self.blobs, lambda at, _: at[0] == key)
         self.mail = _without(self.mail, lambda _, mail: mail.run == key)
 
@@ -139,6 +144,7 @@ class MemoryStore:
         self.tasks = MemoryTasks(self.shelf)
         self.streams = MemoryStreams(self.shelf, lambda: self.admin.owns)
         self.views = MemoryViews(self.shelf)
+        self.messages = MemoryMessages(self.shelf)
 
 
 class MemoryAdmin:
@@ -286,6 +292,8 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
         shelf.attempts.pop(at, None)
     for key, attribute in batch.attributes:
         shelf.attributes[key] = merged(shelf.attributes.get(key, {}), (attribute,))
+    shelf.updates |= {(row.run, row.id): _copy(row) for row in batch.updates}
+    shelf.published |= {(row.run, row.name): _copy(row) for row in batch.published}
     for blob in batch.blobs:
         shelf.blobs.setdefault((blob.run, blob.digest), blob.data)
     if batch.tasks_gone_of:
@@ -395,6 +403,11 @@ class MemoryWork:
         with self._shelf.lock:
             return sorted(row.key for row in self._shelf.runs.values() if row.status in statuses)
 
+    def unread(self, keys: Sequence[int]) -> list[base.MailRow]:
+        with self._shelf.lock:
+            found = [mail for mail in self._shelf.mail.values() if mail.run in keys]
+            return [_copy(mail) for mail in found if isinstance(mail.message, Signal | Update)]
+
     def poll(self, now: int, limit: int, starts: bool = True) -> base.Poll:
         with self._shelf.lock:
             due = sorted(
@@ -417,61 +430,12 @@ class MemoryWork:
         if isinstance(mail.message, Start) and row.status == Status.QUEUED and not mail.reply_to:
             return row.wake_at is not None and row.followed_by >= 0
         blocked = row.status in (Status.BLOCKED, Status.QUARANTINED)
-        return blocked and not isinstance(mail.message, Retry | Terminate)
+        return blocked and not isinstance(mail.message, Retry | Terminate | Update | Query)
 
     def _begins_later(self, mail: base.MailRow) -> bool:
         row = self._shelf.runs.get(mail.run)
         queued = row is not None and row.status == Status.QUEUED
         return isinstance(mail.message, Start) or (queued and isinstance(mail.message, Cancel))
-
-
-class MemoryPost:
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-
-    def submit(self, row: RunRow, mail: base.MailRow) -> RunRow:
-        shelf = self._shelf
-        with shelf.lock:
-            made = _made(shelf, row.id, row.request)
-            if made is not None:
-                return _copy(made)
-            row.key = mail.run = (max(shelf.runs, default=0) + 1) | 1
-            row.followed_by = 0
-            newest = shelf.newest(row.id)
-            if newest is not None:
-                start = mail.message
-                assert isinstance(start, Start)
-                match claim(newest.status, start.id_conflict, start.id_reuse):
-                    case Claim.FOLLOW:
-                        newest.followed_by = row.key
-                    case Claim.REPLACE:
-                        row.followed_by = unplaced(row.key)
-                    case _:
-                        return _copy(newest)
-            shelf.put_run(row)
-            shelf.put_mail(mail)
-            if isinstance(mail.message, Start) and mail.message.terms is not None:
-                shelf.attributes[row.key] = merged({}, mail.message.terms.attributes)
-            return row
-
-    def send(self, mail: base.MailRow) -> None:
-        with self._shelf.lock:
-            self._shelf.put_mail(mail)
-
-    def take_reply(self, request: str) -> base.ReplyRow | None:
-        with self._shelf.lock:
-            reply = self._shelf.replies.get(request)
-            return None if reply is None else _copy(reply)
-
-    def nudge(self) -> None:
-        on_nudge = self._shelf.on_nudge
-        if on_nudge is not None:
-            on_nudge()
-
-
-def _made(shelf: Shelf, id: str, request: str) -> RunRow | None:
-    found = [row for row in shelf.with_id(id) if request and row.request == request and not row.chain]
-    return max(found, key=lambda row: row.key, default=None)
 
 
 class MemoryViews:
@@ -489,7 +453,7 @@ class MemoryViews:
 
     def row_by_request(self, id: str, request: str) -> RunRow | None:
         with self._shelf.lock:
-            row = _made(self._shelf, id, request)
+            row = made_by(self._shelf, id, request)
             return None if row is None else _copy(row)
 
     def end_of_chain(self, key: int) -> RunRow | None:

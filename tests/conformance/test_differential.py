@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from perdure.kernel.attributes import Attribute, Choice, Kind, Wanted
 from perdure.kernel.events import Payload
 from perdure.kernel.ids import CONFLICTS, REUSES
-from perdure.kernel.messages import Cancel, Retry, Start, Terminate
-from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, RunRow
+from perdure.kernel.messages import Cancel, Query, Retry, Signal, Start, Terminate, Update
+from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, RunRow, UpdateRow
 from perdure.kernel.terms import RunTerms
 from perdure.stores import base
 from perdure.stores.memory import MemoryStore
@@ -34,6 +34,7 @@ messages = st.one_of(
     st.just(Terminate("t")),
     st.just(Retry()),
     st.just(Start("w", Payload(b"1"), b"r")),
+    st.sampled_from([Signal("s", Payload(b"[]")), Update("u", "n", Payload(b"[]")), Query("q", Payload(b"[]"))]),
 )
 names = st.sampled_from(["n", "m"])
 VALUES: dict[Kind, list[Any]] = {
@@ -100,6 +101,7 @@ attempts = st.builds(
 mail = st.builds(base.MailRow, st.just(0), keys, messages, st.sampled_from(["", "q"]))
 
 
+updates = st.builds(UpdateRow, keys, names, names, st.integers(0, 2), times, st.none() | times, st.none() | small)
 batches = st.builds(
     base.Batch,
     withdrawn=st.just([]) | st.lists(keys, max_size=1),
@@ -113,7 +115,11 @@ batches = st.builds(
     blobs=few(st.builds(base.BlobRow, keys, st.sampled_from([b"d", b"e"]), small)),
     mail_read=few(st.integers(1, 20)),
     mail_kept=few(mail),
-    replies=few(st.builds(base.ReplyRow, st.sampled_from("pqr"), st.just(""), st.text(max_size=1), times)),
+    replies=few(
+        st.builds(base.ReplyRow, st.sampled_from("pqr"), st.just(""), st.text(max_size=1), times, st.none() | small)
+    ),
+    updates=st.just([]) | few(updates),
+    published=st.just([]) | few(st.builds(PublishedRow, keys, names, times, small)),
     at=times,
 )
 filters = st.builds(
@@ -131,10 +137,15 @@ filters = st.builds(
 
 
 def of_runs(batch: base.Batch, store: MemoryStore) -> base.Batch:
-    """The batch without attributes of runs that are not there: no owner writes such, and the next run of that key would be
-    given them."""
+    """The batch without what runs have beside them that are not there: no owner writes such, and the next run of that key
+    would be given it."""
     living = (store.work.load(list(KEYS)).keys() | {row.key for row in batch.created}) - set(batch.withdrawn)
-    return msgspec.structs.replace(batch, attributes=[pair for pair in batch.attributes if pair[0] in living])
+    return msgspec.structs.replace(
+        batch,
+        attributes=[pair for pair in batch.attributes if pair[0] in living],
+        updates=[row for row in batch.updates if row.run in living],
+        published=[row for row in batch.published if row.run in living],
+    )
 
 
 def fitting(batch: base.Batch, store: MemoryStore) -> base.Batch:
@@ -238,6 +249,8 @@ class TwoStores(Both, RuleBasedStateMachine):
         self.same(lambda store: [store.views.row_by_request(id, request) for id in IDS for request in "xy"])
         self.same(lambda store: store.views.prefixed("a"))
         self.same(lambda store: store.views.attributes(list(KEYS)))
+        self.same(lambda store: [(store.messages.updates(key), store.messages.published(key)) for key in KEYS])
+        self.same(lambda store: store.work.unread(list(KEYS)))
         for now in range(7):
             self.same(lambda store, now=now: store.work.poll(now, 9))
 

@@ -9,11 +9,7 @@ from typing import Any
 import pytest
 
 from perdure import (
-    ChildCancelled,
     ChildFailed,
-    ChildTerminated,
-    ChildTimedOut,
-    CircularChild,
     DefinitionError,
     Engine,
     RunCancelled,
@@ -25,6 +21,7 @@ from perdure import (
     start_child,
     workflow,
 )
+from perdure.errors import ChildCancelled, ChildTerminated, ChildTimedOut, CircularChild
 from perdure.kernel.limits import CHILD_DEPTH
 from perdure.testing import TestEngine
 

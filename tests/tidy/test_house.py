@@ -21,7 +21,7 @@ FILE_LINES = 600
 CLASS_METHODS = 20
 
 FLOOR_0 = {"kernel", "payload", "failures", "durations", "attributes", "errors"}
-FLOOR_1 = {"calls", "options", "activities", "streams", "workflows", "languages", "stores"}
+FLOOR_1 = {"calls", "options", "handlers", "activities", "streams", "workflows", "languages", "stores"}
 FLOOR_3 = {"engine", "worker", "client"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -34,8 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "calls": FLOOR_0,
     "options": FLOOR_0,
     "activities": FLOOR_0 | {"calls", "options"},
-    "languages": FLOOR_0 | {"calls", "options"},
-    "workflows": FLOOR_0 | {"calls", "options", "activities", "languages"},
+    "handlers": FLOOR_0,
+    "languages": FLOOR_0 | {"calls", "options", "handlers"},
+    "workflows": FLOOR_0 | {"calls", "options", "handlers", "activities", "languages"},
     "streams": FLOOR_0 | {"activities", "languages"},
     "stores": FLOOR_0,
     "runtime": FLOOR_0 | FLOOR_1,

@@ -18,6 +18,7 @@ from perdure.kernel.commands import CancelActivity, CancelTimer, Command, Schedu
 from perdure.kernel.events import Payload, Terms
 from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
 from perdure.kernel.program import Blobs, ProgramBlocked, Recorded, RunInfo
+from perdure.languages.python.conditions import Conditions
 from perdure.languages.python.tasks import ChildFuture, Sealed, StepFuture, Task
 from perdure.languages.python.tracing import Tracer
 from perdure.payload import seal
@@ -28,6 +29,8 @@ def _until_it_succeeds(policy: RetryPolicy | None) -> RetryPolicy:
     policy = policy or DEFAULT_RETRY
     return policy if policy.at_most_once else replace(policy, exhausted="hold")
 
+
+_NONE: frozenset[str] = frozenset()
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
 
@@ -50,12 +53,11 @@ class Issuer(Scheduler):
     this turn; `tasks` the tasks that are not done, by path; `stopped` ends the turn's drain early. `bug` is one that
     ended a task in this turn, `undoing` are the paths of the sagas' compensations that began in it; `pardoned` is a bug
     that voids no turn, since cleanup of it is recorded. `length` counts the events of the history, `definition` is that of
-    the workflow.
+    the workflow. `channels` have what came by signals, by name; `conditions` are waited for; `handling` handlers of messages
+    are at work, of `heard` that were begun.
     """
 
     __slots__ = (
-        "_random",
-        "_serial",
         "activities",
         "asyncgens",
         "attributes",
@@ -63,10 +65,15 @@ class Issuer(Scheduler):
         "blocked",
         "bug",
         "callbacks",
+        "chance",
+        "channels",
         "commands",
+        "conditions",
         "current",
         "definition",
         "emit",
+        "handling",
+        "heard",
         "info",
         "issued",
         "length",
@@ -76,10 +83,12 @@ class Issuer(Scheduler):
         "now",
         "pardoned",
         "patches",
+        "published",
         "ready",
         "recorded",
         "replaying",
         "sealed",
+        "serials",
         "stopped",
         "streams",
         "tasks",
@@ -118,8 +127,8 @@ class Issuer(Scheduler):
         self.callbacks = 0
         self.length = 0
         self.definition: Any = None
-        self._serial = 0
-        self._random: random.Random | None = None
+        self.serials = 0
+        self.chance: random.Random | None = None
         self.ready: list[Any] = []
         self.waiting: dict[str, Any] = {}
         self.commands: dict[str, Command] = {}
@@ -127,12 +136,17 @@ class Issuer(Scheduler):
         self.patches: dict[str, bool] | None = None
         self.attributes: dict[str, Attribute] | None = None
         self.streams: dict[str, Own] | None = None
+        self.channels: dict[str, Any] | None = None
+        self.conditions: Conditions | None = None
+        self.handling = 0
+        self.heard = 0
+        self.published: frozenset[str] = _NONE
         self.asyncgens: list[Any] | None = None
         self.logs: list[logging.LogRecord] | None = None
 
     def serial(self) -> int:
-        self._serial += 1
-        return self._serial
+        self.serials += 1
+        return self.serials
 
     def next_id(self) -> str:
         """The id of the next command: the path of who issues it, and how many it has issued."""
@@ -214,9 +228,9 @@ class Issuer(Scheduler):
 
     @property
     def random(self) -> random.Random:
-        if self._random is None:
-            self._random = random.Random(int.from_bytes(self.info.run_id, "big"))
-        return self._random
+        if self.chance is None:
+            self.chance = random.Random(int.from_bytes(self.info.run_id, "big"))
+        return self.chance
 
     def now_utc(self) -> datetime:
         return _EPOCH + timedelta(microseconds=self.now // 1000)

@@ -204,20 +204,23 @@ class WorkflowLoop(Issuer, asyncio.AbstractEventLoop):
         return False
 
     def drain(self) -> None:
-        """Run what is ready until nothing is, or the main task is done."""
-        while self.ready and not self.stopped:
-            batch, self.ready = self.ready, []
-            for handle in batch:
-                if handle.dead:
-                    continue
-                try:
-                    handle.context.run(handle.callback, *handle.args)
-                except (WorkflowInterrupted, Sealed):
-                    raise
-                except BaseException as error:  # noqa: BLE001  it is reported
-                    self._callback_failed(error)
-                if self.stopped:
-                    return
+        """Run what is ready until nothing is, and no condition holds that is waited for, or the main task is done."""
+        while not self.stopped:
+            while self.ready:
+                batch, self.ready = self.ready, []
+                for handle in batch:
+                    if handle.dead:
+                        continue
+                    try:
+                        handle.context.run(handle.callback, *handle.args)
+                    except (WorkflowInterrupted, Sealed):
+                        raise
+                    except BaseException as error:  # noqa: BLE001  it is reported
+                        self._callback_failed(error)
+                    if self.stopped:
+                        return
+            if self.conditions is None or not self.conditions.wake_one():
+                return
 
     def _callback_failed(self, error: BaseException) -> None:
         """A callback has nobody to raise to: its bugs block the run, all else is told to the log, as asyncio does."""

@@ -15,9 +15,11 @@ from perdure.failures import activity_error, failure_of
 from perdure.kernel import events as ev
 from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
-from perdure.kernel.program import Blobs, Lookup, Program, ProgramBlocked, Recorded, RunInfo
-from perdure.languages.python import alike, guard, refused, replaced, unwind
+from perdure.kernel.messages import Query, Signal, Update
+from perdure.kernel.program import Blobs, Lookup, Meddled, Program, ProgramBlocked, Recorded, RunInfo
+from perdure.languages.python import alike, guard, handling, refused, replaced, stops, unwind
 from perdure.languages.python.entering import enter, leave
+from perdure.languages.python.handling import Ears
 from perdure.languages.python.logs import emit
 from perdure.languages.python.loop import MEND, WorkflowLoop, block_by
 from perdure.languages.python.places import raised_at, waits_at
@@ -27,6 +29,7 @@ from perdure.payload import seal
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
+    from perdure.handlers import Kind
     from perdure.workflows import WorkflowDefinition
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
@@ -57,13 +60,14 @@ class PythonLanguage:
         for room in (alike, refused, replaced, unwind):
             room.install()
         self.definition = definition
+        self.ears = Ears(definition)
         self.activities = activities
         self.payload_max_bytes = payload_max_bytes
         self.emit = emit
 
     def load(self, info: RunInfo, recorded: Recorded, blobs: Blobs, traced: bool = False) -> Program:
         loop = WorkflowLoop(info, recorded, blobs, self.activities, self.payload_max_bytes, self.emit)
-        return PythonProgram(self.definition, loop, Tracer() if traced else None)
+        return PythonProgram(self.definition, self.ears, loop, Tracer() if traced else None)
 
     def check(self, info: RunInfo, input: ev.Payload, blobs: Blobs) -> None:
         self._decode(info, self.definition.parameters.decode, input, blobs)
@@ -73,10 +77,22 @@ class PythonLanguage:
         if definition is not None:
             self._decode(info, definition.result.decode, result, blobs)
 
-    def _decode(self, info: RunInfo, decode: Callable[[bytes], Any], payload: ev.Payload, blobs: Blobs) -> None:
-        loop = WorkflowLoop(info, Lookup(), blobs, self.activities, self.payload_max_bytes, self.emit)
+    def check_message(
+        self, info: RunInfo, message: Signal | Update | Query, blobs: Blobs, program: Program | None
+    ) -> None:
+        standing = program.loop if isinstance(program, PythonProgram) else None
         with contextlib.suppress(guard.WorkflowInterrupted):  # it does not fit the time: its turn will say so
-            decoded(loop, decode, payload)
+            handling.check(self.ears, self._loop(info, blobs), message, standing, decoded)
+
+    def listens(self) -> bool:
+        return bool(self.definition.handlers) or bool(self.ears.channels)
+
+    def _decode(self, info: RunInfo, decode: Callable[[bytes], Any], payload: ev.Payload, blobs: Blobs) -> None:
+        with contextlib.suppress(guard.WorkflowInterrupted):  # it does not fit the time: its turn will say so
+            decoded(self._loop(info, blobs), decode, payload)
+
+    def _loop(self, info: RunInfo, blobs: Blobs) -> WorkflowLoop:
+        return WorkflowLoop(info, Lookup(), blobs, self.activities, self.payload_max_bytes, self.emit)
 
 
 def refuse_untested(version: tuple[int, ...]) -> None:
@@ -89,15 +105,24 @@ def refuse_untested(version: tuple[int, ...]) -> None:
         )
 
 
+_ENDLESS = "it did not come to its end in time and was interrupted"
+
+
 class PythonProgram:
-    """One run's coroutine on its loop."""
+    """One run's coroutine on its loop. `instance`: of a class, the one whose methods hear messages; `failed_by`: what one of
+    them raised, so that the run has to fail."""
 
-    __slots__ = ("cancel_reason", "definition", "loop")
+    __slots__ = ("cancel_reason", "definition", "ears", "failed_by", "instance", "loop")
 
-    def __init__(self, definition: "WorkflowDefinition[Any, Any]", loop: WorkflowLoop, tracer: Tracer | None) -> None:
+    def __init__(
+        self, definition: "WorkflowDefinition[Any, Any]", ears: Ears, loop: WorkflowLoop, tracer: Tracer | None
+    ) -> None:
         self.definition = definition
+        self.ears = ears
         self.loop = loop
         loop.definition = definition
+        self.instance: Any = None
+        self.failed_by: Exception | None = None
         loop.tracer = tracer
         self.cancel_reason: str | None = None
 
@@ -117,7 +142,7 @@ class PythonProgram:
             unwind.unwind(loop)
             raise
         except guard.WorkflowInterrupted as interrupted:
-            stuck = self._stuck(interrupted)
+            stuck = stops.stuck(loop, interrupted, self.definition.source)
             unwind.unwind(loop)
             raise stuck from None
         except Sealed:
@@ -125,6 +150,20 @@ class PythonProgram:
             if loop.blocked is None:
                 raise
             raise loop.blocked from None  # the code asked for what this run cannot have
+
+    def validate(self, update: Update) -> None:
+        args = decoded(self.loop, self.ears.reader("update", update.name), update.input)
+        try:
+            handling.validate(self, update, args)
+        except guard.WorkflowInterrupted:
+            raise Meddled(_ENDLESS) from None
+
+    def query(self, query: Query) -> ev.Payload:
+        args = decoded(self.loop, self.ears.reader("query", query.name), query.input)
+        try:
+            return handling.answer(self, query, args)
+        except guard.WorkflowInterrupted:
+            raise Meddled(_ENDLESS) from None
 
     def where(self, command_id: str | None) -> str:
         path = (command_id or "").rpartition(":")[0]
@@ -171,10 +210,10 @@ class PythonProgram:
         if main.done() and loop.stopped:
             commands.append(self._end(commands))
             unwind.unwind(loop)
-        elif not loop.waiting:
-            raise self._deadlock()
+        elif not loop.waiting and not handling.listens(self):
+            raise stops.deadlock(loop, self.definition.source)
         if loop.pardoned is not None:
-            raise self._pardon(loop.pardoned, commands)
+            raise stops.pardon(loop.pardoned, commands)
         loop.length += len(commands)
         return commands
 
@@ -183,6 +222,8 @@ class PythonProgram:
         main = self.loop.main
         assert main is not None
         if main.cancelled():
+            if self.failed_by is not None:
+                return FailRun(failure_of(self.failed_by))
             if self.cancel_reason is not None:
                 return EndCancelled(self.cancel_reason)
             return FailRun(failure_of(asyncio.CancelledError("the workflow cancelled itself; nobody asked for it")))
@@ -217,37 +258,6 @@ class PythonProgram:
             commands=commands,
         )
 
-    def _pardon(self, error: BaseException, commands: Sequence[Command]) -> ProgramBlocked:
-        """What the answer to an event is if the bug counts as a failure: sagas react to those."""
-        blocked = block_by(error)
-        blocked.raised_earlier = blocked.goes_on = True
-        blocked.commands = commands
-        return blocked
-
-    def _deadlock(self) -> ProgramBlocked:
-        stuck = self.loop.main
-        assert stuck is not None
-        if stuck.done():
-            stuck = next(task for task in self.loop.tasks.values() if task.sagas)
-        place = waits_at(stuck.coro) or self.definition.source
-        return ProgramBlocked(
-            "bug",
-            f"the workflow waits at {place} for something that can never happen: "
-            "no activity, no timer and no child is under way that could wake it",
-            "set the event, put into the queue or finish the task it waits for, from the workflow itself",
-            source=place,
-        )
-
-    def _stuck(self, interrupted: BaseException) -> ProgramBlocked:
-        main = self.loop.main
-        place = raised_at(interrupted) or str(interrupted) or (main and waits_at(main.coro)) or self.definition.source
-        return ProgramBlocked(
-            "stuck",
-            f"the workflow did not come to an await in time and was interrupted at {place}",
-            "move long computing into an activity, and await something in loops that wait",
-            source=place,
-        )
-
     # delivery
 
     def _started(self, event: ev.RunStarted) -> None:
@@ -257,7 +267,10 @@ class PythonProgram:
             args, kwargs = decoded(loop, definition.parameters.decode, event.input)
         except PerdureError as error:
             raise _undecodable(what, error, definition.source) from error
-        loop.main = loop.start(definition.direct(args, kwargs), "0", contextvars.Context())
+        coroutine = (
+            definition.direct(args, kwargs) if definition.cls is None else handling.on_instance(self, args, kwargs)
+        )
+        loop.main = loop.start(coroutine, "0", contextvars.Context())
 
     def _completed(self, event: ev.ActivityCompleted) -> None:
         loop = self.loop
@@ -324,6 +337,15 @@ def decoded(loop: WorkflowLoop, decode: Callable[[bytes], Any], payload: ev.Payl
     return guard.run(loop, decode, data)
 
 
+def _heard(program: PythonProgram, kind: "Kind", event: Any, update: str = "") -> None:
+    """A message that was taken; by now the code may have changed."""
+    try:
+        args = decoded(program.loop, program.ears.reader(kind, event.name, program.loop), event.input)
+    except PerdureError as error:
+        raise _undecodable(f"the {kind} {event.name}", error, program.definition.source) from error
+    handling.begin(program, kind, event.name, args, update)
+
+
 def _json(loop: WorkflowLoop, payload: ev.Payload) -> Any:
     return msgspec.json.decode(loop.plain(payload))
 
@@ -349,4 +371,6 @@ _DELIVER: dict[type, Any] = {
     ev.ChildStartFailed: PythonProgram._of_others,
     ev.ExternalAnswered: PythonProgram._of_others,
     ev.CancelRequested: PythonProgram._cancel_requested,
+    ev.SignalReceived: lambda program, event: _heard(program, "signal", event),
+    ev.UpdateAccepted: lambda program, event: _heard(program, "update", event, event.id),
 }

@@ -41,7 +41,7 @@ _INSERT_MAIL = _INSERT.format(table="mail", columns="run, kind, body, reply_to",
 _INSERT_BLOBS = _INSERT.format(table="blobs", columns="run, digest, data", values=VALUES) + " ON CONFLICT DO NOTHING"
 _REPLACE_ATTEMPTS = "REPLACE" + _INSERT.format(table="attempts", columns=ATTEMPT_COLUMNS, values=VALUES)[6:]
 _REPLACE_REPLIES = (
-    "REPLACE" + _INSERT.format(table="replies", columns="request, code, error, expires_at", values=VALUES)[6:]
+    "REPLACE" + _INSERT.format(table="replies", columns="request, code, error, expires_at, data", values=VALUES)[6:]
 )
 _UPDATE = "UPDATE runs SET {changes} FROM ({values}) AS rows WHERE runs.key = rows.column1"
 _UPDATE_ALL = _UPDATE.format(
@@ -74,6 +74,8 @@ _KEEP_ATTEMPTS = (
 _DROP_ATTEMPTS = f"DELETE FROM attempts WHERE (run, step, attempt) IN ({VALUES})"
 _DROP_ATTRIBUTES = f"DELETE FROM attributes WHERE (run, name) IN ({VALUES})"
 _INSERT_ATTRIBUTES = _INSERT.format(table="attributes", columns=rows.ATTRIBUTE_COLUMNS, values=VALUES)
+_REPLACE_UPDATES = "REPLACE" + _INSERT.format(table="updates", columns=rows.UPDATE_COLUMNS, values=VALUES)[6:]
+_REPLACE_PUBLISHED = "REPLACE" + _INSERT.format(table="published", columns=rows.PUBLISHED_COLUMNS, values=VALUES)[6:]
 _DROP_TASKS_OF = f"DELETE FROM tasks WHERE run IN ({VALUES})"
 _DROP_TASKS = f"DELETE FROM tasks WHERE (run, step) IN ({VALUES})"
 _REPLACE_TASKS = "REPLACE" + _INSERT.format(table="tasks", columns=", ".join(TASK_FIELDS), values=VALUES)[6:]
@@ -94,6 +96,8 @@ _WITHDRAW = tuple(
         ("attributes", "run"),
         ("tasks", "run"),
         ("streams", "run"),
+        ("updates", "run"),
+        ("published", "run"),
         ("blobs", "run"),
         ("mail", "run"),
     )
@@ -138,6 +142,12 @@ def writes_of(batch: Batch) -> list[Write]:
         writes.append(Write(_DROP_ATTEMPTS, batch.attempts_dropped))
     if batch.attributes:
         writes += _attribute_writes(batch.attributes)
+    if batch.updates:
+        last = {(row.run, row.id): row for row in batch.updates}
+        writes.append(Write(_REPLACE_UPDATES, list(map(_tuple, last.values()))))
+    if batch.published:
+        shown = {(row.run, row.name): row for row in batch.published}
+        writes.append(Write(_REPLACE_PUBLISHED, list(map(_tuple, shown.values()))))
     if batch.blobs:
         writes.append(Write(_INSERT_BLOBS, list(map(_tuple, batch.blobs))))
     writes += _task_writes(batch)
@@ -290,7 +300,8 @@ def _signs(batch: Batch) -> list[tuple[bool, str, tuple[Any, ...]]]:
     signs += [(False, "SELECT 1 FROM mail WHERE id = ?", (id,)) for id in batch.mail_read]
     signs += [(True, _MAIL_THERE, rows.mail_columns(row)) for row in batch.mail_kept]
     signs += [
-        (True, _same("replies", ("request", "code", "error", "expires_at")), _tuple(row)) for row in batch.replies
+        (True, _same("replies", ("request", "code", "error", "expires_at", "data")), _tuple(row))
+        for row in batch.replies
     ]
     for row in telling_attempts(batch):
         if row.member == KEEP:

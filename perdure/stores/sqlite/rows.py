@@ -19,7 +19,7 @@ import msgspec
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.messages import Mail
-from perdure.kernel.project import AttemptRow, HistoryRow, RunRow, TaskRow
+from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.stores.base import MailRow
 
 CHUNK = 1_024
@@ -30,6 +30,8 @@ RUN_FIELDS = RunRow.__struct_fields__
 ATTEMPT_FIELDS = AttemptRow.__struct_fields__
 HISTORY_FIELDS = HistoryRow.__struct_fields__
 TASK_FIELDS = TaskRow.__struct_fields__
+UPDATE_COLUMNS = ", ".join(UpdateRow.__struct_fields__)
+PUBLISHED_COLUMNS = ", ".join(PublishedRow.__struct_fields__)
 TASK_COLUMNS = ", ".join(TASK_FIELDS)
 RUN_COLUMNS = ", ".join(RUN_FIELDS)
 ATTEMPT_COLUMNS = ", ".join(ATTEMPT_FIELDS)

@@ -5,6 +5,7 @@ from perdure.stores.sqlite.admin import SqliteAdmin
 from perdure.stores.sqlite.journal import SqliteJournal
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.messages import SqliteMessages
 from perdure.stores.sqlite.migrations import Schema
 from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.post import SqlitePost
@@ -45,4 +46,5 @@ class SqliteStore:
         self.tasks = SqliteTasks(place.path, Line(place), readers)
         self.streams = SqliteStreams(place.path, Line(place), readers, lock)
         self.views = SqliteViews(place.path, readers, lock)
+        self.messages = SqliteMessages(place.path, readers)
         self.admin = SqliteAdmin(place.path, lock, writer, self.post, self.tasks, self.streams, readers)

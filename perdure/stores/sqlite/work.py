@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from perdure import errors
 from perdure.kernel.project import RunRow
-from perdure.stores.base import Poll, Stored
+from perdure.stores.base import MailRow, Poll, Stored
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line
 from perdure.stores.sqlite.rows import ATTEMPT_COLUMNS, MAIL_COLUMNS, RUN_COLUMNS, VALUES
@@ -20,11 +20,11 @@ _DUE = (
     f"SELECT wake_at, key, NULL, NULL FROM runs WHERE wake_at <= ? AND {_OPEN_AND_SET}{{further}} "
     "ORDER BY wake_at, key LIMIT ?"
 )
-# Of blocked (5) and quarantined (6) runs only Terminate (4) and Retry (5); mail of no run at all is the owner's as well.
+# Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5), Update (10) and Query (11); mail of no run at all is the owner's as well.
 # The Start (1) of a run that is queued (0) and begins later is found by the time at which it is due.
 _MAIL = (
     "SELECT mail.id, mail.run, mail.body, mail.reply_to FROM mail LEFT JOIN runs ON runs.key = mail.run "
-    "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5)) "
+    "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5, 10, 11)) "
     "AND NOT (mail.kind = 1 AND mail.reply_to = '' AND runs.status IS 0 AND runs.wake_at IS NOT NULL "
     "AND runs.followed_by >= 0){further} ORDER BY mail.id LIMIT ?"
 )
@@ -79,6 +79,11 @@ class SqliteWork:
         with self._asking() as connection:
             return [key for (key,) in connection.execute(_WITH_STATUS.format(statuses=statuses)).fetchall()]
 
+    def unread(self, keys: Sequence[int]) -> list[MailRow]:
+        with self._asking() as connection:
+            found = rows.mail_rows(rows.read(connection, _SPOKEN_TO, keys))  # type: ignore[arg-type]
+        return sorted(found, key=lambda mail: mail.id)
+
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
         if _file_at(self._path) != self._file:
             raise errors.StoreCorrupt(
@@ -120,4 +125,6 @@ def load(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Store
 
 _HISTORY = f"SELECT run, events FROM history WHERE run IN ({VALUES}) ORDER BY run, seq"
 _ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE run IN ({VALUES}) ORDER BY run, step, attempt"
+# Signal (9) and Update (10).
+_SPOKEN_TO = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) AND kind IN (9, 10) ORDER BY id"
 _MAIL_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) ORDER BY id"

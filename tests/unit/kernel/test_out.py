@@ -7,8 +7,9 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.decide import Refused, must_wait
+from perdure.kernel.notes import note
 from perdure.kernel.policy import RetryPolicy
-from perdure.kernel.project import AttemptState, note
+from perdure.kernel.project import AttemptState
 from perdure.kernel.run import LOST, Status
 from perdure.kernel.step import OUT
 from tests.unit.kernel.actor import (

@@ -8,8 +8,9 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST, NOTE_CHARS
+from perdure.kernel.notes import failure_line, note
 from perdure.kernel.policy import RetryPolicy
-from perdure.kernel.project import AttemptState, failure_line, note, restore
+from perdure.kernel.project import AttemptState, restore
 from perdure.kernel.run import Run, Status
 from tests.unit.kernel.actor import (
     BOOM,
@@ -136,7 +137,7 @@ def test_a_run_without_history_events_in_a_commit_writes_none():
 @pytest.mark.parametrize(
     ("prepare", "expected"),
     [
-        (lambda a: None, ""),
+        (lambda a: None, "message"),
         (lambda a: a.do(cmd.ScheduleActivity("0:1", "charge", INPUT), ME), "charge"),
         (lambda a: [a.do(cmd.ScheduleActivity(f"0:{n}", "charge", INPUT), ME) for n in range(1_201)], "charge +1,200"),
         (lambda a: a.do(cmd.StartTimer("0:1", 5)), "timer"),

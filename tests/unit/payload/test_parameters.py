@@ -240,7 +240,7 @@ def test_self_is_left_out_of_a_method():
     class Shop:
         async def run(self: "NeverDefined", amount: int) -> None: ...  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
 
-    parameters = of(Shop.run, skip_first=True)
+    parameters = of(Shop.run, skip=1)
 
     assert parameters.encode((5,), {}) == b"[5]"
     assert parameters.published()["names"] == ["amount"]

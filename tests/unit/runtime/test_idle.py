@@ -121,7 +121,23 @@ class Crew:
 
 def owner_of(store: Any, clock: Clock, inbox: Inbox) -> Owner:
     member = own(store)
-    parts = ({}, {}, {}, inbox, Waiters(), Outbox(), Crew(), LOG, clock, (9, 9, 9), 9, 9, 1.0, 10.0, lambda: False)
+    parts = (
+        {},
+        {},
+        {},
+        inbox,
+        Waiters(),
+        Outbox(),
+        Crew(),
+        LOG,
+        clock,
+        (9, 9, 9),
+        9,
+        9,
+        1.0,
+        10.0,
+        lambda: False,
+    )
     owner = Owner(store, member, "b", *parts)  # type: ignore[arg-type]
     owner.take_over()
     return owner

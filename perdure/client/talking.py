@@ -1,0 +1,247 @@
+"""Messages to a run: what was said becomes bytes, and what comes back becomes values and errors."""
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from perdure import errors
+from perdure.client.answer import Answer, Asked
+from perdure.client.door import Door, error_of, give
+from perdure.failures import remote_error
+from perdure.handlers import HandlerMethod, Message
+from perdure.kernel import messages as msg
+from perdure.kernel import wire
+from perdure.kernel.events import Payload
+from perdure.kernel.limits import ID_CHARS
+from perdure.kernel.notes import failure_line
+from perdure.kernel.project import RunRow, UpdateRow, UpdateState
+from perdure.kernel.run import Status
+from perdure.payload import encode_untyped
+from perdure.payload.sealing import demand_size
+from perdure.runtime.letters import Heard
+from perdure.runtime.outbox import Receiver
+from perdure.stores.health import told_as_damage
+
+if TYPE_CHECKING:
+    from perdure.client.conversation import Conversation
+    from perdure.handlers import Kind
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Said:
+    """A message with its arguments as bytes. `result` reads what comes back; None reads its JSON."""
+
+    __slots__ = ("data", "kind", "name", "result")
+
+    def __init__(self, kind: "Kind", message: Message[Any], workflow: Any = None) -> None:
+        target = message.target
+        self.kind: Kind = kind
+        self.result: Callable[[bytes], Any] = msgspec.json.decode
+        if isinstance(target, str):
+            found = None if workflow is None else workflow.handlers.find(kind, target)
+            if found is None or found.dynamic:
+                self.name = _demand_name(kind, target)
+                self.data = encode_untyped(None, message.args, message.kwargs, owner=f"{kind} {target}")
+                return
+            target = found
+        if getattr(target, "kind", None) != kind:
+            raise errors.DefinitionError(_wrong_target(kind, target))
+        if getattr(target, "dynamic", False):
+            raise errors.DefinitionError(f"{target.owner} hears all names: say which one, as a text")
+        self.name = target.name
+        self.data = target.parameters.encode(message.args, message.kwargs)
+        if isinstance(target, HandlerMethod):
+            self.result = target.result.decode
+
+    def mail(self, payload: Payload, request_id: str) -> msg.Signal | msg.Update | msg.Query:
+        if self.kind == "signal":
+            return msg.Signal(self.name, payload, request_id)
+        if self.kind == "update":
+            return msg.Update(request_id, self.name, payload)
+        return msg.Query(self.name, payload)
+
+
+def _demand_name(kind: str, name: str) -> str:
+    if not name or len(name) > ID_CHARS:
+        raise errors.DefinitionError(f"a {kind} has a name of 1 to {ID_CHARS} characters, not {name[:40]!r}")
+    return name
+
+
+def _wrong_target(kind: str, target: Any) -> str:
+    other = getattr(target, "kind", None)
+    if other in ("signal", "query", "update"):
+        return f"{target!r} is a {other}; write: handle.{other}({getattr(target, 'name', '...')}, ...)"
+    return (
+        f"a method marked @workflow.{kind} was expected{', a channel' if kind == 'signal' else ''} or a name, not {target!r}; "
+        f"write: handle.{kind}(TheWorkflow.method, ...)"
+    )
+
+
+def sealed_input(door: Door, said: Said, most: int) -> Payload:
+    """The arguments as the codec makes them. Large bytes travel in the message; the owner sets them apart."""
+    what = f"the arguments of {said.kind} {said.name}"
+    if door.coder.codec is None:
+        demand_size(said.data, most, what)
+        return Payload(said.data)
+    apart: dict[bytes, bytes] = {}
+    payload = door.coder.seal(said.data, apart.__setitem__, most, what)
+    return Payload(apart[payload.data], payload.encoding) if payload.ref else payload
+
+
+class Talk:
+    """One message on its way to the run of a handle, and back. Made once, used once."""
+
+    __slots__ = ("door", "handle", "id", "key", "most", "said", "waits_for_answer")
+
+    def __init__(self, handle: "Conversation", said: Said, id: str, most: int, waits_for_answer: bool = False) -> None:
+        self.handle = handle
+        self.door: Door = handle._door
+        self.said = said
+        self.id = id
+        self.most = most
+        self.waits_for_answer = waits_for_answer
+        self.key = 0
+
+    def answer(self, read: Callable[[Any], R]) -> Answer[R]:
+        verb = f"handle.{self.said.kind}(...) of {self.handle.id!r}"
+        return Asked(verb, self._ask, read, slow=self.door.coder.codec is not None)
+
+    def _ask(self, receiver: Receiver) -> Callable[[], object] | None:
+        self.door.demand_open()
+        if self.door.coder.codec is None:
+            return self._send(receiver)
+        self.door.beside(lambda: self._begin(receiver))
+        return None
+
+    def _begin(self, receiver: Receiver) -> None:
+        try:
+            self._send(receiver)
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
+            give(receiver, None, error)
+
+    def _send(self, receiver: Receiver) -> Callable[[], object] | None:
+        row = self.handle._row()
+        message = self.said.mail(sealed_input(self.door, self.said, self.most), self.id)
+        self.key = row.key
+        if not self.waits_for_answer:
+            self.door.send(row, message, receiver)
+            return None
+        forget = self.door.watch_update(row.key, self.id, receiver)
+        self.door.send(row, message, _UnlessRefused(receiver, forget))
+        return forget
+
+    # what was received becomes what the caller gets
+
+    def taken(self, heard: Heard) -> None:
+        if heard.code:
+            raise error_of(heard)
+
+    def answered(self, heard: Heard) -> Any:
+        self.taken(heard)
+        assert heard.data is not None
+        payload = wire.decode_payload(heard.data)
+        return self.said.result(self.door.coder.unseal(payload, _nowhere))
+
+    def accepted(self, heard: Heard) -> "UpdateHandle[Any]":
+        self.taken(heard)
+        return UpdateHandle(self.handle, self.id, self.key, self.said.result)
+
+    def completed(self, heard: Heard | None) -> Any:
+        if heard is not None:
+            self.taken(heard)
+        return UpdateHandle(self.handle, self.id, self.key, self.said.result)._read(None)
+
+
+class _UnlessRefused:
+    """Who waits for the answer to an update is told if it was refused, or known before."""
+
+    __slots__ = ("forget", "loop", "receiver")
+
+    def __init__(self, receiver: Receiver, forget: Callable[[], object]) -> None:
+        self.loop = receiver.loop
+        self.receiver = receiver
+        self.forget = forget
+
+    def receive(self, value: Any, error: BaseException | None) -> None:
+        if (error is not None or value.code or value.known) and self.forget():
+            self.receiver.receive(value, error)
+
+
+class UpdateHandle(Generic[R_co]):
+    """An update that a run has accepted. `id` names it among those of the run."""
+
+    __slots__ = ("_key", "_result", "handle", "id")
+
+    def __init__(
+        self, handle: "Conversation", id: str, key: int | None, result: Callable[[bytes], Any] = msgspec.json.decode
+    ) -> None:
+        self.handle = handle
+        self.id = id
+        self._key = key
+        self._result = result
+
+    def result(self) -> Answer[R_co]:
+        """Wait for the answer.
+
+        Raises:
+            errors.UpdateFailed: the method has raised something; the cause is that.
+            errors.RunClosed: the run has ended without an answer.
+            errors.UnknownMessage: the run has not accepted an update of that id.
+            errors.EngineNotRunning: the engine was closed meanwhile.
+        """
+        return Asked(f"update.result() of {self.id!r}", self._ask, self._read)
+
+    def _ask(self, receiver: Receiver) -> Callable[[], object]:
+        door = self.handle._door
+        if self._key is None:
+            self._key = self.handle._row().key
+        forget = door.watch_update(self._key, self.id, receiver)
+        if self._is_settled(*self._found()) and forget():
+            give(receiver, None, None)
+        return forget
+
+    def _found(self) -> tuple[RunRow | None, UpdateRow | None]:
+        store, key = self.handle._door.store, self._key or 0
+        return store.views.rows_by_key([key]).get(key), store.messages.update(key, self.id)
+
+    def _is_settled(self, row: RunRow | None, update: UpdateRow | None) -> bool:
+        if row is None or update is None or row.status >= Status.COMPLETED:
+            return True
+        return update.state != UpdateState.ACCEPTED
+
+    def _read(self, nothing: None) -> Any:
+        _, update = self._found()
+        run = self.handle.id
+        if update is None:
+            raise errors.UnknownMessage(f"run {run!r} has not accepted an update {self.id!r}")
+        name = f"update {update.name!r} of run {run!r}"
+        if update.state == UpdateState.ACCEPTED or update.detail is None:
+            raise errors.RunClosed(
+                f"run {run!r} has ended before it had answered {name.partition(' of ')[0]}; let it wait for its handlers: "
+                "await wait_until(all_handlers_finished)"
+            )
+        with told_as_damage(run):
+            if update.state == UpdateState.FAILED:
+                failure = wire.decode_failure(update.detail)
+                error = errors.UpdateFailed(f"{name} failed: {failure_line(failure)}")
+                error.__cause__ = remote_error(failure)
+                raise error
+            payload = wire.decode_payload(update.detail)
+            key = self._key or 0
+            views = self.handle._door.store.views
+            return self._result(self.handle._door.coder.unseal(payload, lambda digest: views.blob(key, digest) or b""))
+
+    def __repr__(self) -> str:
+        return f"<update {self.id!r} of run {self.handle.id!r}>"
+
+
+def new_request() -> str:
+    return secrets.token_hex(8)
+
+
+def _nowhere(digest: bytes) -> bytes:
+    raise errors.StoreCorrupt("an answer has its bytes with it")

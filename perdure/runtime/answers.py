@@ -1,0 +1,73 @@
+"""Who waits for the answer to which update."""
+
+import threading
+from collections.abc import Iterable
+
+from perdure.kernel.project import UpdateState
+from perdure.kernel.run import Status
+from perdure.runtime.outbox import Outbox, Receiver
+from perdure.stores.base import Store
+
+
+class Answers:
+    """Receivers by run and update. They are told "look into the store": there is an answer, or none can come any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._receivers: dict[int, dict[str, list[Receiver]]] = {}
+
+    def add(self, key: int, id: str, receiver: Receiver) -> None:
+        with self._lock:
+            self._receivers.setdefault(key, {}).setdefault(id, []).append(receiver)
+
+    def remove(self, key: int, id: str, receiver: Receiver) -> bool:
+        """Wait no more; false if the answer is on its way already."""
+        with self._lock:
+            of_run = self._receivers.get(key, {})
+            waiting = of_run.get(id, [])
+            if receiver not in waiting:
+                return False
+            waiting.remove(receiver)
+            if not waiting:
+                del of_run[id]
+            if not of_run:
+                del self._receivers[key]
+            return True
+
+    def tell(self, key: int, id: str, outbox: Outbox) -> None:
+        """There is an answer to an update."""
+        with self._lock:
+            of_run = self._receivers.get(key, {})
+            waiting = of_run.pop(id, [])
+            if not of_run:
+                self._receivers.pop(key, None)
+        for receiver in waiting:
+            outbox.answer(receiver, None, None)
+
+    def ended(self, key: int, accepted: Iterable[str], outbox: Outbox) -> None:
+        """The run has ended: those it had accepted have no answer any more. Who sent others is told that they are refused."""
+        for id in accepted:
+            self.tell(key, id, outbox)
+
+    def look(self, store: Store, outbox: Outbox) -> None:
+        """Ask the store about all that are waited for."""
+        with self._lock:
+            wanted = [(key, id) for key, of_run in self._receivers.items() for id in of_run]
+        rows = store.views.rows_by_key(sorted({key for key, _ in wanted})) if wanted else {}
+        for key, id in wanted:
+            row = rows.get(key)
+            update = store.messages.update(key, id)
+            over = row is None or row.status >= Status.COMPLETED
+            if row is None or (update is not None and (over or update.state != UpdateState.ACCEPTED)):
+                self.tell(key, id, outbox)
+
+    def fail(self, error: BaseException, outbox: Outbox) -> None:
+        """Nobody is going to answer any more."""
+        with self._lock:
+            receivers = [each for of_run in self._receivers.values() for waiting in of_run.values() for each in waiting]
+            self._receivers.clear()
+        for receiver in receivers:
+            outbox.answer(receiver, None, error)
+
+    def __len__(self) -> int:
+        return len(self._receivers)

@@ -1,0 +1,76 @@
+"""What people say to runs, in a batch: heard before runs end, answered, or passed on to the run that goes on."""
+
+from collections.abc import Sequence
+
+from perdure import errors
+from perdure.kernel import messages as msg
+from perdure.kernel import wire
+from perdure.kernel.decide import Refused
+from perdure.runtime.actors import Actor, Roster
+from perdure.runtime.culprits import Item
+from perdure.runtime.draft import Draft
+from perdure.runtime.letters import Letter
+from perdure.runtime.programs import Programs
+from perdure.stores import base
+
+_MOVING = frozenset({msg.AttemptEnded, msg.Complete, msg.Wake})
+"""What a run waits for, and may end by."""
+
+
+class People:
+    """Looks into the mailboxes of runs that listen."""
+
+    def __init__(self, store: base.Store, roster: Roster, programs: Programs) -> None:
+        self._store = store
+        self._roster = roster
+        self._programs = programs
+
+    def first(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The letters of a batch, with those before them that were in the mailboxes of their runs, the oldest first; what
+        runs may end by comes last: a run ends when it has heard all that was said to it by then.
+
+        Raises:
+            base.StoreUnavailable: the store does not answer now.
+        """
+        keys = [item.key for item in items if isinstance(item, Letter) and self._listens(item.key)]
+        if not keys:
+            return items
+        here = {item.mail_id for item in items if isinstance(item, Letter)}
+        try:
+            unread = self._store.work.unread(list(dict.fromkeys(keys)))
+        except errors.StoreUnreachable as error:
+            raise base.StoreUnavailable(str(error)) from error
+        letters = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in unread if mail.id not in here]
+        return sorted([*letters, *items], key=_moves)
+
+    def _listens(self, key: int) -> bool:
+        actor = self._roster.get(key)
+        return actor is not None and self._programs.listens(actor.run.workflow)
+
+    def refuse(self, draft: Draft, actor: Actor, letter: Letter, refused: Refused) -> None:
+        """Tell the sender; but a signal that comes too late for a run that goes on as another one is for that one."""
+        further = self._further(draft, actor) if _is_late_signal(letter, refused) else None
+        if further is not None:
+            draft.kept.append(base.MailRow(0, further, letter.message))  # type: ignore[arg-type]
+            draft.consume(letter)
+            return
+        data = None if refused.failure is None else wire.encode(refused.failure)
+        draft.consume(letter, refused.code, str(refused), data)
+
+    def _further(self, draft: Draft, actor: Actor) -> int | None:
+        """The key of the run that this one goes on as; None if it does not."""
+        key = actor.run.key
+        if key in draft.continued:
+            return draft.continued[key]
+        if not getattr(actor.run.outcome, "continued_as", None):
+            return None
+        row = self._store.views.end_of_chain(key)
+        return None if row is None or row.key == key else row.key
+
+
+def _is_late_signal(letter: Letter, refused: Refused) -> bool:
+    return refused.code == errors.RunClosed.code and type(letter.message) is msg.Signal
+
+
+def _moves(item: Item) -> bool:
+    return isinstance(item, Letter) and type(item.message) in _MOVING

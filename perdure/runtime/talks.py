@@ -1,0 +1,138 @@
+"""What people say to a run: whether its code takes a message, and what it answers to a question."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from perdure import errors
+from perdure.failures import failure_of
+from perdure.kernel import messages as msg
+from perdure.kernel.decide import Refused, knows_update
+from perdure.kernel.events import Payload
+from perdure.kernel.program import Divergence, Meddled, Program, ProgramBlocked, replay
+from perdure.runtime.actors import Actor
+from perdure.runtime.programs import Programs
+from perdure.stores.base import TurnMarker
+
+Spoken = msg.Signal | msg.Update
+SPOKEN = frozenset({msg.Signal, msg.Update})
+
+
+class Talks:
+    """Looks at messages before a run takes them. `stand` makes the program of a run stand, false if its code does not fit."""
+
+    def __init__(self, programs: Programs, marker: TurnMarker, stand: Callable[[Actor, int], bool]) -> None:
+        self._programs = programs
+        self._marker = marker
+        self._stand = stand
+
+    def admit(self, actor: Actor, message: Spoken, now: int) -> Spoken:
+        """The message as the run takes it; it may have to wait, or to be refused for other reasons.
+
+        Raises:
+            Refused: the code does not hear it, its arguments do not fit, or the validator rejects it.
+        """
+        run = actor.run
+        if not run.is_open or _is_known(actor, message):
+            return message
+        self._demand_heard(actor, message, now)
+        if type(message) is msg.Update and self._stands(actor, now):
+            self._validate(actor, message)
+        return msgspec.structs.replace(message, input=actor.set_apart(message.input))
+
+    def _demand_heard(self, actor: Actor, message: Spoken | msg.Query, now: int) -> None:
+        try:
+            try:
+                self._programs.check_message(actor, message)
+            except errors.UnknownMessage:
+                if actor.program is not None or not self._stands(actor, now):
+                    raise
+                self._programs.check_message(actor, message)  # the main line may have made a channel
+        except errors.PerdureError as error:
+            raise Refused(error.code, str(error)) from None
+
+    def _stands(self, actor: Actor, now: int) -> bool:
+        run = actor.run
+        if not run.seq or not run.is_open or run.block is not None:
+            return False
+        return actor.program is not None or self._stand(actor, now)
+
+    def _validate(self, actor: Actor, update: msg.Update) -> None:
+        program = actor.program
+        assert program is not None
+        self._marker.enter(actor.run.key)
+        try:
+            program.validate(update)
+        except Meddled as meddled:
+            actor.let_go()
+            raise Refused(
+                "update-rejected", f"the validator of update {update.name!r} is at fault: {meddled}"
+            ) from None
+        except Exception as error:  # noqa: BLE001  it is the user's
+            what = f"update {update.name!r} is rejected by run {actor.run.id!r}: {_told(error)}"
+            raise Refused("update-rejected", what, failure_of(error)) from None
+        finally:
+            self._marker.leave()
+
+    def answer(self, actor: Actor, query: msg.Query, now: int) -> Payload:
+        """What the run's code says to a question.
+
+        Raises:
+            Refused: it says nothing, and why.
+        """
+        run = actor.run
+        if not run.seq:
+            raise Refused(
+                "query-failed", f"run {run.id!r} has not begun yet, so that it can answer nothing; ask again later"
+            )
+        self._demand_heard(actor, query, now)
+        program = self._standing(actor, now)
+        self._marker.enter(run.key)
+        try:
+            return program.query(query)
+        except Meddled as meddled:
+            actor.let_go()
+            raise Refused("query-failed", f"query {query.name!r} is at fault: {meddled}") from None
+        except Exception as error:  # noqa: BLE001  it is the user's
+            what = f"query {query.name!r} of run {run.id!r} failed: {_told(error)}"
+            raise Refused("query-failed", what, failure_of(error)) from None
+        finally:
+            self._marker.leave()
+            if not run.is_open:
+                program.close()
+
+    def _standing(self, actor: Actor, now: int) -> Program:
+        run = actor.run
+        if run.is_open:
+            if self._stands(actor, now) and actor.program is not None:
+                return actor.program
+            raise Refused("run-blocked", _blocked(actor))
+        history = actor.history()
+        program = self._programs.load(actor, history)
+        if program is None:
+            raise Refused("unknown-workflow", self._programs.unknown(run.workflow).message)
+        try:
+            replay(program, history)
+        except (Divergence, ProgramBlocked) as fault:
+            program.close()
+            raise Refused(
+                "query-failed", f"run {run.id!r} has ended, and the code at hand does not do what it did: {fault}"
+            ) from None
+        return program
+
+
+def _is_known(actor: Actor, message: Spoken) -> bool:
+    if isinstance(message, msg.Update):
+        return knows_update(actor.run, message.id)
+    return bool(message.request_id) and message.request_id in (actor.run.requests or ())
+
+
+def _blocked(actor: Actor) -> str:
+    block = actor.run.block
+    if block is None:
+        return f"run {actor.run.id!r} ended just now; ask again"
+    return f"run {actor.run.id!r} is {actor.run.status.word} and answers nothing: {block.message}\n  hint: {block.hint}"
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, errors.PerdureError) else f"{type(error).__name__}: {error}"

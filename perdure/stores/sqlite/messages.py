@@ -1,0 +1,31 @@
+"""What runs have heard and what they show: for anybody, from any thread."""
+
+from perdure.kernel.project import PublishedRow, UpdateRow
+from perdure.stores.sqlite import rows
+from perdure.stores.sqlite.lines import Readers
+from perdure.stores.sqlite.trouble import told_to_people
+
+_UPDATES = f"SELECT {rows.UPDATE_COLUMNS} FROM updates WHERE run = ?"
+
+
+class SqliteMessages:
+    def __init__(self, path: str, readers: Readers) -> None:
+        self._path = path
+        self._readers = readers
+
+    def updates(self, key: int) -> list[UpdateRow]:
+        with told_to_people(self._path), self._readers.use() as connection:
+            found = connection.execute(f"{_UPDATES} ORDER BY accepted_at, id", (key,)).fetchall()
+        return [UpdateRow(*columns) for columns in found]
+
+    def update(self, key: int, id: str) -> UpdateRow | None:
+        with told_to_people(self._path), self._readers.use() as connection:
+            found = connection.execute(f"{_UPDATES} AND id = ?", (key, id)).fetchone()
+        return None if found is None else UpdateRow(*found)
+
+    def published(self, key: int) -> list[PublishedRow]:
+        with told_to_people(self._path), self._readers.use() as connection:
+            found = connection.execute(
+                f"SELECT {rows.PUBLISHED_COLUMNS} FROM published WHERE run = ? ORDER BY name", (key,)
+            ).fetchall()
+        return [PublishedRow(*columns) for columns in found]

@@ -1,0 +1,112 @@
+"""What the stores keep of messages: updates, published values, answers, and what is unread."""
+
+import pytest
+
+from perdure.kernel.events import Payload
+from perdure.kernel.messages import Query, Retry, Signal, Update
+from perdure.kernel.project import PublishedRow, UpdateRow, UpdateState
+from perdure.kernel.run import Status
+from perdure.stores import base
+from tests.conformance.rows import mail, messages, run, start
+
+NOTHING = Payload(b"[]")
+
+
+def update(key: int, id: str, at: int = 1, **fields: object) -> UpdateRow:
+    return UpdateRow(key, id, "raise", UpdateState.ACCEPTED, at, **fields)  # type: ignore[arg-type]
+
+
+def test_updates_are_read_in_the_order_in_which_they_were_accepted(store: base.Store) -> None:
+    store.journal.commit(
+        base.Batch(created=[run(2), run(4)], updates=[update(2, "b", 5), update(2, "a", 7), update(4, "c")])
+    )
+
+    assert [row.id for row in store.messages.updates(2)] == ["b", "a"]
+    assert store.messages.update(2, "a") == update(2, "a", 7)
+    assert store.messages.update(2, "c") is None
+
+
+def test_an_update_is_replaced_by_its_answer(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2)], updates=[update(2, "a")]))
+    answered = UpdateRow(2, "a", "raise", UpdateState.COMPLETED, 1, 9, b"result")
+
+    store.journal.commit(base.Batch(updated=[run(2)], updates=[answered]))
+
+    assert store.messages.updates(2) == [answered]
+
+
+def test_of_several_rows_in_a_batch_the_last_one_counts(store: base.Store) -> None:
+    answered = UpdateRow(2, "a", "raise", UpdateState.FAILED, 1, 9, b"failure")
+    shown = [PublishedRow(2, "n", 1, b"old"), PublishedRow(2, "n", 2, b"new"), PublishedRow(2, "a", 1, b"x")]
+
+    store.journal.commit(base.Batch(created=[run(2)], updates=[update(2, "a"), answered], published=shown))
+
+    assert store.messages.updates(2) == [answered]
+    assert store.messages.published(2) == [shown[2], shown[1]]
+
+
+def test_a_published_value_is_replaced_by_a_later_one(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2)], published=[PublishedRow(2, "n", 1, b"old")]))
+
+    store.journal.commit(base.Batch(updated=[run(2)], published=[PublishedRow(2, "n", 2, b"new")]))
+
+    assert store.messages.published(2) == [PublishedRow(2, "n", 2, b"new")]
+
+
+def test_a_run_that_is_withdrawn_takes_its_updates_and_values_along(store: base.Store) -> None:
+    queued = store.post.submit(run(0, "q", Status.QUEUED, seq=0), mail(0, start()))
+    store.journal.commit(
+        base.Batch(updates=[update(queued.key, "a")], published=[PublishedRow(queued.key, "n", 1, b"x")])
+    )
+
+    store.journal.commit(base.Batch(withdrawn=[queued.key]))
+
+    assert store.messages.updates(queued.key) == []
+    assert store.messages.published(queued.key) == []
+
+
+def test_a_reply_carries_bytes(store: base.Store) -> None:
+    store.journal.commit(base.Batch(replies=[base.ReplyRow("r", "", "", 100, b"answer")]))
+
+    assert store.post.take_reply("r") == base.ReplyRow("r", "", "", 100, b"answer")
+
+
+def test_unread_are_the_signals_and_updates_of_the_runs_asked_for(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2), run(4), run(6)]))
+    said = [(4, Signal("a", NOTHING)), (2, Update("u", "b", NOTHING)), (2, Retry()), (6, Signal("c", NOTHING))]
+    said += [(2, Query("q", NOTHING)), (4, Signal("d", NOTHING))]
+    for key, message in said:
+        store.post.send(mail(key, message))
+
+    found = store.work.unread([2, 4])
+
+    assert [(row.run, row.message) for row in found] == [said[0], said[1], said[5]]
+    assert store.work.unread([]) == []
+
+
+def test_what_was_read_is_not_unread_any_more(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2)]))
+    store.post.send(mail(2, Signal("a", NOTHING)))
+    (row,) = store.work.unread([2])
+
+    store.journal.commit(base.Batch(mail_read=[row.id]))
+
+    assert store.work.unread([2]) == []
+
+
+@pytest.mark.parametrize("status", [Status.BLOCKED, Status.QUARANTINED])
+def test_a_blocked_runs_signals_wait_and_what_somebody_waits_for_does_not(store: base.Store, status: Status) -> None:
+    store.journal.commit(base.Batch(created=[run(2, status=status)]))
+    for message in (Signal("a", NOTHING), Update("u", "b", NOTHING), Query("q", NOTHING), Retry()):
+        store.post.send(mail(2, message))
+
+    assert messages(store.work.poll(1, 10).mail) == [Update("u", "b", NOTHING), Query("q", NOTHING), Retry()]
+
+
+def test_settling_finds_an_answer_by_its_bytes(store: base.Store) -> None:
+    batch = base.Batch(replies=[base.ReplyRow("r", "", "", 100, b"answer")])
+    other = base.Batch(replies=[base.ReplyRow("r", "", "", 100, b"other")])
+    store.journal.commit(batch)
+
+    assert store.journal.settle(batch)
+    assert not store.journal.settle(other)
