@@ -1,0 +1,82 @@
+"""The chat of the example, and the engine that is killed in the middle of an answer."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.chat import workflows
+from examples.chat.model import Model, answer
+from examples.chat.workflows import TALK, Said
+from perdure import Client, Engine
+
+ROOT = Path(__file__).resolve().parents[2]
+LISBON = (
+    "I have looked it up for you, so that you do not have to: in Lisbon it is 18° and raining. Is there anything else?"
+)
+LUNCH = "I am only a few lines of Python, and yet I would say: yes, but not before lunch."
+
+
+def spoken(chunks: list[Any]) -> list[str]:
+    """What is left of a talk when the tokens of attempts that were begun anew are forgotten."""
+    lines: list[str] = []
+    tokens: list[str] = []
+    attempt = 0
+    for chunk in chunks:
+        if not chunk.value.part:
+            lines += ["".join(tokens)] if tokens else []
+            lines.append(chunk.value.text)
+            tokens, attempt = [], 0
+        else:
+            tokens = tokens if chunk.attempt == attempt else []
+            tokens.append(chunk.value.text)
+            attempt = chunk.attempt
+    return [*lines, "".join(tokens)] if tokens else lines
+
+
+def test_the_talk_goes_on_where_its_engine_was_killed_and_no_tool_is_used_twice(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.chat", "--pause", "0.03", "--dir", str(tmp_path)]
+    talked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+    assert talked.stderr == ""
+    assert "(the engine was killed; another one takes over)" in talked.stdout
+    assert "begins anew)" in talked.stdout
+    assert talked.stdout.count(f" model  {LISBON}\n") == 1
+    assert talked.stdout.endswith("3 answers; the model was asked 6 times\n")
+    with Client(f"sqlite:///{tmp_path}/chat.db") as client:
+        handle = client.handle("chat")
+        chunks = list(handle.stream(TALK, type=Said))
+        steps = handle.describe().wait().steps
+        assert client.store.admin.check() == []
+        answers = handle.result().wait()
+    assert [chunk.offset for chunk in chunks] == list(range(len(chunks)))
+    assert answers[0::2] == [LISBON, LUNCH]
+    said = spoken(chunks)
+    assert [line for line in said if line in answers] == answers
+    assert [line for line in said if line.startswith(("weather:", "add:"))] == [
+        "weather: in Lisbon it is 18° and raining",
+        "add: 17 + 25 = 42",
+    ]
+    attempts = {(step.name, step.id): max((each.number for each in step.attempts), default=1) for step in steps}
+    assert {most for (name, _), most in attempts.items() if name in workflows.TOOLS} == {1}
+    assert sorted(most for (name, _), most in attempts.items() if name == "complete") == [1, 1, 1, 1, 2]
+
+
+def test_a_model_that_hangs_up_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [1]
+
+    def hang_up(messages: Any) -> Any:
+        lines = answer(messages)
+        if messages[-1]["role"] == "user" and failures:
+            failures.pop()
+            raise ConnectionError("gone")
+        return lines
+
+    monkeypatch.setattr("examples.chat.model.answer", hang_up)
+    with Model(0).listening() as model, Engine("memory://chat-again", [workflows]) as engine:
+        monkeypatch.setenv(workflows.MODEL, model.address)
+
+        assert engine.run(workflows.chat(["Should I?"])).wait() == [LUNCH]
+        assert model.asked == 2
