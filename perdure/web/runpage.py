@@ -19,7 +19,7 @@ from perdure.kernel import wire
 from perdure.kernel.project import RunRow
 from perdure.stores.base import MemberRow, RunFilter, Stored, WorkerRow
 from perdure.stores.health import told_as_damage
-from perdure.web import addresses, crowd, inspector, records
+from perdure.web import addresses, crowd, inspector, records, streams
 from perdure.web.markup import since, when
 from perdure.web.pages import Part, Place, changed, engine_part, seen_by, version
 from perdure.web.reasons import CARDS, Scene, reasons, trouble
@@ -213,9 +213,10 @@ def _drawn(parts: list[Part]) -> dict[str, Markup]:
 
 
 def _parts(about: Subject) -> list[Part]:
-    """All parts differ together, since they show one state."""
+    """All parts differ together, since they show one state, but for streams, which grow beside it."""
     draws = {"head": _head, "now": _now, "timeline": _timeline, "inspector": inspector.drawn}
-    return [Part(id, about.version, lambda draw=draw: draw(about)) for id, draw in draws.items()]
+    parts = [Part(id, about.version, lambda draw=draw: draw(about)) for id, draw in draws.items()]
+    return [*parts, streams.part(about)]
 
 
 class Fact(NamedTuple):
