@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from examples.chat import workflows
 from examples.chat.model import Model
-from examples.chat.workflows import TALK, Said
-from perdure import Client, Engine, StreamChunk
+from examples.chat.workflows import TALK, Chat, Said
+from perdure import Client, Engine, EngineNotRunning, Handle, StreamChunk
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = ["What is the weather in Lisbon?", "And what is 17 + 25?", "Should I go for a swim?"]
@@ -103,23 +104,45 @@ class Screen:
         self._speaking = False
 
 
-async def talk(address: str, model: Model, questions: list[str], kills: bool) -> list[str]:
+async def ask(chat: Handle[Any], questions: list[str]) -> int:
+    """All of them, one after the other, then say goodbye. How many were answered."""
+    for n, question in enumerate(questions):
+        asked = chat.as_request(f"question-{n}")  # sent again, it is still one question
+        while True:
+            try:
+                await asked.update(Chat.ask, question)
+                break
+            except EngineNotRunning:
+                await asyncio.sleep(0.1)  # until another one is there
+    await chat.signal(Chat.bye)
+    return len(questions)
+
+
+async def listen(chat: Handle[Any], them: Engines, screen: Screen, kill_in: int | None) -> None:
+    """To the end of the talk. In the middle of the answer to the question of that number the engine is killed."""
+    heard = asked = 0
+    async for chunk in chat.stream(TALK, type=Said):
+        screen.show(chunk)
+        asked += chunk.value.who == "user"
+        heard = heard + 1 if chunk.value.part and asked == kill_in else 0
+        if heard == KILL_AT:
+            kill_in = None
+            await them.kill()
+            screen.note("(the engine was killed; another one takes over)")
+            await them.start()
+
+
+async def talk(address: str, model: Model, questions: list[str], kills: bool) -> int:
     screen = Screen(Console(soft_wrap=True))
     async with engines(address, model.address) as them:
         client = Client(address, create=True)
         try:
-            handle = await client.start("chat", [questions], id="chat")
-            heard = asked = 0
-            async for chunk in handle.stream(TALK, type=Said):
-                screen.show(chunk)
-                asked += chunk.value.who == "user"
-                heard = heard + 1 if chunk.value.part and asked == min(2, len(questions)) else 0
-                if kills and heard == KILL_AT:
-                    kills = False
-                    await them.kill()
-                    screen.note("(the engine was killed; another one takes over)")
-                    await them.start()
-            return await handle.result()
+            chat = await client.start(Chat.talk(), id="chat")
+            listening = asyncio.create_task(listen(chat, them, screen, min(2, len(questions)) if kills else None))
+            answered = await ask(chat, questions)
+            await listening
+            await chat.result()
+            return answered
         finally:
             client.close()
 
@@ -145,10 +168,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Model(options.pause).listening() as model:
         address = f"sqlite:///{(options.dir or Path(folder)).resolve()}/chat.db"
         try:
-            answers = asyncio.run(talk(address, model, options.questions or QUESTIONS, not options.no_kill))
+            answered = asyncio.run(talk(address, model, options.questions or QUESTIONS, not options.no_kill))
         except KeyboardInterrupt:
             return 130
-    print(f"\n{len(answers)} answers; the model was asked {model.asked} times")
+    print(f"\n{answered} answers; the model was asked {model.asked} times")
     return 0
 
 

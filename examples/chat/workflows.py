@@ -1,16 +1,18 @@
 """The agent: ask the model, do what it wishes, ask again, until it has an answer. Everything said is written to one stream.
+A question is an update, whose answer is the model's.
 
 The workflow's own lines are there exactly once. Tokens are written by the activity that hears them; if its process dies, the
 next attempt asks the model anew, and its tokens come after those of the first. `Said.part` and the attempt tell them apart.
 """
 
+import asyncio
 import http.client
 import json
 import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from perdure import Retry, activity, stream, workflow
+from perdure import Retry, activity, stream, wait_until, workflow
 
 TALK = "talk"
 MODEL = "CHAT_MODEL"
@@ -78,20 +80,41 @@ TOOLS = {"weather": weather, "add": add}
 
 
 @workflow
-async def chat(questions: list[str]) -> list[str]:
-    """Answers each question, with those before it in mind."""
-    talk = stream(TALK, Said)
-    messages: list[Message] = []
-    answers: list[str] = []
-    for question in questions:
-        talk.write(Said("user", question))
-        messages.append(Message("user", question))
-        reply = await complete(messages)
-        while reply.tool:
-            found = await TOOLS[reply.tool](**reply.arguments)
-            talk.write(Said("tool", f"{reply.tool}: {found}"))
-            messages.append(Message("tool", found))
-            reply = await complete(messages)
-        messages.append(Message("model", reply.text))
-        answers.append(reply.text)
-    return answers
+class Chat:
+    """A talk: it waits for questions, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.turn = asyncio.Lock()
+        self.over = False
+
+    @workflow.run
+    async def talk(self) -> list[Message]:
+        await wait_until(lambda: self.over)
+        await wait_until(workflow.all_handlers_finished)
+        return self.messages
+
+    @workflow.update
+    async def ask(self, question: str) -> str:
+        """One question after the other: who asks meanwhile waits for the turn."""
+        async with self.turn:
+            talk = stream(TALK, Said)
+            talk.write(Said("user", question))
+            self.messages.append(Message("user", question))
+            reply = await complete(self.messages)
+            while reply.tool:
+                found = await TOOLS[reply.tool](**reply.arguments)
+                talk.write(Said("tool", f"{reply.tool}: {found}"))
+                self.messages.append(Message("tool", found))
+                reply = await complete(self.messages)
+            self.messages.append(Message("model", reply.text))
+            return reply.text
+
+    @ask.validator
+    def check(self, question: str) -> None:
+        if not question.strip():
+            raise ValueError("say something")
+
+    @workflow.signal
+    def bye(self) -> None:
+        self.over = True

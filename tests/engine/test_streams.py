@@ -23,13 +23,14 @@ from perdure import (
     Worker,
     activity,
     stream,
+    wait_until,
     workflow,
 )
 from perdure.client.streams import StreamInfo
-from perdure.errors import NotDeterministic
+from perdure.errors import NotDeterministic, QueryFailed
 from perdure.kernel import limits
 from perdure.languages.python import streaming
-from perdure.testing import TestEngine
+from perdure.testing import TestEngine, crash_everywhere
 from tests.engine import apart
 
 FAST = Retry(initial=0.001, maximum=0.01, max_attempts=5)
@@ -625,3 +626,44 @@ async def test_a_codec_makes_what_is_stored_and_never_on_the_engines_thread(tmp_
 async def tell_large(words: list[str]) -> None:
     for word in words:
         stream("log").write(word)
+
+
+@workflow
+class Radio:
+    def __init__(self) -> None:
+        self.off = False
+
+    @workflow.run
+    async def play(self) -> None:
+        stream("air").write("on")
+        await wait_until(lambda: self.off)
+        stream("air").write("off")
+
+    @workflow.update
+    async def say(self, text: str) -> str:
+        stream("air").write(text)
+        return text
+
+    @workflow.query
+    def meddle(self) -> None:
+        stream("air").close()
+
+    @workflow.signal
+    def switch_off(self) -> None:
+        self.off = True
+
+
+async def test_handlers_of_messages_write_and_queries_do_not(address: str) -> None:
+    async with Engine(address, [Radio]) as engine:
+        radio = await engine.start(Radio.play(), id="r")
+        assert await radio.update(Radio.say, "good evening") == "good evening"
+        with pytest.raises(QueryFailed, match="only look"):
+            await radio.query(Radio.meddle)
+        await radio.signal(Radio.switch_off)
+
+        assert await read(radio, "air") == ["on", "good evening", "off"]
+        assert engine.store.admin.check() == []
+
+
+def test_a_workflow_that_streams_bears_that_its_engine_dies_anywhere() -> None:
+    crash_everywhere(tell(WORDS), progress=False).wait().assert_ok()

@@ -9,8 +9,9 @@ import pytest
 
 from examples.chat import workflows
 from examples.chat.model import Model, answer
-from examples.chat.workflows import TALK, Said
+from examples.chat.workflows import TALK, Chat, Said
 from perdure import Client, Engine
+from perdure.errors import UpdateRejected
 
 ROOT = Path(__file__).resolve().parents[2]
 LISBON = (
@@ -50,7 +51,7 @@ def test_the_talk_goes_on_where_its_engine_was_killed_and_no_tool_is_used_twice(
         chunks = list(handle.stream(TALK, type=Said))
         steps = handle.describe().wait().steps
         assert client.store.admin.check() == []
-        answers = handle.result().wait()
+        answers = [each["text"] for each in handle.result().wait() if each["role"] == "model"]
     assert [chunk.offset for chunk in chunks] == list(range(len(chunks)))
     assert answers[0::2] == [LISBON, LUNCH]
     said = spoken(chunks)
@@ -64,19 +65,23 @@ def test_the_talk_goes_on_where_its_engine_was_killed_and_no_tool_is_used_twice(
     assert sorted(most for (name, _), most in attempts.items() if name == "complete") == [1, 1, 1, 1, 2]
 
 
-def test_a_model_that_hangs_up_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_hangs_up_is_asked_again_and_an_empty_question_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     failures = [1]
 
     def hang_up(messages: Any) -> Any:
-        lines = answer(messages)
-        if messages[-1]["role"] == "user" and failures:
+        if failures:
             failures.pop()
             raise ConnectionError("gone")
-        return lines
+        return answer(messages)
 
     monkeypatch.setattr("examples.chat.model.answer", hang_up)
     with Model(0).listening() as model, Engine("memory://chat-again", [workflows]) as engine:
         monkeypatch.setenv(workflows.MODEL, model.address)
+        chat = engine.start(Chat.talk()).wait()
 
-        assert engine.run(workflows.chat(["Should I?"])).wait() == [LUNCH]
+        assert chat.update(Chat.ask, "Should I?").wait() == LUNCH
+        with pytest.raises(UpdateRejected, match="say something"):
+            chat.update(Chat.ask, " ").wait()
+        chat.signal(Chat.bye).wait()
+        assert [message.role for message in chat.result().wait()] == ["user", "model"]
         assert model.asked == 2

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Callable
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import InvalidArguments, PayloadNotDecodable, UnknownMessage, is_bug
@@ -183,6 +184,7 @@ def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:
     """
     loop = program.loop
     before, kept = _standing(loop), (loop.commands, loop.ready, loop.sealed)
+    streams = None if loop.streams is None else {name: copy(own) for name, own in loop.streams.items()}
     serials, chance = loop.serials, None if loop.chance is None else loop.chance.getstate()
     loop.commands, loop.ready, loop.sealed = {}, [], False
     entered = enter(loop)
@@ -192,7 +194,7 @@ def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:
         leave(entered)
         did = loop.commands or loop.ready or loop.blocked is not None or _standing(loop) != before
         loop.commands, loop.ready, loop.sealed = kept
-        loop.serials = serials
+        loop.serials, loop.streams = serials, streams
         if chance is None or loop.chance is None:
             loop.chance = None
         else:
