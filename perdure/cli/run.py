@@ -84,20 +84,23 @@ def recorded(store: Any, definition: Any, id: str) -> Any:
         Problem: it is a run of another workflow.
     """
     from perdure.payload import unseal
-    from perdure.runtime.attaching import input_of
+    from perdure.runtime.attaching import begin_of
 
     row = store.views.row(id)
     if row is None:
         return None
-    if row.workflow != definition.name:
+    key = row.chain or row.key  # what the run goes on as may have other arguments
+    begin = begin_of(store, key)
+    workflow = row.workflow if begin is None else begin.workflow
+    if workflow != definition.name:
         raise Problem(
-            f"the id {id!r} belongs to a run of workflow {row.workflow}, and this start is of {definition.name}",
+            f"the id {id!r} belongs to a run of workflow {workflow}, and this start is of {definition.name}",
             ERROR, [], "choose another id",
         )  # fmt: skip
-    payload = input_of(store, row.key)
+    payload = None if begin is None else begin.input
     if payload is None:
         return None
-    data = unseal(payload, lambda digest: store.views.blob(row.key, digest) or b"")
+    data = unseal(payload, lambda digest: store.views.blob(key, digest) or b"")
     args, kwargs = definition.parameters.decode(data)
     return definition(*args, **kwargs)
 

@@ -19,7 +19,7 @@ from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.payload import PLAIN, Coder
-from perdure.runtime.attaching import Begun, demand_same, demand_workflow, input_of, taken
+from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workflow, taken
 from perdure.runtime.letters import Heard, Letter, Started, StartRequest
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
@@ -360,15 +360,20 @@ def _attached(store: Store, request: StartRequest, found: RunRow, definition: An
     """A run has the id: the start attaches to it, if it was made by the same request or if the policies say so."""
     wishes = request.wishes
     if not wishes.request_id or found.request != wishes.request_id:
-        theirs_is = request.workflow if found.workflow in getattr(definition, "aliases", ()) else found.workflow
+        first = found.chain or found.key  # what it goes on as may have other arguments
+        begin = begin_of(store, first) if found.chain else None
+        workflow = found.workflow if begin is None else begin.workflow
+        theirs_is = request.workflow if workflow in getattr(definition, "aliases", ()) else workflow
         match claim(found.status, wishes.id_conflict, wishes.id_reuse):
             case Claim.ATTACH:
                 demand_workflow(request.id, request.workflow, theirs_is)
             case Claim.ATTACH_IF_SAME:
                 sent = (request.blobs or {}).__getitem__
                 ours = Begun(request.workflow, request.input, lambda payload: coder.unseal(payload, sent))
-                stored = partial(_stored_blob, store, found.key)
-                theirs = Begun(theirs_is, input_of(store, found.key), lambda payload: coder.unseal(payload, stored))
+                stored = partial(_stored_blob, store, first)
+                begin = begin or begin_of(store, first)
+                input = None if begin is None else begin.input
+                theirs = Begun(theirs_is, input, lambda payload: coder.unseal(payload, stored))
                 demand_same(request.id, ours, theirs, definition)
             case _:
                 raise taken(request.id, found.status, wishes.id_reuse)

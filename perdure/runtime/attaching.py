@@ -26,16 +26,16 @@ class Begun(msgspec.Struct):
     plain: Callable[[Payload], bytes]
 
 
-def input_of(store: Store, key: int) -> Payload | None:
-    """The arguments a run was started with, wherever they lie."""
+def begin_of(store: Store, key: int) -> RunStarted | Start | None:
+    """What a run was started with, wherever that lies."""
     stored = store.views.stored(key)
     if stored is None:
         return None
     if stored.history:
         with told_as_damage(stored.run.id):
             first = wire.decode_events(stored.history[0])[0]
-        return first.input if isinstance(first, RunStarted) else None
-    return next((mail.message.input for mail in stored.mail if isinstance(mail.message, Start)), None)
+        return first if isinstance(first, RunStarted) else None
+    return next((mail.message for mail in stored.mail if isinstance(mail.message, Start)), None)
 
 
 def demand_same(id: str, ours: Begun, theirs: Begun, definition: "WorkflowDefinition[Any, Any] | None") -> None:

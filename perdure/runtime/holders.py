@@ -19,7 +19,8 @@ from perdure.stores.base import Store
 
 
 class Holder(msgspec.Struct):
-    """The newest run of an id. `actor`: it is in this batch; `input`: it has begun in it; `parent`: the key of its parent."""
+    """The newest run of an id. `actor`: it is in this batch; `parent`: the key of its parent; `first`: that of the run which
+    it continues, by way of any others, or its own."""
 
     key: int
     run_id: bytes
@@ -27,8 +28,8 @@ class Holder(msgspec.Struct):
     status: int
     rests: bool
     actor: Actor | None = None
-    input: Payload | None = None
     parent: int = 0
+    first: int = 0
 
 
 class Holders:
@@ -68,13 +69,14 @@ class Holders:
             if actor is None or not self.continued(draft, actor):
                 status = row.status if actor is None else actor.run.status
                 rests = self._waiters.rests(row)
-                return Holder(row.key, row.run_id, row.workflow, status, rests, actor, parent=row.parent)
+                return Holder(row.key, row.run_id, row.workflow, status, rests, actor, row.parent, row.chain or row.key)
         while self.continued(draft, draft.begun[id][0]):
             pass
         actor, start = draft.begun[id]
         run = actor.run
+        first = run.chain or run.key
         parent = 0 if run.terms is None or run.terms.parent is None else run.terms.parent.key
-        return Holder(run.key, run.run_id, start.workflow, run.status, False, actor, start.input, parent)
+        return Holder(run.key, run.run_id, start.workflow, run.status, False, actor, parent, first)
 
     def made(self, draft: Draft, id: str, request_id: str) -> Started | None:
         """The run that the same request has made before."""

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from perdure import errors
+from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.run import Run
 from perdure.kernel.terms import with_own
 from perdure.runtime.actors import Actor, Roster
-from perdure.runtime.attaching import Begun, demand_same, demand_workflow, input_of, taken, unknown_workflow
+from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workflow, taken, unknown_workflow
 from perdure.runtime.draft import Draft
 from perdure.runtime.families import Families
 from perdure.runtime.holders import Holder, Holders
@@ -81,7 +82,7 @@ class Starts:
             case Claim.ATTACH:
                 demand_workflow(request.id, self._today(request.workflow), self._today(newest.workflow))
             case Claim.ATTACH_IF_SAME:
-                self._demand_same(request, newest)
+                self._demand_same(draft, request, newest)
         return Started(newest.key, newest.run_id, attached=True, at_rest=newest.rests)
 
     def _begin(self, draft: Draft, request: StartRequest, newest: Holder | None) -> Started:
@@ -113,9 +114,11 @@ class Starts:
         if workflow not in self._workflows:
             raise unknown_workflow(workflow, self._workflows)
 
-    def _demand_same(self, request: StartRequest, newest: Holder) -> None:
-        theirs = newest.actor or Actor(Run(newest.key, request.id), self._store)
-        input = newest.input or input_of(self._store, newest.key)
+    def _demand_same(self, draft: Draft, request: StartRequest, newest: Holder) -> None:
+        """What a run goes on as may have other arguments: it is the first of them that the same start has made."""
+        theirs = draft.actors.get(newest.first) or Actor(Run(newest.first, request.id), self._store)
+        begin = _begin_here(draft, theirs) or begin_of(self._store, newest.first)
+        input, workflow = (None, newest.workflow) if begin is None else (begin.input, begin.workflow)
         blobs = request.blobs or {}
         demand_same(
             request.id,
@@ -124,6 +127,17 @@ class Starts:
                 request.input,
                 lambda payload: self._roster.plain(payload, blobs.__getitem__),
             ),
-            Begun(self._today(newest.workflow), input, lambda payload: self._roster.plain(payload, theirs.blob)),
-            self._workflows.get(newest.workflow),
+            Begun(self._today(workflow), input, lambda payload: self._roster.plain(payload, theirs.blob)),
+            self._workflows.get(workflow),
         )
+
+
+def _begin_here(draft: Draft, actor: Actor) -> ev.RunStarted | msg.Start | None:
+    """What a run was started with that has come in this batch."""
+    if not actor.is_new:
+        return None
+    for event in actor.events:
+        if isinstance(event, ev.RunStarted):
+            return event
+    kept = (mail.message for mail in draft.kept if mail.run == actor.run.key)
+    return next((message for message in kept if isinstance(message, msg.Start)), None)

@@ -16,6 +16,7 @@ from typing import Any
 from perdure import (
     ActivityFailed,
     ActivityTimedOut,
+    ChildFailed,
     Client,
     Engine,
     OutcomeUnknown,
@@ -25,11 +26,16 @@ from perdure import (
     RunCancelled,
     RunClosed,
     RunFailed,
+    RunNotFound,
+    RunTerminated,
     RunTimedOut,
     TokenRefused,
     activity,
+    continue_as_new,
+    external,
     patched,
     saga,
+    start_child,
     stream,
     workflow,
 )
@@ -211,6 +217,97 @@ class Basket:
         for item in wanted:
             self.items.append(await fetch(item))
         return self.items
+
+
+@workflow
+async def young(what: str) -> str:
+    return await store(await fetch(what))
+
+
+@workflow(retry=Retry(initial=0.001, max_attempts=3))
+async def naughty(what: str) -> str:
+    try:
+        return await refuse(what)
+    except ActivityFailed as error:
+        raise ValueError(error.message) from None
+
+
+@workflow
+async def middle(what: str) -> str:
+    return await young(what).with_options(id=f"{what}-young")
+
+
+@workflow
+async def waits_or_cleans() -> str:
+    try:
+        await asyncio.sleep(1_000)
+    finally:
+        await fetch("broom")
+    return "never"
+
+
+@workflow
+async def parents(size: int) -> list[Any]:
+    """Children at once, one after the other, with large values, that fail, and that have children."""
+    got: list[Any] = await asyncio.gather(*[young(name).with_options(id=name) for name in ("ann", "bob")])
+    try:
+        await naughty("tim").with_options(id="tim")
+    except ChildFailed as error:
+        got.append(error.message)
+    started = await start_child(young("x" * size).with_options(id="large"))
+    got.append(await middle("eve").with_options(id="eve"))
+    return [*got, len(await started)]
+
+
+FAMILY = ["ann", "bob", "tim", "eve", "eve-young", "large"]
+POLICIES = ("terminate", "cancel", "abandon")
+
+
+@workflow
+async def leaves_children() -> str:
+    for policy in POLICIES:
+        child = waits_or_cleans() if policy != "abandon" else young(policy)
+        await start_child(child.with_options(id=policy, parent_close=policy))
+    return await fetch("end")
+
+
+@workflow
+async def gives_up_a_child() -> str:
+    try:
+        async with asyncio.timeout(0.03):
+            await waits_or_cleans().with_options(id="late")
+    except TimeoutError:
+        return await store("gave up")
+    return "never"
+
+
+@workflow
+async def meddles() -> list[str]:
+    """Speaks to other runs: one that is there, and one that is not."""
+    await start_child(waits_or_cleans().with_options(id="other", parent_close="abandon"))
+    said = []
+    for id in ("other", "nobody"):
+        try:
+            await external(id).cancel("meddled with")
+            said.append("cancelled")
+        except RunNotFound as error:
+            said.append(str(error))
+    return said
+
+
+@workflow
+async def goes_on(n: int, ballast: str) -> str:
+    """Four runs, with a child in each; one that is left over from the run before has another name."""
+    got = await young(f"{n}").with_options(id=f"of-{n}")
+    await start_child(waits_or_cleans().with_options(id=f"left-{n}"))
+    workflow.set_attributes({"n": n})
+    workflow.set_memo({"n": n})
+    if n < 3:
+        continue_as_new(n + 1, ballast)
+    return got + str(len(ballast))
+
+
+LINE = [f"{kind}-{n}" for n in range(4) for kind in ("of", "left")]
 
 
 mended: list[bool] = []
@@ -451,6 +548,7 @@ async def at_most_once() -> str:
 
 ALL = [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
 ALL += [third_time, too_slow, noted, noted_again]
+ALL += [young, naughty, middle, waits_or_cleans, parents, leaves_children, gives_up_a_child, meddles, goes_on]
 ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
 ALL += [far, climbers, limited, asked, at_most_once, fetch_far, store_far, climb, ask, dangerous]
 ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn, carve]
@@ -618,6 +716,18 @@ def run_and_answer(call: Callable[[], Any]) -> Callable[[Engine], None]:
     return drive
 
 
+def run_with(call: Callable[[], Any], ids: Sequence[str]) -> Callable[[Engine], None]:
+    """Until the run has ended, and others that it has started."""
+
+    def drive(engine: Engine) -> None:
+        engine.run(call(), id=ID, memo={"for": "Ada"}).wait()
+        for id in ids:
+            with contextlib.suppress(RunCancelled, RunTerminated):
+                engine.handle(id).result().wait()
+
+    return drive
+
+
 def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
@@ -676,6 +786,15 @@ SCENARIOS = {
     "tokens": Scenario(run_and_answer(asked), queues=[GPU]),
     "streams": Scenario(run_it(tale), queues=[GPU]),
     "streams, with a codec": Scenario(run_it(tale), queues=[GPU], codec=Backwards()),
+    "children": Scenario(run_it(lambda: parents(LARGE)), ids=[ID, *FAMILY], in_order=False),
+    "children, with a codec": Scenario(
+        run_it(lambda: parents(LARGE)), ids=[ID, *FAMILY], in_order=False, codec=Backwards()
+    ),
+    "children that are left": Scenario(run_with(leaves_children, POLICIES), ids=[ID, *POLICIES]),
+    "a child that is given up": Scenario(run_it(gives_up_a_child), ids=[ID, "late"]),
+    "other runs": Scenario(run_with(meddles, ["other"]), ids=[ID, "other"]),
+    "as new": Scenario(run_with(lambda: goes_on(0, "x" * LARGE), LINE), ids=[ID, *LINE]),
+    "as new, with a codec": Scenario(run_with(lambda: goes_on(0, "x"), LINE), ids=[ID, *LINE], codec=Backwards()),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 
@@ -693,6 +812,7 @@ CROWD: dict[str, list[Any]] = {
     "far": [3],
     "climbers": [],
     "tale": [],
+    "gives_up_a_child": [],
 }
 AT_MOST_ONCE = Scenario(run_it(at_most_once), queues=[GPU])
 """How it ends depends on where it is killed: an outcome that is unknown is one, too."""

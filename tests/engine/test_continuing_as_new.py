@@ -13,6 +13,7 @@ from perdure import (
     Engine,
     RunCancelled,
     RunClosed,
+    RunExists,
     RunNotFound,
     RunTimedOut,
     activity,
@@ -282,3 +283,33 @@ async def test_another_run_is_cancelled_and_what_cannot_be_is_told():
             await other.result()
         assert await engine.run(cancels("other", None), id="c") == "RunClosed: run 'other' is cancelled already"
         assert (await engine.run(cancels("nobody", None), id="d")).startswith("RunNotFound: there is no run 'nobody'")
+
+
+@pytest.mark.parametrize("way", ["engine", "client"])
+async def test_the_same_start_made_again_finds_what_it_has_made_whatever_that_goes_on_as(way: str, tmp_path: Path):
+    async with Engine(f"sqlite:///{tmp_path}/runs.db", ALL) as engine, Client(engine.store) as client:
+        runs = engine if way == "engine" else client
+        assert await engine.run(counts(0, 3), id="c") == 3
+        assert await engine.run(becomes_another(5), id="b") == 6
+
+        assert await runs.run("counts", [0, 3], id="c") == 3
+        assert await runs.run("becomes_another", [5], id="b") == 6
+        for other in ([2, 3], [0, 4]):
+            with pytest.raises(RunExists, match="other arguments"):
+                await runs.run("counts", other, id="c")
+        assert await engine.count(id_prefix="c") == 3
+
+
+async def test_two_starts_in_one_batch_of_a_run_that_goes_on_at_once_are_the_same():
+    async with TestEngine([for_now]) as engine:
+        answers = await asyncio.gather(*[engine.run(for_now(3), id="n") for _ in range(5)])
+
+        assert answers == [0] * 5
+        assert await engine.count() == 4
+
+
+@workflow
+async def for_now(n: int) -> int:
+    if n:
+        continue_as_new(n - 1)
+    return n
