@@ -131,7 +131,8 @@ class Talk:
             self.door.send(row, message, receiver)
             return None
         forget = self.door.watch_update(row.key, self.id, receiver)
-        self.door.send(row, message, _UnlessRefused(receiver, forget))
+        update = UpdateHandle(self.handle, self.id, self.key)
+        self.door.send(row, message, _UnlessRefused(receiver, forget, update.is_settled))
         return forget
 
     # what was received becomes what the caller gets
@@ -157,17 +158,20 @@ class Talk:
 
 
 class _UnlessRefused:
-    """Who waits for the answer to an update is told if it was refused, or known before."""
+    """Who waits for the answer to an update is told if it was refused, or was known before and `is_settled`: of one that
+    is under way, its end is heard."""
 
-    __slots__ = ("forget", "loop", "receiver")
+    __slots__ = ("forget", "is_settled", "loop", "receiver")
 
-    def __init__(self, receiver: Receiver, forget: Callable[[], object]) -> None:
+    def __init__(self, receiver: Receiver, forget: Callable[[], object], is_settled: Callable[[], bool]) -> None:
         self.loop = receiver.loop
         self.receiver = receiver
         self.forget = forget
+        self.is_settled = is_settled
 
     def receive(self, value: Any, error: BaseException | None) -> None:
-        if (error is not None or value.code or value.known) and self.forget():
+        tells = error is not None or value.code or (value.known and self.is_settled())
+        if tells and self.forget():
             self.receiver.receive(value, error)
 
 
@@ -200,9 +204,13 @@ class UpdateHandle(Generic[R_co]):
         if self._key is None:
             self._key = self.handle._row().key
         forget = door.watch_update(self._key, self.id, receiver)
-        if self._is_settled(*self._found()) and forget():
+        if self.is_settled() and forget():
             give(receiver, None, None)
         return forget
+
+    def is_settled(self) -> bool:
+        """Whether there is nothing to wait for: it has its answer, will have none, or is not known."""
+        return self._is_settled(*self._found())
 
     def _found(self) -> tuple[RunRow | None, UpdateRow | None]:
         store, key = self.handle._door.store, self._key or 0

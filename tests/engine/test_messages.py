@@ -102,6 +102,7 @@ class Loan:
 class Faulty:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
+        self.waved = False
 
     @workflow.run
     async def run(self) -> str:
@@ -146,6 +147,15 @@ class Faulty:
     @workflow.update
     async def never(self) -> None:
         await asyncio.Event().wait()
+
+    @workflow.update
+    async def by_the_gate(self) -> str:
+        await wait_until(lambda: self.waved)
+        return await book("waved through")
+
+    @workflow.signal
+    def wave(self) -> None:
+        self.waved = True
 
     @workflow.update
     async def bug(self) -> None:
@@ -382,6 +392,19 @@ async def test_an_update_sent_again_has_the_same_answer(door: Door) -> None:
     assert await (await again.start_update(Loan.raise_by, 5)).result() == 105
     assert await loan.update_handle("u-1").result() == 105
     assert done == ["raise 5"]
+
+
+async def test_an_update_sent_again_while_it_is_under_way_waits_for_its_answer(door: Door) -> None:
+    faulty = await door.start(Faulty.run(), "a")
+    again = faulty.as_request("u-1")
+    await again.start_update(Faulty.by_the_gate)
+
+    second = asyncio.ensure_future(again.update(Faulty.by_the_gate))
+    await asyncio.sleep(0)  # it is sent before the signal
+    await faulty.signal(Faulty.wave)
+
+    assert await second == "<waved through>"
+    assert done == ["waved through"]
 
 
 async def test_what_an_updates_method_raises_is_its_answer(door: Door) -> None:
