@@ -15,7 +15,20 @@ from typing import Any
 
 import pytest
 
-from perdure import ActivityFailed, OutcomeUnknown, Retry, activity, continue_as_new, saga, sleep, stream, workflow
+from perdure import (
+    ActivityFailed,
+    OutcomeUnknown,
+    Retry,
+    activity,
+    channel,
+    continue_as_new,
+    publish,
+    saga,
+    sleep,
+    stream,
+    wait_until,
+    workflow,
+)
 from perdure.errors import CrashTestFailed, DefinitionError, TokenRefused
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import CrashReport, crash_everywhere
@@ -358,6 +371,88 @@ def test_streams_bear_crashes() -> None:
 
     assert report.outcome == "completed with 3"
     assert report.points == report.places > 8
+
+
+@workflow
+class Loan:
+    def __init__(self) -> None:
+        self.amount = 0
+        self.approved_by: list[str] = []
+
+    @workflow.run
+    async def run(self, amount: int) -> str:
+        self.amount = amount
+        await wait_until(lambda: bool(self.approved_by))
+        await sleep("1 day")
+        return f"{await charge_once(str(self.amount))}, by {' and '.join(self.approved_by)}"
+
+    @workflow.signal
+    def approve(self, who: str) -> None:
+        self.approved_by.append(who)
+
+    @workflow.update
+    async def raise_to(self, amount: int) -> int:
+        await sleep("2h")
+        await charge_once("a fee")
+        self.amount = amount
+        return amount
+
+    @workflow.query
+    def asked_for(self) -> int:
+        return self.amount
+
+
+async def talks(engine: Any, handle: Any) -> None:
+    await engine.sleep("1h")
+    assert await handle.as_request("raise").update(Loan.raise_to, 50) == 50
+    assert await handle.query(Loan.asked_for) == 50
+    await handle.as_request("approve").signal(Loan.approve, "ada")
+
+
+async def talks_carelessly(engine: Any, handle: Any) -> None:
+    await engine.sleep("1h")
+    await handle.signal(Loan.approve, "ada")
+
+
+def test_messages_bear_crashes_if_they_have_ids() -> None:
+    report = tried(Loan.run(10), script=talks, state=charges, reset=reset).assert_ok()
+
+    assert report.outcome == "completed with 'txn-50, by ada'"
+    assert report.run_seconds == 86_400 + 3 * 3_600
+    assert report.points == report.places == 30
+    assert "signal approve, timer [0:1] set" in [row.text for row in report.rows]
+
+
+def test_a_message_without_an_id_is_sent_twice_by_a_client_that_dies() -> None:
+    report = tried(Loan.run(10), script=talks_carelessly, reset=reset)
+
+    assert set(kinds(report)) == {"outcome"}
+    assert "by ada and ada" in report.violations[0].facts[1]
+
+
+news = channel("news", str)
+
+
+@workflow
+async def listens(count: int) -> list[str]:
+    heard: list[str] = []
+    while len(heard) < count:
+        heard.append(await news.receive())
+        publish("heard", len(heard))
+        await charge_once(heard[-1])
+    return heard
+
+
+async def tells(engine: Any, handle: Any) -> None:
+    for n in range(3):
+        await handle.as_request(f"news-{n}").signal(news, f"news {n}")
+        await engine.sleep("1h")
+
+
+def test_channels_bear_crashes() -> None:
+    report = tried(listens(3), script=tells, state=charges, reset=reset).assert_ok()
+
+    assert report.points == report.places == 31
 
 
 tokens: list[str] = []
