@@ -230,7 +230,7 @@ class UpdateHandle(Generic[R_co]):
         if update.state == UpdateState.ACCEPTED or update.detail is None:
             raise errors.RunClosed(
                 f"run {run!r} has ended before it had answered {name.partition(' of ')[0]}; let it wait for its handlers: "
-                "await wait_until(all_handlers_finished)"
+                "await wait_until(workflow.all_handlers_finished)"
             )
         with told_as_damage(run):
             if update.state == UpdateState.FAILED:

@@ -15,22 +15,17 @@ from perdure import (
     EngineNotRunning,
     Handle,
     InvalidArguments,
-    QueryFailed,
     RunBlocked,
     RunClosed,
     RunFailed,
-    UnknownMessage,
-    UpdateFailed,
-    UpdateRejected,
     activity,
-    all_handlers_finished,
     channel,
     publish,
     saga,
     wait_until,
     workflow,
 )
-from perdure.errors import PayloadTooLarge
+from perdure.errors import PayloadTooLarge, QueryFailed, UnknownMessage, UpdateFailed, UpdateRejected
 from perdure.testing import TestEngine
 
 
@@ -65,7 +60,7 @@ class Loan:
     async def run(self, amount: int) -> str:
         self.amount = amount
         await wait_until(lambda: self.decision is not None)
-        await wait_until(all_handlers_finished)
+        await wait_until(workflow.all_handlers_finished)
         assert self.decision is not None
         return f"{self.decision.approved} by {self.decision.by}: {self.amount} {','.join(self.log)}"
 
