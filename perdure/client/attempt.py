@@ -70,9 +70,7 @@ class AttemptHandle:
 
     def _coded(self, data: bytes) -> Payload:
         """As the codec stores it. Large bytes travel in the message; the owner sets them apart."""
-        apart: dict[bytes, bytes] = {}
-        payload = self._door.coder.seal(data, apart.__setitem__, self._max_bytes, "the result")
-        return Payload(apart[payload.data], payload.encoding) if payload.ref else payload
+        return self._door.coder.seal_whole(data, self._max_bytes, "the result")
 
     def _told(self, verb: str, message: Any) -> Answer[None]:
         return Looked(f"attempt.{verb}()", lambda: self._tell(message))

@@ -10,9 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure import errors
-from perdure.failures import remote_error
 from perdure.kernel import messages as msg
-from perdure.kernel import wire
 from perdure.kernel.events import Payload
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
@@ -22,6 +20,7 @@ from perdure.payload import PLAIN, Coder
 from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workflow, taken
 from perdure.runtime.letters import Heard, Letter, Started, StartRequest
 from perdure.runtime.outbox import Outbox, Receiver
+from perdure.runtime.refusals import error_of
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
 from perdure.runtime.waiters import Waiters, rests
 from perdure.stores.base import MailRow, ReplyRow, Store
@@ -346,10 +345,19 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
         wishes.id_reuse,
         wishes.chosen,
         wishes.memo,
+        wishes.first,
     )
     found = store.post.submit(row, MailRow(0, 0, start, token if owned else ""))
     if found.run_id != run_id:
-        return _attached(store, request, found, definition, coder)
+        started = _attached(store, request, found, definition, coder)
+        if wishes.first is None or (wishes.request_id and found.request == wishes.request_id):
+            return started
+        heard = heard_by_mail(store, store.views.rows_by_key([started.key])[started.key], wishes.first)
+        if heard.code == errors.RunClosed.code:  # it has ended since
+            return start_by_mail(store, request, definition, coder)
+        if heard.code:
+            raise error_of(heard)
+        return started
     store.post.nudge()
     if owned:
         _await_reply(store, token)
@@ -429,14 +437,6 @@ def _await_reply(store: Store, token: str) -> None:
         raise error_of(Heard(reply.code, reply.error, reply.data))
 
 
-def error_of(heard: Heard) -> errors.PerdureError:
-    """What a message was refused with."""
-    error = _ERRORS.get(heard.code, errors.PerdureError)(heard.error)
-    if heard.data is not None:
-        error.__cause__ = remote_error(wire.decode_failure(heard.data))
-    return error
-
-
 def _awaited_reply(store: Store, token: str, sleeps: Callable[[], bool]) -> ReplyRow | None:
     """Until the owner answers, dies, or cannot read the message for as long as the run `sleeps`."""
     pause = _FIRST_PAUSE_SECONDS
@@ -449,10 +449,3 @@ def _awaited_reply(store: Store, token: str, sleeps: Callable[[], bool]) -> Repl
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
     return reply
-
-
-_ERRORS: dict[str, type[errors.PerdureError]] = {
-    kind.code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.PerdureError) and not issubclass(kind, errors.ActivityFailed)
-}

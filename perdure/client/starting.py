@@ -7,7 +7,9 @@ import msgspec
 
 from perdure.attributes import AttributeValue, attributes_of
 from perdure.errors import DefinitionError
+from perdure.handlers import Message
 from perdure.kernel import ids
+from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
 from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
 from perdure.kernel.terms import OWN, RunTerms
@@ -49,6 +51,9 @@ class StartOptions(TypedDict, total=False):
     """Facts about the run, for people: anything that has a JSON form. Shown, and not searched."""
     attributes: Mapping[str, AttributeValue] | None
     """Facts by which runs are found: texts, whole numbers, floats, True and False, datetimes, lists of texts."""
+    signal: Message[Any] | None
+    """A signal, `Loan.decide.message(yes)`, that is said to the run in the same transaction: to the one that the start begins, or
+    else to the open one of the id. So `id_conflict` is "use_existing", and `id_reuse` "allow_duplicate", unless it is given."""
 
 
 def wishes_of(options: Mapping[str, Any]) -> Wishes:
@@ -74,7 +79,26 @@ def wishes_of(options: Mapping[str, Any]) -> Wishes:
     delay_ns = delay_of(options.get("start_delay"), "start_delay", "a start")
     memo = options.get("memo")
     memo = None if memo is None else Payload(memo_json(memo, "a start"))
+    _demand_message(options.get("signal"), delay_ns)
     return Wishes(conflict, reuse, _terms(options), delay_ns, chosen, memo)
+
+
+def _demand_message(signal: Any, delay_ns: int) -> None:
+    if signal is None:
+        return
+    if not isinstance(signal, Message):
+        raise DefinitionError(
+            f"signal is a message with its arguments, not {signal!r}; write: signal=Loan.decide.message(True), or "
+            'signal=Message("decide", [True]) by name'
+        )
+    if delay_ns:
+        raise DefinitionError("signal and start_delay contradict each other: a message lets a run begin at once")
+
+
+def with_message(wishes: Wishes, first: msg.Signal | msg.Update) -> Wishes:
+    """The same for a start with a message: the policies that it has if none was chosen are others."""
+    conflict, reuse = wishes.id_conflict or ids.USE_EXISTING, wishes.id_reuse or ids.ALLOW_DUPLICATE
+    return msgspec.structs.replace(wishes, first=first, id_conflict=conflict, id_reuse=reuse)
 
 
 _OPTIONS = tuple(StartOptions.__annotations__)
@@ -98,15 +122,18 @@ def _terms(options: Mapping[str, Any]) -> RunTerms | None:
 
 
 def sealed(wishes: Wishes, coder: Coder) -> Wishes:
-    """The same with the memo as the codec makes it.
+    """The same with the memo, and the arguments of a message, as the codec makes them.
 
     Raises:
         PayloadError: the codec cannot, or makes it too large.
     """
-    if wishes.memo is None:
-        return wishes
-    put = memo_too_large("the memo")
-    return msgspec.structs.replace(wishes, memo=coder.seal(wishes.memo.data, put, PAYLOAD_MAX_BYTES, "the memo"))
+    if wishes.memo is not None:
+        put = memo_too_large("the memo")
+        wishes = msgspec.structs.replace(wishes, memo=coder.seal(wishes.memo.data, put, PAYLOAD_MAX_BYTES, "the memo"))
+    if wishes.first is not None:
+        input = coder.seal_whole(wishes.first.input.data, PAYLOAD_MAX_BYTES, f"the arguments of {wishes.first.name}")
+        wishes = msgspec.structs.replace(wishes, first=msgspec.structs.replace(wishes.first, input=input))
+    return wishes
 
 
 def _request_id(value: Any) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from perdure import errors
 from perdure.client.answer import Answer, Asked
-from perdure.client.door import Door, error_of, give
+from perdure.client.door import Door, give
 from perdure.failures import remote_error
 from perdure.handlers import HandlerMethod, Message
 from perdure.kernel import messages as msg
@@ -22,6 +22,7 @@ from perdure.payload import encode_untyped
 from perdure.payload.sealing import demand_size
 from perdure.runtime.letters import Heard
 from perdure.runtime.outbox import Receiver
+from perdure.runtime.refusals import error_of
 from perdure.stores.health import told_as_damage
 
 if TYPE_CHECKING:
@@ -81,15 +82,17 @@ def _wrong_target(kind: str, target: Any) -> str:
     )
 
 
+def first_of(said: Said, id: str, most: int) -> msg.Signal | msg.Update:
+    """The message that goes with a start."""
+    demand_size(said.data, most, f"the arguments of {said.kind} {said.name}")
+    first = said.mail(Payload(said.data), id)
+    assert not isinstance(first, msg.Query)
+    return first
+
+
 def sealed_input(door: Door, said: Said, most: int) -> Payload:
     """The arguments as the codec makes them. Large bytes travel in the message; the owner sets them apart."""
-    what = f"the arguments of {said.kind} {said.name}"
-    if door.coder.codec is None:
-        demand_size(said.data, most, what)
-        return Payload(said.data)
-    apart: dict[bytes, bytes] = {}
-    payload = door.coder.seal(said.data, apart.__setitem__, most, what)
-    return Payload(apart[payload.data], payload.encoding) if payload.ref else payload
+    return door.coder.seal_whole(said.data, most, f"the arguments of {said.kind} {said.name}")
 
 
 class Talk:

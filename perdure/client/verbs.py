@@ -14,8 +14,10 @@ from perdure.client.attempt import AttemptHandle
 from perdure.client.door import Door, give, looking
 from perdure.client.handle import Handle
 from perdure.client.outcome import outcome_of
-from perdure.client.starting import StartOptions, sealed, wishes_of
+from perdure.client.starting import StartOptions, sealed, wishes_of, with_message
 from perdure.client.summary import RunSummary, statuses_of, summaries
+from perdure.client.talking import Said, UpdateHandle, first_of, new_request
+from perdure.handlers import Message
 from perdure.kernel.events import Payload
 from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
 from perdure.options import checked_id, checked_run_id
@@ -29,6 +31,7 @@ from perdure.workflows import WorkflowDefinition, definitions_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Verbs:
@@ -121,6 +124,69 @@ class Verbs:
         wish = self._wish(workflow, args, kwargs or {}, id, options)
         return Asked(f"run(...) of {wish.id!r}", wish.ask_for_end, wish.outcome, slow=wish.is_slow)
 
+    @overload
+    def update_with_start(
+        self,
+        workflow: Call[Any],
+        update: "Message[T]",
+        /,
+        *,
+        id: str,
+        update_id: str | None = None,
+        **options: Unpack[StartOptions],
+    ) -> "Answer[UpdateHandle[T]]": ...
+    @overload
+    def update_with_start(
+        self,
+        workflow: str,
+        update: "Message[T]",
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        id: str,
+        update_id: str | None = None,
+        **options: Unpack[StartOptions],
+    ) -> "Answer[UpdateHandle[T]]": ...
+    def update_with_start(
+        self,
+        workflow: Any,
+        update: "Message[Any]",
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        id: str,
+        update_id: str | None = None,
+        **options: Unpack[StartOptions],
+    ) -> "Answer[UpdateHandle[Any]]":
+        """Send an update to the open run of an id, or begin one that hears it first, in the same transaction:
+        `update_with_start(Cart.run(), Cart.add.message("pen"), id="cart-7")`. The answer comes when it is accepted.
+
+        Args:
+            workflow, args, kwargs, id, options: as for `start`; of the policies those hold that a `signal` brings.
+            update: the message.
+            update_id: names it among the updates of the run; None makes a name.
+
+        Raises:
+            errors.UpdateRejected: the validator has rejected it; a run that was begun goes on.
+            errors.UnknownMessage, errors.InvalidArguments: the update cannot be taken; nothing was begun.
+            Beside these what `start` raises.
+        """
+        wish = self._wish(workflow, args, kwargs or {}, id, options)
+        if not isinstance(update, Message):
+            raise errors.DefinitionError(
+                f"an update with its arguments was expected, not {update!r}; write: Cart.add.message('pen')"
+            )
+        request_id = new_request() if update_id is None else checked_id(update_id)
+        said = Said("update", update, wish.definition)
+        wish.wishes = with_message(wish.wishes, first_of(said, request_id, self._payload_max_bytes))
+
+        def read(started: Started) -> "UpdateHandle[Any]":
+            return UpdateHandle(wish.handle(started), request_id, started.key, said.result)
+
+        return Asked(f"update_with_start(...) of {wish.id!r}", wish.ask_for_start, read)
+
     def handle(
         self, id: str, workflow: "WorkflowDefinition[P, R] | None" = None, *, run_id: str | None = None
     ) -> "Handle[R]":
@@ -194,7 +260,7 @@ class Verbs:
         """Check what is asked for and make it bytes, before anything happens."""
         if isinstance(workflow, Call):
             workflow.take()  # it was used, even if nothing comes of it
-        wishes = wishes_of(options)
+        wishes, signal = wishes_of(options), options.get("signal")
         self._opened().demand_open()
         if not isinstance(args, Sequence) or isinstance(args, str | bytes) or not isinstance(kwargs, Mapping):
             raise errors.InvalidArguments(
@@ -228,6 +294,9 @@ class Verbs:
                 f"a call of a workflow was expected, like process_order(10), or a workflow's name, not {workflow!r}"
                 f"{_advice(workflow)}"
             )
+        if signal is not None:
+            first = first_of(Said("signal", signal, definition), "", self._payload_max_bytes)
+            wishes = with_message(wishes, first)
         return _Wish(self._door, name, definition, data, id, wishes, self._payload_max_bytes)
 
     def _demand_code(self, definition: "WorkflowDefinition[Any, Any]") -> None:

@@ -9,11 +9,28 @@ from perdure.kernel.terms import RunTerms
 from perdure.kernel.values import Failure, Payload
 
 
+class Signal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
+    """Something the run's code should know. `request_id`, if there is one, is the sender's: it is taken once."""
+
+    name: str
+    input: Payload
+    request_id: str = ""
+
+
+class Update(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
+    """Something the run's code should do and answer. `id` is the sender's: one that is known already is not taken again."""
+
+    id: str
+    name: str
+    input: Payload
+
+
 class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """Begin the run. `refuse_by_reply` false: bad input fails the run instead of answering a waiting client.
 
     `id_conflict` and `id_reuse` are policies of `ids`: what to do if the id has a run. `chosen` names the terms that the
-    starter chose, be it None: of the others the workflow's own hold.
+    starter chose, be it None: of the others the workflow's own hold. `first` is heard as soon as the run has begun: without it
+    the run does not begin.
     """
 
     workflow: str
@@ -26,6 +43,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     id_reuse: str = ""
     chosen: tuple[str, ...] = ()
     memo: Payload | None = None
+    first: Signal | Update | None = None
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -111,22 +129,6 @@ class ExternalReplied(msgspec.Struct, frozen=True, array_like=True, gc=False, ta
     id: str
     code: str = ""
     message: str = ""
-
-
-class Signal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
-    """Something the run's code should know. `request_id`, if there is one, is the sender's: it is taken once."""
-
-    name: str
-    input: Payload
-    request_id: str = ""
-
-
-class Update(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
-    """Something the run's code should do and answer. `id` is the sender's: one that is known already is not taken again."""
-
-    id: str
-    name: str
-    input: Payload
 
 
 class Query(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):

@@ -63,6 +63,12 @@ class Coder:
         data, ref = kept(encoded, put)
         return Payload(data, codec.name, ref)
 
+    def seal_whole(self, data: bytes, max_bytes: int, what: str) -> Payload:
+        """The same with the bytes in the payload, however many: it travels in a message, whose reader sets them apart."""
+        apart: dict[bytes, bytes] = {}
+        payload = self.seal(data, apart.__setitem__, max_bytes, what)
+        return Payload(apart[payload.data], payload.encoding) if payload.ref else payload
+
     def unseal(self, payload: Payload, get: Callable[[bytes], bytes]) -> bytes:
         """As `sealing.unseal`, and decoded.
 

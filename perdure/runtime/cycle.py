@@ -189,9 +189,8 @@ class Cycle:
 
     def _look_up(self, draft: Draft, items: Sequence[Item]) -> None:
         requests = [item for item in items if type(item) is StartRequest]
-        if requests:
-            self._starts.look_up(requests)
-        keys = self._roster.missing([item.key for item in items if isinstance(item, Letter)])
+        spoken_to = self._starts.look_up(requests) if requests else []
+        keys = self._roster.missing([*(item.key for item in items if isinstance(item, Letter)), *spoken_to])
         if keys:
             ended = _ended(self._items)
             for stored in self._store.work.load(keys).values():

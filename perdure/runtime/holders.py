@@ -9,7 +9,7 @@ from perdure.kernel.attributes import Attribute, merged
 from perdure.kernel.continuing import Continuation, continuation, renewal
 from perdure.kernel.events import MemoSet, Payload, RunContinuedAsNew, RunStarted
 from perdure.kernel.project import RunRow, attributes_in
-from perdure.kernel.run import Run
+from perdure.kernel.run import Run, Status
 from perdure.payload.memo import merged_memo
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.draft import Draft
@@ -49,6 +49,11 @@ class Holders:
         for id in ids:
             self._found.pop(id, None)
         self._found |= found
+
+    def open_among(self, ids: Iterable[str]) -> list[int]:
+        """Keys of those runs of these ids that were found to be open."""
+        found = (self._found.get(id) for id in ids)
+        return [row.key for row in found if row is not None and row.status < Status.COMPLETED]
 
     def forget(self) -> None:
         """A new batch: what was found may not hold any more."""

@@ -50,7 +50,7 @@ class Wishes(msgspec.Struct, frozen=True):
     """What a starter asks for beside a workflow with its arguments, and an id. The policies are those of `kernel.ids`.
 
     `chosen` names the terms that the starter chose, be it None: of the others the workflow's own hold. `memo` is JSON,
-    or what the codec has made of it.
+    or what the codec has made of it. `first` is said to the run that the start begins, or attaches to, in the same commit.
     """
 
     id_conflict: str = ""
@@ -59,6 +59,7 @@ class Wishes(msgspec.Struct, frozen=True):
     delay_ns: int = 0
     chosen: tuple[str, ...] = ()
     memo: Payload | None = None
+    first: msg.Signal | msg.Update | None = None
 
     @property
     def request_id(self) -> str:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from perdure import errors
 from perdure.kernel import messages as msg
-from perdure.kernel import wire
 from perdure.kernel.decide import Refused
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.culprits import Item
 from perdure.runtime.draft import Draft
 from perdure.runtime.letters import Letter
 from perdure.runtime.programs import Programs
+from perdure.runtime.refusals import heard_of
 from perdure.stores import base
 
 _MOVING = frozenset({msg.AttemptEnded, msg.Complete, msg.Wake})
@@ -54,8 +54,8 @@ class People:
             draft.kept.append(base.MailRow(0, further, letter.message))  # type: ignore[arg-type]
             draft.consume(letter)
             return
-        data = None if refused.failure is None else wire.encode(refused.failure)
-        draft.consume(letter, refused.code, str(refused), data)
+        heard = heard_of(refused)
+        draft.consume(letter, heard.code, heard.error, heard.data)
 
     def _further(self, draft: Draft, actor: Actor) -> int | None:
         """The key of the run that this one goes on as; None if it does not."""

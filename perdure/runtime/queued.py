@@ -9,7 +9,7 @@ from perdure import errors
 from perdure.failures import failure_of
 from perdure.kernel import commands as cmd
 from perdure.kernel import messages as msg
-from perdure.kernel.decide import decide, decide_command
+from perdure.kernel.decide import Refused, decide, decide_command
 from perdure.kernel.ids import TERMINATE_EXISTING
 from perdure.kernel.run import Status
 from perdure.kernel.terms import with_own
@@ -17,7 +17,8 @@ from perdure.runtime.actors import Actor, Roster, actor_of
 from perdure.runtime.attaching import unknown_workflow
 from perdure.runtime.draft import Draft
 from perdure.runtime.holders import Holder, Holders
-from perdure.runtime.letters import Letter
+from perdure.runtime.letters import Heard, Letter
+from perdure.runtime.refusals import heard_of
 from perdure.runtime.turn import Turns
 from perdure.stores.base import MailRow, Store
 from perdure.stores.health import told_as_damage
@@ -62,6 +63,7 @@ class Queued:
             draft.withdraw(letter, error.code, str(error))
             return
         begun = self._sound(start, actor)
+        heard = Heard()
         if error is None or isinstance(error, errors.UnknownWorkflow):
             if start.id_conflict == TERMINATE_EXISTING:
                 self._take_place(draft, actor, begun)
@@ -69,10 +71,24 @@ class Queued:
                 draft.kept.append(MailRow(0, letter.key, msgspec.structs.replace(begun, id_conflict="")))
             else:
                 self._begin(draft, actor, begun)  # an unknown one waits, blocked, for code that knows it
+                heard = self.say(draft, actor, start.first)
         else:
             self._fold_start(draft, actor, begun)
             actor.fold(decide_command(actor.run, cmd.FailRun(failure_of(error)), draft.now))
-        draft.consume(letter)
+        draft.consume(letter, heard.code, heard.error, heard.data)
+
+    def say(self, draft: Draft, actor: Actor, first: msg.Signal | msg.Update | None) -> Heard:
+        """Have a run hear what came with its start."""
+        if first is None:
+            return Heard()
+        if not actor.run.seq:
+            self.begin_now(draft, actor)
+        try:
+            if not self._turns.take(actor, first, draft.now):
+                draft.keep(Letter(actor.run.key, first))
+        except Refused as refused:
+            return heard_of(refused)
+        return Heard()
 
     def begin_now(self, draft: Draft, actor: Actor) -> None:
         """A run whose time to begin has come, or that is not to wait for it."""
@@ -147,6 +163,8 @@ class Queued:
             return unknown_workflow(start.workflow, self._workflows)
         try:
             self._turns.programs.check(actor, start.input)
+            if start.first is not None:
+                self._turns.programs.check_message(actor, start.first)
         except errors.PayloadNotDecodable as error:
             return errors.InvalidArguments(str(error))
         except errors.PerdureError as error:

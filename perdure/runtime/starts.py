@@ -17,6 +17,7 @@ from perdure.runtime.families import Families
 from perdure.runtime.holders import Holder, Holders
 from perdure.runtime.letters import Started, StartRequest
 from perdure.runtime.queued import Queued
+from perdure.runtime.refusals import error_of
 from perdure.runtime.turn import Turns
 from perdure.runtime.waiters import Waiters
 from perdure.runtime.world import World
@@ -50,10 +51,11 @@ class Starts:
         self.queued = Queued(store, roster, turns, workflows, self.holders, build)
         self.families = Families(store, roster, self.holders, self.queued)
 
-    def look_up(self, requests: Iterable[StartRequest]) -> None:
-        """Find in one go which of the ids exist."""
+    def look_up(self, requests: Iterable[StartRequest]) -> list[int]:
+        """Find in one go which of the ids exist; the keys of those that something is to be said to."""
         self.holders.forget()
         self.holders.look_up([request.id for request in requests])
+        return self.holders.open_among(request.id for request in requests if request.wishes.first is not None)
 
     def deliver(self, draft: Draft, request: StartRequest) -> None:
         """Begin a run, or attach; the answer goes out when the batch is durable."""
@@ -63,6 +65,8 @@ class Starts:
             draft.answers.append((request, None, error))
 
     def _answer(self, draft: Draft, request: StartRequest) -> Started:
+        if request.wishes.first is not None:
+            self._demand_heard(request, request.wishes.first)
         newest = self.holders.newest(draft, request.id)
         if newest is None:
             return self._begin(draft, request, None)
@@ -83,7 +87,18 @@ class Starts:
                 demand_workflow(request.id, self._today(request.workflow), self._today(newest.workflow))
             case Claim.ATTACH_IF_SAME:
                 self._demand_same(draft, request, newest)
+        if wishes.first is not None:
+            actor = newest.actor or self._roster.get(newest.key)
+            if actor is None:
+                raise errors.RunClosed(f"run {request.id!r} has ended just now; start it again")
+            draft.actors[newest.key] = actor
+            self._say(draft, actor, wishes.first)
         return Started(newest.key, newest.run_id, attached=True, at_rest=newest.rests)
+
+    def _say(self, draft: Draft, actor: Actor, first: msg.Signal | msg.Update | None) -> None:
+        heard = self.queued.say(draft, actor, first)
+        if heard.code:
+            raise error_of(heard)
 
     def _begin(self, draft: Draft, request: StartRequest, newest: Holder | None) -> Started:
         self._demand_known(request.workflow)
@@ -103,7 +118,14 @@ class Starts:
             draft.queue(actor, start, min(draft.now + wishes.delay_ns, END_OF_TIME))
         else:
             self._turns.take(actor, start, draft.now)
+            self._say(draft, actor, wishes.first)
         return Started(actor.run.key, start.run_id)
+
+    def _demand_heard(self, request: StartRequest, first: msg.Signal | msg.Update) -> None:
+        """Before the run is there: without the message it is not to begin."""
+        asked = Actor(Run(0, request.id), self._store)
+        asked.run.workflow = self._today(request.workflow)
+        self._turns.programs.check_message(asked, first)
 
     def _today(self, workflow: str) -> str:
         """The name of a workflow that may be called by one it had before."""

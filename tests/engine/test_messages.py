@@ -26,6 +26,7 @@ from perdure import (
     workflow,
 )
 from perdure.errors import PayloadTooLarge, QueryFailed, UnknownMessage, UpdateFailed, UpdateRejected
+from perdure.handlers import Message
 from perdure.testing import TestEngine
 
 
@@ -697,3 +698,75 @@ def test_many_wait_for_their_updates_at_once() -> None:
             return await asyncio.gather(*(loan.update(Loan.raise_by, 1) for _ in range(300)))
 
     assert sorted(asyncio.run(main())) == list(range(1, 301))
+
+
+async def test_a_signal_with_a_start_is_heard_by_the_run_that_begins(door: Door) -> None:
+    loan = await door.client.start(Loan.run(100), id="a", signal=Loan.decide.message(Decision(True, "ann")))
+
+    assert await loan.result() == "True by ann: 100 "
+
+
+async def test_a_signal_with_a_start_goes_to_the_open_run_of_the_id(door: Door) -> None:
+    first = await door.client.start(adds(2), id="a", signal=numbers.message(1))
+    second = await door.client.start(adds(2), id="a", signal=numbers.message(2))
+
+    assert first.run_id == second.run_id
+    assert await second.result() == 3
+
+
+async def test_a_signal_with_a_start_begins_another_run_when_the_last_one_has_ended(door: Door) -> None:
+    first = await door.client.start(adds(1), id="a", signal=numbers.message(1))
+    await first.result()
+
+    second = await door.client.start(adds(1), id="a", signal=numbers.message(2))
+
+    assert first.run_id != second.run_id
+    assert await second.result() == 2
+
+
+async def test_an_update_with_a_start_is_answered_by_the_run_that_begins_or_is_open(door: Door) -> None:
+    update = await door.client.update_with_start(Loan.run(100), Loan.raise_by.message(5), id="a", update_id="u")
+    again = await door.client.update_with_start(Loan.run(900), Loan.raise_by.message(7), id="a")
+
+    assert await update.result() == 105
+    assert await again.result() == 112
+    assert update.id == "u"
+    assert await again.handle.query(Loan.state) == "112 EUR"
+
+
+@pytest.mark.parametrize(
+    ("first", "error"),
+    [(Loan.decide.message, InvalidArguments), (lambda: Message("nobody"), UnknownMessage)],
+)
+async def test_a_start_whose_message_cannot_be_taken_begins_nothing(door: Door, first: Any, error: Any) -> None:
+    with pytest.raises(error):
+        await door.client.start("Loan", [100], id="a", signal=first())
+    with pytest.raises(UnknownMessage):
+        await door.client.update_with_start("Loan", Message("nobody"), [100], id="a")
+
+    assert await door.client.count() == 0
+
+
+async def test_an_update_that_is_rejected_leaves_the_run_that_has_begun(door: Door) -> None:
+    with pytest.raises(UpdateRejected, match="ValueError: -5 is not more"):
+        await door.client.update_with_start(Loan.run(100), Loan.raise_by.message(-5), id="a")
+
+    assert await door.client.handle("a").query("state") == "100 EUR"
+
+
+def test_options_that_contradict_a_message_are_refused() -> None:
+    with Engine("memory://", DEFINITIONS) as engine:
+        with pytest.raises(DefinitionError, match="signal and start_delay contradict each other"):
+            engine.start(Loan.run(1), signal=Loan.decide.message(Decision(True)), start_delay="1h")
+        with pytest.raises(DefinitionError, match="signal is a message with its arguments, not 'decide'"):
+            engine.start(Loan.run(1), signal="decide")  # type: ignore[arg-type]
+        with pytest.raises(DefinitionError, match="an update with its arguments was expected"):
+            engine.update_with_start(Loan.run(1), "raise_by", id="a")  # type: ignore[call-overload]
+
+
+async def test_a_signal_lets_a_run_begin_that_waits_for_its_time(door: Door) -> None:
+    loan = await door.client.start(Loan.run(100), id="a", start_delay="1h")
+
+    await loan.signal(Loan.decide, Decision(True, "ann"))
+
+    assert await loan.result() == "True by ann: 100 "
