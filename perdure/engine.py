@@ -14,7 +14,7 @@ from perdure.client.answer import Answer, Asked
 from perdure.client.door import EngineDoor, checked_address
 from perdure.client.verbs import Verbs
 from perdure.durations import duration_ns
-from perdure.kernel.limits import PAYLOAD_MAX_BYTES
+from perdure.kernel.limits import BUILD_CHARS, PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.languages.python.machine import PythonLanguage
 from perdure.options import Duration, checked_queue, is_whole
@@ -62,6 +62,8 @@ class Engine(Verbs):
         queues: named queues whose tasks this process runs, too; workers elsewhere may share them.
         lease: how long a worker elsewhere may be silent (frozen, or in code that keeps Python's lock) until what it has
             taken is given to others (a duration, from 3 s on). One whose process has died is noticed within a second.
+        build: names this version of the code, in the place of a fingerprint of it: runs that are pinned, and those that a
+            bug has blocked, know code by it, so change it whenever the code changes.
         codec: makes other bytes of arguments and results before they are stored (encryption, compression), and back.
         world: clock and chance; a test may bring its own.
 
@@ -87,6 +89,7 @@ class Engine(Verbs):
         drain: Duration = "5s",
         queues: Iterable[str] = (),
         lease: Duration = "10s",
+        build: str | None = None,
         codec: PayloadCodec | None = None,
         world: World | None = None,
     ) -> None:
@@ -128,6 +131,7 @@ class Engine(Verbs):
         )
         self._drain = _seconds("drain", drain)
         self._queues = listed_queues(queues, "Engine")
+        self._build = None if build is None else checked_build(build, "Engine")
         self._coder = Coder(codec)
         self._settings = msgspec.structs.replace(self._settings, coder=self._coder)
         self._world = world or World()
@@ -155,7 +159,7 @@ class Engine(Verbs):
             name: PythonLanguage(definition, self._activities, self._payload_max_bytes, self._log.put)
             for name, definition in self._workflows.items()
         }
-        build = fingerprint(self._workflows.values(), self._activities.values())
+        build = self._build or fingerprint(self._workflows.values(), self._activities.values())
         home = Loop(self._own_loop.begin() if self._own_loop is not None else _there(loop), contextvars.copy_context())
         member = Member(
             opened,
@@ -317,6 +321,21 @@ def _seconds(name: str, value: Duration) -> float:
         return duration_ns(value) / 1e9
     except errors.DefinitionError as error:
         raise errors.DefinitionError(f"Engine: {name}: {error}") from None
+
+
+def checked_build(value: Any, owner: str) -> str:
+    """The name of a build, if it can be one.
+
+    Raises:
+        DefinitionError: it cannot.
+    """
+    fits = isinstance(value, str) and 0 < len(value) <= BUILD_CHARS and value.isprintable() and value == value.strip()
+    if not fits:
+        raise errors.DefinitionError(
+            f"{owner}: a build is named by a text of 1 to {BUILD_CHARS} printable characters, not {value!r}; "
+            "leave it out for a fingerprint of the code"
+        )
+    return str(value)
 
 
 def listed_queues(queues: Iterable[str], owner: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ and what to do next.
     ├── QueryFailed                  what a query's method has raised (its cause is the failure)
     ├── UpdateRejected               the validator has rejected the update, which left no trace (its cause says why)
     ├── UpdateFailed                 what an update's method has raised (its cause is the failure)
+    ├── RunPinned                    the run goes on only with the build that it is pinned to
     ├── RunDidNotComplete            what `result()` raises for a run without a result
     │   ├── RunFailed                (its cause is the failure)
     │   ├── RunCancelled
@@ -141,6 +142,10 @@ class UpdateRejected(PerdureError):
 
 class UpdateFailed(PerdureError):
     code = "update-failed"
+
+
+class RunPinned(PerdureError):
+    code = "run-pinned"
 
 
 class RunDidNotComplete(PerdureError):

@@ -25,7 +25,7 @@ OPTIONS = ("timeout", "schedule_to_close", "schedule_to_start", "heartbeat", "re
 """All that `@activity(...)` and `with_options(...)` take."""
 
 
-RUN_OPTIONS = ("run_timeout", "execution_timeout", "retry")
+RUN_OPTIONS = ("run_timeout", "execution_timeout", "retry", "versioning")
 """What `@workflow(...)` takes beside a name. A start may choose others."""
 
 
@@ -262,6 +262,7 @@ def run_terms(wishes: Mapping[str, Any], owner: str) -> RunTerms:
         run_timeout_ns=_limit(wishes.get("run_timeout"), "run_timeout", owner),
         execution_timeout_ns=_limit(wishes.get("execution_timeout"), "execution_timeout", owner),
         retry=_policy_of(wishes.get("retry"), owner),
+        pinned=_is_pinned(wishes.get("versioning"), owner),
     )
 
 
@@ -275,6 +276,15 @@ def demand_known(wishes: Iterable[str], known: tuple[str, ...], owner: str) -> N
         if name not in known:
             hint = did_you_mean(name, known) or f"; it has: {', '.join(known)}"
             raise DefinitionError(f"{owner} has no option {name}{hint}")
+
+
+def _is_pinned(value: Any, owner: str) -> bool:
+    if value not in (None, "auto", "pinned"):
+        raise DefinitionError(
+            f'{owner}: versioning is "auto" (any build whose code fits goes on with the run) or "pinned" (only the build '
+            f"that has begun it), not {value!r}"
+        )
+    return bool(value == "pinned")
 
 
 def delay_of(value: "Duration | None", name: str, owner: str) -> int:

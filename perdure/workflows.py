@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from types import ModuleType
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from perdure.activities import ActivityDefinition, checked_aliases, checked_name, demand_options, source_of
 from perdure.calls import Call
@@ -212,6 +212,7 @@ class _Workflow:
         run_timeout: "Duration | None" = None,
         execution_timeout: "Duration | None" = None,
         retry: "Retry | int | None" = None,
+        versioning: Literal["auto", "pinned"] | None = None,
     ) -> _Decorator: ...
     def __call__(self, target: Any = None, *, name: str | None = None, **wishes: Any) -> Any:
         """Make a workflow of an `async def` function, or of a class with one method marked `@workflow.run`.
@@ -225,6 +226,8 @@ class _Workflow:
             execution_timeout: the same of all attempts together.
             retry: a `Retry`, or a number of attempts: a run that fails or runs into its run_timeout is followed by
                 another one. None, the default, makes one attempt.
+            versioning: "auto", the default: any build of the code whose answers are those of the history goes on with an
+                open run. "pinned": only the build that has begun it does, until the run is moved (`perdure move`).
         """
         demand_options("workflow", wishes, ("name", "aliases", *RUN_OPTIONS))
         if target is None:

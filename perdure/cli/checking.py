@@ -18,14 +18,17 @@ from perdure.cli.tokens import Line
 @click.option("--against", metavar="URL", help="The database; the same as --db.")
 @click.option("--closed", type=click.IntRange(min=0), default=100, show_default=True, metavar="N",
               help="Look at the newest N closed runs, too.")  # fmt: skip
+@click.option("--build", metavar="NAME", help="What the code will be called, if builds are named; else a fingerprint.")
 @options(json=True, quiet="Ids of runs that would not go on only, the first of each kind.")
 @click.pass_obj
-def check(settings: Settings, modules: tuple[str, ...], against: str | None, closed: int) -> int:
+def check(settings: Settings, modules: tuple[str, ...], against: str | None, closed: int,
+          build: str | None) -> int:  # fmt: skip
     """Show every open run of a database to the code at hand, and say which would not go on, where, and what to write.
 
     Nothing is run and nothing is written; an engine may own the database meanwhile. Looked at is all that the code will be
     shown: histories, arguments of steps without a result, mail, starts of queued runs. Closed runs are a sample: they are
-    over, so what does not fit them is told and does not count.
+    over, so what does not fit them is told and does not count; nor does what does not fit runs that are pinned to another
+    build.
 
     Exit code 0: all open runs go on; 1: some do not; 2: the question makes no sense.
 
@@ -40,7 +43,7 @@ def check(settings: Settings, modules: tuple[str, ...], against: str | None, clo
     code = [loading.import_module(module) for module in modules]
     with ExitStack() as stack:
         client = stack.enter_context(opened(settings))
-        checks = stack.enter_context(Checks(code, client.store))
+        checks = stack.enter_context(Checks(code, client.store, build=build))
         if not checks.workflows:
             raise Problem(f"{', '.join(modules)} has no workflow", NOT_FOUND, [], "name the module that has them")
         progress = stack.enter_context(Progress(settings, "checking", checks.total(closed)))
@@ -63,6 +66,7 @@ def record(report: Any) -> dict[str, Any]:
         "open": report.open,
         "closed": report.closed,
         "stuck": report.stuck,
+        "pinned": report.pinned,
         "events": report.events,
         "seconds": round(report.seconds, 6),
         "findings": [_finding(each) for each in report.findings],
@@ -85,6 +89,7 @@ def _finding(finding: Any) -> dict[str, Any]:
     verdict, block = finding.verdict, finding.verdict.block
     words = {name: getattr(block, name) for name in ("message", "hint", "recorded", "produced", "source")}
     found = {"kind": verdict.kind, "workflow": verdict.workflow, "open": finding.open, "runs": finding.runs}
+    found |= {"pinned": finding.pinned}
     return {**found, "ids": finding.ids, "after": verdict.after, **words}
 
 
@@ -95,6 +100,8 @@ def lines_of(report: Any) -> list[Line]:
         lines += _told(finding)
     for patch in report.patches:
         lines += _told_patch(patch)
+    for build, count in report.pinned.items():
+        lines.append([("  ", ""), (f"{_runs(count, 'open')} pinned to build {build}, and not moved by this code", "")])
     figures = f"{report.events:,} events, {took(report.seconds)}"
     closed = f", {_runs(report.closed, 'closed')} looked at" if report.closed else ""
     if report.blocking:
@@ -115,7 +122,8 @@ def _told(finding: Any) -> list[Line]:
     label = f"{_runs(finding.runs, 'open' if finding.open else 'closed')} of {clean(verdict.workflow)}"
     named = ", ".join(clean(id) for id in finding.ids[:3])
     more = f" and {finding.runs - 3:,} more" if finding.runs > 3 else ""
-    sign = ("✗ ", "failed") if finding.open else ("! ", "retrying")
+    label += f", pinned to build {clean(finding.pinned)}," if finding.pinned else ""
+    sign = ("✗ ", "failed") if finding.open and not finding.pinned else ("! ", "retrying")
     lines: list[Line] = [[sign, (label, "bold"), (f" {_HEADS[verdict.kind]}", sign[1])]]
     after = f"; {finding.ids[0]} after event {verdict.after:,}" if verdict.after else ""
     lines.append([(f"    {named}{more}{clean(after)}", "")])
@@ -129,21 +137,20 @@ def _told(finding: Any) -> list[Line]:
 
 
 def _told_patch(patch: Any) -> list[Line]:
+    """How many open runs go which way."""
     from perdure.cli.lines import clean
 
-    parts = [f"{patch.new:,} the new"] if patch.new else []
-    parts = (
-        [f"{_runs(patch.old, 'open')} the old way", *parts]
-        if patch.old
-        else [f"{_runs(patch.new, 'open')} the new way"]
-    )
-    ahead = f"; {patch.ahead:,} have not come to it" if patch.ahead else ""
-    going = " and ".join(parts)
+    ways = [f"{_go(count)} the {way} way" for count, way in ((patch.old, "old"), (patch.new, "new")) if count]
+    ways += [f"{patch.ahead:,} have not come to it"] if patch.ahead else []
     name = f"{clean(patch.workflow)}, change {clean(patch.id)!r}: "
-    lines: list[Line] = [[("  ", ""), (name, "bold"), (f"{going}{ahead}", "")]]
+    lines: list[Line] = [[("  ", ""), (name, "bold"), (", ".join(ways), "")]]
     if patch.advice:
         lines.append([("  hint", "hint"), (f": {clean(patch.advice)}", "")])
     return lines
+
+
+def _go(count: int) -> str:
+    return "1 open run goes" if count == 1 else f"{count:,} open runs go"
 
 
 _HEADS = {

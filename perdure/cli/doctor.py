@@ -183,6 +183,7 @@ def _store(client: Any, where: Any) -> Iterator[Finding]:
     yield from _owner(store)
     yield from _queues(store)
     yield from _standing(store)
+    yield from _pinned(store)
     yield _clock(store)
 
 
@@ -220,6 +221,22 @@ def _standing(store: Any) -> Iterator[Finding]:
             yield Finding(state, level, f"{runs} {state}", f"perdure list --state {state}")
     if not still:
         yield Finding("runs", "ok", "no run is blocked, held or quarantined")
+
+
+def _pinned(store: Any) -> Iterator[Finding]:
+    """Builds that have open runs which no other build may go on with."""
+    owner = store.views.owner()
+    for row in store.admin.builds():
+        if not row.pinned or not row.open:
+            continue
+        runs = "1 open run is" if row.open == 1 else f"{row.open:,} open runs are"
+        if owner is not None and owner.build == row.build:
+            yield Finding("pinned", "ok", f"{runs} pinned to build {row.build}, which the engine has")
+        elif owner is None:
+            yield Finding("pinned", "ok", f"{runs} pinned to build {row.build}")
+        else:
+            yield Finding("pinned", "warning", f"{runs} pinned to build {row.build}, and the engine has {owner.build}",
+                          "start an engine with that code, or perdure move RUN")  # fmt: skip
 
 
 def _queues(store: Any) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ FIELDS = (
 DETAILS = (
     *("input", "result", "error", "block", "cancel_requested", "reason", "steps", "attempt", "max_attempts"),
     *("first_run_id", "previous_run_id", "next_run_id", "request_id", "run_timeout", "execution_timeout", "expires_at"),
-    *("attributes", "memo", "parent", "root", "children"),
+    *("attributes", "memo", "parent", "root", "children", "pinned"),
 )
 """Fields of a description: selected by name, they cost a look at the whole run."""
 

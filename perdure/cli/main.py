@@ -40,6 +40,8 @@ COMMANDS: dict[str, Entry] = {
     "stream": Entry(
         "streaming", "What a run shows while it goes on: tokens, progress", "perdure stream chat-1 tokens --follow"
     ),
+    "move": Entry("steer", "Let runs pinned to another build go on with this one", "perdure move order-1"),
+    "builds": Entry("builds", "Which builds of the code still have open runs", "perdure builds"),
     "terminate": Entry("steer", "End runs at once, without cleanup", "perdure terminate order-1"),
     "export": Entry(
         "exporting", "Runs as JSON files, to replay or look at elsewhere", "perdure export order-1 -o order-1.json"
@@ -47,6 +49,7 @@ COMMANDS: dict[str, Entry] = {
     "replay": Entry(
         "replaying", "Check that the code at hand does what histories have", "perdure replay histories/ --module shop"
     ),
+    "import": Entry("importing", "Exported runs back into a database", "perdure import order-1.json --store copy.db"),
     "check": Entry(
         "checking",
         "Before a deploy: would the open runs go on with this code",
@@ -60,6 +63,9 @@ COMMANDS: dict[str, Entry] = {
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),
 }
+_FUNCTIONS = {"list": "list_", "import": "import_"}
+"""What commands are called that cannot have their own name in Python."""
+
 EVERYDAY = 9
 """The first so many are shown with an example each."""
 
@@ -74,7 +80,7 @@ class Root(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        return getattr(import_module(f"perdure.cli.{entry.module}"), "list_" if cmd_name == "list" else cmd_name)
+        return getattr(import_module(f"perdure.cli.{entry.module}"), _FUNCTIONS.get(cmd_name, cmd_name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

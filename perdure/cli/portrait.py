@@ -68,7 +68,9 @@ def headline(run: RunDescription, view: View) -> Line:
     """State, workflow, id; then age, build and what else is worth a word, as far as there is room."""
     icon, style = token(run.status)
     facts = [took(run.duration)]
-    if run.build:
+    if run.pinned:
+        facts.append(f"pinned to build {run.pinned[:12]}")
+    elif run.build:
         facts.append(f"build {run.build[:12]}")
     if run.attempt > 1 or run.max_attempts != 1:
         facts.append(f"attempt {run.attempt}" + (f"/{run.max_attempts}" if run.max_attempts else ""))

@@ -12,7 +12,7 @@ from perdure.cli.tokens import CLOSED, Line
 
 SAMPLE = 3
 
-DONE = {"cancel": "cancellation requested", "terminate": "terminated", "retry": "released"}
+DONE = {"cancel": "cancellation requested", "terminate": "terminated", "retry": "released", "move": "moved"}
 
 
 class Outcome(NamedTuple):
@@ -58,6 +58,13 @@ retry = _verb(
     "retry",
     "Release blocked and quarantined runs, and start held and waiting attempts now.\n\n"
     "Example: perdure list -q --state blocked | perdure retry -",
+    reason=False,
+)
+move = _verb(
+    "move",
+    "Let runs that are pinned to another build go on with the code of the engine.\n\n"
+    "It is shown their histories first; a run that it does not fit stays where it is, and is told.\n\n"
+    "Example: perdure list -q --state blocked | perdure move - --yes",
     reason=False,
 )
 
@@ -140,10 +147,19 @@ def steer_one(client: Any, id: str, verb: str, reason: str) -> Outcome:
         return _closed(id, verb, state)
     if verb == "retry" and (state == "waiting" or (state == "queued" and row.wake_at is None)):
         return Outcome(id, "already", f"is {state}: there is nothing to release")
+    if verb == "move":
+        owner = client.store.views.owner()
+        if not row.pinned or (owner is not None and row.pinned == owner.build):
+            why = (
+                f"is pinned to build {row.pinned} already"
+                if row.pinned
+                else "is not pinned: any code that fits goes on"
+            )
+            return Outcome(id, "already", why)
     handle = client.verbs.handle(id)
     try:
-        if verb == "retry":
-            handle.retry().wait()
+        if verb in ("retry", "move"):
+            getattr(handle, verb)().wait()
         else:
             getattr(handle, verb)(reason=reason).wait()
     except errors.RunClosed:
@@ -158,7 +174,12 @@ def _said(client: Any, id: str, verb: str, state: str) -> str:
     """What was done; or that it was asked for, and what it waits for."""
     from perdure.cli.follow import status_of
 
-    asked = {"cancel": "cancellation requested", "terminate": "termination requested", "retry": "release requested"}
+    asked = {
+        "cancel": "cancellation requested",
+        "terminate": "termination requested",
+        "retry": "release requested",
+        "move": "move requested",
+    }
     if client.store.views.owner() is None:
         return f"{asked[verb]}; takes effect when an engine starts"
     if verb == "cancel" and state in ("blocked", "quarantined"):

@@ -19,11 +19,12 @@ LOOK_SECONDS = 0.05
 @click.option("--threads", type=click.IntRange(min=1), default=64, metavar="N", help="Plain functions at a time.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help='Those of runs_in="process" at a time.')
 @click.option("--drain", default="30s", metavar="DURATION", help="When it ends: how long to wait for what it runs.")
+@click.option("--build", metavar="NAME", help="Names this version of the code (of an engine); else a fingerprint.")
 @click.option("--once", is_flag=True, help="End when nothing waits in the queues and nothing runs.")
 @options(quiet="No banner.")
 @click.pass_obj
 def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...], slots: int, threads: int,
-           processes: int | None, drain: str, once: bool) -> int:  # fmt: skip
+           processes: int | None, drain: str, build: str | None, once: bool) -> int:  # fmt: skip
     """Work until a signal comes: run the activities of the queues named, with the code in MODULE (a module or a file).
 
     Without --queue it is an engine: it owns the database and moves its runs, or stands by until the owner is gone.
@@ -37,6 +38,8 @@ def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...]
 
     if once and not queues:
         raise Problem("--once is for queues", USAGE, [], "name one:  --queue NAME")
+    if build is not None and queues:
+        raise Problem("--build is for an engine, which moves runs", USAGE, [], "leave it out beside --queue")
     where = database.find(settings)
     loaded = [loading.import_module(place) for place in modules]
     patience = duration_ns(drain) / 1e9
@@ -48,7 +51,7 @@ def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...]
     if queues:
         made = Worker(where.address, loaded, queues=queues, drain=patience, **most)
     else:
-        made = Engine(where.address, loaded, drain=patience, **most)
+        made = Engine(where.address, loaded, drain=patience, build=build, **most)
     with made as working, _stopped_by_signals(working, bool(queues)) as stopped:
         if not settings.quiet:
             settings.narrate([("perdure worker  ", "bold"), (_portrait(working, where.address, queues), "dim")])

@@ -19,8 +19,9 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.program import RunInfo
-from perdure.kernel.project import restore
+from perdure.kernel.project import RunRow, restore
 from perdure.kernel.run import Status
+from perdure.languages.python.build import fingerprint
 from perdure.payload import PayloadCodec
 from perdure.stores.base import RunFilter, Store, Stored
 
@@ -37,10 +38,11 @@ PAGE = 200
 
 class Finding(msgspec.Struct):
     """Runs that the code does not fit for one reason. `runs` is how many, `ids` the first of them; `open`: they are to go
-    on. The verdict is that on the first."""
+    on, and with this code unless they are `pinned` to a build that is another one. The verdict is that on the first."""
 
     verdict: Verdict
     open: bool
+    pinned: str = ""
     runs: int = 0
     ids: list[str] = []
 
@@ -68,10 +70,12 @@ class Patch(msgspec.Struct):
 
 
 class CheckReport(msgspec.Struct):
-    """What was found. `open` and `closed` are how many runs were looked at, `events` what they hold."""
+    """What was found. `open` and `closed` are how many runs were looked at, `events` what they hold. `pinned`: how many of
+    the open ones wait for other builds, by these."""
 
     open: int = 0
     closed: int = 0
+    pinned: dict[str, int] = {}
     events: int = 0
     seconds: float = 0.0
     findings: list[Finding] = []
@@ -79,8 +83,8 @@ class CheckReport(msgspec.Struct):
 
     @property
     def blocking(self) -> list[Finding]:
-        """Those about runs that are to go on."""
-        return [finding for finding in self.findings if finding.open]
+        """Those about runs that are to go on with this code."""
+        return [finding for finding in self.findings if finding.open and not finding.pinned]
 
     @property
     def stuck(self) -> int:
@@ -95,13 +99,22 @@ class Checks:
         definitions: workflows, activities and modules that contain them, as for an engine.
         store: the database; it is only read.
         codec: that of the engine which wrote the payloads.
+        build: what the code at hand will be called; None is the fingerprint that an engine makes of it.
 
     Raises:
         errors.DefinitionError: the definitions make no sense.
     """
 
-    def __init__(self, definitions: Iterable[Any], store: Store, codec: PayloadCodec | None = None) -> None:
+    def __init__(
+        self,
+        definitions: Iterable[Any],
+        store: Store,
+        codec: PayloadCodec | None = None,
+        build: str | None = None,
+    ) -> None:
         self._replays = Replays(definitions, codec=codec)
+        workflows = [language.definition for language in self._replays.languages.values()]
+        self._build = build or fingerprint(workflows, self._replays.activities.values())
         self._views = store.views
         self._findings: dict[tuple[Any, ...], Finding] = {}
         self._asked: dict[str, dict[str, Patch]] = {}
@@ -158,22 +171,28 @@ class Checks:
         report.events += verdict.events
         if is_open:
             report.open += 1
+            if self._elsewhere(row):
+                report.pinned = {**report.pinned, row.pinned: report.pinned.get(row.pinned, 0) + 1}
             if verdict.block is None:
                 verdict = msgspec.structs.replace(verdict, block=self._waiting(stored, blob))
             self._count_patches(stored, verdict)
         else:
             report.closed += 1
         if verdict.block is not None:
-            self._add(verdict, is_open)
+            self._add(verdict, is_open, self._elsewhere(row) if is_open else "")
 
-    def _add(self, verdict: Verdict, is_open: bool) -> None:
+    def _elsewhere(self, row: RunRow) -> str:
+        """The build the run waits for, if the code at hand is another one."""
+        return row.pinned if row.pinned != self._build else ""
+
+    def _add(self, verdict: Verdict, is_open: bool, pinned: str) -> None:
         verdict = _advised(verdict, self._replays.activities)
         block = verdict.block
         assert block is not None
         message = "" if block.recorded or block.produced else _without_ids(block.message)
-        group = (is_open, verdict.workflow, block.kind, block.source, message)
+        group = (is_open, pinned, verdict.workflow, block.kind, block.source, message)
         group += (_without_ids(block.recorded), _without_ids(block.produced))
-        finding = self._findings.setdefault(group, Finding(verdict, is_open))
+        finding = self._findings.setdefault(group, Finding(verdict, is_open, pinned))
         finding.runs += 1
         if len(finding.ids) < NAMED:
             finding.ids = [*finding.ids, verdict.id]
@@ -243,7 +262,7 @@ class Checks:
 
     def _summed_up(self) -> CheckReport:
         report = self.report
-        report.findings = sorted(self._findings.values(), key=lambda each: (not each.open, -each.runs))
+        report.findings = sorted(self._findings.values(), key=lambda each: (not each.open, each.pinned, -each.runs))
         for workflow, asked in sorted(self._asked.items()):
             for patch in asked.values():
                 patch.ahead = self._runs_of[workflow] - patch.old - patch.new

@@ -75,6 +75,7 @@ class RunDescription(msgspec.Struct, frozen=True):
     `attempt` counts the runs that continue each other after failures, `max_attempts` None is without limit; the first of
     them, the one before this and the one after it are named by their `run_id`, if they are others. Timeouts in seconds.
     `parent` has started it as its child, `root` is the first of its ancestors, `children` are what it has started itself.
+    `pinned`: the build that alone may go on with it, "" is any.
     """
 
     id: str
@@ -109,6 +110,7 @@ class RunDescription(msgspec.Struct, frozen=True):
     parent: RunLink | None = None
     root: RunLink | None = None
     children: list[ChildView] = []
+    pinned: str = ""
 
     @property
     def state(self) -> str:
@@ -151,6 +153,7 @@ def describe(stored: Stored, members: Members, blob: Blob, now: int, coder: Code
         attributes=story.notes.attributes,
         memo=story.notes.memo,
         children=story.family.children(),
+        pinned=row.pinned,
         **above(story.terms),
         **fields_of(story.terms),
     )

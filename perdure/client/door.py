@@ -427,7 +427,7 @@ def _sleeps(row: RunRow, message: msg.Mail) -> bool:
     return row.status in (Status.BLOCKED, Status.QUARANTINED) and not isinstance(message, _HEARD_BLOCKED)
 
 
-_HEARD_BLOCKED = (msg.Retry, msg.Terminate, msg.Update, msg.Query)
+_HEARD_BLOCKED = (msg.Retry, msg.Terminate, msg.Move, msg.Update, msg.Query)
 """Messages that somebody answers even if the run is blocked."""
 
 

@@ -149,14 +149,7 @@ class Handle(Conversation, Generic[R_co]):
         Args:
             redact: without values, messages of exceptions and logs; it cannot be replayed then.
         """
-        return self._looked("export", lambda: self._export(redact))
-
-    def _export(self, redact: bool) -> "ExportedRun":
-        from perdure.client.export import exported
-        from perdure.client.redaction import redacted
-
-        run = exported(self._door.store.views, self._stored(), moment(self._door.now()))
-        return redacted(run) if redact else run
+        return self._looked("export", lambda: _exported(self._door, self._stored(), redact))
 
     def cancel(self, reason: str = "") -> Answer[None]:
         """Ask the run to stop: its code sees `asyncio.CancelledError`, and may clean up with further activities.
@@ -181,6 +174,16 @@ class Handle(Conversation, Generic[R_co]):
             errors.RunClosed: it has ended.
         """
         return self._told("retry", msg.Retry())
+
+    def move(self) -> Answer[None]:
+        """Pin a run that is pinned to another build to the code that the engine has now, if that code does what the run's
+        history has; it goes on with it. A run that is not pinned needs no moving.
+
+        Raises:
+            errors.ReplayFailed: that code does otherwise; the run is as it was.
+            errors.RunClosed: it has ended.
+        """
+        return self._told("move", msg.Move())
 
     def _told(self, verb: str, message: msg.Mail) -> Answer[None]:
         return self._looked(verb, lambda: self._door.tell(self._row(), message))
@@ -210,6 +213,14 @@ class Handle(Conversation, Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<handle of run {self.id!r}>"
+
+
+def _exported(door: Door, stored: Stored, redact: bool) -> "ExportedRun":
+    from perdure.client.export import exported
+    from perdure.client.redaction import redacted
+
+    run = exported(door.store.views, stored, moment(door.now()))
+    return redacted(run) if redact else run
 
 
 class _Wait:

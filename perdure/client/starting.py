@@ -47,6 +47,9 @@ class StartOptions(TypedDict, total=False):
     """A `Retry`, or a number of attempts: a run that fails, or takes longer than `run_timeout`, is followed by another
     one of the same id, in the same transaction; `result()` waits for the last. Not given: what the workflow says; None:
     one attempt."""
+    versioning: Literal["auto", "pinned"] | None
+    """Which code may go on with the run when another build of it is deployed: any that fits ("auto"), or only the build that
+    begins it ("pinned"). Not given: what the workflow says; None: "auto"."""
     memo: Mapping[str, Any] | None
     """Facts about the run, for people: anything that has a JSON form. Shown, and not searched."""
     attributes: Mapping[str, AttributeValue] | None

@@ -16,7 +16,8 @@ from perdure.stores.base import RunFilter, Views
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """`note`: what the run does now, or how it ended. `status` is one of the states in docs/reference.md."""
+    """`note`: what the run does now, or how it ended. `status` is one of the states in docs/reference.md. `pinned`: the build
+    that alone may go on with it, "" is any."""
 
     id: str
     run_id: str
@@ -29,6 +30,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     wake_at: datetime | None
     events: int
     attributes: dict[str, Any] = {}
+    pinned: str = ""
 
     @property
     def state(self) -> str:
@@ -59,6 +61,7 @@ def summary_of(row: RunRow, attributes: Mapping[str, Attribute] | None = None) -
         wake_at=None if row.wake_at is None else moment(row.wake_at),
         events=row.seq,
         attributes={name: plain(each) for name, each in (attributes or {}).items()},
+        pinned=row.pinned,
     )
 
 

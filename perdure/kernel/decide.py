@@ -261,6 +261,8 @@ def knows_update(run: Run, id: str) -> bool:
 
 def _retry(run: Run, message: msg.Retry, now: int) -> list[ev.Event]:
     _refuse_closed(run)
+    if run.block is not None and run.block.kind == "pinned":
+        raise Refused("run-pinned", f"run {run.id!r} {run.block.message}; {run.block.hint}")
     events: list[ev.Event] = []
     for step in run.pending.values():
         if step.held is not None or step.retry_at is not None:
@@ -270,12 +272,29 @@ def _retry(run: Run, message: msg.Retry, now: int) -> list[ev.Event]:
     return events
 
 
+def _move(run: Run, message: msg.Move, now: int) -> list[ev.Event]:
+    """The caller has shown the history to the code of that build."""
+    _refuse_closed(run)
+    if not run.pinned or run.pinned == message.build:
+        return []
+    events: list[ev.Event] = [ev.RunMoved(now, message.build)]
+    if run.block is not None and run.block.kind not in _BY_HAND:
+        events.append(ev.RunReleased(now))  # last, as in `_retry`
+    return events
+
+
+_BY_HAND = frozenset({"quarantined", "imported"})
+"""Blocks that only an operator releases, whichever code there is."""
+
+
 def _new_build(run: Run, message: msg.NewBuild, now: int) -> list[ev.Event]:
+    if run.pinned and run.pinned != message.build:
+        return []
     events: list[ev.Event] = []
     for step in run.pending.values():
         if step.held is not None and step.held != message.build and not step.queue:
             events.append(ev.AttemptReleased(now, step.id, step.attempt))
-    if run.block is not None and run.block.kind != "quarantined" and run.block.build != message.build:
+    if run.block is not None and run.block.kind not in _BY_HAND and run.block.build != message.build:
         events.append(ev.RunReleased(now))  # last, as in `_retry`
     return events
 
@@ -486,6 +505,7 @@ _MESSAGES: dict[type, Callable[[Run, Any, int], tuple[ev.Event, ...] | list[ev.E
     msg.ChildEnded: relations.child_ended,
     msg.ExternalReplied: relations.external_replied,
     msg.Retry: _retry,
+    msg.Move: _move,
     msg.NewBuild: _new_build,
     msg.NewCode: _new_code,
     msg.Wake: _wake,

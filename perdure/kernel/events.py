@@ -25,6 +25,7 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     ExternalCancelRequested  no, matched         CancelExternal
     ExternalAnswered     yes                     ExternalReplied
     StreamWritten        no, matched             WriteStream
+    RunMoved             no                      Move
     CancelRequested      yes                     Cancel
     SignalReceived       yes                     Signal
     UpdateAccepted       yes                     Update
@@ -295,6 +296,13 @@ class Published(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=23):
     value: Payload
 
 
+class RunMoved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=45):
+    """The run was pinned to a build of the code, and is to another one from here on."""
+
+    at: int
+    build: str
+
+
 class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
     at: int
     id: str
@@ -366,8 +374,8 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     """Why a run cannot go on with the code at hand, in words a person can act on.
 
     `kind`: "bug", "divergence", "stuck" (the watchdog interrupted it), "undecodable", "unknown-activity",
-    "unknown-workflow", "refused" (the store would not take its turn), "quarantined", and "held" in the row of a run whose
-    compensation is held. `recorded`, `produced` and `source` (file:line)
+    "unknown-workflow", "refused" (the store would not take its turn), "pinned" (it waits for the build it is pinned to),
+    "imported" (it has come from elsewhere, and nobody has said that it is to go on here), "quarantined", and "held" in the row of a run whose compensation is held. `recorded`, `produced` and `source` (file:line)
     are set for a divergence; `hint` is the next step. `open_tail`: the history's last delivered event stands there
     without the program's answer, which was discarded. `begin_at`: the run has not begun, and had to wait until then.
     """
@@ -447,6 +455,7 @@ HistoryEvent: TypeAlias = (
     | UpdateCompleted
     | UpdateFailed
     | Published
+    | RunMoved
 )
 StatusEvent: TypeAlias = (
     AttemptStarted
@@ -477,6 +486,9 @@ MATCHED: frozenset[type] = frozenset(
     | {RunCompleted, RunFailed, RunCancelled, RunContinuedAsNew}
 )
 """Events that record a command; on replay the program must issue the same."""
+
+NOTED: frozenset[type] = frozenset({RunMoved})
+"""Events that concern nobody but the run itself: a program is not shown them, and has not caused them."""
 
 IMPOSED: frozenset[type] = frozenset({RunTerminated, RunTimedOut})
 """Ends that come from outside: the program is neither asked nor told."""

@@ -18,6 +18,7 @@ ID_CHARS = 200
 """Longest run id; shorter ones keep indexes small."""
 
 QUEUE_CHARS = 100
+BUILD_CHARS = 100
 """Longest name of a queue."""
 
 ATTRIBUTES = 50

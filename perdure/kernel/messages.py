@@ -138,6 +138,13 @@ class Query(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
     input: Payload
 
 
+class Move(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=27):
+    """An operator's wish: a run that is pinned to another build goes on with the code at hand. `build` is that of this
+    code; its owner says which."""
+
+    build: str = ""
+
+
 class Wake(msgspec.Struct, frozen=True, gc=False):
     """The clock has passed `wake_at`: fire the next timer that is due. Repeated until nothing is due."""
 
@@ -209,5 +216,6 @@ Mail: TypeAlias = (
     | ChildAnswered
     | ChildEnded
     | ExternalReplied
+    | Move
 )
 Message: TypeAlias = Mail | Wake | GrantSlot | Takeover | BlockRun | Strike | NewBuild | NewCode

@@ -37,6 +37,7 @@ from perdure.kernel.events import (
     DELIVERED,
     IMPOSED,
     MATCHED,
+    NOTED,
     ActivityCancelled,
     ActivityScheduled,
     AttributesSet,
@@ -313,9 +314,9 @@ def replay(program: Decider, history: Sequence[HistoryEvent], open_tail: bool = 
         if open_tail and position == last:
             return program.advance(event, False)
         after = position + 1
-        while after < end and type(history[after]) in MATCHED:
+        while after < end and type(history[after]) in _BETWEEN:
             after += 1
-        if position == last and after == position + 1 and type(history[-1]) in IMPOSED:
+        if position == last and type(history[-1]) in IMPOSED and not _answered(history, position + 1, after):
             return ()  # ended while it was blocked, perhaps: whether it answered at all is not recorded
         try:
             commands = program.advance(event, True)
@@ -329,9 +330,16 @@ def replay(program: Decider, history: Sequence[HistoryEvent], open_tail: bool = 
     return ()
 
 
+_BETWEEN = MATCHED | NOTED
+
+
+def _answered(history: Sequence[HistoryEvent], start: int, end: int) -> bool:
+    return any(type(history[i]) in MATCHED for i in range(start, end))
+
+
 def _same(commands: Sequence[Command], history: Sequence[HistoryEvent], start: int, end: int) -> bool:
     produced = {_COMMAND_KEYS[type(command)](command) for command in commands}
-    recorded = {_RECORD_KEYS[type(history[i])](history[i]) for i in range(start, end)}
+    recorded = {_RECORD_KEYS[type(history[i])](history[i]) for i in range(start, end) if type(history[i]) in MATCHED}
     return produced == recorded
 
 
@@ -346,8 +354,9 @@ def _demand_alike(
     """
     produced = Counter(_COMMAND_KEYS[type(command)](command) for command in commands)
     renamed = {(c.id, old): c.workflow for c in commands if type(c) is StartChild for old in c.aliases}
-    recorded = Counter(_today(program, renamed, history[i]) for i in range(position + 1, after))
-    for event in history[position + 1 : after]:
+    matched = [event for event in history[position + 1 : after] if type(event) in MATCHED]
+    recorded = Counter(_today(program, renamed, event) for event in matched)
+    for event in matched:
         if type(event) is PatchMarked and event.deprecated and _RECORD_KEYS[PatchMarked](event) not in produced:
             recorded -= Counter([_RECORD_KEYS[PatchMarked](event)])
     missing = next(iter(recorded - produced), None)

@@ -52,6 +52,7 @@ class RunRow(msgspec.Struct):
     the place of the newest (`unplaced`). `chain`: the key of the run this one continues, by way of any others, or 0.
     `request` names the request that made it. `expires_at`: when it is ended, whatever it does then.
     `parent` and `root`: the keys of the run that has started it as its child, and of the first of its ancestors, or 0.
+    `pinned`: the build that alone may go on with it, "" is any.
     """
 
     key: int
@@ -74,6 +75,7 @@ class RunRow(msgspec.Struct):
     expires_at: int | None = None
     parent: int = 0
     root: int = 0
+    pinned: str = ""
 
 
 def unplaced(key: int) -> int:
@@ -155,6 +157,7 @@ class RunRows(msgspec.Struct):
     `tasks_gone` are steps that have no task any more; then come the `tasks`, each in the place of an earlier one of its
     step. `all_tasks_gone`: the run has ended. `attributes`, `updates` and `published` in order: a later one replaces an
     earlier one of its name, or id.
+    `moved`: it is pinned to another build now.
     """
 
     run: RunRow
@@ -166,6 +169,7 @@ class RunRows(msgspec.Struct):
     all_tasks_gone: bool = False
     attributes: tuple[tuple[int, Attribute], ...] = ()
     chunks: tuple[ChunkRow, ...] = ()
+    moved: bool = False
 
     updates: tuple[UpdateRow, ...] = ()
     published: tuple[PublishedRow, ...] = ()
@@ -220,6 +224,10 @@ def _published(rows: RunRows, run: Run, event: ev.Published) -> None:
     rows.published += (PublishedRow(run.key, event.name, event.at, wire.encode(event.value)),)
 
 
+def _moved(rows: RunRows, run: Run, event: ev.RunMoved) -> None:
+    rows.moved = True
+
+
 _BESIDE: dict[type, Callable[[RunRows, Run, Any], None]] = {
     ev.RunStarted: _attributes_changed,
     ev.AttributesSet: _attributes_changed,
@@ -227,6 +235,7 @@ _BESIDE: dict[type, Callable[[RunRows, Run, Any], None]] = {
     ev.UpdateCompleted: _update_answered,
     ev.UpdateFailed: _update_answered,
     ev.Published: _published,
+    ev.RunMoved: _moved,
 }
 
 
@@ -314,6 +323,7 @@ def run_row(run: Run) -> RunRow:
         run.expires_at,
         0 if parent is None else parent.key,
         0 if parent is None else parent.root,
+        run.pinned,
     )
 
 

@@ -61,6 +61,7 @@ class Run:
     None without a time. `beginning` is kept if the run is to be tried again. `links` are its open children, and what it has
     asked of other runs, by step; None of one that never had any. `requests`: those of signals it has received, that had one.
     `updates`: those it has accepted, by id, each with its name and time; `asked` have no answer yet.
+    `pinned`: the only build that may go on with it, "" is any.
     """
 
     __slots__ = (
@@ -83,6 +84,7 @@ class Run:
         "out",
         "outcome",
         "pending",
+        "pinned",
         "queued",
         "requests",
         "retrying",
@@ -107,6 +109,7 @@ class Run:
         self.run_id = b""
         self.workflow = ""
         self.build = ""
+        self.pinned = ""
         self.seq = 0
         self.started_at = 0
         self.closed_at = 0
@@ -248,6 +251,7 @@ def _started(run: Run, event: ev.RunStarted) -> None:
     if event.terms is not None:
         run.terms = event.terms
         run.expires_at = event.terms.expires_at(event.at)
+        run.pinned = event.build if event.terms.pinned else ""
         _keep_for_another_attempt(run, event)
 
 
@@ -311,6 +315,11 @@ def _noted(
     | ev.Published,
 ) -> None:
     run.seq += 1
+
+
+def _moved(run: Run, event: ev.RunMoved) -> None:
+    run.seq += 1
+    run.pinned = event.build
 
 
 def _linked(run: Run, event: ev.ChildScheduled | ev.ExternalCancelRequested) -> None:
@@ -505,6 +514,7 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.UpdateAccepted: _update_accepted,
     ev.UpdateCompleted: _update_answered,
     ev.UpdateFailed: _update_answered,
+    ev.RunMoved: _moved,
     ev.CancelRequested: _cancel_requested,
     ev.RunCompleted: _closed,
     ev.RunFailed: _closed,

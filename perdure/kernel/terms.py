@@ -43,6 +43,7 @@ class RunTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `request_id` names the request that made the run, so that the same one made again finds it. `run_timeout_ns` counts
     from the run's begin, `execution_timeout_ns` from that of the first run of the chain. `chain` is None in the first, `parent`
     in runs that are nobody's child.
+    `pinned`: only the build that has begun it may go on with it.
     """
 
     request_id: str = ""
@@ -52,6 +53,7 @@ class RunTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     chain: Chain | None = None
     attributes: tuple[Attribute, ...] = ()
     parent: Parent | None = None
+    pinned: bool = False
 
     @property
     def attempt(self) -> int:
@@ -69,7 +71,7 @@ class RunTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return min((at for at in ends if at is not None), default=None)
 
 
-OWN = ("run_timeout_ns", "execution_timeout_ns", "retry")
+OWN = ("run_timeout_ns", "execution_timeout_ns", "retry", "pinned")
 """Terms that a workflow may have of its own, and a start then has too unless it chooses others."""
 
 

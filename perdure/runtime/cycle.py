@@ -210,6 +210,8 @@ class Cycle:
         if not run.is_open or run.block is not None or run.key in self._culprits.blocks or run.key in self.careful:
             return
         draft.actors[run.key] = actor
+        if not self._turns.fits(actor, draft.now):
+            return
         if run.open_tail:
             self._turn(draft, actor, None)
         flies = self._slots.flies

@@ -166,6 +166,8 @@ class Draft:
                 batch.updated.append(rows.run)
             if rows.history is not None:
                 batch.history.append(rows.history)
+            if rows.moved and not actor.is_new:
+                batch.pins.append((rows.run.key, rows.run.pinned))
             if rows.attributes:
                 batch.attributes += rows.attributes
             if rows.chunks:

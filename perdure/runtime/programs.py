@@ -8,6 +8,7 @@ from perdure.kernel.messages import Query, Signal, Update
 from perdure.kernel.program import Decider, Divergence, Language, Lookup, Program, ProgramBlocked, RunInfo, replay
 from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
+from perdure.runtime.coding import payloads_in
 
 _NOTHING_RECORDED = Lookup()
 """What all new runs may look up."""
@@ -57,6 +58,20 @@ class Programs:
             f"the engine was not given the workflow {workflow!r}; it knows {known}",
             f'add it: Engine(..., [..., {workflow}]); if it has another name now: @workflow(aliases=["{workflow}"])',
         )
+
+    def demand_fit(self, actor: Actor) -> None:
+        """Raises Divergence or ProgramBlocked if the code at hand does not do what the history has."""
+        history = actor.history()
+        if actor.coding is not None:
+            actor.coding.prepare((payload, actor.blob) for event in history for payload in payloads_in(event))
+        last = max((n for n, event in enumerate(history) if type(event) in ev.DELIVERED), default=-1)
+        program = self.load(actor, history)
+        if program is None:
+            raise self.unknown(actor.run.workflow)
+        try:
+            replay(program, history[:last] if actor.run.open_tail else history)
+        finally:
+            program.close()
 
     def look_into(self, actor: Actor, blocked: ProgramBlocked) -> ProgramBlocked:
         """Show the history to a program that is traced, and slow, to learn in which turn a bug was raised."""
@@ -128,6 +143,15 @@ def _hint_for(recorded: str) -> str:
     return (
         f"the run goes the new way of the change {found[1]!r}, of which the code does not speak: "
         f"write  deprecate_patch({found[1]!r})  where it said  if patched({found[1]!r}),  or bring back that code"
+    )
+
+
+def wrong_build(run: Run, build: str) -> ProgramBlocked:
+    """Why a run that is pinned does not go on."""
+    return ProgramBlocked(
+        "pinned",
+        f"waits for build {run.pinned} of {run.workflow}, to which it is pinned; the engine has build {build}",
+        f"start an engine with that code, or, if this one fits: perdure move {run.id}",
     )
 
 

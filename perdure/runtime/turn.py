@@ -6,16 +6,17 @@ Nothing here waits, writes or reaches outside; what it leaves in the actor is co
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from perdure.errors import ReplayFailed
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
-from perdure.kernel.decide import REPEATED, chunks_of, decide, decide_command, must_wait
+from perdure.kernel.decide import REPEATED, Refused, chunks_of, decide, decide_command, must_wait
 from perdure.kernel.limits import PENDING_COMMANDS
 from perdure.kernel.program import Divergence, Language, ProgramBlocked, replay
 from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
 from perdure.runtime.coding import payloads_in
-from perdure.runtime.programs import Programs, block_of, divergence_block, flood
+from perdure.runtime.programs import Programs, block_of, divergence_block, flood, wrong_build
 from perdure.runtime.talks import SPOKEN, Talks
 from perdure.stores.base import TurnMarker
 
@@ -63,6 +64,8 @@ class Turns:
         claimed = _claimed(run) if type(message) is msg.Takeover else None
         if type(message) in SPOKEN:
             message = self._talks.admit(actor, message, now)  # type: ignore[arg-type]
+        if type(message) is msg.Move:
+            message = self._checked(actor, message)
         while True:
             if must_wait(run, message):
                 return False
@@ -90,6 +93,42 @@ class Turns:
         """
         return self._talks.answer(actor, query, now)
 
+    def fits(self, actor: Actor, now: int) -> bool:
+        """Whether the run may be moved by the code at hand. One that is pinned to another build is blocked, and waits."""
+        run = actor.run
+        if not run.pinned or run.pinned == self._build or not run.is_open:
+            return True
+        if run.block is None:
+            self._block(actor, wrong_build(run, self._build), now, open_tail=run.open_tail)
+        return False
+
+    def _checked(self, actor: Actor, move: msg.Move) -> msg.Move:
+        """The wish with the build at hand, whose code the history was shown to.
+
+        Raises:
+            decide.Refused: that code does not do what the history has. Nothing has happened to the run.
+        """
+        run = actor.run
+        if run.is_open and run.pinned not in ("", self._build):
+            self._marker.enter(run.key)
+            try:
+                self.programs.demand_fit(actor)
+            except Divergence as divergence:
+                why = f"after event {divergence.seq} recorded {divergence.recorded}, produced {divergence.produced}"
+                raise self._unmoved(run, why) from divergence
+            except ProgramBlocked as blocked:
+                raise self._unmoved(run, blocked.message) from blocked
+            finally:
+                self._marker.leave()
+        return msg.Move(self._build)
+
+    def _unmoved(self, run: Run, why: str) -> Refused:
+        return Refused(
+            ReplayFailed.code,
+            f"run {run.id!r} stays pinned to build {run.pinned}: the code at hand, build {self._build}, does not do what "
+            f"its history has ({why}); perdure check says what to write",
+        )
+
     def resume(self, actor: Actor, now: int) -> None:
         """Let a run go on that owes an answer: it was released, or its owner died before it could give one."""
         run = actor.run
@@ -104,6 +143,8 @@ class Turns:
             if step.wants_slot:  # else its queue has it
                 self._claims.want(actor, step.name, event.id)
         elif type(event) is ev.RunReleased:
+            if not self.fits(actor, now):
+                return
             self.resume(actor, now)
             for step in actor.run.slot_wanted():
                 self._claims.want(actor, step.name, step.id)
@@ -130,6 +171,8 @@ class Turns:
     def _stand(self, actor: Actor, now: int) -> bool:
         """Make a program and show it the history. False if the run is blocked now: its code does not fit."""
         run = actor.run
+        if not self.fits(actor, now):
+            return False
         history = actor.history()
         if actor.coding is not None:
             actor.coding.prepare((payload, actor.blob) for event in history for payload in payloads_in(event))

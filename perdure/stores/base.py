@@ -20,6 +20,7 @@ from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.messages import AttemptEnded, Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.streams import ChunkRow
+from perdure.stores.placed import BuildRow, Placed
 from perdure.stores.streaming import Streams
 
 LEASE_NS = 10_000_000_000
@@ -150,8 +151,8 @@ class DefinitionRow(msgspec.Struct):
 FIXED = frozenset({"key", "id", "followed_by", "chain", "request", "parent", "root"})
 """Fields of a RunRow that no update of a summary changes; `followed_by` is changed by `Batch.followed` alone."""
 
-IDENTITY = FIXED | {"run_id", "workflow", "build", "started_at", "expires_at"}
-"""Fields of a RunRow that never change once the history has begun."""
+IDENTITY = FIXED | {"run_id", "workflow", "build", "started_at", "expires_at", "pinned"}
+"""Fields of a RunRow that never change once the history has begun; `pinned` is changed by `Batch.pins` alone."""
 
 
 class Batch(msgspec.Struct):
@@ -170,6 +171,8 @@ class Batch(msgspec.Struct):
 
     What `IDENTITY` names is fixed when a run begins: it is written only in the batch with the run's first event.
     """
+    pins: list[tuple[int, str]] = []
+    """(key of a run, the build it is pinned to now). In order."""
     history: list[HistoryRow] = []
     """Appended; a (run, seq) that exists refuses the batch."""
     attempts: list[AttemptRow] = []
@@ -325,7 +328,7 @@ class Work(Protocol):
         """What is due and unread mail (at most `limit` of each) in one call that costs one statement.
 
         Due are open runs with `wake_at` <= now, earliest first. Mail comes oldest first; of runs that are blocked or
-        quarantined only Retry, Terminate, and Update and Query, which are refused. Mail of closed runs, and of runs that do not exist, is there too: the
+        quarantined only Retry, Terminate, Move, and Update and Query, which are refused. Mail of closed runs, and of runs that do not exist, is there too: the
         owner answers it and it goes. Left out is the Start of a queued run that has a `wake_at`, is in its place and
         nobody waits to hear of (no `reply_to`): that run is due when its time comes.
 
@@ -347,6 +350,14 @@ class Post(Protocol):
         ...
 
     def send(self, mail: MailRow) -> None: ...
+
+    def place(self, runs: Sequence[Placed]) -> list[bool | None]:
+        """Put whole runs here, all or none, each with a key of its own: those of an id in the order in which they come.
+
+        Returns: for each True if it was put here, False if it is here already (the same `run_id` of the same id), and None
+            if its id belongs to another run, which is not among these. One None, and nothing was written.
+        """
+        ...
 
     def take_reply(self, request: str) -> ReplyRow | None:
         """The answer to a request, if it came; reading does not delete it."""
@@ -528,6 +539,10 @@ class Admin(Protocol):
 
     def strikes(self) -> "TurnMarker":
         """Owner only: the crash-proof marker of the run that is in its turn."""
+        ...
+
+    def builds(self) -> list[BuildRow]:
+        """Which builds have begun runs, the one with the newest run first. For anybody; looks at every run."""
         ...
 
     def check(self) -> list[str]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import msgspec
 
 from perdure import errors
+from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute, merged
 from perdure.kernel.events import StreamWritten
@@ -37,6 +38,7 @@ def problems_of(
     found: list[str] = []
     told: dict[str, Attribute] = {}
     written: dict[str, int] = {}
+    pinned = ""
     seq = 0
     for part in history:
         if part.seq != seq + 1:
@@ -47,6 +49,7 @@ def problems_of(
             for event in events:
                 if type(event) is StreamWritten:
                     written[event.stream] = written.get(event.stream, 0) + event.count
+            pinned = next((build for build in map(_pinned_by, reversed(events)) if build is not None), pinned)
             seq = part.seq - 1 + len(events)
         except msgspec.MsgspecError as error:
             found.append(f"run {row.id!r}: its history cannot be read from event {part.seq} on ({error})")
@@ -60,6 +63,17 @@ def problems_of(
         if written.get(name, 0) != streamed.get(name, 0):
             counted = f"{streamed.get(name, 0):,} chunks of its workflow, its history {written.get(name, 0):,}"
             found.append(f"run {row.id!r}: the stream {name!r} holds {counted}")
+    if seq and pinned != row.pinned:
+        found.append(
+            f"run {row.id!r}: is pinned to build {row.pinned or 'none'}, and by its history to {pinned or 'none'}"
+        )
     if row.status >= Status.COMPLETED and row.wake_at is not None:
         found.append(f"run {row.id!r}: has ended, yet would be woken again")
     return found
+
+
+def _pinned_by(event: ev.HistoryEvent) -> str | None:
+    """The build to which the event pins its run, "" is none; None of one that is not about that."""
+    if type(event) is ev.RunStarted:
+        return event.build if event.terms is not None and event.terms.pinned else ""
+    return event.build if type(event) is ev.RunMoved else None

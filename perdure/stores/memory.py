@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from perdure.kernel.attributes import Attribute, Wanted, fits, merged
-from perdure.kernel.messages import Cancel, Query, Retry, Signal, Start, Terminate, Update
+from perdure.kernel.messages import Cancel, Move, Query, Retry, Signal, Start, Terminate, Update
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.run import Status
 from perdure.stores import base
@@ -179,6 +179,18 @@ class MemoryAdmin:
     def strikes(self) -> base.TurnMarker:
         return MemoryMarker(self._shelf)
 
+    def builds(self) -> list[base.BuildRow]:
+        found: dict[tuple[str, bool], base.BuildRow] = {}
+        with self._shelf.lock:
+            for row in self._shelf.runs.values():
+                if row.seq:
+                    name = (row.pinned or row.build, bool(row.pinned))
+                    of_build = found.setdefault(name, base.BuildRow(*name, 0, 0, row.started_at))
+                    of_build.runs += 1
+                    of_build.open += row.status < Status.COMPLETED
+                    of_build.last_started_at = max(of_build.last_started_at, row.started_at)
+        return sorted(found.values(), key=lambda each: (-each.last_started_at, each.build, each.pinned))
+
     def check(self) -> list[str]:
         shelf = self._shelf
         with shelf.lock:
@@ -284,6 +296,9 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
     begun = {part.run for part in batch.history if part.seq == 1}
     for row in batch.updated:
         shelf.runs[row.key] = _updated(shelf.runs[row.key], row, row.key in begun)
+    for key, build in batch.pins:
+        if key in shelf.runs:
+            shelf.runs[key].pinned = build
     for part in batch.history:
         shelf.history.setdefault(part.run, {})[part.seq] = _copy(part)
     for attempt in batch.attempts:
@@ -430,7 +445,7 @@ class MemoryWork:
         if isinstance(mail.message, Start) and row.status == Status.QUEUED and not mail.reply_to:
             return row.wake_at is not None and row.followed_by >= 0
         blocked = row.status in (Status.BLOCKED, Status.QUARANTINED)
-        return blocked and not isinstance(mail.message, Retry | Terminate | Update | Query)
+        return blocked and not isinstance(mail.message, Retry | Terminate | Move | Update | Query)
 
     def _begins_later(self, mail: base.MailRow) -> bool:
         row = self._shelf.runs.get(mail.run)

@@ -1,12 +1,15 @@
-"""What any process may write, in the store that forgets."""
+"""What any process may write to a store in memory."""
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from perdure.kernel.attributes import merged
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Start
-from perdure.kernel.project import RunRow, unplaced
+from perdure.kernel.project import HistoryRow, RunRow, unplaced
 from perdure.stores import base
 
 if TYPE_CHECKING:
@@ -48,6 +51,16 @@ class MemoryPost:
         with self._shelf.lock:
             self._shelf.put_mail(mail)
 
+    def place(self, runs: Sequence[base.Placed]) -> list[bool | None]:
+        shelf = self._shelf
+        with shelf.lock:
+            fates = _fates(shelf, [run.row for run in runs])
+            if None not in fates:
+                keys: dict[tuple[str, int], int] = {}
+                for run in runs:
+                    keys[run.row.id, run.row.key] = _place(shelf, run, keys)
+        return fates
+
     def take_reply(self, request: str) -> base.ReplyRow | None:
         with self._shelf.lock:
             reply = self._shelf.replies.get(request)
@@ -57,6 +70,61 @@ class MemoryPost:
         on_nudge = self._shelf.on_nudge
         if on_nudge is not None:
             on_nudge()
+
+
+def _fates(shelf: "Shelf", rows: Sequence[RunRow]) -> list[bool | None]:
+    """What `place` says of them, in their order."""
+    ours: dict[str, set[bytes]] = {}
+    there: set[int] = set()
+    fates: list[bool | None] = []
+    for row in rows:
+        twin, newest, new = _twin(shelf, row), shelf.newest(row.id), ours.setdefault(row.id, set())
+        if twin is not None or row.run_id in new:
+            fates.append(False)
+            there |= set() if twin is None else {twin.key}
+        elif newest is None or new or newest.key in there:
+            fates.append(True)
+            new.add(row.run_id)
+        else:
+            fates.append(None)
+    return fates
+
+
+def _twin(shelf: "Shelf", row: RunRow) -> RunRow | None:
+    """The very same run, if it is here."""
+    found = [each for each in shelf.with_id(row.id) if each.run_id == row.run_id]
+    return min(found, key=lambda each: each.key, default=None)
+
+
+def _place(shelf: "Shelf", run: base.Placed, keys: Mapping[tuple[str, int], int]) -> int:
+    """The key it has here."""
+    row, twin = run.row, _twin(shelf, run.row)
+    if twin is not None:
+        return twin.key
+    key, before = (max(shelf.runs, default=0) + 1) | 1, shelf.newest(row.id)
+    if before is not None:
+        before.followed_by = key
+    chain = keys.get((row.id, row.chain), 0)
+    shelf.put_run(msgspec.structs.replace(row, key=key, chain=chain, followed_by=0, parent=0, root=0))
+    _fill(shelf, key, run)
+    return key
+
+
+def _fill(shelf: "Shelf", key: int, run: base.Placed) -> None:
+    if run.history is not None:
+        shelf.history.setdefault(key, {})[1] = HistoryRow(key, 1, run.history)
+    for attempt in run.attempts:
+        shelf.attempts[key, attempt.step, attempt.attempt] = msgspec.structs.replace(attempt, run=key)
+    if run.attributes:
+        shelf.attributes[key] = merged({}, tuple(run.attributes))
+    for digest, data in run.blobs:
+        shelf.blobs[key, digest] = data
+    for update in run.updates:
+        shelf.updates[key, update.id] = msgspec.structs.replace(update, run=key)
+    for shown in run.published:
+        shelf.published[key, shown.name] = msgspec.structs.replace(shown, run=key)
+    for message in run.mail:
+        shelf.put_mail(base.MailRow(0, key, message))
 
 
 def made_by(shelf: "Shelf", id: str, request: str) -> RunRow | None:

@@ -107,7 +107,7 @@ def _of_block(run: RunDescription, block: BlockView) -> Trouble:
         facts=[(label, value) for label, value in facts if value],
         errors=chain(block.failure),
         hint=block.hint or "mend the code and start it: the run goes on by itself",
-        command=f"perdure retry {run.id}",
+        command=f"perdure {'move' if block.kind == 'pinned' else 'retry'} {run.id}",
     )
 
 

@@ -232,6 +232,10 @@ FACTS: tuple[tuple[str, Callable[[RunDescription, datetime], Markup | str]], ...
     ("History", lambda run, now: f"{run.events:,} events" if run.events != 1 else "1 event"),
     ("Steps", lambda run, now: f"{len(run.steps):,}"),
     ("Build", lambda run, now: Markup('<span class="mono">{}</span>').format(run.build[:12]) if run.build else ""),
+    (
+        "Pinned to build",
+        lambda run, now: Markup('<span class="mono">{}</span>').format(run.pinned[:12]) if run.pinned else "",
+    ),
     ("Run id", lambda run, now: Markup('<span class="mono" title="{}">{}</span>').format(run.run_id, run.run_id[:8])),
     ("Attempt", lambda run, now: _attempt(run)),
     ("Time limit", lambda run, now: took(run.run_timeout) if run.run_timeout else ""),

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from perdure.kernel.attributes import Attribute, Choice, Kind, Wanted
 from perdure.kernel.events import Payload
 from perdure.kernel.ids import CONFLICTS, REUSES
-from perdure.kernel.messages import Cancel, Query, Retry, Signal, Start, Terminate, Update
+from perdure.kernel.messages import Cancel, Move, Query, Retry, Signal, Start, Terminate, Update
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, RunRow, UpdateRow
 from perdure.kernel.terms import RunTerms
 from perdure.stores import base
@@ -33,6 +33,7 @@ messages = st.one_of(
     st.builds(Cancel, st.sampled_from(["", "x"])),
     st.just(Terminate("t")),
     st.just(Retry()),
+    st.just(Move("b")),
     st.just(Start("w", Payload(b"1"), b"r")),
     st.sampled_from([Signal("s", Payload(b"[]")), Update("u", "n", Payload(b"[]")), Query("q", Payload(b"[]"))]),
 )
@@ -84,6 +85,7 @@ runs = st.builds(
     expires_at=st.none() | times,
     parent=st.sampled_from([0, 0, 2, 3]),
     root=st.sampled_from([0, 0, 2, 4]),
+    pinned=st.sampled_from(["", "", "b"]),
 )
 attempts = st.builds(
     AttemptRow,
@@ -108,6 +110,7 @@ batches = st.builds(
     followed=st.just([]) | few(st.tuples(keys, keys)),
     created=few(runs, unique_by=lambda row: row.id),
     updated=few(runs, unique_by=lambda row: row.key),
+    pins=few(st.tuples(keys, st.sampled_from(["a", "b"]))),
     history=few(st.builds(HistoryRow, keys, st.integers(1, 3), small)),
     attempts=few(attempts),
     attempts_dropped=few(st.tuples(keys, steps, st.integers(1, 2))),
@@ -217,6 +220,10 @@ class TwoStores(Both, RuleBasedStateMachine):
     def submit(self, row: RunRow, message: Start) -> None:
         self.same(lambda store: store.post.submit(row, base.MailRow(0, 0, message)))
 
+    @rule(placed=st.lists(st.builds(base.Placed, runs, st.none() | small, mail=st.just([Cancel("p")])), max_size=2))
+    def place(self, placed: list[base.Placed]) -> None:
+        self.same(lambda store: store.post.place(placed))
+
     @rule(letter=mail)
     def send(self, letter: base.MailRow) -> None:
         self.same(lambda store: store.post.send(letter))
@@ -248,6 +255,7 @@ class TwoStores(Both, RuleBasedStateMachine):
         self.same(lambda store: [store.views.row_of(id, b"r") is None for id in IDS])  # here several may have a number
         self.same(lambda store: [store.views.row_by_request(id, request) for id in IDS for request in "xy"])
         self.same(lambda store: store.views.prefixed("a"))
+        self.same(lambda store: store.admin.builds())
         self.same(lambda store: store.views.attributes(list(KEYS)))
         self.same(lambda store: [(store.messages.updates(key), store.messages.published(key)) for key in KEYS])
         self.same(lambda store: store.work.unread(list(KEYS)))

@@ -8,6 +8,7 @@ import pytest
 from perdure import errors
 from perdure.kernel import events as ev
 from perdure.kernel import wire
+from perdure.kernel.messages import Cancel, Move
 from perdure.kernel.project import HistoryRow
 from perdure.kernel.run import Status
 from perdure.stores import base
@@ -281,3 +282,62 @@ def test_sqlite_addresses_are_relative_or_absolute(tmp_path: Path, monkeypatch: 
 
     assert relative.address == absolute.address == f"sqlite:///{tmp_path}/here.db"
     assert open_store(relative.address).address == relative.address
+
+
+def test_builds_tell_how_many_runs_each_has_and_a_run_may_be_moved_to_another(store: base.Store) -> None:
+    pinned = msgspec.structs.replace(run(2, "a", started_at=5), build="old", pinned="old")
+    free = msgspec.structs.replace(run(4, "b", Status.COMPLETED, started_at=7), build="old")
+    other = msgspec.structs.replace(run(6, "c", started_at=6), build="new")
+    store.journal.commit(base.Batch(created=[pinned, free, other]))
+    assert store.admin.builds() == [
+        base.BuildRow("old", False, 1, 0, 7),
+        base.BuildRow("new", False, 1, 1, 6),
+        base.BuildRow("old", True, 1, 1, 5),
+    ]
+
+    store.journal.commit(base.Batch(updated=[pinned], pins=[(2, "new")]))
+
+    assert store.views.rows_by_key([2])[2].pinned == "new"
+    assert store.admin.builds()[-1] == base.BuildRow("new", True, 1, 1, 5)
+    store.journal.commit(base.Batch(updated=[msgspec.structs.replace(pinned, note="on", pinned="nobody's")]))
+    assert store.views.rows_by_key([2])[2].pinned == "new"
+
+
+def test_a_run_that_waits_for_its_build_is_told_to_move(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, status=Status.BLOCKED, block=b"why")]))
+    store.post.send(base.MailRow(0, 2, Cancel()))
+    store.post.send(base.MailRow(0, 2, Move()))
+
+    assert [letter.message for letter in store.work.poll(0, 9).mail] == [Move()]
+
+
+def placed(key: int, id: str, run_id: bytes, **fields: object) -> base.Placed:
+    row = msgspec.structs.replace(run(key, id), run_id=run_id, followed_by=0, **fields)
+    return base.Placed(row, wire.encode([ev.CancelRequested(1)]), mail=[Cancel("late")], blobs=[(b"d" * 32, b"data")])
+
+
+def test_runs_from_elsewhere_get_keys_of_their_own_and_come_in_order(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, "other")]))
+    first, second = placed(90, "a", b"1"), placed(92, "a", b"2", chain=90)
+
+    assert store.post.place([first, second]) == [True, True]
+    older, newer = store.views.row_of("a", b"1"), store.views.row("a")
+    assert older is not None
+    assert newer is not None
+    assert (newer.run_id, newer.chain, older.followed_by) == (b"2", older.key, newer.key)
+    stored = store.views.stored(newer.key)
+    assert stored is not None
+    assert [mail.message for mail in stored.mail] == [Cancel("late")]
+    assert wire.decode_history(stored.history) == [ev.CancelRequested(1)]
+    assert store.views.blob(newer.key, b"d" * 32) == b"data"
+    assert store.post.place([first, second, placed(94, "a", b"3")]) == [False, False, True]
+
+
+def test_an_id_that_is_taken_refuses_all_of_what_is_placed(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, "b")]))
+
+    assert store.post.place([placed(90, "a", b"1"), placed(92, "b", b"2")]) == [True, None]
+    assert store.views.row("a") is None
+    assert store.work.last_key() == 2
+    assert store.post.place([placed(90, "a", b"1")]) == [True]
+    assert store.post.place([placed(92, "a", b"2")]) == [None]

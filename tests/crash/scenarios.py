@@ -546,8 +546,14 @@ async def at_most_once() -> str:
     return await fetch(got)
 
 
+@workflow(versioning="pinned")
+async def pinned(what: str) -> str:
+    await asyncio.sleep(0.3)
+    return await store(await fetch(what))
+
+
 ALL = [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
-ALL += [third_time, too_slow, noted, noted_again]
+ALL += [third_time, too_slow, noted, noted_again, pinned]
 ALL += [young, naughty, middle, waits_or_cleans, parents, leaves_children, gives_up_a_child, meddles, goes_on]
 ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
 ALL += [far, climbers, limited, asked, at_most_once, fetch_far, store_far, climb, ask, dangerous]
@@ -732,6 +738,19 @@ def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
 
+def begin_elsewhere(client: Client) -> None:
+    """A run that is pinned to another build, and asleep."""
+    with Engine(client.store.address, ALL, build="yesterday") as engine:
+        engine.start(pinned("bread"), id=ID).wait()
+
+
+def move_it(engine: Engine) -> None:
+    handle = engine.handle(ID)
+    with contextlib.suppress(RunClosed):
+        handle.move().wait()
+    handle.result().wait()
+
+
 def submit(client: Client) -> None:
     """Queue the run in the database before there is an engine."""
     client.start("sequence", ["by mail"], id=ID).wait()
@@ -783,6 +802,7 @@ SCENARIOS = {
     "queue": Scenario(run_it(lambda: far(3)), in_order=False, queues=[GPU]),
     "heartbeats": Scenario(run_it(climbers), queues=[GPU]),
     "limits": Scenario(run_it(limited), queues=[GPU]),
+    "pinned": Scenario(move_it, prepare=begin_elsewhere),
     "tokens": Scenario(run_and_answer(asked), queues=[GPU]),
     "streams": Scenario(run_it(tale), queues=[GPU]),
     "streams, with a codec": Scenario(run_it(tale), queues=[GPU], codec=Backwards()),

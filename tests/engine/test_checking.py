@@ -280,3 +280,20 @@ def test_a_database_is_checked_while_an_engine_owns_it_and_is_not_changed(addres
     looked(address, swapped, *ALL)
 
     assert list(files_of(address)) == before
+
+
+def test_runs_that_are_pinned_to_another_build_are_told_and_do_not_count(address: str):
+    with Engine(address, [recorded, *ALL], build="monday") as engine:
+        engine.start(recorded(3600), id="o", versioning="pinned").wait()
+        engine.start(recorded(3600), id="free").wait()
+        while {row.status for row in engine.list().wait()} != {"waiting"}:
+            pass
+    report = looked(address, swapped, *ALL)
+    assert [(each.pinned, each.runs) for each in report.findings] == [("", 1), ("monday", 1)]
+    assert (report.stuck, report.pinned) == (1, {"monday": 1})
+
+    store = open_store(address, create=False, migrate=False)
+    with Checks([swapped, *ALL], store, build="monday") as checks:
+        report = checks.all()
+    store.admin.close()
+    assert (report.stuck, report.pinned) == (2, {})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from perdure import errors
 from perdure.kernel.project import HistoryRow
-from perdure.stores.base import LEASE_NS, DefinitionRow
+from perdure.stores.base import LEASE_NS, BuildRow, DefinitionRow
 from perdure.stores.health import PROBLEM_LINES, problems_of
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.hints import Listener, socket_path
@@ -22,6 +22,11 @@ from perdure.stores.sqlite.trouble import told_to_people
 _INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at, lease, used) VALUES (?, ?, ?, ?, ?, 0)"
 _FORGET_OWNERS = "DELETE FROM members WHERE serves = 0 AND used = 0 AND id < ?"
 _ATTRIBUTES = f"SELECT {ATTRIBUTE_COLUMNS} FROM attributes WHERE run = ? ORDER BY name, item"
+
+_BUILDS = (
+    "SELECT CASE pinned WHEN '' THEN build ELSE pinned END AS named, pinned <> '' AS holds, "
+    "count(*), sum(status < 7), max(started_at) FROM runs WHERE seq > 0 GROUP BY named, holds ORDER BY 5 DESC, 1, 2"
+)
 
 
 class SqliteAdmin:
@@ -83,6 +88,11 @@ class SqliteAdmin:
         if self._marker is None:
             self._marker = FileMarker(f"{self._path}-turn")
         return self._marker
+
+    def builds(self) -> list[BuildRow]:
+        with told_to_people(self._path), self._readers.snapshot() as connection:
+            found = connection.execute(_BUILDS).fetchall()
+        return [BuildRow(build, bool(pinned), *counts) for build, pinned, *counts in found]
 
     def check(self) -> list[str]:
         with told_to_people(self._path), self._readers.snapshot() as connection:

@@ -50,6 +50,7 @@ _UPDATE_ALL = _UPDATE.format(
 )
 _FOLLOW = _UPDATE.format(changes="followed_by = rows.column2", values=VALUES) + " AND runs.followed_by <= 0"
 _PLACE = _UPDATE.format(changes="followed_by = 0", values=VALUES) + " AND runs.followed_by < 0"
+_PIN = _UPDATE.format(changes="pinned = rows.column2", values=VALUES)
 # Of a run that is not blocked, in a batch without its first event. Half as dear as all columns.
 _UPDATE_USUAL = _UPDATE.format(
     changes="status = rows.column2, note = rows.column3, closed_at = rows.column4, wake_at = rows.column5, "
@@ -134,6 +135,8 @@ def writes_of(batch: Batch) -> list[Write]:
         writes.append(Write(_INSERT_RUNS, list(map(_tuple, batch.created))))
     if batch.updated:
         writes += _run_writes(batch)
+    if batch.pins:
+        writes.append(Write(_PIN, list(dict(batch.pins).items())))
     if batch.history:
         writes.append(Write(_INSERT_HISTORY, list(map(_tuple, batch.history))))
     if batch.attempts:

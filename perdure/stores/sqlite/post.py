@@ -1,7 +1,7 @@
 """What any process may write, each call one small transaction."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Start
 from perdure.kernel.project import RunRow, unplaced
-from perdure.stores.base import MailRow, ReplyRow
+from perdure.stores.base import MailRow, Placed, ReplyRow
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.hints import Nudger, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
@@ -19,6 +19,7 @@ from perdure.stores.sqlite.trouble import told_to_people
 _INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * len(RUN_FIELDS))})"
 _INSERT_MAIL = "INSERT INTO mail (run, kind, body, reply_to) VALUES (?, ?, ?, ?)"
 _INSERT_ATTRIBUTE = f"INSERT INTO attributes ({rows.ATTRIBUTE_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+_INSERT_ATTEMPT = f"INSERT INTO attempts ({rows.ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * len(rows.ATTEMPT_FIELDS))})"
 _FOLLOW = "UPDATE runs SET followed_by = ? WHERE key = ?"
 _NEXT_ODD_KEY = "SELECT (coalesce(max(key), 0) + 1) | 1 FROM runs"
 
@@ -61,6 +62,17 @@ class SqlitePost:
         with self._transaction() as connection:
             connection.execute(_INSERT_MAIL, rows.mail_columns(mail))
 
+    def place(self, runs: Sequence[Placed]) -> list[bool | None]:
+        try:
+            with self._transaction() as connection:
+                placing = _Placing(connection)
+                fates = [placing.place(run) for run in runs]
+                if None in fates:
+                    raise _Taken(fates)  # which rolls back
+        except _Taken as taken:
+            return taken.fates
+        return fates
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Committed at the end; the line rolls back what does not get there."""
@@ -80,3 +92,56 @@ class SqlitePost:
     def close(self) -> None:
         self._nudger.close()
         self._line.close()
+
+
+class _Taken(Exception):
+    """Ids of runs to be placed belong to others."""
+
+    def __init__(self, fates: list[bool | None]) -> None:
+        super().__init__()
+        self.fates = fates
+
+
+class _Placing:
+    """Puts runs in, one after the other, within a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._keys: dict[tuple[str, int], int] = {}
+        self._ours: set[int] = set()
+
+    def place(self, run: Placed) -> bool | None:
+        execute = self._connection.execute
+        row = run.row
+        there = execute("SELECT min(key) FROM runs WHERE id = ? AND run_id = ?", (row.id, row.run_id)).fetchone()[0]
+        if there is not None:
+            self._keys[row.id, row.key] = there
+            self._ours.add(there)
+            return False
+        newest = execute("SELECT key FROM runs WHERE id = ? AND followed_by = 0", (row.id,)).fetchone()
+        if newest is not None and newest[0] not in self._ours:
+            return None
+        key = execute(_NEXT_ODD_KEY).fetchone()[0]
+        chain = self._keys.get((row.id, row.chain), 0)
+        self._keys[row.id, row.key] = key
+        self._ours.add(key)
+        if newest is not None:
+            execute(_FOLLOW, (key, newest[0]))
+        placed = msgspec.structs.replace(row, key=key, chain=chain, followed_by=0, parent=0, root=0)
+        execute(_INSERT_RUN, msgspec.structs.astuple(placed))
+        self._fill(key, run)
+        return True
+
+    def _fill(self, key: int, run: Placed) -> None:
+        many = self._connection.executemany
+        if run.history is not None:
+            many("INSERT INTO history (run, seq, events) VALUES (?, 1, ?)", [(key, run.history)])
+        attempts = [msgspec.structs.astuple(msgspec.structs.replace(attempt, run=key)) for attempt in run.attempts]
+        many(_INSERT_ATTEMPT, attempts)
+        many(_INSERT_ATTRIBUTE, [columns for each in run.attributes for columns in rows.attribute_columns(key, each)])
+        many("INSERT INTO blobs (run, digest, data) VALUES (?, ?, ?)", [(key, *blob) for blob in run.blobs])
+        for table, found in (("updates", run.updates), ("published", run.published)):
+            for row in found:
+                columns = msgspec.structs.astuple(msgspec.structs.replace(row, run=key))
+                many(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", [columns])
+        many(_INSERT_MAIL, [rows.mail_columns(MailRow(0, key, message)) for message in run.mail])

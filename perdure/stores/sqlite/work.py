@@ -20,11 +20,11 @@ _DUE = (
     f"SELECT wake_at, key, NULL, NULL FROM runs WHERE wake_at <= ? AND {_OPEN_AND_SET}{{further}} "
     "ORDER BY wake_at, key LIMIT ?"
 )
-# Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5), Update (10) and Query (11); mail of no run at all is the owner's as well.
+# Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5), Update (10), Query (11) and Move (27); mail of no run at all is the owner's as well.
 # The Start (1) of a run that is queued (0) and begins later is found by the time at which it is due.
 _MAIL = (
     "SELECT mail.id, mail.run, mail.body, mail.reply_to FROM mail LEFT JOIN runs ON runs.key = mail.run "
-    "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5, 10, 11)) "
+    "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5, 10, 11, 27)) "
     "AND NOT (mail.kind = 1 AND mail.reply_to = '' AND runs.status IS 0 AND runs.wake_at IS NOT NULL "
     "AND runs.followed_by >= 0){further} ORDER BY mail.id LIMIT ?"
 )

@@ -106,7 +106,7 @@ def test_json_is_the_whole_description_under_stable_names(perdure: Perdure) -> N
         "id run_id workflow status note build started_at closed_at duration wake_at events "
         "input result error block cancel_requested reason steps attempt max_attempts "
         "first_run_id previous_run_id next_run_id request_id run_timeout execution_timeout expires_at "
-        "attributes memo parent root children"
+        "attributes memo parent root children pinned"
     )
     assert " ".join(run["steps"][1]) == (
         "id kind name state scheduled_at started_at ended_at due_at retry_at input result error "

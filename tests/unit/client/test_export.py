@@ -263,7 +263,7 @@ def test_a_run_that_nobody_has_taken_yet_brings_its_arguments(store: Store) -> N
 
 HARMLESS = {
     RunRow: "key id run_id workflow status build started_at closed_at wake_at seq open_tail strikes followed_by chain "
-    "request expires_at parent root",
+    "request expires_at parent root pinned",
     AttemptRow: "run step attempt state member started_at ended_at retry_at counted",
 }
 LOOKED_AT = {RunRow: "note block", AttemptRow: "detail"}

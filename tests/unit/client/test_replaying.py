@@ -172,6 +172,7 @@ def test_a_workflow_that_is_not_here_is_named_with_those_that_are() -> None:
     assert verdict.lines() == [
         "order-1.json is of a workflow that is not here",
         "'order' was not given; there are: shipping",
+        "give it, too;  if it has another name now:  @workflow(aliases=['order'])",
     ]
 
 

@@ -68,7 +68,7 @@ ends = st.builds(
 )
 blocks = st.builds(
     ev.Block,
-    kind=st.sampled_from(["bug", "divergence", "quarantined"]),
+    kind=st.sampled_from(["bug", "divergence", "quarantined", "pinned", "imported"]),
     build=builds,
     message=st.just("stuck"),
     open_tail=st.booleans(),
@@ -83,6 +83,7 @@ messages = (
     | st.builds(msg.Takeover, st.frozensets(ids))
     | st.builds(msg.BlockRun, blocks)
     | st.builds(msg.NewBuild, builds)
+    | st.builds(msg.Move, builds)
     | st.builds(msg.NewCode, st.tuples(st.builds(msg.Code, builds, st.just(("gpu",)), st.just(("charge",)))))
     | st.builds(msg.Complete, ids, st.integers(0, 3), st.just(RESULT))
     | st.builds(msg.Complete, ids, st.integers(0, 3), failure=failures)
@@ -133,7 +134,7 @@ starts = st.builds(
     st.just(INPUT),
     st.just(b"id"),
     st.just("build-1"),
-    terms=st.none() | st.builds(RunTerms, st.just(""), times, times, retries, chains),
+    terms=st.none() | st.builds(RunTerms, st.just(""), times, times, retries, chains, pinned=st.booleans()),
 )
 lives = st.lists(
     weighted(
@@ -196,7 +197,7 @@ def _play(actor: Actor, step, used: set[str]) -> None:
             try:
                 actor.tell(step)
             except Refused as refused:
-                assert not run.is_open or refused.code == "token-refused"
+                assert not run.is_open or refused.code in ("token-refused", "run-pinned")
     if run.open_tail and run.block is None:
         actor.fold(ev.RunReacted(actor.now))
 

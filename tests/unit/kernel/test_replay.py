@@ -257,3 +257,13 @@ def test_a_change_that_had_no_old_way_need_not_be_spoken_of():
 def test_a_mark_that_was_not_made_is_a_difference():
     with pytest.raises(Divergence, match="recorded nothing, produced patch v2"):
         replay(Script([cmd.MarkPatch("patch:v2", "v2", deprecated=True), do_pay]), [START, PAY])
+
+
+def test_what_is_noted_of_a_run_is_passed_over_wherever_it_stands():
+    moved = ev.RunMoved(T0, "build-2")
+
+    assert replay(Script([do_pay], [finish]), [START, moved, PAY, moved, PAID, END, moved]) == ()
+    assert replay(Script([do_pay], [do_sleep]), [START, PAY, PAID, moved], open_tail=True) == [do_sleep]
+    assert replay(Script([do_pay]), [START, PAY, PAID, moved, ev.RunTerminated(T0)]) == ()
+    with pytest.raises(Divergence, match="after event 3: recorded nothing, produced completion"):
+        replay(Script([do_pay], [finish]), [START, PAY, PAID, moved])

@@ -199,5 +199,5 @@ def test_damaged_bytes_raise_and_never_become_an_event(damaged):
 
 def test_every_event_that_is_not_history_is_status():
     assert set(get_args(ev.StatusEvent)) == ev.STATUS
-    assert set(get_args(ev.HistoryEvent)) == ev.DELIVERED | ev.MATCHED | ev.IMPOSED
+    assert set(get_args(ev.HistoryEvent)) == ev.DELIVERED | ev.MATCHED | ev.IMPOSED | ev.NOTED
     assert not ev.DELIVERED & ev.MATCHED

@@ -1,0 +1,235 @@
+"""Runs pinned to the build that has begun them: other code does not go on with them until they are moved."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import Client, DefinitionError, Engine, RunBlocked, RunFailed, activity, sleep, workflow
+from perdure.errors import ReplayFailed, RunClosed, RunPinned
+
+done: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_done() -> None:
+    done.clear()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/runs.db"
+
+
+@activity
+async def note(what: str) -> str:
+    done.append(what)
+    return what
+
+
+@activity
+async def falter() -> None:
+    done.append("faltered")
+    raise ValueError("not today")
+
+
+def order(code: Callable[..., Any]) -> Any:
+    return workflow(name="order", versioning="pinned")(code)
+
+
+@order
+async def old(pause: float) -> str:
+    await note("old first")
+    await sleep(pause)
+    return await note("old end")
+
+
+@order
+async def alike(pause: float) -> str:
+    """Other code with the same steps so far."""
+    await note("new first")
+    await sleep(pause)
+    return await note("new end")
+
+
+@order
+async def different(pause: float) -> str:
+    await sleep(pause)
+    return await note("different end")
+
+
+def left_asleep(address: str, code: Any = old, pause: float = 0.3, build: str = "monday", **options: Any) -> None:
+    with Engine(address, [code, note], build=build) as engine:
+        engine.start(code(pause), id="o", **options).wait()
+        while engine.handle("o").describe().wait().status != "waiting":
+            pass
+
+
+def result(engine: Engine) -> Any:
+    return engine.handle("o").result(timeout=10).wait()
+
+
+def test_a_pinned_run_waits_for_its_build_and_says_so(address: str):
+    left_asleep(address)
+    with Engine(address, [alike, note], build="tuesday") as engine:
+        with pytest.raises(RunBlocked) as waits:
+            result(engine)
+        description = engine.handle("o").describe().wait()
+    assert "waits for build monday of order, to which it is pinned; the engine has build tuesday" in str(waits.value)
+    assert "perdure move o" in str(waits.value)
+    assert (description.status, description.block.kind, description.pinned) == ("blocked", "pinned", "monday")
+    assert description.note.startswith("waits for build monday")
+    assert done == ["old first"]
+
+    with Engine(address, [alike, note], build="wednesday"), Client(address) as client, pytest.raises(RunPinned) as told:
+        client.handle("o").retry().wait()
+    assert "waits for build monday" in str(told.value)
+    with Engine(address, [old, note], build="monday") as engine:
+        assert result(engine) == "old end"
+
+
+def test_without_pinning_any_code_that_fits_goes_on(address: str):
+    left_asleep(address, versioning="auto")
+    with Engine(address, [alike, note], build="tuesday") as engine:
+        assert result(engine) == "new end"
+
+
+def test_a_start_pins_a_run_whose_workflow_does_not(address: str):
+    @workflow(name="order")
+    async def free(pause: float) -> str:
+        await note("old first")
+        await sleep(pause)
+        return await note("old end")
+
+    left_asleep(address, free, versioning="pinned")
+    with Engine(address, [alike, note], build="tuesday") as engine, pytest.raises(RunBlocked, match="monday"):
+        result(engine)
+
+
+def test_a_run_that_is_moved_goes_on_with_the_code_at_hand(address: str):
+    left_asleep(address)
+    with Engine(address, [alike, note], build="tuesday") as engine:
+        engine.handle("o").move().wait()
+        engine.handle("o").move().wait()  # it is there already
+        assert result(engine) == "new end"
+        kinds = [event["type"] for event in engine.handle("o").history().wait()]
+        assert engine.handle("o").describe().wait().pinned == "tuesday"
+        assert engine.store.admin.check() == []
+        with pytest.raises(RunClosed):
+            engine.handle("o").move().wait()
+
+    assert kinds.count("RunMoved") == 1
+
+
+def test_a_run_that_waits_for_its_build_is_moved_too(address: str):
+    left_asleep(address)
+    with Engine(address, [alike, note], build="tuesday") as engine, Client(address) as client:
+        with pytest.raises(RunBlocked):
+            result(engine)
+        client.handle("o").move().wait()
+        assert result(engine) == "new end"
+
+
+def test_a_run_whose_history_the_code_does_not_fit_is_not_moved(address: str):
+    left_asleep(address)
+    with Engine(address, [different, note], build="tuesday") as engine, Client(address) as client:
+        with pytest.raises(ReplayFailed) as refused:
+            client.handle("o").move().wait()
+        assert client.handle("o").describe().wait().pinned == "monday"
+    assert "run 'o' stays pinned to build monday" in str(refused.value)
+    assert "recorded activity note [0:1]" in str(refused.value)
+
+    with Engine(address, [old, note], build="monday") as engine:
+        assert result(engine) == "old end"
+
+
+def test_a_moved_run_is_replayed_by_whoever_comes_next(address: str):
+    left_asleep(address, pause=0.5)
+    with Engine(address, [alike, note], build="tuesday") as engine:
+        engine.handle("o").move().wait()
+    for build, code in (("monday", old), ("wednesday", alike)):
+        with Engine(address, [code, note], build=build) as engine:
+            assert engine.handle("o").describe().wait().pinned == "tuesday"
+    with Engine(address, [alike, note], build="tuesday") as engine:
+        assert result(engine) == "new end"
+
+
+def test_attempts_of_a_pinned_run_wait_for_its_build_too(address: str):
+    @order
+    async def faltering(pause: float) -> None:
+        await falter()
+
+    with Engine(address, [faltering, note, falter], build="monday") as engine:
+        engine.start(faltering(0), id="o").wait()
+        while engine.handle("o").describe().wait().status != "retrying":
+            pass
+    tries = len(done)
+    with Engine(address, [faltering, note, falter], build="tuesday") as engine, pytest.raises(RunBlocked) as waits:
+        result(engine)
+    assert "waits for build monday" in str(waits.value)
+    assert len(done) == tries
+
+
+def test_a_pinned_run_that_waits_can_be_terminated_and_runs_into_its_time_limit(address: str):
+    left_asleep(address)
+    with Engine(address, [alike, note], build="tuesday") as engine:
+        with pytest.raises(RunBlocked):
+            result(engine)
+        engine.handle("o").terminate("enough").wait()
+        assert engine.handle("o").describe().wait().status == "terminated"
+
+
+def test_a_run_that_a_bug_has_blocked_keeps_its_reason_under_another_build(address: str):
+    @order
+    async def buggy(pause: float) -> str:
+        await note("old first")
+        return undefined_name  # type: ignore[name-defined]  # noqa: F821
+
+    @order
+    async def mended(pause: float) -> str:
+        return await note("old first")
+
+    with Engine(address, [buggy, note], build="monday") as engine, pytest.raises(RunBlocked, match="undefined_name"):
+        engine.run(buggy(0), id="o").wait()
+    with Engine(address, [mended, note], build="tuesday") as engine:
+        with pytest.raises(RunBlocked, match="undefined_name"):
+            result(engine)
+        engine.handle("o").move().wait()
+        assert result(engine) == "old first"
+
+
+def test_which_builds_have_open_runs_is_counted(address: str):
+    left_asleep(address)
+    with Engine(address, [alike, note], build="tuesday") as engine:
+        engine.run(alike(0), id="p").wait()
+        engine.run(alike(0), id="q", versioning="auto").wait()
+        rows = {(row.build, row.pinned): (row.runs, row.open) for row in engine.store.admin.builds()}
+
+    assert rows == {("monday", True): (1, 1), ("tuesday", True): (1, 0), ("tuesday", False): (1, 0)}
+
+
+def test_the_next_attempt_of_a_pinned_run_is_pinned_to_the_build_that_begins_it(address: str):
+    @workflow(name="order", versioning="pinned", retry=2)
+    async def failing() -> None:
+        raise ValueError("no")
+
+    with Engine(address, [failing], build="monday") as engine:
+        with pytest.raises(RunFailed):
+            engine.run(failing(), id="o").wait()
+        rows = engine.list().wait()
+
+    assert [(row.id, row.pinned) for row in rows] == [("o", "monday")] * 2
+
+
+@pytest.mark.parametrize("build", ["", " x", 5, "x" * 101, "a\nb"])
+def test_a_build_has_a_name(build: Any):
+    with pytest.raises(DefinitionError, match="a build is named by a text of 1 to 100 printable characters"):
+        Engine("memory://", [old], build=build)
+
+
+def test_versioning_is_one_of_two_words():
+    with pytest.raises(DefinitionError, match=r'versioning is "auto" .* or "pinned"'):
+        workflow(versioning="both")(old.fn)  # type: ignore[call-overload]
+    with Engine("memory://", [old, note]) as engine, pytest.raises(DefinitionError, match="not 'never'"):
+        engine.start(old(1), versioning="never").wait()  # type: ignore[arg-type]
