@@ -38,3 +38,5 @@ def _written(batch: Batch) -> Iterator[tuple[str, bytes, Any]]:
             yield f"the block of run {row.id!r}", row.block, wire.decode_block
     for mail in batch.mail_kept:
         yield f"a letter of run {mail.run}", wire.encode(mail.message), wire.decode_mail
+    for chunks in batch.chunks:
+        yield f"chunks of the stream {chunks.stream!r}", chunks.body, wire.decode_chunks

@@ -13,6 +13,7 @@ from perdure import (
     Client,
     DefinitionError,
     Engine,
+    EngineNotRunning,
     PayloadError,
     Retry,
     RunBlocked,
@@ -22,6 +23,7 @@ from perdure import (
     StreamFull,
     Worker,
     activity,
+    errors,
     stream,
     wait_until,
     workflow,
@@ -30,6 +32,8 @@ from perdure.client.streams import StreamInfo
 from perdure.errors import NotDeterministic, QueryFailed
 from perdure.kernel import limits
 from perdure.languages.python import streaming
+from perdure.stores.base import Store
+from perdure.stores.open import open_store
 from perdure.testing import TestEngine, crash_everywhere
 from tests.engine import apart
 
@@ -407,17 +411,17 @@ POURING = [pouring, pour, pour_in_a_thread, flood, apart.pour_apart]
 
 @pytest.mark.parametrize("way", ["loop", "thread", "process"])
 async def test_who_writes_faster_than_the_store_waits(address: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    largest = 0
-    async with Engine(address, POURING) as engine:
-        append = engine.store.streams.append
+    largest, store = 0, open_store(address)
+    append = store.streams.append
 
-        def slow(rows: Any, member: int = 0) -> Any:
-            nonlocal largest
-            largest = max(largest, sum(row.size_bytes for row in rows))
-            time.sleep(0.02)
-            return append(rows, member)
+    def slow(rows: Any, member: int = 0) -> Any:
+        nonlocal largest
+        largest = max(largest, sum(row.size_bytes for row in rows))
+        time.sleep(0.02)
+        return append(rows, member)
 
-        monkeypatch.setattr(engine._member._worker.outlet, "_parts", (slow, *engine._member._worker.outlet._parts[1:]))  # type: ignore[union-attr]
+    monkeypatch.setattr(store.streams, "append", slow)
+    async with Engine(store, POURING) as engine:
         await engine.run(pouring(way, 60, 100_000), id="r")
 
         assert len(await read(engine.handle("r"), "water")) == 60
@@ -667,3 +671,70 @@ async def test_handlers_of_messages_write_and_queries_do_not(address: str) -> No
 
 def test_a_workflow_that_streams_bears_that_its_engine_dies_anywhere() -> None:
     crash_everywhere(tell(WORDS), progress=False).wait().assert_ok()
+
+
+@workflow(retry=Retry(initial=0.001, max_attempts=3))
+async def try_again() -> int:
+    attempt = workflow.info().attempt
+    stream("log").write(attempt)
+    if attempt < 3:
+        raise ConnectionError
+    return attempt
+
+
+async def test_each_run_of_a_chain_has_streams_of_its_own(address: str) -> None:
+    async with Engine(address, [try_again]) as engine:
+        handle = await engine.start(try_again(), id="r")
+        assert await handle.result() == 3
+        first = engine.handle("r", run_id=handle.run_id)
+
+        assert await read(handle, "log") == [3]
+        assert await read(engine.handle("r"), "log") == [3]
+        assert await read(first, "log") == [1]
+        assert [chunk.offset async for chunk in handle.stream("log")] == [0]
+
+
+async def test_whoever_follows_is_told_when_the_engine_is_closed_and_goes_on_later(address: str) -> None:
+    global released
+    released = asyncio.Event()
+    async with Engine(address, [slowly, wait_for_it], drain=0) as engine:
+        handle = await engine.start(slowly(), id="r")
+        following = asyncio.create_task(read(handle, "log"))
+        await read(handle, "log", follow=False)
+    with pytest.raises(EngineNotRunning):
+        await following
+    released.set()
+    async with Engine(address, [slowly, wait_for_it]) as engine:
+        assert await read(engine.handle("r"), "log", from_offset=1) == ["after"]
+
+
+def failing(address: str, error: Exception, times: int, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store that does not take chunks of attempts at first."""
+    store, left = open_store(address), [error] * times
+    append = store.streams.append
+
+    def append_at_last(rows: Any, member: int = 0) -> Any:
+        if left:
+            raise left.pop()
+        return append(rows, member)
+
+    monkeypatch.setattr(store.streams, "append", append_at_last)
+    return store
+
+
+async def test_a_store_that_does_not_answer_is_asked_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Engine(failing(address, errors.StoreUnreachable("locked"), 2, monkeypatch), ALL) as engine:
+        handle = await engine.start(tell(WORDS), id="r")
+
+        assert await handle.result() == 4
+        assert await read(handle, "tokens") == WORDS
+
+
+async def test_an_attempt_whose_chunks_cannot_be_stored_fails_and_is_tried_again(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Engine(failing(address, errors.StoreFull("the disk is full"), 1, monkeypatch), ALL) as engine:
+        handle = await engine.start(tell_by("thread", WORDS), id="r")
+
+        assert await handle.result() == 4
+        assert [(c.value, c.attempt) async for c in handle.stream("tokens")] == [(word, 2) for word in WORDS]

@@ -7,6 +7,7 @@ import asyncio
 import collections
 
 from perdure.activities import activity
+from perdure.streams import stream
 from perdure.workflows import patched, saga, sleep, workflow
 
 
@@ -507,6 +508,26 @@ async def saga_of_a_task_left_over() -> int:
     return await step(1)
 
 
+async def told(name: str, n: int) -> int:
+    own, both = stream(name), stream("both")
+    for _ in range(n):
+        own.write({"n": n})
+        await both.write(n)
+        both.write(-n)
+    return await step(n)
+
+
+@workflow
+async def streams() -> int:
+    """What is written in one turn by several tasks, to streams of their own and to one that they share."""
+    stream("both").write("begins")
+    found = await asyncio.gather(told("a", 1), told("b", 2), told("c", 3))
+    await sleep(1)
+    stream("a").close()
+    stream("both").write("ends")
+    return sum(found)
+
+
 ACTIVITIES = [step, boom]
 WORKFLOWS = [
     sequence,
@@ -540,4 +561,5 @@ WORKFLOWS = [
     saga_fails,
     saga_interrupted,
     saga_of_a_task_left_over,
+    streams,
 ]

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, assert_type
 
-from perdure import Client, Engine, Handle, RunDescription, RunSummary
+from perdure import Client, Engine, Handle, RunDescription, RunSummary, StreamChunk, stream
 from perdure.client.answer import Answer
+from perdure.client.streams import StreamInfo
+from perdure.streams import Stream
 from perdure.testing import ExportedRun, Report, Verdict, replay
 
 from .definitions import Onboarding, charge, order, order_again
@@ -40,6 +42,23 @@ async def handles(engine: Engine) -> None:
     assert_type(await handle.cancel("test data"), None)
     assert_type(await handle.terminate(reason="stuck"), None)
     assert_type(await handle.retry(), None)
+
+
+async def streams(handle: Handle[str], untyped: Handle[Any]) -> None:
+    assert_type(stream("tokens", str), Stream[str])
+    assert_type(stream("anything"), Stream[Any])
+    await stream("tokens", str).write("a")
+    async for chunk in handle.stream("tokens", type=str, from_offset=7):
+        assert_type(chunk, StreamChunk[str])
+        assert_type(chunk.value, str)
+    async for whatever in untyped.stream("tokens"):
+        assert_type(whatever, StreamChunk[Any])
+    assert_type(await handle.streams(), list[StreamInfo])
+
+
+def streams_without_a_loop(handle: Handle[str]) -> None:
+    for chunk in handle.stream("numbers", type=int):
+        assert_type(chunk.value, int)
 
 
 def handles_by_id(client: Client) -> None:
