@@ -184,6 +184,7 @@ def _store(client: Any, where: Any) -> Iterator[Finding]:
     yield from _queues(store)
     yield from _standing(store)
     yield from _pinned(store)
+    yield from _changes(store)
     yield _clock(store)
 
 
@@ -221,6 +222,20 @@ def _standing(store: Any) -> Iterator[Finding]:
             yield Finding(state, level, f"{runs} {state}", f"perdure list --state {state}")
     if not still:
         yield Finding("runs", "ok", "no run is blocked, held or quarantined")
+
+
+def _changes(store: Any) -> Iterator[Finding]:
+    """Changes for which some open runs have a mark (`patched`), and how many of the same workflow have none."""
+    from perdure.client.checking import marks_of_open_runs
+
+    for workflow, open_runs, marks in marks_of_open_runs(store.views):
+        for change, marked in marks.items():
+            without = open_runs - marked
+            runs = "1 open run has" if without == 1 else f"{without:,} open runs have"
+            text = (
+                f"change {change!r} of {workflow}: {runs} not passed it, or went the old way; {marked:,} go the new way"
+            )
+            yield Finding("change", "ok", text, "perdure check MODULE  tells which need the old way" if without else "")
 
 
 def _pinned(store: Any) -> Iterator[Finding]:

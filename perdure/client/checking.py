@@ -6,6 +6,7 @@ read: arguments of steps that have no result yet, mail, starts. Nothing is writt
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import TracebackType
@@ -23,7 +24,7 @@ from perdure.kernel.project import RunRow, restore
 from perdure.kernel.run import Status
 from perdure.languages.python.build import fingerprint
 from perdure.payload import PayloadCodec
-from perdure.stores.base import RunFilter, Store, Stored
+from perdure.stores.base import RunFilter, Store, Stored, Views
 
 OPEN = tuple(int(status) for status in Status if status < Status.COMPLETED)
 CLOSED = tuple(int(status) for status in Status if status >= Status.COMPLETED)
@@ -141,7 +142,7 @@ class Checks:
         """Look at all open runs and the newest closed ones; `step` is called after each."""
         began = time.perf_counter()
         for statuses, most in ((OPEN, None), (CLOSED, closed)):
-            for key in self._keys(statuses, most):
+            for key in keys_of(self._views, statuses, most):
                 stored = self._views.stored(key)
                 if stored is not None:
                     self.look(stored)
@@ -268,6 +269,36 @@ class Checks:
                 patch.ahead = self._runs_of[workflow] - patch.old - patch.new
                 report.patches.append(patch)
         return report
+
+
+def keys_of(views: Views, statuses: tuple[int, ...], most: int | None = None) -> Iterator[int]:
+    """Of runs with these statuses, the newest first."""
+    wanted = RunFilter(statuses=statuses, limit=PAGE)
+    left = most
+    while left is None or left > 0:
+        page = views.search(wanted if left is None else msgspec.structs.replace(wanted, limit=min(PAGE, left)))
+        if not page:
+            return
+        yield from (row.key for row in page)
+        left = None if left is None else left - len(page)
+        wanted = msgspec.structs.replace(wanted, before_key=page[-1].key)
+
+
+def marks_of_open_runs(views: Views) -> Iterator[tuple[str, int, dict[str, int]]]:
+    """What can be said of changes without the code: each workflow, how many open runs it has that have begun, and how many of
+    these have the mark of each change of which one has it."""
+    open_runs: Counter[str] = Counter()
+    marks: dict[str, Counter[str]] = {}
+    for key in keys_of(views, OPEN):
+        stored = views.stored(key)
+        if stored is None or not stored.history:
+            continue
+        workflow = stored.run.workflow
+        open_runs[workflow] += 1
+        found = {event.patch for event in wire.decode_history(stored.history) if isinstance(event, ev.PatchMarked)}
+        marks.setdefault(workflow, Counter()).update(found)
+    for workflow, count in sorted(open_runs.items()):
+        yield workflow, count, dict(marks[workflow])
 
 
 def _without_ids(text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import Engine, activity, sleep, workflow
+from perdure import Engine, activity, patched, sleep, workflow
 from tests.unit.cli.conftest import Perdure
 
 
@@ -52,6 +52,28 @@ def test_doctor_tells_which_runs_the_engine_cannot_go_on_with(folder: Path, perd
 
     assert "! 1 open run is pinned to build monday, and the engine has wednesday" in said.out
     assert "perdure move RUN" in said.out
+
+
+def test_doctor_tells_how_many_open_runs_have_not_passed_a_change(tmp_path: Path, perdure: Perdure):
+    @workflow(name="order")
+    async def before(pause: float) -> None:
+        await sleep(pause)
+
+    @workflow(name="order")
+    async def changed(pause: float) -> None:
+        patched("gift wrap")
+        await sleep(pause)
+
+    address = f"sqlite:///{tmp_path}/changes.db"
+    for code, count in ((before, 3), (changed, 2)):
+        with Engine(address, [code]) as engine:
+            for n in range(count):
+                engine.start(code(3600), id=f"{code.fn.__name__}-{n}").wait()
+    said = perdure("doctor", "--db", address)
+
+    assert (
+        "change 'gift wrap' of order: 3 open runs have not passed it, or went the old way; 2 go the new way" in said.out
+    )
 
 
 def test_a_run_is_moved_and_moving_it_again_is_no_error(folder: Path, perdure: Perdure):

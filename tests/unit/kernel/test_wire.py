@@ -66,6 +66,8 @@ _FIELDS = {
     Chain: st.deferred(lambda: of(Chain)),
     Parent: st.deferred(lambda: of(Parent)),
     ChildTerms: st.deferred(lambda: of(ChildTerms)),
+    msg.Signal: st.deferred(lambda: of(msg.Signal)),
+    msg.Update: st.deferred(lambda: of(msg.Update)),
     tuple[Attribute, ...]: st.lists(st.deferred(lambda: _FIELDS[Attribute]), max_size=2).map(tuple),
     tuple[str, ...]: st.lists(texts, max_size=2).map(tuple),
     type(None): st.none(),
@@ -140,6 +142,7 @@ TAGS = {
     32: "ExternalAnswered",
     33: "RunContinuedAsNew",
     40: "StreamWritten",
+    45: "RunMoved",
 }
 
 
@@ -152,7 +155,7 @@ def test_tags_of_events_never_change():
 def test_tags_of_mail_never_change():
     tags = {kind.__struct_config__.tag: kind.__name__ for kind in get_args(msg.Mail)}
 
-    assert {n: tags.get(n) for n in (1, 2, 3, 4, 5, 12, 13, 14)} == {
+    assert {n: tags.get(n) for n in (1, 2, 3, 4, 5, 12, 13, 14, 27)} == {
         1: "Start",
         2: "AttemptEnded",
         3: "Cancel",
@@ -161,6 +164,7 @@ def test_tags_of_mail_never_change():
         12: "ChildAnswered",
         13: "ChildEnded",
         14: "ExternalReplied",
+        27: "Move",
     }
 
 
