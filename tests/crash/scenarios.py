@@ -31,14 +31,19 @@ from perdure import (
     RunTimedOut,
     TokenRefused,
     activity,
+    channel,
     continue_as_new,
     external,
     patched,
+    publish,
     saga,
     start_child,
     stream,
+    wait_until,
     workflow,
 )
+from perdure.errors import UpdateFailed, UpdateRejected
+from perdure.handlers import Message
 
 ID = "the-run"
 LARGE = 200_000
@@ -602,6 +607,92 @@ async def tale() -> str:
 ALL += [tale, recite, recite_far]
 
 
+@workflow
+class Desk:
+    """Messages whose handlers take steps."""
+
+    def __init__(self) -> None:
+        self.items: list[str] = []
+        self.is_open = True
+
+    @workflow.run
+    async def run(self, what: str) -> list[str]:
+        await fetch(what)
+        await wait_until(lambda: not self.is_open)
+        await wait_until(workflow.all_handlers_finished)
+        return sorted(self.items)
+
+    @workflow.signal
+    async def note(self, text: str) -> None:
+        self.items.append(await store(text))
+
+    @workflow.update
+    async def add(self, item: str) -> int:
+        if item == "i1":
+            raise ValueError(f"no {item} today")
+        self.items.append(await fetch(item))
+        return len(item)
+
+    @add.validator
+    def check(self, item: str) -> None:
+        if not item:
+            raise ValueError("nothing")
+
+    @workflow.signal
+    def close(self) -> None:
+        self.is_open = False
+
+    @workflow.query
+    def count(self) -> int:
+        return len(self.items)
+
+
+orders = channel("orders", str)
+
+
+@workflow
+async def counter(wanted: int) -> int:
+    done = 0
+    async for what in orders:
+        await fetch(what)
+        done += 1
+        publish("done", done)
+        if done == wanted:
+            break
+    return done
+
+
+ALL += [Desk, counter]
+
+
+def talk(engine: Engine) -> None:
+    desk = engine.start(Desk.run("bread"), id=ID).wait()
+    for n in range(3):
+        desk.as_request(f"s{n}").signal(Desk.note, f"n{n}").wait()
+        with contextlib.suppress(UpdateFailed):
+            assert desk.as_request(f"u{n}").update(Desk.add, f"i{n}").wait() == 2
+        with contextlib.suppress(UpdateRejected, RunClosed):
+            desk.update(Desk.add, "").wait()
+    desk.as_request("end").signal(Desk.close).wait()
+    assert desk.result().wait() == ["<i0>", "<i2>", "N0", "N1", "N2"]
+    assert desk.query(Desk.count).wait() == 5
+
+
+def talk_by_mail(client: Client) -> None:
+    desk = client.start("Desk", ["x" * LARGE], id=ID, signal=Message("note", ["n0"])).wait()
+    for n in range(1, 4):
+        desk.as_request(f"s{n}").signal("note", f"n{n}").wait()
+    desk.as_request("end").signal("close").wait()
+
+
+def order_by_channel(engine: Engine) -> None:
+    run = engine.start(counter(4), id=ID, signal=orders.message("o0"), request_id="first").wait()
+    for n in range(1, 4):
+        run.as_request(f"o{n}").signal(orders, f"o{n}").wait()
+    assert run.result().wait() == 4
+    assert run.published().wait() == {"done": 4}
+
+
 def run_it(call: Callable[[], Any]) -> Callable[[Engine], None]:
     return lambda engine: engine.run(call(), id=ID).wait()
 
@@ -790,6 +881,10 @@ SCENARIOS = {
     "noted again": Scenario(run_noted_again),
     "noted again, with a codec": Scenario(run_noted_again, codec=Backwards()),
     "noted by mail, with a codec": Scenario(wait_for_noted, prepare=submit_noted, codec=Backwards()),
+    "talked to": Scenario(talk, in_order=False),
+    "talked to, with a codec": Scenario(talk, in_order=False, codec=Backwards()),
+    "talked to by mail": Scenario(wait_for_it, prepare=talk_by_mail, in_order=False),
+    "channel": Scenario(order_by_channel, in_order=False),
     "tried again": Scenario(run_it(lambda: third_time("bread"))),
     "out of time": Scenario(run_out_of_time),
     "ids again": Scenario(run_again, ids=[ID, "other"]),
