@@ -5,10 +5,15 @@ Never change one of them: add another. After adding: `python tests/histories/rec
 
 import asyncio
 import collections
+from typing import Any
+
+import msgspec
 
 from perdure.activities import activity
+from perdure.kernel.events import Payload
+from perdure.kernel.messages import Signal, Update
 from perdure.streams import stream
-from perdure.workflows import patched, saga, sleep, workflow
+from perdure.workflows import channel, patched, publish, saga, sleep, wait_until, workflow
 
 
 @activity
@@ -528,6 +533,93 @@ async def streams() -> int:
     return sum(found)
 
 
+@workflow
+class Talkative:
+    """Handlers of every kind at work beside the main line, one of which raises; conditions wake one after the other."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.turn = 0
+        self.is_over = False
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        publish("heard", 0)
+        first = asyncio.create_task(self.take_turn(1))
+        second = asyncio.create_task(self.take_turn(2))
+        await wait_until(lambda: self.is_over)
+        await asyncio.gather(first, second)
+        await wait_until(workflow.all_handlers_finished)
+        return self.heard
+
+    async def take_turn(self, n: int) -> None:
+        await wait_until(lambda: self.turn >= n)
+        self.turn = 0
+        self.heard.append(f"turn {n} {await step(n)}")
+
+    @workflow.signal
+    async def note(self, text: str) -> None:
+        for n in range(2):
+            self.heard.append(f"{text} {await step(n)}")
+        publish("heard", len(self.heard))
+
+    @workflow.signal
+    def pass_on(self) -> None:
+        self.turn = 2
+
+    @workflow.signal
+    def end(self) -> None:
+        self.is_over = True
+
+    @workflow.update
+    async def ask(self, n: int) -> int:
+        await sleep(n)
+        if n == 2:
+            raise ValueError("not two")
+        return await step(n)
+
+
+letters = channel("letters", str)
+
+
+@workflow
+async def reads_letters() -> list[str]:
+    async def read(n: int) -> str:
+        text = await letters.receive()
+        return f"{n} {text} {await step(n)}"
+
+    found = list(await asyncio.gather(*(read(n) for n in range(3))))
+    publish("found", found)
+    try:
+        await letters.receive(timeout=5)
+    except TimeoutError:
+        found.append("late")
+    return found
+
+
+def signal(name: str, *args: Any) -> Signal:
+    return Signal(name, Payload(msgspec.json.encode(args)))
+
+
+def update(id: str, name: str, *args: Any) -> Update:
+    return Update(id, name, Payload(msgspec.json.encode(args)))
+
+
+SAID: dict[str, list[Signal | Update]] = {
+    "Talkative": [
+        signal("note", "a"),
+        update("u1", "ask", 1),
+        signal("pass_on"),
+        update("u2", "ask", 2),
+        signal("note", "b"),
+        signal("pass_on"),
+        signal("end"),
+        update("u3", "ask", 3),
+    ],
+    "reads_letters": [signal("letters", text) for text in "xyz"],
+}
+"""What the runs of a workflow are told, in this order, at any time."""
+
 ACTIVITIES = [step, boom]
 WORKFLOWS = [
     sequence,
@@ -562,4 +654,6 @@ WORKFLOWS = [
     saga_interrupted,
     saga_of_a_task_left_over,
     streams,
+    Talkative.run,
+    reads_letters,
 ]

@@ -13,7 +13,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 import msgspec  # noqa: E402
 
-from tests.histories.corpus import ACTIVITIES, WORKFLOWS  # noqa: E402
+from tests.histories.corpus import ACTIVITIES, SAID, WORKFLOWS  # noqa: E402
 from tests.unit.languages.python.workflow_driver import Driver  # noqa: E402
 
 SEEDS = 3
@@ -26,7 +26,11 @@ def main() -> None:
         for seed in range(SEEDS):
             key = f"{definition.name}/{seed}"
             if key not in recorded:
-                driver = Driver(definition, ACTIVITIES).start().finish(random.Random(key))
+                driver = (
+                    Driver(definition, ACTIVITIES)
+                    .start()
+                    .finish(random.Random(key), said=SAID.get(definition.name, ()))
+                )
                 recorded[key] = msgspec.to_builtins(driver.history)
     lines = [f"{json.dumps(key)}: {json.dumps(history)}" for key, history in recorded.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -126,18 +126,25 @@ class Driver:
                 values = values[0] if values else None
             self.complete(id, values)
 
-    def finish(self, order: random.Random, evictions: float = 0.0, steps: int = 2_000) -> "Driver":
-        """Deliver what is under way in a random order until the run is closed."""
+    def finish(
+        self, order: random.Random, evictions: float = 0.0, steps: int = 2_000, said: Sequence[msg.Message] = ()
+    ) -> "Driver":
+        """Deliver what is under way, and what is said to the run, in a random order until the run is closed."""
+        unsaid = list(said)
         for _ in range(steps):
             if not self.run.is_open:
                 self.program.close()
                 return self
-            choices = sorted(self.run.pending) + (["timer"] if self.run.timers else [])
+            choices = (
+                sorted(self.run.pending) + (["timer"] if self.run.timers else []) + (["message"] if unsaid else [])
+            )
             assert choices, "an open run waits for nothing"
             choice = order.choice(choices)
             self.now += order.randrange(1, 2_000_000)
             if choice == "timer":
                 self.wake()
+            elif choice == "message":
+                self.tell(unsaid.pop(0))
             else:
                 self.answer(choice)
             if self.run.is_open and order.random() < evictions:
