@@ -122,14 +122,19 @@ class Families:
             key = 0 if row is None else row.parent
 
     def _cancel_other(self, draft: Draft, actor: Actor, event: ev.ExternalCancelRequested) -> None:
-        key, code, why = self._other(draft, event.target, event.run_id)
-        if key is None:
-            draft.post(MailRow(0, actor.run.key, msg.ExternalReplied(event.id, code, why)))
-        else:
-            draft.post(MailRow(0, key, msg.Cancel(event.reason), draft.answer_to(actor.run.key, event.id)))
+        self._tell(draft, actor, event, msg.Cancel(event.reason))
 
-    def _other(self, draft: Draft, id: str, run_id: bytes) -> tuple[int | None, str, str]:
-        """The key of a run that can be told something; else the code of an error, and what it says."""
+    def _tell(self, draft: Draft, actor: Actor, event: ev.ExternalCancelRequested, message: msg.Mail) -> None:
+        """Send something to another run. One that is blocked takes it when it is released: nobody waits for that."""
+        key, status, code, why = self._other(draft, event.target, event.run_id)
+        waits = status not in (Status.BLOCKED, Status.QUARANTINED)
+        if key is not None:
+            draft.post(MailRow(0, key, message, draft.answer_to(actor.run.key, event.id) if waits else ""))
+        if key is None or not waits:
+            draft.post(MailRow(0, actor.run.key, msg.ExternalReplied(event.id, code, why)))
+
+    def _other(self, draft: Draft, id: str, run_id: bytes) -> tuple[int | None, Status | None, str, str]:
+        """The key of a run that can be told something, and its status; else the code of an error, and what it says."""
         if run_id:
             row = self._store.views.row_of(id, run_id)
             actor = None if row is None else draft.actors.get(row.key)
@@ -140,10 +145,10 @@ class Families:
             key, status = (None, None) if newest is None else (newest.key, Status(newest.status))
         if key is None or status is None:
             certain = f" with run_id {run_id.hex()}" if run_id else ""
-            return None, "run-not-found", f"there is no run {id!r}{certain}"
+            return None, None, "run-not-found", f"there is no run {id!r}{certain}"
         if status >= Status.COMPLETED:
-            return None, "run-closed", f"run {id!r} is {status.word} already"
-        return key, "", ""
+            return None, None, "run-closed", f"run {id!r} is {status.word} already"
+        return key, status, "", ""
 
     # ends
 

@@ -11,6 +11,7 @@ from perdure import (
     Client,
     DefinitionError,
     Engine,
+    RunBlocked,
     RunCancelled,
     RunClosed,
     RunExists,
@@ -313,3 +314,13 @@ async def for_now(n: int) -> int:
     if n:
         continue_as_new(n - 1)
     return n
+
+
+async def test_a_blocked_run_takes_its_cancellation_when_it_is_mended_and_nobody_waits_for_that():
+    async with TestEngine(ALL) as engine:
+        other = await engine.start(wrongly("option"), id="other")
+        with pytest.raises(RunBlocked):
+            await other.result()
+
+        assert await engine.run(cancels("other", None), id="c") == "cancelled"
+        await other.terminate()
