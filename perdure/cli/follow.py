@@ -13,7 +13,7 @@ from perdure.cli.show import POLL_S, ended, picture
 from perdure.cli.tokens import CLOSED, Line
 from perdure.cli.waiting import again, interruptible, left_running
 
-KEYS = "keys: r retry now · c cancel · t tree · e events · l logs · q quit"
+KEYS = "keys: r retry now · c cancel · t tree · m messages · e events · l logs · q quit"
 
 _EVENT_FIELDS = {"seq", "at", "type", "id", "name", "input", "result", "failure"}
 
@@ -29,7 +29,7 @@ def lines(settings: Settings, client: Any, id: str, form: str) -> int:
     from perdure.cli import output
     from perdure.runtime.waiters import rests
 
-    news = _logs(settings, client, id) if form == "logs" else _events(client, id)
+    news = _logs(settings, client, id) if form == "logs" else _events(client, id, SAID if form == "messages" else None)
     try:
         while True:
             row = client.store.views.row(id)
@@ -44,8 +44,12 @@ def lines(settings: Settings, client: Any, id: str, form: str) -> int:
         return left_running(settings, id)
 
 
-def _events(client: Any, id: str) -> Iterator[list[dict[str, Any]]]:
-    """Each time, the events that came since the last."""
+SAID = ("SignalReceived", "UpdateAccepted", "UpdateCompleted", "UpdateFailed")
+"""Events of messages."""
+
+
+def _events(client: Any, id: str, types: tuple[str, ...] | None = None) -> Iterator[list[dict[str, Any]]]:
+    """Each time, the events that came since the last; those of some types."""
     from perdure.cli.database import stored_run
     from perdure.client.description import history_entries
 
@@ -56,8 +60,9 @@ def _events(client: Any, id: str) -> Iterator[list[dict[str, Any]]]:
         if row is not None and row.seq > told:
             stored = stored_run(client, id)
             entries = history_entries(stored, lambda digest, key=row.key: client.store.views.blob(key, digest))
-        yield entries[told:]
-        told += len(entries[told:])
+        fresh = entries[told:]
+        told += len(fresh)
+        yield [entry for entry in fresh if types is None or entry["type"] in types]
 
 
 def _logs(settings: Settings, client: Any, id: str) -> Iterator[list[dict[str, Any]]]:
@@ -125,8 +130,8 @@ class Watch:
             self.asking = True
         elif key == "r":
             self.said = self._do("retry")
-        elif key in "tel":
-            self.form = {"t": "tree", "e": "events", "l": "logs"}[key]
+        elif key in "tmel":
+            self.form = {"t": "tree", "m": "messages", "e": "events", "l": "logs"}[key]
             self.said = ""
         return True
 

@@ -1,5 +1,6 @@
 """Lines of styled text: width, clipping, and their way to a stream. Untrusted text is made harmless here."""
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -45,6 +46,11 @@ def pad(text: str, cells: int, right: bool = False) -> str:
 
 def line_width(line: Line) -> int:
     return sum(width(text) for text, _ in line)
+
+
+def compact(value: object) -> str:
+    """A JSON value in one line."""
+    return clean(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
 
 
 def clip_line(line: Line, cells: int) -> Line:

@@ -4,14 +4,13 @@ More than 8 steps of the same name that overlap become one row with their number
 than 20 one after the other become one row of blocks (design of the dashboard, section 3).
 """
 
-import json
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
-from perdure.cli import timeline
-from perdure.cli.lines import clean, clip, clip_line, line, line_width, pad, plain, width, wrap_line
+from perdure.cli import hearing, timeline
+from perdure.cli.lines import clean, clip, clip_line, compact, line, line_width, pad, plain, width, wrap_line
 from perdure.cli.times import left, took
 from perdure.cli.tokens import CLOSED, COMPENSATION, Line, Style, token
 from perdure.client.axis import Axis, Clockwork, axis_of
@@ -61,6 +60,7 @@ def portrait(run: RunDescription, view: View) -> list[Line]:
     lines += _drawn(run, kept, view)
     if hidden:
         lines.append(line((f"  … {hidden:,} more completed rows: --all shows them", "dim")))
+    lines += hearing.newest(run, view.width, view.whole)
     return [*(lines if view.whole else [clip_line(each, view.width) for each in lines]), *footer]
 
 
@@ -105,11 +105,13 @@ def _kept(rows: list[Row], most: int) -> tuple[list[Row], int]:
 
 
 def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
-    if not rows:
+    lanes, more_lanes = hearing.lane_rows(run)
+    if not rows and not lanes:
         return []
     labels = [_label(row, view) for row in rows]
+    heard = [hearing.lane_label(lane) for lane in lanes]
     notes = [_note(row, view) for row in rows]
-    name_cells = min(max(line_width(label) for label in labels), max(view.width * 2 // 5, 16))
+    name_cells = min(max(line_width(label) for label in [*labels, *heard]), max(view.width * 2 // 5, 16))
     open_notes = [width(note) for row, note in zip(rows, notes, strict=True) if note and _is_open(row)]
     cells = view.width - name_cells - TOOK_CELLS - 4 - (max(open_notes) + 1 if open_notes else 0)
     if cells < 8:
@@ -117,6 +119,11 @@ def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
     axis = axis_of(run, cells)
     clock = Clockwork(run)
     lines = [_ruler(axis, name_cells)]
+    for lane, label in zip(lanes, heard, strict=True):
+        blank = (" " * (TOOK_CELLS + 4), "")
+        lines.append([*_padded(label, name_cells), blank, *hearing.lane_bar(axis, clock, lane).line()])
+    if more_lanes:
+        lines.append(line((f"  … messages of {more_lanes:,} more names", "dim")))
     for row, label, note in zip(rows, labels, notes, strict=True):
         bar = _bar(axis, clock, row)
         name = _padded(label, name_cells)
@@ -382,8 +389,3 @@ def block_hint(run: RunDescription) -> str:
     """What to do about a block."""
     hint = run.block.hint.strip() if run.block is not None else ""
     return hint or f"mend the code and start it, or: perdure retry {clean(run.id)}"
-
-
-def compact(value: object) -> str:
-    """A JSON value in one line."""
-    return clean(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))

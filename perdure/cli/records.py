@@ -1,12 +1,11 @@
 """Events and logs of a run, one line each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from perdure.cli.lines import clean, clip, width
+from perdure.cli.lines import clean, clip, compact, width
 from perdure.cli.options import Settings
-from perdure.cli.portrait import compact
 from perdure.cli.times import shown, took
 from perdure.cli.tokens import Line, Style
 from perdure.client.description import RunDescription, history_entries
@@ -18,6 +17,15 @@ _EVENT_STYLES: dict[str, Style] = {
     "RunFailed": "failed",
     "TimerStarted": "waiting",
     "TimerFired": "waiting",
+    "SignalReceived": "waiting",
+    "UpdateAccepted": "waiting",
+    "UpdateCompleted": "completed",
+    "UpdateFailed": "failed",
+    "ChildScheduled": "running",
+    "ChildCompleted": "completed",
+    "ChildFailed": "failed",
+    "ChildStartFailed": "failed",
+    "RunContinuedAsNew": "completed",
     "CancelRequested": "cancelled",
     "ActivityCancelled": "cancelled",
     "TimerCancelled": "cancelled",
@@ -35,8 +43,19 @@ def event_lines(
 ) -> list[Line]:
     """The history: number, moment, what happened, to which step, with which values, cut to one line or `whole`."""
     entries = history_entries(stored, blob)
+    name_answers(entries)
     digits = len(str(len(entries)))
     return [_event_line(settings, entry, zero, digits, whole) for entry in entries]
+
+
+def name_answers(entries: Iterable[dict[str, Any]]) -> None:
+    """Give the answers to updates the names of these; in the history they have their ids."""
+    names: dict[str, str] = {}
+    for entry in entries:
+        if entry["type"] == "UpdateAccepted":
+            names[entry["id"]] = entry["name"]
+        elif entry["type"] in ("UpdateCompleted", "UpdateFailed"):
+            entry["name"] = names.get(entry["id"], "")
 
 
 def _event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None, digits: int, whole: bool) -> Line:
@@ -56,6 +75,8 @@ def _event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None
 def _worth(field: str, value: Any) -> bool:
     if field == "attempt":
         return bool(value != 1)
+    if field == "request_id":
+        return bool(value)
     return field not in _SILENT and field not in _NAMED and value is not None
 
 

@@ -16,6 +16,7 @@ POLL_S = 0.25
 @click.argument("run", shell_complete=run_ids)
 @click.option("--events", "form", flag_value="events", help="The history, event by event.")
 @click.option("--logs", "form", flag_value="logs", help="What the attempts logged.")
+@click.option("--messages", "form", flag_value="messages", help="All that was said to it, and its answers.")
 @click.option("--details", is_flag=True, help="Side effects and patches too.")
 @click.option("--all", "all_", is_flag=True, help="Every row, however many.")
 @click.option("--run-id", metavar="HEX", help="An earlier run of the id, by the beginning of its run_id.")
@@ -80,6 +81,11 @@ def picture(settings: Settings, client: Any, stored: Any, form: str, **how: Any)
 
         blob = _blobs(client, stored)
         return [portrait.headline(run, view), *event_lines(settings, stored, blob, run.started_at, view.whole)]
+    if form == "messages":
+        from perdure.cli import hearing
+
+        said = hearing.message_lines(run, run.messages, view.width, view.whole)
+        return [portrait.headline(run, view), *(said or [[("nothing was said to it", "dim")]])]
     if form == "logs":
         from perdure.cli.records import log_lines
 
@@ -104,8 +110,8 @@ def _json(settings: Settings, client: Any, stored: Any, form: str | None) -> Non
         output.write_json([output.selected(entry, _paths(settings, entries)) for entry in entries])
         return
     run = description(settings, client, stored)
-    if form == "logs":
-        records = log_records(run)
+    if form in ("logs", "messages"):
+        records = log_records(run) if form == "logs" else msgspec.to_builtins(run.messages)
         output.write_json([output.selected(record, _paths(settings, records)) for record in records])
         return
     chosen = output.fields(settings.json, RunDescription.__struct_fields__)

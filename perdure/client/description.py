@@ -17,6 +17,7 @@ from perdure.attributes import plain
 from perdure.client.cast import Members, members_of
 from perdure.client.family import ChildView, Family, RunLink, above
 from perdure.client.moments import moment, rfc3339
+from perdure.client.spoken import MessageView, PublishedView, Spoken
 from perdure.client.terms import Notes, fields_of
 from perdure.client.views import AttemptView, BlockView, ErrorView, LogView, block_view, error_view
 from perdure.errors import PayloadNotDecodable
@@ -76,6 +77,7 @@ class RunDescription(msgspec.Struct, frozen=True):
     them, the one before this and the one after it are named by their `run_id`, if they are others. Timeouts in seconds.
     `parent` has started it as its child, `root` is the first of its ancestors, `children` are what it has started itself.
     `pinned`: the build that alone may go on with it, "" is any.
+    `messages` were said to it, `published` is what it shows by name.
     """
 
     id: str
@@ -111,6 +113,8 @@ class RunDescription(msgspec.Struct, frozen=True):
     root: RunLink | None = None
     children: list[ChildView] = []
     pinned: str = ""
+    messages: list[MessageView] = []
+    published: dict[str, PublishedView] = {}
 
     @property
     def state(self) -> str:
@@ -154,6 +158,8 @@ def describe(stored: Stored, members: Members, blob: Blob, now: int, coder: Code
         memo=story.notes.memo,
         children=story.family.children(),
         pinned=row.pinned,
+        messages=story.spoken.messages(stored.mail, row.closed_at),
+        published=story.spoken.published(),
         **above(story.terms),
         **fields_of(story.terms),
     )
@@ -324,6 +330,7 @@ class _Story:
         self.next_run_id: str | None = None
         self.notes = Notes()
         self.family = Family()
+        self.spoken = Spoken(lambda payload: shown(payload, blob, coder))
 
     def begin(self, start: "ev.RunStarted | Start | None") -> None:
         if start is not None:
@@ -375,6 +382,7 @@ class _Story:
                 self._of_others(event)
 
     def _of_others(self, event: ev.HistoryEvent) -> None:
+        self.spoken.tell(event)
         begun, ended = self.family.step_of(event), self.family.end_of(event)
         if begun is not None:
             draft = self._add(event.id, *begun, event.at)  # type: ignore[union-attr]

@@ -9,6 +9,9 @@ from perdure.kernel.limits import NOTE_CHARS
 from perdure.kernel.run import Run
 from perdure.kernel.step import Step
 
+MESSAGE = "waits for a message"
+"""The note of a run that nothing else moves."""
+
 
 def note(run: Run) -> str:
     """One line: the step the run is at, why it is blocked, or how it ended."""
@@ -24,7 +27,7 @@ def note(run: Run) -> str:
         return _links_note(run.links)
     if run.timers:
         return "timer" if len(run.timers) == 1 else f"{len(run.timers):,} timers"
-    return "message" if run.seq else ""
+    return MESSAGE if run.seq else ""
 
 
 def _links_note(links: dict[str, Link]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from perdure.attributes import attributes_of
 from perdure.kernel import events as ev
 from perdure.kernel.attributes import Attribute
-from perdure.kernel.messages import Start
+from perdure.kernel.messages import Signal, Start
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.project import KEEP, AttemptRow, RunRow, project, run_row
 from perdure.kernel.run import Run, evolve
@@ -303,6 +303,26 @@ def undoing(key: int = 26, id: str = "trip-9") -> Story:
             story.complete(began + 2, id, began)
         else:
             story.fail(began + 20, id, 1, began, why, held=True)
+    return story
+
+
+def talking(key: int = 30, id: str = "loan-7") -> Story:
+    """Signals, updates with each of their ends, and what it shows; not among those of `fill`."""
+    story = Story(key, id, "Loan", 300, [100])
+    story.tell(2, ev.Published(story.ns(2), story.id(), "stage", payload("checking")))
+    story.activity(2, 3, "book", ["loan"], "booked")
+    for at, text in ((20, "first"), (21, "second")):
+        story.tell(at, ev.SignalReceived(story.ns(at), "note", payload([text]), f"mail-{at}"))
+    story.tell(60, ev.UpdateAccepted(story.ns(60), "7f3a0c1e2d4b5a69", "raise_by", payload([50])))
+    story.activity(60, 8, "book", ["raise 50"], "booked")
+    story.tell(68, ev.UpdateCompleted(story.ns(68), "7f3a0c1e2d4b5a69", payload(150)))
+    story.tell(120, ev.UpdateAccepted(story.ns(120), "limit-1", "set_limit", payload([{"amount": 9, "by": "maria"}])))
+    story.tell(120, ev.UpdateFailed(story.ns(120), "limit-1", failure("shop.errors.TooLow", "9 is less than 150")))
+    story.tell(180, ev.SignalReceived(story.ns(180), "note", payload(["third"])))
+    story.tell(200, ev.UpdateAccepted(story.ns(200), "limit-2", "set_limit", payload([{"amount": 900}])))
+    story.tell(200, ev.Published(story.ns(200), story.id(), "progress", payload(0.4)))
+    story.tell(201, ev.Published(story.ns(201), story.id(), "stage", payload("waiting for a decision")))
+    story.mail = [MailRow(0, key, Signal("decide", payload([{"approved": True}])))]
     return story
 
 

@@ -6,6 +6,7 @@ from perdure.cli.lines import line_width
 from perdure.cli.portrait import View, block_facts, error_lines, portrait, source_of
 from perdure.cli.tokens import STATES, TOKENS
 from perdure.client.description import BlockView, ErrorView
+from perdure.kernel import events as ev
 from tests.unit.cli import corpus
 from tests.unit.cli.conftest import corpus_time
 from tests.unit.cli.drawing import drawn, text, told
@@ -325,3 +326,49 @@ def test_every_state_has_a_sign_of_its_own_but_those_that_wait_for_a_person() ->
     signs = [TOKENS[state].icon for state in STATES if state not in ("blocked", "quarantined")]
 
     assert len(set(signs)) == len(signs)
+
+
+def test_messages_are_marks_on_the_axis_and_the_newest_have_a_line_each() -> None:
+    assert (
+        drawn(corpus.talking(), width=80)
+        == """
+◔ waiting  Loan  loan-7   5m · build 9c1e2d4 · 16 events
+input [100]
+                         0s               ⋯55.0s⋯                     ⋯3m52s⋯ 5m
+◆ note ×3                                   ◆╎                                ◆
+⌂ raise_by                                   ╎⌂────────────────────────────── ╎
+⌂ set_limit ×2                               ╎                               ⌂⌂─
+✓ book             3.0s         ████████████ ╎                                ╎
+✓ book             8.0s                      ╎███████████████████████████████ ╎
+2 earlier messages: perdure show loan-7 --messages
+⌂ raise_by       +1m  50  → 150  after 8.0s
+⌂ set_limit      +2m  {"amount": 9, "by": "maria"}  → TooLow: 9 is less than 150
+◆ note           +3m  "third"
+⌂ set_limit   +3m20s  {"amount": 900}  no answer yet
+◆ decide              {"approved": true}  in the mail, not taken yet
+published  stage "waiting for a decision" · progress 0.4
+"""
+    )
+
+
+def test_a_long_message_leaves_room_for_what_became_of_it() -> None:
+    story = corpus.Story(30, "loan-7", "Loan", 300)
+    story.tell(1, ev.UpdateAccepted(story.ns(1), "a", "set_limit", corpus.payload(["x" * 500])))
+    story.tell(2, ev.UpdateFailed(story.ns(2), "a", corpus.failure("ValueError", "too long")))
+
+    (said,) = [line for line in drawn(story, width=80).splitlines() if "ValueError" in line]
+
+    assert len(said) == 80
+    assert said.endswith("…  → ValueError: too long  after 1.0s")
+
+
+def test_many_names_of_messages_have_not_a_row_each() -> None:
+    story = corpus.Story(30, "loan-7", "Loan", 300)
+    for number in range(40):
+        story.tell(number, ev.SignalReceived(story.ns(number), f"name-{number}", corpus.payload([])))
+
+    shown = drawn(story, width=80)
+
+    assert "  … messages of 34 more names\n" in shown
+    assert "35 earlier messages: perdure show loan-7 --messages\n" in shown
+    assert len(shown.splitlines()) < 20

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from perdure.stores.base import Store
+from tests.unit.cli import corpus
 from tests.unit.cli.conftest import Perdure
 from tests.unit.cli.drawing import drawn
 
 
 def test_the_picture_is_the_same_in_a_pipe_but_for_colours_and_length(perdure: Perdure) -> None:
-    from tests.unit.cli import corpus
-
     assert "\n" + perdure("show", "order-48390").out == drawn(corpus.completed(), width=100)
 
 
@@ -106,7 +106,7 @@ def test_json_is_the_whole_description_under_stable_names(perdure: Perdure) -> N
         "id run_id workflow status note build started_at closed_at duration wake_at events "
         "input result error block cancel_requested reason steps attempt max_attempts "
         "first_run_id previous_run_id next_run_id request_id run_timeout execution_timeout expires_at "
-        "attributes memo parent root children pinned"
+        "attributes memo parent root children pinned messages published"
     )
     assert " ".join(run["steps"][1]) == (
         "id kind name state scheduled_at started_at ended_at due_at retry_at input result error "
@@ -155,3 +155,42 @@ def test_following_ends_where_only_a_person_can_go_on(perdure: Perdure, id, stat
 
     assert said.code == 3
     assert said.err == f"{id} is {state}; it does not go on by itself:  perdure show {id}\n"
+
+
+def test_all_messages_have_a_line_each(perdure: Perdure, store: Store) -> None:
+    corpus.talking().write(store)
+
+    said = perdure("show", "loan-7", "--messages")
+
+    lines = said.out.splitlines()
+    assert lines[1:3] == ['◆ note        +20.0s  "first"', '◆ note        +21.0s  "second"']
+    assert len(lines) == 8
+    assert json.loads(perdure("show", "loan-7", "--messages", "--json=name,state").out)[2] == {
+        "name": "raise_by", "state": "completed",
+    }  # fmt: skip
+
+
+def test_a_run_that_was_told_nothing_says_so(perdure: Perdure) -> None:
+    assert perdure("show", "order-48390", "--messages").out.endswith("\nnothing was said to it\n")
+
+
+def test_messages_among_the_events_have_their_names_and_so_have_the_answers(perdure: Perdure, store: Store) -> None:
+    corpus.talking().write(store)
+
+    lines = perdure("show", "loan-7", "--events").out.splitlines()
+
+    words = [" ".join(line.split()[1:]) for line in lines]
+    assert '+20.0s SignalReceived note input=["first"] request_id="mail-20"' in words
+    assert "+1m UpdateAccepted 7f3a0c1e2d4b5a69 raise_by input=[50]" in words
+    assert "+1m08s UpdateCompleted 7f3a0c1e2d4b5a69 raise_by result=150" in words
+    assert "+2m UpdateFailed limit-1 set_limit TooLow: 9 is less than 150" in words
+    assert "+3m20s Published 0:4 progress value=0.4" in words
+
+
+def test_messages_and_published_values_are_selected_as_json(perdure: Perdure, store: Store) -> None:
+    corpus.talking().write(store)
+
+    said = json.loads(perdure("show", "loan-7", "--json=messages.name,published.progress.value").out)
+
+    assert said["published"] == {"progress": {"value": 0.4}}
+    assert said["messages"][-1] == {"name": "decide"}

@@ -137,7 +137,7 @@ def test_a_run_without_history_events_in_a_commit_writes_none():
 @pytest.mark.parametrize(
     ("prepare", "expected"),
     [
-        (lambda a: None, "message"),
+        (lambda a: None, "waits for a message"),
         (lambda a: a.do(cmd.ScheduleActivity("0:1", "charge", INPUT), ME), "charge"),
         (lambda a: [a.do(cmd.ScheduleActivity(f"0:{n}", "charge", INPUT), ME) for n in range(1_201)], "charge +1,200"),
         (lambda a: a.do(cmd.StartTimer("0:1", 5)), "timer"),
