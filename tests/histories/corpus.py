@@ -13,7 +13,7 @@ from perdure.activities import activity
 from perdure.kernel.events import Payload
 from perdure.kernel.messages import Signal, Update
 from perdure.streams import stream
-from perdure.workflows import channel, patched, publish, saga, sleep, wait_until, workflow
+from perdure.workflows import channel, deprecate_patch, patched, publish, saga, sleep, wait_until, workflow
 
 
 @activity
@@ -405,6 +405,23 @@ async def asking_the_run() -> list[str]:
 
 
 @workflow
+async def changes() -> list[bool]:
+    """Changes in loops and in branches at the same time: one answer, one mark, whoever comes to it first."""
+
+    async def branch(n: int) -> bool:
+        await step(n)
+        answer = patched("in branches")
+        if answer:
+            await step(10 + n)
+        return answer
+
+    deprecate_patch("without an old way")
+    for n in range(3):
+        await step(n if patched("in a loop") else 9)
+    return await asyncio.gather(*(branch(n) for n in range(3)))
+
+
+@workflow
 async def undone_cancellation() -> list[str]:
     log: list[str] = []
     me = asyncio.current_task()
@@ -647,6 +664,7 @@ WORKFLOWS = [
     events,
     callbacks,
     asking_the_run,
+    changes,
     undone_cancellation,
     Account.run,
     generators,
