@@ -185,7 +185,7 @@ class Work:
                     f"crash_everywhere: there is no place {str(point)!r}: without a crash there are "
                     f"{report.commits} commits and {report.effects} effects"
                 )
-        with _Progress(len(points), self._progress) as progress:
+        with Progress(len(points), self._progress) as progress:
             for point in points:
                 trial = tried(self._setting, point)
                 if trial.crashed:
@@ -248,17 +248,17 @@ def _all(names: Mapping[str, Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(each for at in names.values() for each in at))
 
 
-class _Progress:
-    """A line at the bottom of a terminal; nothing anywhere else."""
+class Progress:
+    """A line at the bottom of a terminal, for what takes longer than `patience` seconds; nothing anywhere else."""
 
-    def __init__(self, total: int, shown: bool | None) -> None:
+    def __init__(self, total: int, shown: bool | None, patience: float = 0.5) -> None:
         self._total = total
         self._done = 0
         self._shown = sys.stderr is not None and sys.stderr.isatty() if shown is None else shown
-        self._next = time.monotonic() + 0.5
+        self._next = time.monotonic() + patience
         self._drawn = False
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -32,7 +32,7 @@ from perdure import (
 from perdure.errors import CrashTestFailed, DefinitionError, TokenRefused
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import CrashReport, crash_everywhere
-from perdure.testing.crashing.everywhere import Work
+from perdure.testing.crashing.everywhere import Progress, Work
 from perdure.testing.crashing.points import KINDS, Point, point_of, points_of, sample
 from perdure.testing.crashing.trial import BEGINNING, Setting, listed_definitions
 
@@ -803,6 +803,36 @@ async def of_a_coroutine() -> CrashReport:
 
 def test_in_a_coroutine_it_is_awaited() -> None:
     assert asyncio.run(of_a_coroutine()).ok
+
+
+def test_state_and_reset_may_be_coroutine_functions() -> None:
+    async def look() -> dict[str, int]:
+        await asyncio.sleep(0)
+        return charges()
+
+    async def put_back() -> None:
+        await asyncio.sleep(0)
+        reset()
+
+    assert tried(sound_order("ada"), state=look, reset=put_back).ok
+    assert kinds(tried(order("ada"), state=look, reset=put_back)) == ["state"]
+
+
+def test_an_activity_that_was_not_given_blocks_the_run_without_a_crash() -> None:
+    report = tried(order("ada"), definitions=[charge])
+
+    assert kinds(report) == ["blocked"]
+    assert "'ship' is not among those the engine was given" in str(report)
+
+
+def test_on_a_terminal_a_line_shows_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(8, True, patience=0.0) as progress:
+        for _ in range(3):
+            progress.step()
+
+    shown = capsys.readouterr().err
+    assert "crashing  ━━━─────────────────────  1 of 8" in shown
+    assert shown.endswith("\r\x1b[K")
 
 
 def test_stand_ins_are_called_instead_of_activities() -> None:
