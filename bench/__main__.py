@@ -23,6 +23,7 @@ NAMES = (
     "fan_out",
     "queues",
     "streams",
+    "messages",
     "processes",
     "replay",
     "checking",

@@ -40,6 +40,7 @@ class CountedStore:
         self.post: Any = CountedPart("post", store.post, self.calls)
         self.tasks: Any = CountedPart("tasks", store.tasks, self.calls)
         self.streams: Any = CountedPart("streams", store.streams, self.calls)
+        self.messages: Any = CountedPart("messages", store.messages, self.calls)
         self.views: Any = CountedPart("views", store.views, self.calls)
         self.admin: Any = CountedPart("admin", store.admin, self.calls)
 

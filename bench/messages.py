@@ -1,0 +1,95 @@
+"""What people say to runs: how long a signal, a query and an update take, and whether many signals to one run cost more each."""
+
+import asyncio
+import time
+from statistics import median
+
+from bench.counted import CountedStore
+from bench.figures import Figure, Setting
+from bench.floor import BareCommits, written
+from perdure import Engine, channel, wait_until, workflow
+
+numbers = channel("numbers", int)
+
+
+@workflow
+async def adds(count: int) -> int:
+    return sum([await numbers.receive() for _ in range(count)])
+
+
+@workflow
+class Desk:
+    def __init__(self) -> None:
+        self.heard = 0
+        self.is_over = False
+
+    @workflow.run
+    async def run(self) -> int:
+        await wait_until(lambda: self.is_over)
+        return self.heard
+
+    @workflow.signal
+    def note(self, number: int) -> None:
+        self.heard += 1
+
+    @workflow.signal
+    def end(self) -> None:
+        self.is_over = True
+
+    @workflow.query
+    def count(self) -> int:
+        return self.heard
+
+    @workflow.update
+    def add(self, number: int) -> int:
+        self.heard += number
+        return self.heard
+
+
+async def run(setting: Setting) -> list[Figure]:
+    count, many = setting.pick((500, 10_000), (100, 2_000), (3, 20))
+    store = CountedStore(setting.folder / "messages.db")
+    async with Engine(store, [adds, Desk]) as engine:
+        desk = await engine.start(Desk.run(), id="desk")
+        await desk.signal(Desk.note, 0)
+        before = written(store.database, store.commits)
+        await desk.signal(Desk.note, 0)
+        wrote = written(store.database, store.commits) - before
+        signals: list[float] = []
+        floors: list[float] = []
+        with BareCommits(setting.folder) as bare:
+            for n in range(count):
+                began = time.perf_counter()
+                await desk.signal(Desk.note, n)
+                signals.append(time.perf_counter() - began)
+                floors.append(sum(bare.commits(wrote, 2)))
+        queries = [await _took(desk.query(Desk.count)) for _ in range(count)]
+        updates = [await _took(desk.update(Desk.add, 1)) for _ in range(count)]
+        await desk.signal(Desk.end)
+        few, all_of_them = await _told(engine, many // 10), await _told(engine, many)
+    return [
+        Figure("signal, p50", median(signals) * 1e3, "ms", median(floors) * 1e3 / 2, median(floors) * 1e3),
+        Figure("query, p50", median(queries) * 1e3, "ms"),
+        Figure("update with its answer, p50", median(updates) * 1e3, "ms"),
+        Figure(f"{many:,} signals to one run, each", all_of_them / many * 1e6, "µs", few / (many // 10) * 1e6),
+    ]
+
+
+async def _told(engine: Engine, many: int) -> float:
+    """How long a run takes that is told so much, 200 at a time."""
+    handle = await engine.start(adds(many), id=f"adds-{many}")
+    began = time.perf_counter()
+    for first in range(0, many, 200):
+        await asyncio.gather(*(handle.signal(numbers, n) for n in range(first, min(first + 200, many))))
+    await handle.result()
+    return time.perf_counter() - began
+
+
+async def _took(answer: object) -> float:
+    began = time.perf_counter()
+    await answer  # type: ignore[misc]
+    return time.perf_counter() - began
+
+
+def measure(setting: Setting) -> list[Figure]:
+    return asyncio.run(run(setting))
