@@ -27,6 +27,9 @@ from perdure import (
 )
 from perdure.errors import PayloadTooLarge, QueryFailed, UnknownMessage, UpdateFailed, UpdateRejected
 from perdure.handlers import Message
+from perdure.kernel.events import Payload
+from perdure.kernel.messages import Signal
+from perdure.stores.base import MailRow
 from perdure.testing import TestEngine
 
 
@@ -770,3 +773,63 @@ async def test_a_signal_lets_a_run_begin_that_waits_for_its_time(door: Door) -> 
     await loan.signal(Loan.decide, Decision(True, "ann"))
 
     assert await loan.result() == "True by ann: 100 "
+
+
+posts: list[Any] = []
+
+
+@activity
+async def is_told_meanwhile(what: str) -> str:
+    """Somebody else has said something to the run, and nobody has told its owner that there is mail."""
+    engine, message = posts.pop()
+    row = engine.store.views.row("a")
+    engine.store.post.send(MailRow(0, row.key, message))
+    return what
+
+
+@workflow
+async def ends_by_a_step() -> Any:
+    await is_told_meanwhile("x")
+    return words.receive_nowait("nothing was said")
+
+
+@workflow
+class EndsByAStep:
+    def __init__(self) -> None:
+        self.heard = "nothing was said"
+
+    @workflow.run
+    async def run(self) -> str:
+        await is_told_meanwhile("x")
+        return self.heard
+
+    @workflow.signal
+    def tell(self, text: str) -> None:
+        self.heard = text
+
+    @workflow.signal
+    def loop_for_ever(self) -> None:
+        while True:
+            pass
+
+
+@pytest.mark.parametrize("call", [ends_by_a_step, EndsByAStep.run])
+@pytest.mark.parametrize("address", ["memory://", "sqlite"])
+async def test_a_run_ends_when_it_has_heard_what_was_in_its_mailbox(call: Any, address: str, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'runs.db'}" if address == "sqlite" else address
+    async with Engine(address, [ends_by_a_step, EndsByAStep, is_told_meanwhile]) as engine:
+        name = "tell" if call is EndsByAStep.run else "words"
+        posts.append((engine, Signal(name, Payload(b'["just in time"]'))))
+
+        assert await engine.run(call(), id="a") == "just in time"
+
+
+async def test_a_handler_that_never_comes_back_is_interrupted_and_blocks_its_run_alone() -> None:
+    async with Engine("memory://", [*DEFINITIONS, EndsByAStep, is_told_meanwhile], stuck_after="200ms") as engine:
+        posts.append((engine, Signal("loop_for_ever", Payload(b"[]"))))
+        with pytest.raises(RunBlocked, match="the workflow did not come to an await in time and was interrupted at"):
+            await engine.run(EndsByAStep.run(), id="a")
+
+        other = await engine.start(adds(1), id="b")
+        await other.signal(numbers, 3)
+        assert await other.result() == 3

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, assert_type
 
-from perdure import Call, Retry, activity, patched, saga, sleep, workflow
+from perdure import Call, Retry, activity, channel, patched, publish, saga, sleep, wait_until, workflow
 from perdure.activities import ActivityDefinition
 from perdure.workflows import Compensation, Saga, WorkflowDefinition
 
@@ -139,3 +139,38 @@ def definitions_as_values() -> None:
     activities: list[ActivityDefinition[Any, Any]] = [charge, update_stock, rate, send_mail]
     workflows: list[WorkflowDefinition[Any, Any]] = [order, order_again, Onboarding.run, Offboarding.leave]
     assert activities and workflows
+
+
+replies = channel("reply", str)
+anything = channel("anything")
+
+
+@workflow
+class Loan:
+    @workflow.run
+    async def run(self, amount: int) -> str:
+        await wait_until(lambda: True, timeout="1 day")
+        publish("amount", amount)
+        return await replies.receive(timeout=5)
+
+    @workflow.signal
+    def decide(self, approved: bool, by: str = "") -> None: ...
+
+    @workflow.signal(name="note it")
+    async def note(self, text: str) -> None:
+        self.decide(True, by=text)
+
+    @workflow.query
+    def state(self, unit: str = "EUR") -> dict[str, int]:
+        return {}
+
+    @workflow.update
+    async def raise_by(self, more: int) -> float:
+        return 0.5
+
+    @raise_by.validator
+    def check(self, more: int) -> None: ...
+
+    @workflow.update
+    def double(self) -> int:
+        return 2

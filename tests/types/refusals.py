@@ -6,7 +6,7 @@ from typing import Any
 
 from perdure import Client, Engine, Handle, Retry, activity, saga, workflow
 
-from .definitions import Onboarding, call_off, charge, order, update_stock
+from .definitions import Loan, Onboarding, call_off, charge, order, replies, update_stock
 
 
 async def arguments_of_activities() -> None:
@@ -74,3 +74,14 @@ def not_async(amount: float) -> float:
 
 @activity(timeout=[1])  # pyright: ignore[reportArgumentType]
 async def without_sense(amount: Any) -> None: ...
+
+
+async def messages(engine: Engine, loan: Handle[str]) -> None:
+    await loan.signal(Loan.decide, "yes")  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await loan.signal(Loan.decide)  # pyright: ignore[reportCallIssue]
+    await loan.signal(Loan.raise_by, 5)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await loan.signal(replies, 5)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await loan.query(Loan.state, 5)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await loan.update(Loan.raise_by, "5")  # pyright: ignore[reportArgumentType, reportCallIssue]
+    Loan.decide.message("yes")  # pyright: ignore[reportArgumentType]
+    await engine.start(Loan.run(5), signal=Loan.decide)  # pyright: ignore[reportArgumentType, reportCallIssue]

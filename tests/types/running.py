@@ -9,10 +9,11 @@ from typing import Any, assert_type
 from perdure import Client, Engine, Handle, RunDescription, RunSummary, StreamChunk, stream
 from perdure.client.answer import Answer
 from perdure.client.streams import StreamInfo
+from perdure.client.talking import UpdateHandle
 from perdure.streams import Stream
 from perdure.testing import ExportedRun, Report, Verdict, replay
 
-from .definitions import Onboarding, charge, order, order_again
+from .definitions import Loan, Onboarding, anything, charge, order, order_again, replies
 
 
 async def with_a_loop(shop: ModuleType) -> None:
@@ -112,3 +113,28 @@ def descriptions(run: RunDescription) -> None:
 
 def a_handle_of_a_subtype_serves_where_its_supertype_is_wanted(handle: Handle[bool]) -> Handle[int]:
     return handle
+
+
+async def messages(engine: Engine, loan: Handle[str], untyped: Handle[Any]) -> None:
+    assert_type(await loan.signal(Loan.decide, True, by="ann"), None)
+    assert_type(await loan.signal(Loan.note, "x"), None)
+    assert_type(await loan.signal(replies, "yes"), None)
+    assert_type(await loan.signal("decide", approved=True), None)
+    assert_type(await loan.query(Loan.state, unit="CHF"), dict[str, int])
+    assert_type(await untyped.query("state"), Any)
+    assert_type(await loan.update(Loan.raise_by, 5), float)
+    assert_type(await loan.update(Loan.double), int)
+    assert_type(await loan.start_update(Loan.raise_by, 5), UpdateHandle[float])
+    assert_type(await (await loan.start_update(Loan.raise_by, 5)).result(), float)
+    assert_type(loan.as_request("r-1"), Handle[str])
+    assert_type(await loan.published(), dict[str, Any])
+    assert_type(await engine.start(Loan.run(5), id="a", signal=Loan.decide.message(True)), Handle[str])
+    assert_type(await engine.update_with_start(Loan.run(5), Loan.raise_by.message(5), id="a"), UpdateHandle[float])
+
+
+async def receiving() -> None:
+    assert_type(await replies.receive(), str)
+    assert_type(replies.receive_nowait(), str)
+    async for reply in replies:
+        assert_type(reply, str)
+    assert_type(await anything.receive(), Any)
