@@ -185,6 +185,7 @@ class Attempt:
         self._line = line
         self._listener = listener
         self.log = attempt_logs.AttemptLog(self._logged)
+        self.over = False
         self._written = 0
         self._closed: set[str] = set()
         listener.begin(job.serial)
@@ -202,6 +203,10 @@ class Attempt:
         return self._token
 
     def write(self, stream: str, data: bytes | None) -> bool:
+        if self.over:
+            from perdure.languages.python.streaming import left_behind
+
+            raise left_behind(stream)
         if self.cancelled():
             raise asyncio.CancelledError("what the activity writes is not wanted")
         if stream in self._closed:
@@ -255,5 +260,6 @@ def _run(attempt: Attempt, job: Job) -> Ended:
         pass  # neither result nor failure
     except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
         ended.failure = failure_of(error)
+    attempt.over = True
     ended.dropped = attempt.log.dropped
     return ended

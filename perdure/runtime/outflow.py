@@ -5,6 +5,7 @@ that many chunks cost one commit. An attempt ends after what it has written is s
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ STORE_BYTES = 8 * 1024 * 1024
 
 IDLE_SECONDS = 5.0
 _PAUSE_SECONDS = (0.05, 1.0)
+
+_log = logging.getLogger("perdure")
 
 Append = Callable[[Sequence[ChunkRow]], Sequence[Verdict]]
 
@@ -278,7 +281,10 @@ class Outflow:
         if spool.told is not None:
             spool.told(spool.stored)
         for call in calls:
-            call()
+            try:
+                call()
+            except Exception:  # noqa: BLE001  whatever it was, others are to be told
+                _log.exception("an attempt that has written to a stream could not be told that it is stored")
 
 
 def _size_of(entries: "Sequence[tuple[str, Chunk | None]]") -> int:

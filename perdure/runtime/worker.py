@@ -45,7 +45,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Attempt:
     """One try of an activity, with all that is needed to make it."""
 
-    __slots__ = ("_worker", "blobs", "definition", "details", "flight", "logs", "spool", "started_at", "task")
+    __slots__ = ("_worker", "blobs", "definition", "details", "flight", "logs", "over", "spool", "started_at", "task")
 
     def __init__(
         self, worker: "Worker", flight: Flight, definition: "ActivityDefinition[Any, Any]", task: Task
@@ -59,6 +59,7 @@ class Attempt:
         self.logs: AttemptLog | None = None
         self.blobs: dict[bytes, bytes] | None = None
         self.spool: Spool | None = None
+        self.over = False
 
     @property
     def is_elsewhere(self) -> bool:
@@ -94,6 +95,10 @@ class Attempt:
         return self._worker.token(Named(flight.key, self.task.run_id, flight.step, flight.attempt))
 
     def write(self, stream: str, data: bytes | None) -> bool:
+        if self.over:
+            from perdure.languages.python.streaming import left_behind  # nearly nobody comes here
+
+            raise left_behind(stream)
         return self._worker.outlet.flow.write(self.spooled(), stream, data)
 
     def wait_for_room(self) -> None:
@@ -338,6 +343,7 @@ class Worker:
 
     def _end(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
         """Without result and failure: somebody else brings them."""
+        attempt.over = True
         if attempt.spool is not None and not attempt.spool.is_stored:
             self.outlet.flow.when_stored(attempt.spool, lambda: self._end(attempt, result, failure))
             return

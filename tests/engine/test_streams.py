@@ -738,3 +738,45 @@ async def test_an_attempt_whose_chunks_cannot_be_stored_fails_and_is_tried_again
 
         assert await handle.result() == 4
         assert [(c.value, c.attempt) async for c in handle.stream("tokens")] == [(word, 2) for word in WORDS]
+
+
+@activity
+async def leave_behind() -> None:
+    log = stream("log")
+    await log.write("in time")
+
+    def late() -> None:
+        left.wait(10)
+        try:
+            log.write("too late")
+        except DefinitionError as error:
+            too_late.append(str(error))
+
+    left.clear()
+    thread = threading.Thread(target=late)
+    too_late.append(thread)
+    thread.start()
+
+
+left = threading.Event()
+too_late: list[Any] = []
+
+
+@workflow
+async def leaving() -> None:
+    await leave_behind()
+    await asyncio.sleep(0.2)
+
+
+async def test_what_an_attempt_has_left_behind_does_not_write(address: str) -> None:
+    too_late.clear()
+    async with Engine(address, [leaving, leave_behind]) as engine:
+        handle = await engine.start(leaving(), id="r")
+        while not any(step.state == "completed" for step in (await handle.describe()).steps):
+            await asyncio.sleep(0.01)
+        left.set()
+        await asyncio.to_thread(too_late[0].join)
+        await handle.result()
+
+        assert "let it wait for what it starts" in too_late[1]
+        assert await read(handle, "log") == ["in time"]

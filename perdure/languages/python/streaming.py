@@ -4,7 +4,7 @@ What a task writes in a turn, one chunk after the other, is one command; replay 
 Bounds are those of what the code itself has written, which replay repeats.
 """
 
-from perdure.errors import StreamClosed, StreamFull
+from perdure.errors import DefinitionError, StreamClosed, StreamFull
 from perdure.kernel.commands import WriteStream
 from perdure.kernel.events import Payload
 from perdure.kernel.limits import STREAM_BYTES, STREAM_CHUNKS, STREAMS
@@ -66,6 +66,13 @@ def _command(loop: WorkflowLoop, stream: str) -> WriteStream:
 
 def closed(stream: str) -> StreamClosed:
     return StreamClosed(f"the stream {stream!r} is closed, nothing can be written to it; close it after the last chunk")
+
+
+def left_behind(stream: str) -> DefinitionError:
+    return DefinitionError(
+        f"something that an attempt has left behind writes to the stream {stream!r}, and the attempt has ended; let it wait "
+        "for what it starts"
+    )
 
 
 def full(stream: str) -> StreamFull:
