@@ -5,6 +5,7 @@ import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from examples import quickstart, rollback
 from examples.orders import workflows as orders
 from examples.orders.model import Order, read_orders
+from examples.subscriptions import workflows as subscriptions
+from examples.subscriptions.bank import Bank
 from examples.trips import workflows as trips
 from examples.trips.providers import Providers
 from perdure import activity
@@ -156,3 +159,24 @@ def test_thumbnails_are_all_there_wherever_the_engine_dies(tmp_path: Path) -> No
 
     assert (report.points, report.effects) == (12, 3)
     assert report.advice == []
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_years_of_a_subscription_are_billed_once_a_month_wherever_the_engine_dies(empty: bool) -> None:
+    def reset() -> None:
+        subscriptions.bank.set(Bank())
+        if empty:
+            subscriptions.bank.get().empty["ada"] = datetime.max.replace(tzinfo=UTC)
+
+    def state() -> dict[str, Any]:
+        return dict(subscriptions.bank.get().charges)
+
+    contract = subscriptions.Subscription("ada", 990, until=2 if empty else 14)
+    report = tried(
+        subscriptions.subscription(contract), definitions=[subscriptions], state=state, reset=reset, max_points=40
+    ).assert_ok()
+
+    assert report.outcome.startswith(
+        "completed with 'suspended in month 1" if empty else "completed with 'ended after 14"
+    )
+    assert report.run_seconds == (15 if empty else 14 * 30) * 86_400
