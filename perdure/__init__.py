@@ -6,6 +6,7 @@ A map of the house (docs/architecture.md has the plan):
                  start_child, external, continue_as_new
     write        stream, for output while a run goes on              perdure.streams
     run          Engine; Worker, for activities of a queue           perdure.engine, perdure.worker
+    ask people   task; TaskNotice, TaskOutcome; engine.tasks         perdure.tasks
     look, steer  Client, Handle                                      perdure.client
     errors       a family, drawn as a tree                           perdure.errors
     inside       kernel (what may happen), languages (ways to write programs), stores (where history sleeps),
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from perdure.options import Retry
     from perdure.payload import PayloadCodec
     from perdure.streams import stream
+    from perdure.tasks import task
     from perdure.worker import Worker
     from perdure.workflows import (
         ChildHandle,
@@ -127,6 +129,7 @@ _PLACES = {
     "perdure.options": ("Retry",),
     "perdure.payload": ("PayloadCodec",),
     "perdure.streams": ("stream",),
+    "perdure.tasks": ("task",),
     "perdure.worker": ("Worker",),
     "perdure.workflows": (
         "ChildHandle",
@@ -204,6 +207,7 @@ __all__ = [
     "sleep",
     "start_child",
     "stream",
+    "task",
     "wait_until",
     "workflow",
 ]

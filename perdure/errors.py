@@ -35,6 +35,13 @@ and what to do next.
     │   ├── ChildTerminated
     │   └── ChildTimedOut
     ├── TokenRefused                 a token of an attempt that is none, or has been used
+    ├── TaskError                    what cannot be done with a human task
+    │   ├── TaskNotFound
+    │   ├── TaskClosed               it was completed, or nobody waits for it any more
+    │   ├── TaskClaimed              somebody else has it
+    │   ├── TaskNotAssigned          it is for others
+    │   └── AnswerMisfit             the answer does not fit its form
+    ├── TaskExpired                  raised where a workflow awaits a human task whose timeout ran out (also a TimeoutError)
     ├── RemoteError                  an exception that was data in between: type, message, traceback, cause
     ├── StreamError                  a stream that cannot be written: final for the attempt that tries it
     │   ├── StreamClosed
@@ -281,6 +288,37 @@ class ChildTimedOut(ChildFailed):
 
 class TokenRefused(PerdureError):
     code = "token-refused"
+
+
+class TaskError(PerdureError):
+    code = "task"
+
+
+class TaskNotFound(TaskError):
+    code = "task-not-found"
+
+
+class TaskClosed(TaskError):
+    code = "task-closed"
+
+
+class TaskClaimed(TaskError):
+    code = "task-claimed"
+
+
+class TaskNotAssigned(TaskError):
+    code = "task-not-assigned"
+
+
+class AnswerMisfit(TaskError):
+    """`wrong` says it field by field, if the published form tells: each has `field`, `expected` and `found`."""
+
+    code = "answer-misfit"
+    wrong: "tuple[Any, ...]" = ()
+
+
+class TaskExpired(PerdureError, TimeoutError):
+    code = "task-expired"
 
 
 class NonRetryable(PerdureError):

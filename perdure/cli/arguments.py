@@ -52,7 +52,17 @@ def named_values(args: Sequence[str], option: str, texts: frozenset[str] = froze
     return named
 
 
-def _read(input: str) -> tuple[str, str]:
+def json_given(input: str, option: str) -> Any:
+    """What was given as JSON, @file, or - for standard input.
+
+    Raises:
+        Problem: it is no JSON, or cannot be read.
+    """
+    text, source = _read(input, option)
+    return _json(text, option if source == "--input" else source, f"{option} '{{\"amount\": 10}}'")
+
+
+def _read(input: str, option: str = "--input") -> tuple[str, str]:
     """The text of an input, and where it came from."""
     try:
         if input == "-":
@@ -60,11 +70,11 @@ def _read(input: str) -> tuple[str, str]:
         if input.startswith("@"):
             return Path(input[1:]).read_text("utf-8"), input[1:]
     except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"--input {input} cannot be read", USAGE, [str(error)]) from error
+        raise Problem(f"{option} {input} cannot be read", USAGE, [str(error)]) from error
     return input, "--input"
 
 
-def _json(text: str, source: str) -> Any:
+def _json(text: str, source: str, hint: str = """--input '{"amount": 10}'  or  --arg amount=10""") -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
@@ -72,7 +82,7 @@ def _json(text: str, source: str) -> Any:
             f"{source} is not JSON: {error}",
             USAGE,
             [text.strip().splitlines()[0][:120]] if text.strip() else ["it is empty"],
-            """--input '{"amount": 10}'  or  --arg amount=10""",
+            hint,
         ) from error
 
 

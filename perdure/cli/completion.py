@@ -59,6 +59,21 @@ def workflows(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return _from_store(ctx, offered)
 
 
+def task_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Open human tasks, the oldest first, with their titles."""
+
+    def offered(client: Any) -> list[CompletionItem]:
+        from perdure.stores.human import HumanFilter
+
+        views = client.store.views
+        rows = views.human.find(HumanFilter(limit=10 * OFFERED))
+        runs = views.rows_by_key([row.run for row in rows])
+        named = [(f"{runs[row.run].id}/{row.step}", row.title) for row in rows if row.run in runs]
+        return [CompletionItem(id, help=title) for id, title in named if id.startswith(incomplete)][:OFFERED]
+
+    return _from_store(ctx, offered)
+
+
 def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from perdure.cli.tokens import TYPED
 

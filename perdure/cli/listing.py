@@ -141,6 +141,7 @@ def _flat(text: str) -> str:
 
 
 HEADS = ("STATE", "RUN", "WORKFLOW", "DOING NOW", "STARTED", "AGE")
+TASK_NOTE = 'task "'
 RUN, WORKFLOW, DOING, STARTED, AGE = range(1, 6)
 DOING_LEAST = 16
 """Cells for what a run does, before columns that say less are left out."""
@@ -197,8 +198,8 @@ def _doing(row: Any, state: str, now: datetime, owned: bool) -> str:
         if wait is not None and wait > 0:
             return f"starts in {left(wait)}"
         return "waits for its turn" if owned else "no engine holds this database"
-    if wait is None:
-        return note
+    if wait is None or note.startswith(TASK_NOTE):
+        return note  # of a human task the clock only reminds, as a rule
     if row.wake_at == row.expires_at:
         return f"{note}, times out in {left(wait)}" if note else f"times out in {left(wait)}"
     if wait <= 0:

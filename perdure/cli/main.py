@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "result": Entry("result", "Wait for a run and print its result", "perdure result order-1 --timeout 30s"),
     "cancel": Entry("steer", "Ask runs to stop, with their cleanup", 'perdure cancel order-1 --reason "test data"'),
     "retry": Entry("steer", "Go on at once with what is blocked, held or waiting to retry", "perdure retry order-1"),
+    "task": Entry("human", "What runs ask people: list, show, claim, release, complete", "perdure task list --overdue"),
     "doctor": Entry("doctor", "Check the database and what stands still", "perdure doctor"),
     "count": Entry("counting", "How many runs there are, by state", "perdure count --state open"),
     "stream": Entry(
@@ -66,7 +67,7 @@ COMMANDS: dict[str, Entry] = {
 _FUNCTIONS = {"list": "list_", "import": "import_"}
 """What commands are called that cannot have their own name in Python."""
 
-EVERYDAY = 9
+EVERYDAY = 10
 """The first so many are shown with an example each."""
 
 

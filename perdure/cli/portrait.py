@@ -23,6 +23,9 @@ ROWS = 60
 
 ERRORS = 3
 TOOK_CELLS = 7
+SHOWN = ("activity", "timer", "human task")
+"""Kinds of steps that are shown without being asked for."""
+
 SAID_CELLS = 30
 
 
@@ -42,7 +45,7 @@ class View(NamedTuple):
 
 def portrait(run: RunDescription, view: View) -> list[Line]:
     """The whole picture of a run."""
-    steps = [step for step in run.steps if view.details or step.kind in ("activity", "timer")]
+    steps = [step for step in run.steps if view.details or step.kind in SHOWN]
     rows = grouped(steps)
     footer = _footer(run, view)
     if not view.whole:
@@ -194,7 +197,10 @@ def _label(row: Row, view: View) -> Line:
         return pieces + _crowd_chips(row)
     if step.kind == "timer" and step.due_at is not None:
         pieces.append((f" {took((step.due_at - step.scheduled_at).total_seconds())}", "dim"))
-    elif step.kind not in ("activity", "timer"):
+    elif step.task is not None:
+        who = step.task.completed_by or step.task.claimed_by or ", ".join(step.task.assignees)
+        pieces.append((f" ({clean(who)})" if who else "", "dim"))
+    elif step.kind not in SHOWN:
         pieces.append((f" ({step.kind})" if step.kind != step.name else "", "dim"))
     chip = _attempts_chip(step)
     if chip:
@@ -228,7 +234,7 @@ def _crowd_chips(row: Row) -> Line:
 
 
 def _took(row: Row, clock: Clockwork) -> str:
-    if row.first.kind not in ("activity", "timer"):
+    if row.first.kind not in SHOWN:
         return ""
     spans = [clock.step(step) for step in row.steps]
     return took(max(end for _, end in spans) - min(start for start, _ in spans))
@@ -243,6 +249,9 @@ def _note(row: Row, view: View) -> str:
         return f"p95 {took(ended[min(int(len(ended) * 0.95), len(ended) - 1)])}" if ended else ""
     if row.form != "step" or step.ended_at is not None:
         return ""
+    if step.task is not None:
+        what = "claimed" if step.task.claimed_by else "waits for somebody"
+        return f"{what}, overdue" if step.task.overdue else what
     if step.retry_at is not None:
         wait = (step.retry_at - view.now).total_seconds()
         return f"next in {left(wait)}" if wait > 0 else "next now"
@@ -268,6 +277,11 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         lines.append(_trouble(steps))
     if run.block is None:
         lines += [_remedy(fact, f"perdure retry {clean(run.id)}") for fact in _held(run)]
+    asked = [step for step in run.steps if step.task is not None and step.ended_at is None]
+    lines += [
+        _remedy(f"people are asked: {clean(step.name)}", f"perdure task show {clean(run.id)}/{step.id}")
+        for step in asked[:ERRORS]
+    ]
     if run.status == "queued" and run.wake_at is not None and run.wake_at > view.now:
         lines.append(line(("starts in ", "dim"), left((run.wake_at - view.now).total_seconds())))
     if run.expires_at is not None and run.status not in CLOSED:

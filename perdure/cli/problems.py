@@ -53,7 +53,9 @@ def exit_code(error: BaseException) -> int:
 
     codes: tuple[tuple[type[BaseException], int], ...] = (
         (errors.UnknownName, NOT_FOUND),
+        (errors.TaskNotFound, NOT_FOUND),
         (errors.InvalidArguments, USAGE),
+        (errors.AnswerMisfit, USAGE),
         (errors.DefinitionError, USAGE),
         (errors.RunDidNotComplete, NOT_COMPLETED),
         (errors.ReplayFailed, DIVERGED),

@@ -26,6 +26,11 @@ _EVENT_STYLES: dict[str, Style] = {
     "ChildFailed": "failed",
     "ChildStartFailed": "failed",
     "RunContinuedAsNew": "completed",
+    "TaskOpened": "waiting",
+    "TaskReminded": "waiting",
+    "TaskCompleted": "completed",
+    "TaskExpired": "failed",
+    "TaskWithdrawn": "cancelled",
     "CancelRequested": "cancelled",
     "ActivityCancelled": "cancelled",
     "TimerCancelled": "cancelled",
@@ -34,8 +39,22 @@ _EVENT_STYLES: dict[str, Style] = {
     "RunTimedOut": "failed",
 }
 _LEVEL_STYLES: dict[str, Style] = {"DEBUG": "dim", "WARNING": "retrying", "ERROR": "failed", "CRITICAL": "failed.bold"}
-_NAMED = ("id", "name", "patch", "workflow", "reason")
-_SILENT = ("seq", "at", "type", "run_id", "build", "retry", "timeout_ns", "claimed_by", "member", "started_at")
+_NAMED = ("id", "name", "patch", "workflow", "title", "by", "reason")
+_SILENT = (
+    "seq",
+    "at",
+    "type",
+    "run_id",
+    "build",
+    "retry",
+    "timeout_ns",
+    "claimed_by",
+    "member",
+    "started_at",
+    "form",
+    "remind_ns",
+    "expires_at",
+)
 
 
 def event_lines(
@@ -75,7 +94,7 @@ def _event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None
 def _worth(field: str, value: Any) -> bool:
     if field == "attempt":
         return bool(value != 1)
-    if field == "request_id":
+    if field in ("forced", "assignees", "request_id"):
         return bool(value)
     return field not in _SILENT and field not in _NAMED and value is not None
 

@@ -45,11 +45,15 @@ class Bar:
         return list(zip(self.glyphs, self.styles, strict=True))
 
 
+WAITS = ("timer", "human task")
+"""Kinds of steps in which nothing runs."""
+
+
 def step_bar(axis: Axis, clock: Clockwork, step: StepView) -> Bar:
     """Attempts as blocks joined by their back-off, waits hatched, what is open cut by the line of now."""
     bar = Bar(axis)
     span = clock.step(step)
-    if step.kind == "timer":
+    if step.kind in WAITS:
         bar.fill(
             span, "╌" if step.state == "cancelled" else "░", token(step.state if step.ended_at else "waiting").style
         )
@@ -118,7 +122,7 @@ def blocks_bar(axis: Axis, clock: Clockwork, steps: Sequence[StepView]) -> Bar:
     """Steps one after the other in one row."""
     bar = Bar(axis)
     for step in steps:
-        glyph, style = ("░", "waiting") if step.kind == "timer" else ("█", token(step.state).style)
+        glyph, style = ("░", "waiting") if step.kind in WAITS else ("█", token(step.state).style)
         bar.fill(clock.step(step), "▓" if step.state == "running" else glyph, style)
     if any(step.ended_at is None for step in steps):
         bar.cut(token(steps[-1].state).style)

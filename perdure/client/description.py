@@ -16,6 +16,7 @@ import msgspec
 from perdure.attributes import plain
 from perdure.client.cast import Members, members_of
 from perdure.client.family import ChildView, Family, RunLink, above
+from perdure.client.human_view import ENDS, HUMAN, HumanView, Tale
 from perdure.client.moments import moment, rfc3339
 from perdure.client.spoken import MessageView, PublishedView, Spoken
 from perdure.client.terms import Notes, fields_of
@@ -41,11 +42,11 @@ Blob = Callable[[bytes], bytes | None]
 class StepView(msgspec.Struct, frozen=True):
     """One thing the workflow asked for.
 
-    `kind`: activity, timer, side effect, patch, child, or a request to another run. `state`: scheduled, running, retrying,
+    `kind`: activity, timer, human task, side effect, patch, child, or a request to another run. `state`: scheduled, running, retrying,
     held, waiting, completed, failed, timed out, cancelled or terminated. `due_at` is when a timer fires, `retry_at` when the next attempt is due.
     `attempts` may be fewer than `attempts_total` (the first 3 and the last 20 are kept); `max_attempts` None is
     without limit. `queue` is whose workers run it, "" the engine itself; `heartbeat_details` are the latest.
-    `compensation`: a saga undoes another step by it.
+    `compensation`: a saga undoes another step by it. `task` is what more there is to say of a human task.
     """
 
     id: str
@@ -66,6 +67,7 @@ class StepView(msgspec.Struct, frozen=True):
     compensation: bool = False
     queue: str = ""
     heartbeat_details: Any = None
+    task: HumanView | None = None
 
 
 class RunDescription(msgspec.Struct, frozen=True):
@@ -151,7 +153,7 @@ def describe(stored: Stored, members: Members, blob: Blob, now: int, coder: Code
         block=None if row.block is None else block_view(wire.decode_block(row.block)),
         cancel_requested=story.cancel_requested,
         reason=story.reason,
-        steps=[draft.view() for draft in story.steps.values()],
+        steps=[draft.view(now if row.closed_at is None else None) for draft in story.steps.values()],
         next_run_id=story.next_run_id,
         expires_at=None if row.expires_at is None else moment(row.expires_at),
         attributes=story.notes.attributes,
@@ -257,6 +259,7 @@ class _Draft:
         "retry_at",
         "scheduled_at",
         "state",
+        "tale",
     )
 
     def __init__(self, id: str, kind: str, name: str, state: str, at: int) -> None:
@@ -279,6 +282,7 @@ class _Draft:
         self.compensation = False
         self.queue = ""
         self.heartbeat_details: Any = None
+        self.tale: Tale | None = None
 
     @property
     def is_open(self) -> bool:
@@ -288,7 +292,7 @@ class _Draft:
         self.state = state
         self.ended_at = at
 
-    def view(self) -> StepView:
+    def view(self, now: int | None) -> StepView:
         started = self.attempts[0].started_at if self.attempts else None
         return StepView(
             id=self.id,
@@ -309,6 +313,7 @@ class _Draft:
             compensation=self.compensation,
             queue=self.queue,
             heartbeat_details=self.heartbeat_details,
+            task=None if self.tale is None else self.tale.view(now),
         )
 
 
@@ -363,6 +368,8 @@ class _Story:
                 self.notes.set(event)
             case ev.MemoSet():
                 self.notes.note(shown(event.memo, self.blob, self.coder))
+            case _ if isinstance(event, HUMAN):
+                self._asked(event)
             case ev.CancelRequested():
                 self.cancel_requested = True
                 self.reason = event.reason
@@ -394,6 +401,21 @@ class _Story:
                 draft.result = shown(event.result, self.blob, self.coder)
             elif isinstance(event, ev.ChildFailed):
                 draft.error = None if event.failure is None else error_view(event.failure)
+
+    def _asked(self, event: Any) -> None:
+        if isinstance(event, ev.TaskOpened):
+            draft = self._add(event.id, "human task", event.title, "waiting", event.at)
+            draft.tale = Tale(event)
+            draft.input = None if event.data is None else shown(event.data, self.blob, self.coder)
+            return
+        draft = self.steps.get(event.id)
+        if draft is None or draft.tale is None:
+            return
+        draft.tale.tell(event)
+        if type(event) in ENDS:
+            draft.end("timed out" if isinstance(event, ev.TaskExpired) else ENDS[type(event)], event.at)
+        if isinstance(event, ev.TaskCompleted):
+            draft.result = shown(event.result, self.blob, self.coder)
 
     def _add(self, id: str, kind: str, name: str, state: str, at: int) -> _Draft:
         draft = self.steps[id] = _Draft(id, kind, name, state, at)

@@ -106,6 +106,19 @@ def _end_of_child(value: Any) -> Any:
     return msgspec.structs.replace(_reason(value), failure=failure, **(result or {}))
 
 
+def _of_people(event: Any) -> Any:
+    """Who was asked, what for, and who has done it."""
+    names = ("title", "by")
+    changed: dict[str, Any] = {name: GONE for name in names if hasattr(event, name)}
+    if hasattr(event, "assignees"):
+        changed["assignees"] = tuple(GONE for _ in event.assignees)
+    for name in ("data", "result"):
+        payload = getattr(event, name, None)
+        if payload is not None:
+            changed[name] = _payload(payload)
+    return msgspec.structs.replace(event, **changed)
+
+
 _REPLACED: dict[type, Callable[[Any], Any]] = {
     ev.Payload: _payload,
     Attribute: _attribute,
@@ -114,4 +127,6 @@ _REPLACED: dict[type, Callable[[Any], Any]] = {
     **dict.fromkeys((ev.CancelRequested, ev.RunCancelled, ev.RunTerminated, msg.Cancel, msg.Terminate), _reason),
     **dict.fromkeys((ev.ChildCancelRequested, ev.ExternalCancelRequested), _reason),
     **dict.fromkeys((ev.ChildFailed, msg.ChildEnded), _end_of_child),
+    **dict.fromkeys((ev.TaskOpened, ev.TaskClaimed, ev.TaskReleased, ev.TaskCompleted), _of_people),
+    **dict.fromkeys((msg.ClaimTask, msg.ReleaseTask, msg.CompleteTask), _of_people),
 }

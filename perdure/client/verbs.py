@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -28,6 +28,9 @@ from perdure.runtime.world import new_id
 from perdure.stores.base import RunFilter, Store
 from perdure.stores.health import told_as_damage
 from perdure.workflows import WorkflowDefinition, definitions_of
+
+if TYPE_CHECKING:
+    from perdure.client.human import Tasks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -199,6 +202,13 @@ class Verbs:
     def attempt(self, token: str) -> AttemptHandle:
         """The attempt that `activity.token()` stands for, to be completed from outside."""
         return AttemptHandle(self._opened(), token, self._payload_max_bytes)
+
+    @property
+    def tasks(self) -> "Tasks":
+        """What runs ask people: listed, claimed, released and completed."""
+        from perdure.client.human import Tasks  # most programs ask nobody
+
+        return Tasks(self._opened, self._payload_max_bytes)
 
     def list(
         self,

@@ -1,6 +1,6 @@
 """What a program wants. Each has the id (the path) of the step it is about; ids are unique within a run."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -111,6 +111,23 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     value: Payload
 
 
+class OpenTask(msgspec.Struct, frozen=True):
+    """Ask people. Durations count from the moment the command is recorded; the rest as in `TaskOpened`."""
+
+    id: str
+    title: str
+    form: dict[str, Any]
+    data: Payload | None = None
+    assignees: tuple[str, ...] = ()
+    due_ns: int | None = None
+    remind_ns: int | None = None
+    timeout_ns: int | None = None
+
+
+class WithdrawTask(msgspec.Struct, frozen=True, gc=False):
+    id: str
+
+
 class CompleteRun(msgspec.Struct, frozen=True, gc=False):
     result: Payload
 
@@ -149,6 +166,8 @@ Command: TypeAlias = (
     | CompleteUpdate
     | FailUpdate
     | Publish
+    | OpenTask
+    | WithdrawTask
     | CompleteRun
     | FailRun
     | EndCancelled

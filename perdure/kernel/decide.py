@@ -10,29 +10,20 @@ from typing import Any
 
 import msgspec
 
+from perdure.kernel import asking, overdue, relations
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
-from perdure.kernel import overdue, relations
 from perdure.kernel.continuing import RUN_TIMED_OUT, retried_as
 from perdure.kernel.limits import END_OF_TIME, PENDING_COMMANDS, STRIKES
 from perdure.kernel.policy import delay_ns, exhausted, is_listed
+from perdure.kernel.refused import Refused
 from perdure.kernel.run import CRASHED, LOST, Run
 from perdure.kernel.step import OUT, Step
 from perdure.kernel.terms import RunTerms
 
 _NOTHING: tuple[ev.Event, ...] = ()
 _NO_LOGS = ev.Logs()
-
-
-class Refused(Exception):
-    """The message does not fit the run's state. `code` is that of an error in `errors`, or "too-many-commands"; `failure`
-    what the run's code says against it."""
-
-    def __init__(self, code: str, message: str, failure: ev.Failure | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.failure = failure
 
 
 def must_wait(run: Run, message: msg.Message) -> bool:
@@ -43,6 +34,7 @@ def must_wait(run: Run, message: msg.Message) -> bool:
 _FOR_THE_PROGRAM = frozenset(
     {msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Signal, msg.Takeover, msg.GrantSlot}
     | {msg.ChildAnswered, msg.ChildEnded, msg.ExternalReplied}
+    | {msg.ClaimTask, msg.ReleaseTask, msg.CompleteTask}  # what is told of a task comes in order
 )
 REPEATED = frozenset({msg.Wake, msg.Takeover})
 """Messages to be decided again until they have nothing left to say."""
@@ -344,6 +336,10 @@ def _due_events(run: Run, until: int, now: int) -> list[ev.Event]:
         if run.timers.get(id) == at:
             events.append(ev.TimerFired(now, id))
             break
+        task = run.human_task(id)
+        if task is not None:
+            events.append(asking.due(task, at, now))
+            break
         if id in done:
             continue  # only what is not changed by an event that is not folded yet
         done.add(id)
@@ -395,6 +391,8 @@ def _due(run: Run, until: int) -> list[tuple[int, str]]:
         return [run.deadlines[0]]
     live = [(at, id) for id, at in run.timers.items() if at <= until]
     live += [(at, step.id) for step in run.pending.values() for at in step.deadlines() if at <= until]
+    if run.people is not None:
+        live += [(at, task.id) for task in run.people.open.values() for at in task.deadlines() if at <= until]
     return sorted(live)
 
 
@@ -481,6 +479,11 @@ def chunks_of(command: cmd.WriteStream, now: int) -> ev.ChunksMade:
     return ev.ChunksMade(now, command.stream, command.chunks, command.closes)
 
 
+def _open_task(run: Run, command: cmd.OpenTask, now: int, claimed_by: int) -> ev.HistoryEvent:
+    _refuse_flood(run)
+    return asking.open_task(command, now)
+
+
 def _refuse_flood(run: Run) -> None:
     if run.unresolved >= PENDING_COMMANDS:
         raise Refused(
@@ -496,6 +499,9 @@ _MESSAGES: dict[type, Callable[[Run, Any, int], tuple[ev.Event, ...] | list[ev.E
     msg.Complete: _complete,
     msg.Heartbeat: _heartbeat,
     msg.TaskTaken: _task_taken,
+    msg.ClaimTask: asking.claim,
+    msg.ReleaseTask: asking.release,
+    msg.CompleteTask: asking.complete,
     msg.Cancel: _cancel,
     msg.Signal: _signal,
     msg.Update: _update,
@@ -531,6 +537,8 @@ _COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
     cmd.CompleteUpdate: lambda run, c, now, _: ev.UpdateCompleted(now, c.id, c.result),
     cmd.FailUpdate: lambda run, c, now, _: ev.UpdateFailed(now, c.id, c.failure),
     cmd.Publish: lambda run, c, now, _: ev.Published(now, c.id, c.name, c.value),
+    cmd.OpenTask: _open_task,
+    cmd.WithdrawTask: lambda run, c, now, _: ev.TaskWithdrawn(now, c.id),
     cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),
     cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure, retried_as(run, c.failure, now)),
     cmd.EndCancelled: lambda run, c, now, _: ev.RunCancelled(now, c.reason),

@@ -26,6 +26,13 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     ExternalAnswered     yes                     ExternalReplied
     StreamWritten        no, matched             WriteStream
     RunMoved             no                      Move
+    TaskOpened           no, matched             OpenTask
+    TaskClaimed          no                      ClaimTask
+    TaskReleased         no                      ReleaseTask
+    TaskCompleted        yes                     CompleteTask
+    TaskReminded         yes                     Wake
+    TaskExpired          yes                     Wake
+    TaskWithdrawn        no, matched             WithdrawTask
     CancelRequested      yes                     Cancel
     SignalReceived       yes                     Signal
     UpdateAccepted       yes                     Update
@@ -53,7 +60,7 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     ChunksMade           chunks                  WriteStream: what the history only counts
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -246,6 +253,65 @@ class StreamWritten(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     count: int
     size_bytes: int
     closes: bool = False
+
+
+class TaskOpened(msgspec.Struct, frozen=True, array_like=True, tag=34):
+    """People are asked. `form` is the JSON schema of what they answer, `data` what they are shown; no `assignees` is
+    anybody. `remind_ns`: how often they are reminded. `expires_at`: when nobody waits for the answer any more.
+    """
+
+    at: int
+    id: str
+    title: str
+    form: dict[str, Any]
+    data: Payload | None = None
+    assignees: tuple[str, ...] = ()
+    due_at: int | None = None
+    remind_ns: int | None = None
+    expires_at: int | None = None
+
+
+class TaskClaimed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=35):
+    """`forced`: it was somebody else's to take, or already taken."""
+
+    at: int
+    id: str
+    by: str
+    forced: bool = False
+
+
+class TaskReleased(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=36):
+    at: int
+    id: str
+    by: str
+    forced: bool = False
+
+
+class TaskCompleted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=37):
+    at: int
+    id: str
+    by: str
+    result: Payload
+    request_id: str = ""
+    forced: bool = False
+
+
+class TaskReminded(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=38):
+    """`kind`: "reminder", or "overdue" once when its due time has passed."""
+
+    at: int
+    id: str
+    kind: str
+
+
+class TaskWithdrawn(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=39):
+    at: int
+    id: str
+
+
+class TaskExpired(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=50):
+    at: int
+    id: str
 
 
 class RunTimedOut(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
@@ -456,6 +522,13 @@ HistoryEvent: TypeAlias = (
     | UpdateFailed
     | Published
     | RunMoved
+    | TaskOpened
+    | TaskClaimed
+    | TaskReleased
+    | TaskCompleted
+    | TaskReminded
+    | TaskWithdrawn
+    | TaskExpired
 )
 StatusEvent: TypeAlias = (
     AttemptStarted
@@ -475,6 +548,7 @@ Event: TypeAlias = HistoryEvent | StatusEvent
 DELIVERED: frozenset[type] = frozenset(
     {RunStarted, ActivityCompleted, ActivityFailed, TimerFired, CancelRequested, SignalReceived, UpdateAccepted}
     | {ChildStarted, ChildStartFailed, ChildCompleted, ChildFailed, ExternalAnswered}
+    | {TaskCompleted, TaskReminded, TaskExpired}
 )
 """Events a program is shown."""
 
@@ -483,12 +557,13 @@ MATCHED: frozenset[type] = frozenset(
     | {AttributesSet, MemoSet, StreamWritten}
     | {UpdateCompleted, UpdateFailed, Published}
     | {ChildScheduled, ChildCancelRequested, ExternalCancelRequested}
+    | {TaskOpened, TaskWithdrawn}
     | {RunCompleted, RunFailed, RunCancelled, RunContinuedAsNew}
 )
 """Events that record a command; on replay the program must issue the same."""
 
-NOTED: frozenset[type] = frozenset({RunMoved})
-"""Events that concern nobody but the run itself: a program is not shown them, and has not caused them."""
+NOTED: frozenset[type] = frozenset({RunMoved, TaskClaimed, TaskReleased})
+"""Events that concern the run, or people, and no program: it is not shown them, and has not caused them."""
 
 IMPOSED: frozenset[type] = frozenset({RunTerminated, RunTimedOut})
 """Ends that come from outside: the program is neither asked nor told."""

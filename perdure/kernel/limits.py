@@ -73,8 +73,19 @@ STRIKES = 3
 END_OF_TIME = 2**63 - 1
 """The latest due time of a timer or a retry, in nanoseconds since the epoch (the year 2262): what 64 bits hold."""
 
+TASK_REMINDERS = 1_000
+"""So often people are reminded of one human task; its history grows with each time."""
+
+TASK_TITLE_CHARS = 200
+TASK_ASSIGNEES = 50
+TASK_PERSON_CHARS = 200
+TASK_FORM_BYTES = 32 * 1024
+TASK_DATA_BYTES = 256 * 1024
+"""A human task: its title, how many people and groups it is for, the name of one of them, the JSON schema of its form, and
+what people are shown with it, as JSON."""
+
 PENDING_COMMANDS = 200_000
-"""Unresolved steps, timers and children of one run; a program asking for more is blocked."""
+"""Unresolved steps, timers, human tasks and children of one run; a program asking for more is blocked."""
 
 CHILD_DEPTH = 100
 """Ancestors that a run may have; a child beyond is not started."""

@@ -145,6 +145,34 @@ class Move(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=27):
     build: str = ""
 
 
+class ClaimTask(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=20):
+    """Somebody, who belongs to these groups, takes a human task. `force`: whoever it is for, and whoever has it."""
+
+    id: str
+    by: str
+    groups: tuple[str, ...] = ()
+    force: bool = False
+
+
+class ReleaseTask(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
+    """It is nobody's again. `force`: whoever has it."""
+
+    id: str
+    by: str
+    force: bool = False
+
+
+class CompleteTask(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=22):
+    """The answer. `request_id` names the request, so that it may be made again; the rest as in `ClaimTask`."""
+
+    id: str
+    by: str
+    result: Payload
+    request_id: str = ""
+    groups: tuple[str, ...] = ()
+    force: bool = False
+
+
 class Wake(msgspec.Struct, frozen=True, gc=False):
     """The clock has passed `wake_at`: fire the next timer that is due. Repeated until nothing is due."""
 
@@ -201,6 +229,7 @@ class NewCode(msgspec.Struct, frozen=True, gc=False):
     held_by: str | None = None
 
 
+HumanMail: TypeAlias = ClaimTask | ReleaseTask | CompleteTask
 Mail: TypeAlias = (
     Start
     | AttemptEnded
@@ -217,5 +246,6 @@ Mail: TypeAlias = (
     | ChildEnded
     | ExternalReplied
     | Move
+    | HumanMail
 )
 Message: TypeAlias = Mail | Wake | GrantSlot | Takeover | BlockRun | Strike | NewBuild | NewCode

@@ -1,10 +1,11 @@
 """One line about a run, or a step of it, as lists show it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from perdure.kernel import events as ev
 from perdure.kernel.family import Link
+from perdure.kernel.human import HumanTask
 from perdure.kernel.limits import NOTE_CHARS
 from perdure.kernel.run import Run
 from perdure.kernel.step import Step
@@ -19,6 +20,8 @@ def note(run: Run) -> str:
         return _OUTCOME_NOTES[type(run.outcome)](run.outcome)
     if run.block is not None:
         return _clip(run.block.message)
+    if run.people is not None and run.people.open:
+        return _clip(_people_note(list(run.people.open.values())))
     if run.pending:
         step = run.pending[next(reversed(run.pending))]
         text = _step_note(step)
@@ -28,6 +31,13 @@ def note(run: Run) -> str:
     if run.timers:
         return "timer" if len(run.timers) == 1 else f"{len(run.timers):,} timers"
     return MESSAGE if run.seq else ""
+
+
+def _people_note(tasks: Sequence[HumanTask]) -> str:
+    task = tasks[0]
+    who = task.claimed_by or ", ".join(task.assignees)
+    text = f'task "{task.title}"' + (f" ({who})" if who else "")
+    return text if len(tasks) == 1 else f"{text} +{len(tasks) - 1:,}"
 
 
 def _links_note(links: dict[str, Link]) -> str:

@@ -24,6 +24,7 @@ from perdure.kernel.commands import (
     FailRun,
     FailUpdate,
     MarkPatch,
+    OpenTask,
     Publish,
     RecordSideEffect,
     ScheduleActivity,
@@ -31,6 +32,7 @@ from perdure.kernel.commands import (
     SetMemo,
     StartChild,
     StartTimer,
+    WithdrawTask,
     WriteStream,
 )
 from perdure.kernel.events import (
@@ -57,12 +59,14 @@ from perdure.kernel.events import (
     RunFailed,
     SideEffectRecorded,
     StreamWritten,
+    TaskOpened,
+    TaskWithdrawn,
     TimerCancelled,
     TimerStarted,
     UpdateCompleted,
     UpdateFailed,
 )
-from perdure.kernel.messages import Query, Signal, Update
+from perdure.kernel.messages import CompleteTask, Query, Signal, Update
 from perdure.kernel.terms import Parent
 
 
@@ -95,6 +99,10 @@ class Program(Decider, Protocol):
 
     def validate(self, update: Update) -> None:
         """Let the code look at an update before it is accepted. Raises what speaks against it; nothing has changed then."""
+        ...
+
+    def admit(self, message: CompleteTask) -> None:
+        """Raises an error of the family `errors.PerdureError` if the program could not read that answer."""
         ...
 
     def query(self, query: Query) -> Payload:
@@ -193,8 +201,11 @@ class Recorded(Protocol):
     patches: frozenset[str]
 
     def has_issued(self, path: str) -> bool:
-        """Whether the history holds a step, timer or side effect of the task with that path, or of one it started."""
+        """Whether the history holds a step, timer, human task or side effect of the task with that path, or of one it started."""
         ...
+
+
+_ISSUED = frozenset({ActivityScheduled, TimerStarted, ChildScheduled, TaskOpened})
 
 
 class Lookup:
@@ -208,7 +219,7 @@ class Lookup:
         tasks: set[str] = set()
         for event in events:
             kind = type(event)
-            if kind is ActivityScheduled or kind is TimerStarted or kind is ChildScheduled:
+            if kind in _ISSUED:
                 tasks.add(event.id.rpartition(":")[0])  # type: ignore[union-attr]
             elif kind is SideEffectRecorded:
                 effects[event.id] = event.value  # type: ignore[union-attr]
@@ -255,6 +266,8 @@ _RECORD_KEYS = {
     UpdateCompleted: lambda e: (e.id, "answer to update", ""),
     UpdateFailed: lambda e: (e.id, "failure of update", ""),
     Published: lambda e: (e.id, "published value", e.name),
+    TaskOpened: lambda e: (e.id, "human task", e.title),
+    TaskWithdrawn: lambda e: (e.id, "withdraw human task", ""),
     RunCompleted: lambda e: ("", "completion", ""),
     RunFailed: lambda e: ("", "failure", ""),
     RunCancelled: lambda e: ("", "cancellation", ""),
@@ -276,6 +289,8 @@ _COMMAND_KEYS = {
     CompleteUpdate: lambda c: (c.id, "answer to update", ""),
     FailUpdate: lambda c: (c.id, "failure of update", ""),
     Publish: lambda c: (c.id, "published value", c.name),
+    OpenTask: lambda c: (c.id, "human task", c.title),
+    WithdrawTask: lambda c: (c.id, "withdraw human task", ""),
     CompleteRun: lambda c: ("", "completion", ""),
     FailRun: lambda c: ("", "failure", ""),
     EndCancelled: lambda c: ("", "cancellation", ""),

@@ -2,7 +2,7 @@
 
 The history itself (one row per run and commit), the run's summary row, a row per attempt that failed, was retried
 or has logs, and one per attempt that waits for a worker, or is with one; a row per update that was accepted, and per name
-under which a value is published. Nothing else is stored about a run, so nothing can disagree with its events.
+under which a value is published; and one per open human task. Nothing else is stored about a run, so nothing can disagree with its events.
 """
 
 import enum
@@ -14,6 +14,7 @@ import msgspec
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
+from perdure.kernel.human_rows import HumanTaskRow, rows_of
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST
 from perdure.kernel.messages import Start
 from perdure.kernel.notes import held_by, note
@@ -158,6 +159,8 @@ class RunRows(msgspec.Struct):
     step. `all_tasks_gone`: the run has ended. `attributes`, `updates` and `published` in order: a later one replaces an
     earlier one of its name, or id.
     `moved`: it is pinned to another build now.
+
+    `human` and `human_gone` are the same of human tasks; when the run has ended it has none, as the row of the run says.
     """
 
     run: RunRow
@@ -170,6 +173,8 @@ class RunRows(msgspec.Struct):
     attributes: tuple[tuple[int, Attribute], ...] = ()
     chunks: tuple[ChunkRow, ...] = ()
     moved: bool = False
+    human: list[HumanTaskRow] = []
+    human_gone: list[tuple[int, str]] = []
 
     updates: tuple[UpdateRow, ...] = ()
     published: tuple[PublishedRow, ...] = ()
@@ -194,6 +199,8 @@ def project(run: Run, events: Sequence[ev.Event], seq_before: int) -> RunRows:
         rows.history = HistoryRow(run.key, seq_before + 1, wire.encode(history))
     if run.queued:
         _task_rows(rows, run, events)
+    if run.people is not None:
+        rows.human, rows.human_gone = rows_of(run, events)
     return rows
 
 

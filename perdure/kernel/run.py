@@ -20,7 +20,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from perdure.kernel import events as ev
+from perdure.kernel import human
 from perdure.kernel.family import Link, link_of
+from perdure.kernel.human import HumanTask, People
 from perdure.kernel.step import OUT, Place, Step
 from perdure.kernel.terms import RunTerms
 
@@ -59,7 +61,7 @@ class Run:
     `chain` is the key of the run it continues, by way of any others; 0 if it continues none. `queued`: some step of it had
     a queue. `begin_at`: when it begins, of one that was not begun yet and has to wait; `expires_at`: when it has to be over;
     None without a time. `beginning` is kept if the run is to be tried again. `links` are its open children, and what it has
-    asked of other runs, by step; None of one that never had any. `requests`: those of signals it has received, that had one.
+    asked of other runs, by step; None of one that never had any; `people` has its human tasks in the same way. `requests`: those of signals it has received, that had one.
     `updates`: those it has accepted, by id, each with its name and time; `asked` have no answer yet.
     `pinned`: the only build that may go on with it, "" is any.
     """
@@ -84,6 +86,7 @@ class Run:
         "out",
         "outcome",
         "pending",
+        "people",
         "pinned",
         "queued",
         "requests",
@@ -115,6 +118,7 @@ class Run:
         self.closed_at = 0
         self.pending: dict[str, Step] = {}
         self.timers: dict[str, int] = {}
+        self.people: People | None = None
         self.deadlines: list[tuple[int, str]] = []
         self.flying = 0
         self.retrying = 0
@@ -151,8 +155,10 @@ class Run:
 
     @property
     def unresolved(self) -> int:
-        """Steps, timers and children, and questions to others, that have no outcome yet."""
-        return len(self.pending) + len(self.timers) + (0 if self.links is None else len(self.links))
+        """Steps, timers, human tasks and children, and questions to others, that have no outcome yet."""
+        linked = 0 if self.links is None else len(self.links)
+        asked = 0 if self.people is None else len(self.people.open)
+        return len(self.pending) + len(self.timers) + linked + asked
 
     @property
     def unhelped(self) -> Step | None:
@@ -184,7 +190,14 @@ class Run:
         if self.timers.get(id) == at:
             return True
         step = self.pending.get(id)
-        return step is not None and at in (step.retry_at, step.expires_at, step.start_by, step.close_by)
+        if step is not None:
+            return at in (step.retry_at, step.expires_at, step.start_by, step.close_by)
+        task = self.human_task(id)
+        return task is not None and at in task.deadlines()
+
+    def human_task(self, id: str) -> HumanTask | None:
+        """The one of that id, if it is open."""
+        return None if self.people is None else self.people.open.get(id)
 
     def recount(self) -> None:
         """Derive the counters and deadlines anew, after the steps were restored from their attempts."""
@@ -205,8 +218,8 @@ class Run:
             case Place.OUT:
                 self.out += by
 
-    def remind(self, step: Step, *deadlines: int | None) -> None:
-        """The clock will do something to the step."""
+    def remind(self, step: Step | HumanTask, *deadlines: int | None) -> None:
+        """The clock will do something to the step, or task."""
         for at in deadlines:
             if at is not None:
                 heapq.heappush(self.deadlines, (at, step.id))
@@ -215,6 +228,8 @@ class Run:
         """Build the heap from what is live: a deadline that is moot stays in it until it comes to the top."""
         self.deadlines = [(at, id) for id, at in self.timers.items()]
         self.deadlines += [(at, step.id) for step in self.pending.values() for at in step.deadlines()]
+        if self.people is not None:
+            self.deadlines += [(at, task.id) for task in self.people.open.values() for at in task.deadlines()]
         heapq.heapify(self.deadlines)
 
     def slot_wanted(self) -> list[Step]:
@@ -381,6 +396,7 @@ def _closed(run: Run, event: Any) -> None:
     run.timers.clear()
     run.deadlines.clear()
     run.flying = run.retrying = run.held = run.out = 0
+    human.run_ended(run)
 
 
 def _attempt_started(run: Run, event: ev.AttemptStarted) -> None:
@@ -477,6 +493,10 @@ def recode(run: Run, event: ev.HistoryEvent, input_too: bool = False) -> None:
         run.outcome = event
     elif isinstance(event, ev.RunStarted):
         _keep_for_another_attempt(run, event)
+    elif isinstance(event, ev.TaskOpened):
+        task = run.human_task(event.id)
+        if task is not None:
+            task.data = event.data
     elif isinstance(event, ev.ActivityScheduled) and input_too and event.id in run.pending:
         run.pending[event.id].input = event.input
 
@@ -515,6 +535,13 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.UpdateCompleted: _update_answered,
     ev.UpdateFailed: _update_answered,
     ev.RunMoved: _moved,
+    ev.TaskOpened: human.opened,
+    ev.TaskClaimed: human.claimed,
+    ev.TaskReleased: human.claimed,
+    ev.TaskReminded: human.reminded,
+    ev.TaskCompleted: human.closed,
+    ev.TaskExpired: human.closed,
+    ev.TaskWithdrawn: human.closed,
     ev.CancelRequested: _cancel_requested,
     ev.RunCompleted: _closed,
     ev.RunFailed: _closed,

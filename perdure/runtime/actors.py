@@ -83,6 +83,11 @@ class Actor:
         data, ref = kept(payload.data, lambda digest, data: self.put(b"", digest, data))
         return ev.Payload(data, payload.encoding, ref)
 
+    def drop(self, payload: ev.Payload) -> None:
+        """What was set apart just now is not going to be in the history."""
+        if payload.ref and self.blobs is not None:
+            self.blobs.pop(payload.data, None)
+
     def take_blobs(self) -> list[BlobRow]:
         blobs, self.blobs = self.blobs, None
         return [BlobRow(self.run.key, digest, data) for digest, data in (blobs or {}).items()]

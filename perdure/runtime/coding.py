@@ -34,6 +34,7 @@ _FIELDS = {
     ev.SignalReceived: "input",
     ev.UpdateAccepted: "input",
     ev.RunCompleted: "result",
+    ev.TaskCompleted: "result",
 }
 """Where events of a history have payloads."""
 

@@ -286,14 +286,20 @@ class Cycle:
         if letter.blobs:
             actor.blobs = {**(actor.blobs or {}), **letter.blobs}
         message: msg.Message | None = letter.message
+        blobs: frozenset[bytes] = frozenset()
         if type(message) is msg.Complete:
             message = self._readable(draft, actor, letter, message)
             if message is None:
                 return
+        elif type(message) is msg.CompleteTask:
+            blobs = frozenset(actor.blobs or ())
+            message = msgspec.structs.replace(message, result=actor.set_apart(message.result))
         known = type(message) is msg.Update and knows_update(actor.run, message.id)
         try:
             taken = self._guarded(letter, self._turns.take, actor, message, draft.now)
         except Refused as refused:
+            if type(message) is msg.CompleteTask and message.result.data not in blobs:
+                actor.drop(message.result)
             self._people.refuse(draft, actor, letter, refused)
             return
         if taken:

@@ -16,6 +16,7 @@ REPLY_LIVES_NS = 600 * 1_000_000_000
 """How long an answer waits in the store for a client that does not come for it."""
 
 _KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Terminate, msg.Retry, msg.Signal})
+"""What is delivered without having been mail, and must not be lost."""
 _RUN = "@"
 """What `reply_to` begins with if it is a run that waits for the answer; tokens of clients never do."""
 
@@ -180,6 +181,8 @@ class Draft:
                 batch.attempts_dropped += rows.attempts_dropped
             if actor.run.queued:
                 self._add_tasks(batch, rows)
+            if actor.run.people is not None:
+                _add_human_tasks(batch, actor, rows)
         return batch
 
     def _add_tasks(self, batch: Batch, rows: RunRows) -> None:
@@ -188,6 +191,13 @@ class Draft:
         if rows.all_tasks_gone:
             batch.tasks_gone_of.append(rows.run.key)
         self.gives_tasks.update((task.queue, task.name) for task in rows.tasks)
+
+
+def _add_human_tasks(batch: Batch, actor: Actor, rows: RunRows) -> None:
+    if not actor.run.is_open:
+        batch.human_gone_of.append(actor.run.key)
+    batch.human += rows.human
+    batch.human_gone += rows.human_gone
 
 
 def is_empty(batch: Batch) -> bool:

@@ -13,7 +13,7 @@ from perdure.runtime.programs import Programs
 from perdure.runtime.refusals import heard_of
 from perdure.stores import base
 
-_MOVING = frozenset({msg.AttemptEnded, msg.Complete, msg.Wake})
+_MOVING = frozenset({msg.AttemptEnded, msg.Complete, msg.CompleteTask, msg.Wake})
 """What a run waits for, and may end by."""
 
 

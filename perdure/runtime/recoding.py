@@ -29,6 +29,7 @@ _BROUGHT: dict[type, str] = {
     msg.Signal: "input",
     msg.Update: "input",
     msg.Query: "input",
+    msg.CompleteTask: "result",
 }
 _MADE: dict[type, tuple[str, ...]] = {
     ev.RunStarted: _START,
@@ -38,6 +39,8 @@ _MADE: dict[type, tuple[str, ...]] = {
     ev.MemoSet: ("memo",),
     ev.ChildScheduled: _START,
     ev.ChildCompleted: ("result",),
+    ev.TaskOpened: ("data",),
+    ev.TaskCompleted: ("result",),
     ev.RunCompleted: ("result",),
     ev.RunContinuedAsNew: _START,
     ev.SignalReceived: ("input",),

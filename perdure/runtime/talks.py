@@ -74,6 +74,22 @@ class Talks:
         finally:
             self._marker.leave()
 
+    def demand_fit(self, actor: Actor, message: msg.CompleteTask) -> None:
+        """Have the program, which stands, look at the answer to a human task before the run takes it.
+
+        Raises:
+            Refused: it could not read that.
+        """
+        if actor.program is None:
+            return
+        self._marker.enter(actor.run.key)
+        try:
+            actor.program.admit(message)
+        except errors.PerdureError as misfit:
+            raise Refused(misfit.code, str(misfit)) from None
+        finally:
+            self._marker.leave()
+
     def answer(self, actor: Actor, query: msg.Query, now: int) -> Payload:
         """What the run's code says to a question.
 

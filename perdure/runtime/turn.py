@@ -76,6 +76,8 @@ class Turns:
                 actor.let_go()
             if run.seq and actor.program is None and type(events[-1]) in ev.DELIVERED and not self._stand(actor, now):
                 return False
+            if type(message) is msg.CompleteTask:
+                self._talks.demand_fit(actor, message)
             for event in events:
                 actor.fold(event)
                 self._heed(actor, event, now)
@@ -251,7 +253,7 @@ def _claimed(run: Run) -> frozenset[str]:
 
 
 _ENDS = frozenset({cmd.CompleteRun, cmd.FailRun, cmd.EndCancelled, cmd.ContinueAsNew})
-_OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer, cmd.StartChild})
+_OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer, cmd.StartChild, cmd.OpenTask})
 
 
 def _opened(commands: Sequence[cmd.Command]) -> int:

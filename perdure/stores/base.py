@@ -17,10 +17,18 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from perdure.kernel.attributes import Attribute, Wanted
+from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.messages import AttemptEnded, Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.streams import ChunkRow
+from perdure.stores.human import HumanViews
 from perdure.stores.placed import BuildRow, Placed
+from perdure.stores.refusing import CommitInDoubt as CommitInDoubt
+from perdure.stores.refusing import CommitRefused as CommitRefused
+from perdure.stores.refusing import OwnershipLost as OwnershipLost
+from perdure.stores.refusing import StoreFull as StoreFull
+from perdure.stores.refusing import StoreUnavailable as StoreUnavailable
+from perdure.stores.refusing import WorkerGone as WorkerGone
 from perdure.stores.streaming import Streams
 
 LEASE_NS = 10_000_000_000
@@ -194,6 +202,12 @@ class Batch(msgspec.Struct):
     """Each in the place of an earlier one of the same (run, step); nobody has taken it."""
     chunks: list[ChunkRow] = []
     """Appended to streams of runs, which are made if they are not there yet, whatever their size and be they closed."""
+    human_gone_of: list[int] = []
+    """Runs that have no human tasks any more."""
+    human_gone: list[tuple[int, str]] = []
+    """Steps that are none any more."""
+    human: list[HumanTaskRow] = []
+    """In order; each in the place of an earlier one of the same (run, step)."""
     mail_read: list[int] = []
     mail_kept: list[MailRow] = []
     """New mail written by the owner, after `mail_read` has gone."""
@@ -239,30 +253,6 @@ class RunFilter(msgspec.Struct, frozen=True):
     root: str | None = None
     before_key: int | None = None
     limit: int = 100
-
-
-class CommitRefused(Exception):
-    """The store took nothing of the batch, and will not take it again as it is (a constraint, a value)."""
-
-
-class CommitInDoubt(Exception):
-    """Whether the batch was written is unknown; `Journal.settle` tells."""
-
-
-class StoreUnavailable(Exception):
-    """Nothing was written, through no fault of the batch; the same batch may pass later (busy, I/O error)."""
-
-
-class StoreFull(Exception):
-    """Nothing was written: no room, or no permission to write. The owner stops."""
-
-
-class OwnershipLost(Exception):
-    """This store does not own (any more). Nothing was written. The owner stops."""
-
-
-class WorkerGone(Exception):
-    """The worker has left, or was taken for dead: nothing it brings is accepted any more."""
 
 
 Moment: TypeAlias = Literal["before", "inside"]
@@ -444,6 +434,9 @@ START_MARGIN_NS = 200_000_000
 
 class Views(Protocol):
     """Read by anybody, from any thread."""
+
+    @property
+    def human(self) -> HumanViews: ...
 
     def row(self, id: str) -> RunRow | None:
         """The newest run of an id."""

@@ -13,12 +13,14 @@ from typing import TypeVar
 import msgspec
 
 from perdure.kernel.attributes import Attribute, Wanted, fits, merged
+from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.messages import Cancel, Move, Query, Retry, Signal, Start, Terminate, Update
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.health import PROBLEM_LINES, problems_of
+from perdure.stores.memory_human import MemoryHumanViews
 from perdure.stores.memory_messages import MemoryMessages
 from perdure.stores.memory_post import MemoryPost, made_by
 from perdure.stores.memory_streams import HeldStream, MemoryStreams, put_chunks
@@ -49,6 +51,7 @@ class Shelf:
         self.streams: dict[int, dict[str, HeldStream]] = {}
         self.bell = Bell()
         self.tasks: dict[tuple[int, str], TaskRow] = {}
+        self.human: dict[tuple[int, str], HumanTaskRow] = {}
         self.workers: dict[int, base.WorkerRow] = {}
         self.listeners: dict[int, Callable[[], None]] = {}
         self.members: dict[int, base.MemberRow] = {}
@@ -118,6 +121,7 @@ class Shelf:
         self.tasks = _without(self.tasks, lambda at, _: at[0] == key)
         self.updates = _without(self.updates, lambda at, _: at[0] == key)
         self.published = _without(self.published, lambda at, _: at[0] == key)
+        self.human = _without(self.human, lambda at, _: at[0] == key)
         self.blobs = _without(self.blobs, lambda at, _: at[0] == key)
         self.mail = _without(self.mail, lambda _, mail: mail.run == key)
 
@@ -321,6 +325,11 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
         shelf.tasks[task.run, task.step] = _copy(task)
     for chunks in batch.chunks:
         put_chunks(shelf, chunks)
+    gone = set(batch.human_gone_of)
+    shelf.human = _without(shelf.human, lambda at, _: at[0] in gone) if gone else shelf.human
+    for at in batch.human_gone:
+        shelf.human.pop(at, None)
+    shelf.human |= {(row.run, row.step): _copy(row) for row in batch.human}
     for id in batch.mail_read:
         shelf.mail.pop(id, None)
     for mail in batch.mail_kept:
@@ -456,6 +465,7 @@ class MemoryWork:
 class MemoryViews:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self.human = MemoryHumanViews(shelf)
 
     def row(self, id: str) -> RunRow | None:
         with self._shelf.lock:

@@ -192,7 +192,7 @@ def _blocks(steps: Sequence[StepView], scale: "Scale", clock: Clockwork) -> Mark
     bars = []
     for step in steps:
         start, end = clock.step(step)
-        kind = "wait" if step.kind == "timer" else kind_of(step)
+        kind = "wait" if step.kind in ("timer", "human task") else kind_of(step)
         bars.append((kind, scale.at(start), scale.at(end), step.ended_at is None))
     apart = 0.3
     merged = _merged(bars, apart)

@@ -26,6 +26,13 @@ FACTS: tuple[tuple[str, Callable[[StepView], Markup | str]], ...] = (
     ("Ended", lambda step: when(step.ended_at)),
     ("Took", lambda step: _took(step)),
     ("Due", lambda step: when(step.due_at)),
+    ("For", lambda step: ", ".join(step.task.assignees) or "anybody" if step.task is not None else ""),
+    ("Claimed by", lambda step: step.task.claimed_by or "" if step.task is not None else ""),
+    ("Completed by", lambda step: step.task.completed_by or "" if step.task is not None else ""),
+    ("Due by", lambda step: when(step.task.due_at) if step.task is not None else ""),
+    ("Reminders", lambda step: f"{step.task.reminders:,}" if step.task is not None and step.task.reminders else ""),
+    ("Next reminder", lambda step: when(step.task.next_reminder_at) if step.task is not None else ""),
+    ("Expires", lambda step: when(step.task.expires_at) if step.task is not None else ""),
     ("Next attempt", lambda step: when(step.retry_at)),
     ("Attempts", lambda step: _attempts(step)),
     ("Queue", lambda step: step.queue),
@@ -94,11 +101,13 @@ def _of_step(about: "Subject", step: StepView) -> Markup:
 
 
 def _step_input(event: ev.HistoryEvent, id: str) -> ev.Payload | None:
+    if isinstance(event, ev.TaskOpened) and event.id == id:
+        return event.data
     return event.input if isinstance(event, ev.ActivityScheduled) and event.id == id else None
 
 
 def _step_result(event: ev.HistoryEvent, id: str) -> ev.Payload | None:
-    if isinstance(event, ev.ActivityCompleted) and event.id == id:
+    if isinstance(event, ev.ActivityCompleted | ev.TaskCompleted) and event.id == id:
         return event.result
     return event.value if isinstance(event, ev.SideEffectRecorded) and event.id == id else None
 

@@ -34,6 +34,7 @@ UNKNOWN = Look("dotted", "queue")
 KINDS: dict[str, str] = {
     "activity": "box",
     "timer": "timer",
+    "human task": "person",
     "side effect": "dice",
     "patch": "flag",
     "child": "fan",
@@ -51,6 +52,9 @@ EVENT_HUES: dict[str, str] = {
     "Terminated": "term",
     "ContinuedAsNew": "ok",
     "TimerStarted": "wait",
+    "TaskOpened": "wait",
+    "Expired": "fail",
+    "Withdrawn": "cancel",
     "Scheduled": "run",
     "Started": "run",
 }

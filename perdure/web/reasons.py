@@ -203,8 +203,28 @@ def _deferred(run: RunDescription, scene: Scene) -> Iterable[Reason]:
         )  # fmt: skip
 
 
+def _people(run: RunDescription, scene: Scene) -> Iterable[Reason]:
+    for step in run.steps:
+        if step.task is None or step.ended_at is not None:
+            continue
+        task = step.task
+        who = (
+            f"claimed by {task.claimed_by}"
+            if task.claimed_by
+            else f"waits for {', '.join(task.assignees) or 'anybody'}"
+        )
+        told = f"{task.reminders:,} reminder{'s' * (task.reminders != 1)}" if task.reminders else ""
+        yield Reason(
+            "fail" if task.overdue else "wait", "person", "Overdue" if task.overdue else "Asks people", step.name,
+            " · ".join(fact for fact in (who, told) if fact), until=None if task.overdue else task.due_at,
+            since=step.scheduled_at, key=step.id, command=f"perdure task show {run.id}/{step.id}",
+        )  # fmt: skip
+
+
 def _waiting(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "waiting"):
+        if step.task is not None:
+            continue
         whole = ""
         if step.due_at is not None:
             whole = f"of {took((step.due_at - step.scheduled_at).total_seconds())}"
@@ -231,6 +251,7 @@ REASONS: tuple[Callable[[RunDescription, Scene], Iterable[Reason]], ...] = (
     _scheduled,
     _queued,
     _deferred,
+    _people,
     _running,
     _waiting,
 )

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from perdure.client.axis import Axis, Clockwork, Span
 from perdure.client.crowds import Row, grouped, row_state
 from perdure.client.description import AttemptView, RunDescription, StepView
+from perdure.client.human_view import HumanView
 from perdure.durations import took
 from perdure.web import crowd
 from perdure.web.drawing import Shape, drawn, note
@@ -284,7 +285,19 @@ def _note(step: StepView) -> str:
         return f"on queue {step.queue}"
     if step.state == "completed" and step.attempts_total > 1:
         return f"{_ordinal(step.attempts_total)} try"
+    if step.task is not None:
+        return _people_note(step.task, step.ended_at is None)
     return _NOTES.get(step.state, "")
+
+
+def _people_note(task: HumanView, is_open: bool) -> str:
+    """Who is asked, who has it, who has done it."""
+    if task.completed_by is not None:
+        return f"by {task.completed_by}"
+    if not is_open:
+        return ""
+    who = f"{task.claimed_by} has it" if task.claimed_by else f"waits for {', '.join(task.assignees) or 'anybody'}"
+    return f"{who}, overdue" if task.overdue else who
 
 
 def _ordinal(number: int) -> str:
@@ -301,16 +314,24 @@ def _noted(shapes: Sequence[Shape], text: str) -> Markup:
 
 def _shapes(step: StepView, scale: Scale, clock: Clockwork) -> Iterator[Shape]:
     span, is_open = clock.step(step), step.ended_at is None
-    if step.kind == "timer":
+    if step.kind in WAITS:
         yield scale.bar("cancel" if step.state == "cancelled" else "wait", span, is_open)
         if step.state == "completed":
             yield Shape("ring", scale.at(span[1]))
-        elif is_open and step.due_at is not None:
-            yield Shape("due", _ahead(step.due_at, scale, clock))
+        elif is_open and (due_at := _due_at(step)) is not None:
+            yield Shape("due", _ahead(due_at, scale, clock))
     elif step.kind != "activity":
         yield Shape("tick", scale.at(span[0]))
     else:
         yield from _activity(step, scale, clock, span)
+
+
+WAITS = ("timer", "human task")
+"""Kinds of steps in which nothing runs."""
+
+
+def _due_at(step: StepView) -> datetime | None:
+    return step.due_at if step.task is None else step.task.due_at
 
 
 def _ahead(moment: datetime, scale: Scale, clock: Clockwork) -> float:

@@ -9,11 +9,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from perdure.kernel.attributes import Attribute, Choice, Kind, Wanted
 from perdure.kernel.events import Payload
+from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.ids import CONFLICTS, REUSES
 from perdure.kernel.messages import Cancel, Move, Query, Retry, Signal, Start, Terminate, Update
 from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, RunRow, UpdateRow
 from perdure.kernel.terms import RunTerms
 from perdure.stores import base
+from perdure.stores.human import HumanFilter
 from perdure.stores.memory import MemoryStore
 from tests.conformance.both import KEYS, Both, few, keys, small, steps, times
 
@@ -100,6 +102,28 @@ attempts = st.builds(
     counted=st.integers(0, 2),
     detail=st.none() | small,
 )
+human = st.builds(
+    HumanTaskRow,
+    run=keys,
+    step=steps,
+    title=st.just("t"),
+    assignees=st.sampled_from([(), ("a",), ("a", "ä")]),
+    claimed_by=st.sampled_from(["", "a", "b"]),
+    opened_at=times,
+    due_at=st.none() | times,
+    remind_at=st.none() | times,
+    expires_at=st.none(),
+    reminders=st.integers(0, 2),
+    overdue=st.booleans(),
+    body=small,
+)
+people = st.builds(
+    HumanFilter,
+    st.lists(st.sampled_from(["a", "ä", "b"]), max_size=2).map(tuple),
+    st.none() | keys,
+    st.none() | times,
+    st.integers(0, 4),
+)
 mail = st.builds(base.MailRow, st.just(0), keys, messages, st.sampled_from(["", "q"]))
 
 
@@ -116,6 +140,9 @@ batches = st.builds(
     attempts_dropped=few(st.tuples(keys, steps, st.integers(1, 2))),
     attributes=st.just([]) | few(attributes),
     blobs=few(st.builds(base.BlobRow, keys, st.sampled_from([b"d", b"e"]), small)),
+    human_gone_of=st.just([]) | few(keys, max_size=1),
+    human_gone=few(st.tuples(keys, steps), max_size=2),
+    human=st.just([]) | few(human),
     mail_read=few(st.integers(1, 20)),
     mail_kept=few(mail),
     replies=few(
@@ -232,6 +259,11 @@ class TwoStores(Both, RuleBasedStateMachine):
     def search(self, wanted: base.RunFilter, limit: int) -> None:
         self.same(lambda store: store.views.search(wanted))
         self.same(lambda store: store.views.count(wanted, limit))
+
+    @rule(wanted=people, key=keys, step=steps)
+    def ask_for_human_tasks(self, wanted: HumanFilter, key: int, step: str) -> None:
+        self.same(lambda store: store.views.human.find(wanted))
+        self.same(lambda store: store.views.human.one(key, step))
 
     @rule(now=times, limit=st.integers(1, 5))
     def poll(self, now: int, limit: int) -> None:

@@ -12,6 +12,7 @@ WHEN_AND_WHO = {
     "at",
     "started_at",
     "due_at",
+    "expires_at",
     "attempt",
     "member",
     "claimed_by",

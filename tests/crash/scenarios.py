@@ -39,10 +39,11 @@ from perdure import (
     saga,
     start_child,
     stream,
+    task,
     wait_until,
     workflow,
 )
-from perdure.errors import UpdateFailed, UpdateRejected
+from perdure.errors import TaskClosed, UpdateFailed, UpdateRejected
 from perdure.handlers import Message
 
 ID = "the-run"
@@ -551,13 +552,31 @@ async def at_most_once() -> str:
     return await fetch(got)
 
 
+@activity
+async def told(kind: str) -> None:
+    act()
+
+
+@workflow
+async def people() -> str:
+    """One task that is overdue before somebody takes it, and one that nobody does."""
+    asked = task("first", form=str, assignees=["ann"], due=0.01, notify=lambda notice: told(notice.kind))
+    answer = await asked.with_actor()
+    try:
+        await task("second", timeout=0.02, data={"after": answer.value[:5]})
+    except TimeoutError:
+        return await fetch(answer.by)
+    return "never"
+
+
 @workflow(versioning="pinned")
 async def pinned(what: str) -> str:
     await asyncio.sleep(0.3)
     return await store(await fetch(what))
 
 
-ALL = [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
+ALL = [people, told]
+ALL += [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
 ALL += [third_time, too_slow, noted, noted_again, pinned]
 ALL += [young, naughty, middle, waits_or_cleans, parents, leaves_children, gives_up_a_child, meddles, goes_on]
 ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
@@ -825,6 +844,23 @@ def run_with(call: Callable[[], Any], ids: Sequence[str]) -> Callable[[Engine], 
     return drive
 
 
+def run_and_do(engine: Engine) -> None:
+    """Claim and complete the first task when people have been told twice of it; each request is made again in each life."""
+    handle = engine.start(people(), id=ID).wait()
+    while True:
+        steps = handle.describe().wait().steps
+        if sum(step.name == "told" and step.state == "completed" for step in steps) == 2:
+            break
+        if any(step.name == "first" and step.ended_at is not None for step in steps):
+            break
+        time.sleep(0.002)
+    with contextlib.suppress(TaskClosed):
+        engine.tasks.claim(f"{ID}/0:1", by="ann").wait()
+    engine.tasks.complete(f"{ID}/0:1", "x" * LARGE, by="ann", request_id="once").wait()
+    handle.result().wait()
+    assert engine.tasks.list().wait() == []
+
+
 def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
@@ -898,6 +934,8 @@ SCENARIOS = {
     "heartbeats": Scenario(run_it(climbers), queues=[GPU]),
     "limits": Scenario(run_it(limited), queues=[GPU]),
     "pinned": Scenario(move_it, prepare=begin_elsewhere),
+    "people": Scenario(run_and_do, in_order=False),
+    "people, with a codec": Scenario(run_and_do, in_order=False, codec=Backwards()),
     "tokens": Scenario(run_and_answer(asked), queues=[GPU]),
     "streams": Scenario(run_it(tale), queues=[GPU]),
     "streams, with a codec": Scenario(run_it(tale), queues=[GPU], codec=Backwards()),

@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+import click
 import pytest
 
 from perdure import Engine, errors
@@ -133,6 +134,8 @@ def test_every_option_of_a_command_that_is_shown_exists(page):
             if words[:1] != ["perdure"] or len(words) < 2:
                 continue
             command = cli.get_command(None, words[1])  # type: ignore[arg-type]
+            if isinstance(command, click.Group):
+                command = command.get_command(None, words[2])  # type: ignore[arg-type]
             assert command is not None
             known = {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
             used = {word.partition("=")[0] for word in words if word.startswith("--")}

@@ -21,7 +21,7 @@ FILE_LINES = 600
 CLASS_METHODS = 20
 
 FLOOR_0 = {"kernel", "payload", "failures", "durations", "attributes", "errors"}
-FLOOR_1 = {"calls", "options", "handlers", "activities", "streams", "workflows", "languages", "stores"}
+FLOOR_1 = {"calls", "options", "handlers", "activities", "streams", "workflows", "tasks", "languages", "stores"}
 FLOOR_3 = {"engine", "worker", "client"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "activities": FLOOR_0 | {"calls", "options"},
     "handlers": FLOOR_0,
     "languages": FLOOR_0 | {"calls", "options", "handlers"},
+    "tasks": FLOOR_0 | {"languages"},
     "workflows": FLOOR_0 | {"calls", "options", "handlers", "activities", "languages"},
     "streams": FLOOR_0 | {"activities", "languages"},
     "stores": FLOOR_0,

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from perdure.calls import Call, Scheduler
 from perdure.errors import UnknownActivity
 from perdure.kernel.attributes import Attribute
-from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity
+from perdure.kernel.commands import CancelActivity, CancelTimer, Command, ScheduleActivity, WithdrawTask
 from perdure.kernel.events import Payload, Terms
 from perdure.kernel.policy import DEFAULT_RETRY, RetryPolicy
 from perdure.kernel.program import Blobs, ProgramBlocked, Recorded, RunInfo
@@ -215,6 +215,9 @@ class Issuer(Scheduler):
 
     def withdraw_timer(self, id: str) -> None:
         self._withdraw(id, CancelTimer)
+
+    def withdraw_task(self, id: str) -> None:
+        self._withdraw(id, WithdrawTask)
 
     def _withdraw(self, id: str, command: Callable[[str], Command]) -> None:
         """Nothing has happened yet of what was issued in the same turn, so that it need not be cancelled."""

@@ -15,7 +15,7 @@ from perdure.failures import activity_error, failure_of
 from perdure.kernel import events as ev
 from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
-from perdure.kernel.messages import Query, Signal, Update
+from perdure.kernel.messages import CompleteTask, Query, Signal, Update
 from perdure.kernel.program import Blobs, Lookup, Meddled, Program, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python import alike, guard, handling, refused, replaced, stops, unwind
 from perdure.languages.python.entering import enter, leave
@@ -165,6 +165,11 @@ class PythonProgram:
         except guard.WorkflowInterrupted:
             raise Meddled(_ENDLESS) from None
 
+    def admit(self, message: CompleteTask) -> None:
+        asked = self.loop.waiting.get(message.id)
+        if asked is not None:
+            asked.admit(self.loop, message.result)
+
     def where(self, command_id: str | None) -> str:
         path = (command_id or "").rpartition(":")[0]
         for task in (self.loop.tasks.get(path), self.loop.main):
@@ -266,7 +271,7 @@ class PythonProgram:
         try:
             args, kwargs = decoded(loop, definition.parameters.decode, event.input)
         except PerdureError as error:
-            raise _undecodable(what, error, definition.source) from error
+            raise undecodable(what, error, definition.source) from error
         coroutine = (
             definition.direct(args, kwargs) if definition.cls is None else handling.on_instance(self, args, kwargs)
         )
@@ -282,7 +287,7 @@ class PythonProgram:
             value = decoded(loop, definition.result.decode, event.result)
         except PerdureError as error:
             what = f"the result of activity {definition.name} [{event.id}]"
-            raise _undecodable(what, error, definition.source) from error
+            raise undecodable(what, error, definition.source) from error
         future.set_result(value)
 
     def _failed(self, event: ev.ActivityFailed) -> None:
@@ -291,11 +296,6 @@ class PythonProgram:
             name = future.definition.name
             details = None if event.details is None else _json(self.loop, event.details)
             future.set_exception(activity_error(name, event.attempt, event.failure, event.reason, details))
-
-    def _fired(self, event: ev.TimerFired) -> None:
-        handle = self.loop.waiting.pop(event.id, None)
-        if handle is not None:
-            self.loop.ready.append(handle)
 
     def _child_completed(self, event: ev.ChildCompleted) -> None:
         loop = self.loop
@@ -307,7 +307,7 @@ class PythonProgram:
             value = decoded(loop, definition.result.decode, event.result)
         except PerdureError as error:
             what = f"the result of child {definition.name} [{event.id}]"
-            raise _undecodable(what, error, definition.source) from error
+            raise undecodable(what, error, definition.source) from error
         future.set_result(value)
 
     def _of_others(self, event: ev.HistoryEvent) -> None:
@@ -331,6 +331,18 @@ class PythonProgram:
         main.cancel(event.reason or None)
 
 
+def _fired(program: PythonProgram, event: ev.TimerFired) -> None:
+    handle = program.loop.waiting.pop(event.id, None)
+    if handle is not None:
+        program.loop.ready.append(handle)
+
+
+def _told_of_task(program: PythonProgram, event: ev.TaskCompleted | ev.TaskReminded | ev.TaskExpired) -> None:
+    asked = program.loop.waiting.get(event.id)
+    if asked is not None:
+        asked.tell(event)
+
+
 def decoded(loop: WorkflowLoop, decode: Callable[[bytes], Any], payload: ev.Payload) -> Any:
     """The types of values may bring code of the user's, validators say: it is no other than that of the workflow."""
     data = loop.plain(payload) if payload.ref or payload.encoding else payload.data
@@ -342,7 +354,7 @@ def _heard(program: PythonProgram, kind: "Kind", event: Any, update: str = "") -
     try:
         args = decoded(program.loop, program.ears.reader(kind, event.name, program.loop), event.input)
     except PerdureError as error:
-        raise _undecodable(f"the {kind} {event.name}", error, program.definition.source) from error
+        raise undecodable(f"the {kind} {event.name}", error, program.definition.source) from error
     handling.begin(program, kind, event.name, args, update)
 
 
@@ -350,7 +362,8 @@ def _json(loop: WorkflowLoop, payload: ev.Payload) -> Any:
     return msgspec.json.decode(loop.plain(payload))
 
 
-def _undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked:
+def undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked:
+    """What is recorded does not fit the code at hand."""
     return ProgramBlocked(
         "undecodable",
         f"{what} can no longer be read: {error}",
@@ -364,12 +377,15 @@ _DELIVER: dict[type, Any] = {
     ev.RunStarted: PythonProgram._started,
     ev.ActivityCompleted: PythonProgram._completed,
     ev.ActivityFailed: PythonProgram._failed,
-    ev.TimerFired: PythonProgram._fired,
+    ev.TimerFired: _fired,
     ev.ChildCompleted: PythonProgram._child_completed,
     ev.ChildFailed: PythonProgram._of_others,
     ev.ChildStarted: PythonProgram._of_others,
     ev.ChildStartFailed: PythonProgram._of_others,
     ev.ExternalAnswered: PythonProgram._of_others,
+    ev.TaskCompleted: _told_of_task,
+    ev.TaskReminded: _told_of_task,
+    ev.TaskExpired: _told_of_task,
     ev.CancelRequested: PythonProgram._cancel_requested,
     ev.SignalReceived: lambda program, event: _heard(program, "signal", event),
     ev.UpdateAccepted: lambda program, event: _heard(program, "update", event, event.id),

@@ -15,7 +15,7 @@ from perdure.kernel.run import Status
 from perdure.stores.base import FIXED, IDENTITY, Batch, CommitRefused, Faults, OwnershipLost
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.settling import telling_attempts
-from perdure.stores.sqlite import rows, streams
+from perdure.stores.sqlite import human, rows, streams
 from perdure.stores.sqlite.lines import Line, roll_back
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.rows import (
@@ -99,6 +99,8 @@ _WITHDRAW = tuple(
         ("streams", "run"),
         ("updates", "run"),
         ("published", "run"),
+        ("human", "run"),
+        ("human_people", "run"),
         ("blobs", "run"),
         ("mail", "run"),
     )
@@ -154,6 +156,8 @@ def writes_of(batch: Batch) -> list[Write]:
     if batch.blobs:
         writes.append(Write(_INSERT_BLOBS, list(map(_tuple, batch.blobs))))
     writes += _task_writes(batch)
+    if batch.human or batch.human_gone or batch.human_gone_of:
+        writes += [Write(sql, found) for sql, found in human.writes_of(batch)]
     if batch.mail_read:
         writes.append(Write(_DROP_MAIL, [(id,) for id in batch.mail_read]))
     if batch.mail_kept:

@@ -11,6 +11,7 @@ from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.project import RunRow, TaskRow
 from perdure.stores.base import BacklogRow, DefinitionRow, MemberRow, RunFilter, Stored, WorkerRow
 from perdure.stores.sqlite import rows
+from perdure.stores.sqlite.human import SqliteHumanViews
 from perdure.stores.sqlite.lines import Readers
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, TASK_FIELDS, VALUES
@@ -36,6 +37,7 @@ class SqliteViews:
         self._path = path
         self._readers = readers
         self._lock = lock
+        self.human = SqliteHumanViews(path, readers)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

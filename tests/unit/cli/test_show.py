@@ -110,7 +110,7 @@ def test_json_is_the_whole_description_under_stable_names(perdure: Perdure) -> N
     )
     assert " ".join(run["steps"][1]) == (
         "id kind name state scheduled_at started_at ended_at due_at retry_at input result error "
-        "attempts attempts_total max_attempts compensation queue heartbeat_details"
+        "attempts attempts_total max_attempts compensation queue heartbeat_details task"
     )
     assert " ".join(run["steps"][1]["attempts"][0]) == (
         "number state worker started_at ended_at error logs logs_dropped"

@@ -8,6 +8,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.continuing import continuation
 from perdure.kernel.decide import REPEATED, decide, decide_command
+from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.project import KEEP, AttemptRow, RunRow, TaskRow, project, restore, run_row
 from perdure.kernel.run import Run, evolve
@@ -34,6 +35,7 @@ class Actor:
         self._history_rows: list[bytes] = []
         self._attempts: dict[tuple[int, str, int], AttemptRow] = {}
         self.tasks: dict[tuple[int, str], TaskRow] = {}
+        self.human: dict[tuple[int, str], HumanTaskRow] = {}
         self._row = run_row(self.run)
 
     def tell(self, message: msg.Message) -> list[ev.Event]:
@@ -85,6 +87,9 @@ class Actor:
         for gone in list(self.tasks) if rows.all_tasks_gone else rows.tasks_gone:
             self.tasks.pop(gone, None)
         self.tasks |= {(row.run, row.step): row for row in rows.tasks}
+        for gone in rows.human_gone if self.run.is_open else list(self.human):
+            self.human.pop(gone, None)
+        self.human |= {(row.run, row.step): row for row in rows.human}
 
     def _merge(self, row: AttemptRow) -> None:
         key = (row.run, row.step, row.attempt)
@@ -135,6 +140,12 @@ def attempt_again(actor: Actor, member: int = ME) -> None:
     actor.tell(msg.GrantSlot("0:1", member))
 
 
+def tasks(run: Run) -> dict[str, object]:
+    """The open human tasks, with all that they are."""
+    assert run.people is not None
+    return {id: [getattr(task, name) for name in task.__slots__] for id, task in run.people.open.items()}
+
+
 def facts(run: Run) -> dict[str, object]:
     """All that matters of a run's state, to compare two of them."""
     steps = {
@@ -166,5 +177,6 @@ def facts(run: Run) -> dict[str, object]:
         "wake_at": run.wake_at(),
         "flags": (run.cancel_requested, run.block, run.open_tail, run.strikes),
         "outcome": run.outcome,
+        "people": None if run.people is None else (tasks(run), run.people.closed),
         "terms": (run.terms, run.expires_at, continuation(run)),
     }

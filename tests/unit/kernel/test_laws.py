@@ -10,6 +10,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel.attributes import Attribute, Kind
 from perdure.kernel.continuing import continuation
 from perdure.kernel.decide import Refused, must_wait
+from perdure.kernel.human_rows import row_of
 from perdure.kernel.limits import ATTEMPTS_FIRST, ATTEMPTS_LAST
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.run import LOST, Status
@@ -95,6 +96,14 @@ by_token = (
     | st.builds(msg.Complete, ids, st.just(1), failure=failures)
     | st.builds(msg.Heartbeat, ids, st.just(1), st.just(0), details)
 )
+task_ids = st.integers(0, 3).map(lambda n: f"2:{n}")
+persons = st.sampled_from(["ann", "bob", "cy"])
+groups = st.sampled_from([(), ("credit",)])
+people = (
+    st.builds(msg.ClaimTask, task_ids, persons, groups, st.booleans())
+    | st.builds(msg.ReleaseTask, task_ids, persons, st.booleans())
+    | st.builds(msg.CompleteTask, task_ids, persons, st.just(RESULT), st.sampled_from(["", "r1"]), groups)
+)
 rare = st.builds(msg.Terminate) | st.builds(msg.Strike, builds)
 commands = (
     st.builds(cmd.ScheduleActivity, ids, st.just("charge"), st.just(INPUT), limits, retries, terms)
@@ -105,6 +114,18 @@ commands = (
     | st.builds(cmd.MarkPatch, st.just("2:2"), st.just("v2"))
     | st.builds(cmd.SetAttributes, st.just("2:3"), st.just((Attribute("n", Kind.WHOLE, (1,)),)))
     | st.builds(cmd.SetMemo, st.just("2:4"), st.just(RESULT))
+    | st.builds(
+        cmd.OpenTask,
+        task_ids,
+        st.just("Approve"),
+        st.just({"type": "boolean"}),
+        st.none() | st.just(RESULT),
+        st.sampled_from([(), ("ann",), ("bob", "group:credit")]),
+        limits,
+        limits,
+        limits,
+    )
+    | st.builds(cmd.WithdrawTask, task_ids)
 )
 ending = st.builds(cmd.CompleteRun, st.just(RESULT)) | st.builds(cmd.FailRun, failures) | st.builds(cmd.EndCancelled)
 
@@ -139,6 +160,7 @@ starts = st.builds(
 lives = st.lists(
     weighted(
         command=(5, commands),
+        people=(2, people),
         fit=(6, st.builds(Fit, ids, ends)),
         token=(2, st.builds(Fit, ids, by_token)),
         tick=(5, st.tuples(st.just("tick"), st.integers(0, 6 * SECOND))),
@@ -171,6 +193,8 @@ def _play(actor: Actor, step, used: set[str]) -> None:
             actor.commit()
             assert facts(actor.stored()) == facts(run)
             assert {step for _, step in actor.tasks} == {step.id for step in run.pending.values() if step.member == OUT}
+            assert set(actor.human) == {(run.key, id) for id in (run.people.open if run.people is not None else ())}
+            assert all(row == row_of(run.key, run.people.open[row.step]) for row in actor.human.values())
             assert all(task.attempt == run.pending[task.step].attempt for task in actor.tasks.values())
         case ("tick", ns):
             actor.now += ns
@@ -183,7 +207,10 @@ def _play(actor: Actor, step, used: set[str]) -> None:
                 if isinstance(fitting, msg.AttemptEnded):
                     fitting = structs.replace(fitting, member=flying.member if flying.member > 0 else 3)
                 actor.tell(fitting)
-        case cmd.ScheduleActivity() | cmd.StartTimer():
+        case cmd.WithdrawTask():
+            if run.is_open and run.block is None and run.human_task(step.id) is not None:
+                actor.do(step)
+        case cmd.ScheduleActivity() | cmd.StartTimer() | cmd.OpenTask():
             if run.is_open and run.block is None and step.id not in used:
                 used.add(step.id)
                 queued = isinstance(step, cmd.ScheduleActivity) and step.terms is not None and step.terms.queue
@@ -197,7 +224,7 @@ def _play(actor: Actor, step, used: set[str]) -> None:
             try:
                 actor.tell(step)
             except Refused as refused:
-                assert not run.is_open or refused.code in ("token-refused", "run-pinned")
+                assert not run.is_open or refused.code.startswith(("token-", "task-", "run-pinned"))
     if run.open_tail and run.block is None:
         actor.fold(ev.RunReacted(actor.now))
 
@@ -213,7 +240,8 @@ def check(actor: Actor) -> None:
     for step in pending:
         assert (step.member != 0) + (step.retry_at is not None) + (step.held is not None) + step.wants_slot == 1
         assert step.attempt >= step.counted
-    deadlines = [*run.timers.values(), *[at for step in pending for at in step.deadlines()]]
+    asked = [] if run.people is None else list(run.people.open.values())
+    deadlines = [*run.timers.values(), *[at for each in (*pending, *asked) for at in each.deadlines()]]
     if run.block is not None:
         deadlines = []
     if run.expires_at is not None:
@@ -221,6 +249,7 @@ def check(actor: Actor) -> None:
     assert run.wake_at() == (min(deadlines, default=None) if run.is_open else None)
     if not run.is_open:
         assert not pending
+        assert not asked
         assert not run.timers
         assert type(actor.history[-1]) in ev.TERMINAL
         check_continuation(actor)

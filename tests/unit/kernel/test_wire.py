@@ -1,6 +1,6 @@
 """Bytes that are read for years."""
 
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -70,6 +70,7 @@ _FIELDS = {
     msg.Update: st.deferred(lambda: of(msg.Update)),
     tuple[Attribute, ...]: st.lists(st.deferred(lambda: _FIELDS[Attribute]), max_size=2).map(tuple),
     tuple[str, ...]: st.lists(texts, max_size=2).map(tuple),
+    dict[str, Any]: st.dictionaries(texts, texts | st.booleans() | st.lists(texts, max_size=2), max_size=3),
     type(None): st.none(),
 }
 
@@ -143,6 +144,13 @@ TAGS = {
     33: "RunContinuedAsNew",
     40: "StreamWritten",
     45: "RunMoved",
+    34: "TaskOpened",
+    35: "TaskClaimed",
+    36: "TaskReleased",
+    37: "TaskCompleted",
+    38: "TaskReminded",
+    39: "TaskWithdrawn",
+    50: "TaskExpired",
 }
 
 
@@ -155,7 +163,7 @@ def test_tags_of_events_never_change():
 def test_tags_of_mail_never_change():
     tags = {kind.__struct_config__.tag: kind.__name__ for kind in get_args(msg.Mail)}
 
-    assert {n: tags.get(n) for n in (1, 2, 3, 4, 5, 12, 13, 14, 27)} == {
+    assert {n: tags.get(n) for n in (*range(1, 6), *range(12, 15), *range(20, 23), 27)} == {
         1: "Start",
         2: "AttemptEnded",
         3: "Cancel",
@@ -165,6 +173,9 @@ def test_tags_of_mail_never_change():
         13: "ChildEnded",
         14: "ExternalReplied",
         27: "Move",
+        20: "ClaimTask",
+        21: "ReleaseTask",
+        22: "CompleteTask",
     }
 
 

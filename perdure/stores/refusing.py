@@ -1,0 +1,25 @@
+"""How a store says no to an owner, or to a worker: what each means for what was to be written."""
+
+
+class CommitRefused(Exception):
+    """The store took nothing of the batch, and will not take it again as it is (a constraint, a value)."""
+
+
+class CommitInDoubt(Exception):
+    """Whether the batch was written is unknown; `Journal.settle` tells."""
+
+
+class StoreUnavailable(Exception):
+    """Nothing was written, through no fault of the batch; the same batch may pass later (busy, I/O error)."""
+
+
+class StoreFull(Exception):
+    """Nothing was written: no room, or no permission to write. The owner stops."""
+
+
+class OwnershipLost(Exception):
+    """This store does not own (any more). Nothing was written. The owner stops."""
+
+
+class WorkerGone(Exception):
+    """The worker has left, or was taken for dead: nothing it brings is accepted any more."""

@@ -1,0 +1,152 @@
+"""Forms: checked by their type where the code is, by their published schema where it is not."""
+
+import enum
+import json
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Literal
+
+import msgspec
+import pydantic
+import pytest
+
+from perdure.errors import AnswerMisfit, DefinitionError
+from perdure.payload.forms import Form, fields_of, wrong_in
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+@dataclass
+class Term:
+    months: int
+    rate: float
+
+
+@dataclass
+class Decision:
+    approved: bool
+    note: str = ""
+    limit: float | None = None
+    mood: Mood | None = None
+    terms: list[Term] = field(default_factory=list)
+    on: date | None = None
+    kind: Literal["a", "b"] = "a"
+    more: dict[str, int] = field(default_factory=dict)
+
+
+class Yes(msgspec.Struct, tag=True):
+    limit: int
+
+
+class No(msgspec.Struct, tag=True):
+    why: str
+
+
+DECISION = Form(Decision, "task 'Approve'")
+
+
+@pytest.mark.parametrize(
+    ("answer", "wrong"),
+    [
+        ({"approved": True}, []),
+        ({"approved": False, "limit": 3, "mood": "good", "terms": [{"months": 3, "rate": 2}], "kind": "b"}, []),
+        ({"approved": True, "on": "2026-01-02", "more": {"x": 1}, "limit": None}, []),
+        ({}, ["field approved: expected true or false, found nothing"]),
+        ({"approved": 1}, ["field approved: expected true or false, found 1 (int)"]),
+        ({"approved": True, "note": None}, ["field note: expected a text, found None"]),
+        ({"approved": True, "aproved": True}, ["there is no field aproved; did you mean approved?"]),
+        ({"approved": True, "mood": "so so"}, ['field mood: expected null or one of "bad", "good", found \'so so\' (str)']),
+        ({"approved": True, "limit": True}, ["field limit: expected null or a number, found True (bool)"]),
+        ({"approved": True, "terms": [{"months": 1.5, "rate": 1}]}, ["field terms[0].months: expected a whole number, found 1.5 (float)"]),
+        ({"approved": True, "kind": "c"}, ['field kind: expected one of "a", "b", found \'c\' (str)']),
+        ({"approved": True, "more": {"x": "y"}}, ["field more.x: expected a whole number, found 'y' (str)"]),
+        ([True], ["expected an object with approved, note, limit, mood, terms, on, kind, more, found [True] (list)"]),
+        ("yes", ["expected an object with approved, note, limit, mood, terms, on, kind, more, found 'yes' (str)"]),
+    ],
+)  # fmt: skip
+def test_a_schema_tells_field_by_field_what_is_wrong(answer: Any, wrong: list[str]) -> None:
+    def sort(text: str) -> str:  # in which order msgspec names the members of a union is its affair
+        return " ".join(sorted(text.replace(",", "").split()))
+
+    assert [sort(str(each)) for each in wrong_in(DECISION.schema, answer)] == [sort(each) for each in wrong]
+
+
+@pytest.mark.parametrize(
+    "answer", [{"approved": True}, {"approved": 1}, {"approved": True, "terms": [{"months": "x", "rate": 1}]}, 7]
+)
+def test_type_and_schema_agree(answer: Any) -> None:
+    try:
+        DECISION.decode(json.dumps(answer).encode())
+        fits = True
+    except AnswerMisfit:
+        fits = False
+
+    assert fits == (not wrong_in(DECISION.schema, answer))
+
+
+def test_a_misfit_of_the_type_names_the_field() -> None:
+    with pytest.raises(
+        AnswerMisfit,
+        match=r"the answer to task 'Approve' does not fit its form: field approved: expected bool, found 1",
+    ):
+        DECISION.decode(b'{"approved": 1}')
+
+
+@pytest.mark.parametrize(
+    ("hint", "good", "bad"),
+    [
+        (bool, [True], ["true", 1, None]),
+        (None, [None], [False, {}]),
+        (int, [3], [3.5, True]),
+        (float, [3, 3.5], [True, "3"]),
+        (tuple[int, str], [[1, "a"]], [["a", 1]]),
+        (Yes | No, [{"type": "Yes", "limit": 1}, {"type": "No", "why": ""}], [{"type": "Maybe"}, {"type": "Yes", "limit": ""}]),
+        (Any, [1, None, {}], []),
+    ],
+)  # fmt: skip
+def test_answers_of_many_types(hint: Any, good: list[Any], bad: list[Any]) -> None:
+    schema = Form(hint, "task 'x'").schema
+
+    assert [wrong_in(schema, each) for each in good] == [[] for _ in good]
+    assert [bool(wrong_in(schema, each)) for each in bad] == [True for _ in bad]
+
+
+def test_the_schema_of_a_pydantic_model_is_used_too() -> None:
+    class Address(pydantic.BaseModel):
+        city: str
+
+    class Person(pydantic.BaseModel):
+        name: str
+        address: Address | None = None
+
+    form = Form(Person, "task 'x'")
+
+    assert wrong_in(form.schema, {"name": "Ada", "address": {"city": "Paris"}}) == []
+    assert [str(each) for each in wrong_in(form.schema, {"address": {"city": 7}})] == [
+        "field name: expected a text, found nothing",
+        "field address.city: expected a text, found 7 (int)",
+    ]
+
+
+def test_fields_are_told_in_words() -> None:
+    told = {each.name: (each.expected, each.required) for each in fields_of(DECISION.schema)}
+
+    assert told["approved"] == ("true or false", True)
+    assert told["note"] == ("a text", False)
+    assert told["terms"] == ("a list, each an object with months, rate", False)
+    assert fields_of(Form(bool, "task 'x'").schema) == []
+
+
+def test_a_form_that_has_no_json_form_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="task 'x': the form"):
+        Form(object.__class__, "task 'x'")
+
+
+def test_a_form_whose_schema_is_huge_is_refused() -> None:
+    huge = msgspec.defstruct("Huge", [(f"field_{n}", int) for n in range(5_000)])
+
+    with pytest.raises(DefinitionError, match=r"the JSON schema of its form has .* bytes; at most 32,768 are kept"):
+        Form(huge, "task 'x'")
