@@ -204,7 +204,7 @@ class Checks:
         shelf = Shelf(row.id, blob, self._replays.coder)
         history = wire.decode_history(stored.history)
         for mail in stored.mail:
-            block = self._unreadable_mail(mail.message, row.id, history, shelf)
+            block = self._unreadable_mail(mail.message, row, history, shelf)
             if block is not None:
                 return block
         if not history:
@@ -220,16 +220,25 @@ class Checks:
                 return _undecodable(what, error, definition.source)
         return None
 
-    def _unreadable_mail(self, message: Any, id: str, history: list[ev.HistoryEvent], shelf: Shelf) -> ev.Block | None:
+    def _unreadable_mail(
+        self, message: Any, row: RunRow, history: list[ev.HistoryEvent], shelf: Shelf
+    ) -> ev.Block | None:
         match message:
             case msg.Start() if not history:
                 language = self._replays.languages.get(message.workflow)
                 if language is None:
                     return unknown_workflow(message.workflow, self._replays.workflows)
                 try:
-                    language.check(RunInfo(id, message.run_id, message.workflow, 0), message.input, shelf)
+                    language.check(RunInfo(row.id, message.run_id, message.workflow, 0), message.input, shelf)
                 except PerdureError as error:
                     what = f"the input of workflow {language.definition.name}"
+                    return _undecodable(what, error, language.definition.source)
+            case msg.Signal() | msg.Update() if row.workflow in self._replays.languages:
+                language = self._replays.languages[row.workflow]
+                try:
+                    language.check_message(RunInfo(row.id, row.run_id, row.workflow, 0), message, shelf, None)
+                except PerdureError as error:
+                    what = f"the {type(message).__name__.lower()} {message.name}, which waits to be read,"
                     return _undecodable(what, error, language.definition.source)
             case msg.AttemptEnded(result=ev.Payload() as result) | msg.Complete(result=ev.Payload() as result):
                 names = {event.id: event.name for event in history if isinstance(event, ev.ActivityScheduled)}

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from perdure import Client, Engine, RunBlocked, activity, deprecate_patch, patched, sleep, workflow
+from perdure import Client, Engine, RunBlocked, RunCancelled, activity, deprecate_patch, patched, sleep, workflow
 from perdure.client.checking import CheckReport, Checks
 from perdure.stores.open import open_store
 
@@ -297,3 +297,41 @@ def test_runs_that_are_pinned_to_another_build_are_told_and_do_not_count(address
         report = checks.all()
     store.admin.close()
     assert (report.stuck, report.pinned) == (2, {})
+
+
+def test_a_signal_that_can_no_longer_be_read_is_found_recorded_or_waiting(address: str):
+    @workflow(name="order")
+    class Approving:
+        @workflow.run
+        async def run(self, pause: float) -> None:
+            await sleep(pause)
+
+        @workflow.signal
+        async def approve(self, bill: Bill) -> None: ...
+
+    @workflow(name="order")
+    class ApprovingDated:
+        @workflow.run
+        async def run(self, pause: float) -> None:
+            await sleep(pause)
+
+        @workflow.signal
+        async def approve(self, bill: DatedBill) -> None: ...
+
+    with Engine(address, [Approving]) as engine:
+        for id in ("heard", "unheard"):
+            engine.start(Approving.run(3600), id=id).wait()
+        engine.handle("heard").signal("approve", Bill(7)).wait()
+    with Client(address) as client:
+        client.handle("unheard").signal("approve", Bill(8)).wait()
+    assert looked(address, Approving).stuck == 0
+    found = {each.ids[0]: each.verdict.block.message for each in looked(address, ApprovingDated).findings}
+
+    assert "the signal approve can no longer be read" in found["heard"]
+    assert "the signal approve, which waits to be read, can no longer be read" in found["unheard"]
+    assert all("missing required field due" in message for message in found.values())
+    with Engine(address, [ApprovingDated]) as engine, pytest.raises(RunBlocked, match="due"):
+        engine.handle("heard").cancel().wait()
+        engine.handle("heard").result(timeout=10).wait()
+    with Engine(address, [Approving]) as engine, pytest.raises(RunCancelled):  # the code that can read it goes on
+        engine.handle("heard").result(timeout=10).wait()
