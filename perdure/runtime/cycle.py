@@ -412,7 +412,7 @@ def _unknown_activity(name: str, build: str, now: int) -> msg.BlockRun:
             kind="unknown-activity",
             build=build,
             message=f"activity {name!r} is not among those the engine was given",
-            hint=f"add it: Engine(..., [..., {name}])",
+            hint=f'add it: Engine(..., [..., {name}]); if it has another name now: @activity(aliases=["{name}"])',
             at=now,
         )
     )

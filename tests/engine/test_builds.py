@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from perdure import Client, DefinitionError, Engine, RunBlocked, RunFailed, activity, sleep, workflow
-from perdure.errors import ReplayFailed, RunClosed, RunPinned
+from perdure.errors import PerdureError, ReplayFailed, RunClosed, RunPinned
+from perdure.workflows import wait_until
 
 done: list[str] = []
 
@@ -233,3 +234,37 @@ def test_versioning_is_one_of_two_words():
         workflow(versioning="both")(old.fn)  # type: ignore[call-overload]
     with Engine("memory://", [old, note]) as engine, pytest.raises(DefinitionError, match="not 'never'"):
         engine.start(old(1), versioning="never").wait()  # type: ignore[arg-type]
+
+
+def test_what_is_asked_of_a_run_that_is_pinned_to_another_build_is_refused_and_a_signal_waits_for_it(address: str):
+    def approving(answer: str) -> Any:
+        @workflow(name="order", versioning="pinned")
+        class Approving:
+            def __init__(self) -> None:
+                self.heard: list[str] = []
+
+            @workflow.run
+            async def run(self) -> str:
+                await wait_until(lambda: bool(self.heard))
+                return f"{answer} {self.heard[0]}"
+
+            @workflow.signal
+            async def approve(self, by: str) -> None:
+                self.heard.append(by)
+
+            @workflow.query
+            def waits(self) -> bool:
+                return not self.heard
+
+        return Approving
+
+    first, second = approving("old code heard"), approving("new code heard")
+    with Engine(address, [first], build="monday") as engine:
+        engine.start(first.run(), id="o").wait()
+        assert engine.handle("o").query("waits").wait() is True
+    with Engine(address, [second], build="tuesday") as engine, Client(address) as client:
+        with pytest.raises(PerdureError, match="waits for build monday"):
+            engine.handle("o").query("waits").wait()
+        client.handle("o").signal("approve", "Ada").wait()
+    with Engine(address, [first], build="monday") as engine:
+        assert result(engine) == "old code heard Ada"

@@ -335,3 +335,39 @@ def test_a_signal_that_can_no_longer_be_read_is_found_recorded_or_waiting(addres
         engine.handle("heard").result(timeout=10).wait()
     with Engine(address, [Approving]) as engine, pytest.raises(RunCancelled):  # the code that can read it goes on
         engine.handle("heard").result(timeout=10).wait()
+
+
+def test_arguments_that_can_no_longer_be_read_hold_the_attempt_until_code_that_can_read_them_comes(address: str):
+    tries: list[int] = []
+
+    @activity(name="charge")
+    async def unlucky(amount: int) -> int:
+        tries.append(amount)
+        raise ConnectionError("not now")
+
+    @activity(name="charge")
+    async def in_bills(amount: Bill) -> int:
+        return amount.amount
+
+    @order
+    async def charging(pause: float) -> int:
+        return await unlucky(7)
+
+    @order
+    async def charging_bills(pause: float) -> int:
+        return await in_bills(Bill(7))
+
+    @order
+    async def charging_at_last(pause: float) -> int:
+        return await charge(7)
+
+    with Engine(address, [charging, unlucky]) as engine:
+        engine.start(charging(0), id="o").wait()
+        while engine.handle("o").describe().wait().status != "retrying":
+            pass
+    with Engine(address, [charging_bills, in_bills]) as engine, pytest.raises(RunBlocked) as held:
+        engine.handle("o").result(timeout=20).wait()
+    assert "held by a bug in activity charge" in str(held.value)
+    assert "Bill" in str(held.value)
+    with Engine(address, [charging_at_last, charge]) as engine:
+        assert engine.handle("o").result(timeout=20).wait() == 7
