@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def parse(input: str | None, args: Sequence[str], names: Sequence[str] | None, t
             positional = (value,)
     named |= named_values(args, "--arg", texts)
     if names is not None:
-        _demand_names(named, names)
+        demand_names(named, names)
     return positional, named
 
 
@@ -94,7 +94,12 @@ def _value(text: str) -> Any:
         return text
 
 
-def _demand_names(named: dict[str, Any], names: Sequence[str]) -> None:
+def demand_names(named: Mapping[str, Any], names: Sequence[str], lead: str = "--arg ") -> None:
+    """Refuse a name that no parameter has.
+
+    Raises:
+        Problem: there is one.
+    """
     for name in named:
         if name not in names:
             meant = guess(name, names)
@@ -102,5 +107,5 @@ def _demand_names(named: dict[str, Any], names: Sequence[str]) -> None:
                 f"there is no argument {name!r}",
                 USAGE,
                 [f"it takes: {', '.join(names)}" if names else "it takes no arguments"],
-                f"did you mean  --arg {meant}=..." if meant else "",
+                f"did you mean  {lead}{meant}=..." if meant else "",
             )

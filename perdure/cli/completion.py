@@ -1,5 +1,6 @@
 """`perdure completion`: the shell's side, and what it is offered: run ids and workflows from the store."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -72,6 +73,29 @@ def task_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
         return [CompletionItem(id, help=title) for id, title in named if id.startswith(incomplete)][:OFFERED]
 
     return _from_store(ctx, offered)
+
+
+def message_names(kind: str) -> Callable[..., list[CompletionItem]]:
+    """Completes what the workflow of the run that was typed before hears of a kind, with its parameters."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        def offered(client: Any) -> list[CompletionItem]:
+            from perdure.cli import selection
+            from perdure.client.known import heard_by
+
+            views = client.store.views
+            row = views.row(selection.one(client, Settings(), ctx.params.get("run") or ""))
+            heard = None if row is None else heard_by(views.definitions(), row.workflow)
+            names = [] if heard is None else heard.names(kind)
+            return [
+                CompletionItem(name, help=", ".join(heard.by_name[kind, name]["names"]))  # type: ignore[union-attr]
+                for name in names
+                if name.startswith(incomplete)
+            ]
+
+        return _from_store(ctx, offered)
+
+    return complete
 
 
 def states(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

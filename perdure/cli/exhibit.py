@@ -8,7 +8,7 @@ from perdure.cli.problems import ERROR, NOT_FOUND, Problem
 from perdure.client.export import ExportedRun
 from perdure.client.export_files import runs_in
 from perdure.errors import ExportUnreadable
-from perdure.stores.base import MemberRow
+from perdure.stores.base import DefinitionRow, MemberRow
 
 
 class Exhibit:
@@ -45,6 +45,9 @@ class _Views:
 
     def blob(self, key: int, digest: bytes) -> bytes | None:
         return self._find(digest)
+
+    def definitions(self) -> list[DefinitionRow]:
+        return []
 
     def owner(self) -> Any:
         """Somebody: whether an engine runs elsewhere is not known, so that nothing is said about it."""

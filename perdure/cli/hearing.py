@@ -11,12 +11,16 @@ from perdure.client.axis import Axis, Clockwork
 from perdure.client.description import RunDescription
 from perdure.client.lanes import Lane, lanes
 from perdure.client.spoken import MessageView
+from perdure.kernel.notes import MESSAGE
 
 LANES = 6
 """Rows of marks; the names beyond are counted."""
 
 LAST = 5
 """So many messages, the newest, have a line in the picture."""
+
+NAMES = 8
+"""So many names of signals are told of a run that waits for one."""
 
 SIGNS: dict[str, str] = {"signal": "◆", "update": "⌂"}
 STYLES: dict[str, Style] = {
@@ -76,6 +80,8 @@ def _message_line(clock: Clockwork, message: MessageView, names: int, room: int,
         (f"{SIGNS[message.kind]} ", style), (name + " " * (names - width(name)), "bold"), (f"  {moment:>7}  ", "dim")
     )
     said, became = arguments(message.input), _became(clock, message)
+    if not said and became:
+        became[0] = (became[0][0].lstrip(), became[0][1])
     left = max(room - sum(width(text) for text, _ in pieces), 16)
     if not whole and width(said) + sum(width(text) for text, _ in became) > left:
         said = clip(said, max(left - sum(width(text) for text, _ in became), left // 3))
@@ -123,6 +129,16 @@ def published_lines(run: RunDescription, room: int, whole: bool = False) -> list
             lines[-1] += [(" · ", "dim"), *pieces]
             left -= size + 3
     return lines
+
+
+def wait_line(run: RunDescription, hears: Sequence[str]) -> Line:
+    """That only a message moves the run, which it may be, and the command that sends it."""
+    names = [clean(name) for name in hears]
+    said = (
+        f"waits for a message: {', '.join(names[:NAMES])}" + (" …" if len(names) > NAMES else "") if names else MESSAGE
+    )
+    name = names[0] if len(names) == 1 and " " not in names[0] else "NAME"
+    return line((said, "waiting"), ("  → ", "dim"), f"perdure signal {clean(run.id)} {name}")
 
 
 def arguments(value: Any) -> str:

@@ -33,10 +33,13 @@ COMMANDS: dict[str, Entry] = {
     "list": Entry("listing", "List runs, newest first", "perdure list --state failed,blocked --since 24h"),
     "show": Entry("show", "One run: steps, times, errors", "perdure show order-1 --follow"),
     "result": Entry("result", "Wait for a run and print its result", "perdure result order-1 --timeout 30s"),
+    "signal": Entry("speaking", "Tell a run something", "perdure signal loan-7 decide approved=true by=maria"),
     "cancel": Entry("steer", "Ask runs to stop, with their cleanup", 'perdure cancel order-1 --reason "test data"'),
     "retry": Entry("steer", "Go on at once with what is blocked, held or waiting to retry", "perdure retry order-1"),
     "task": Entry("human", "What runs ask people: list, show, claim, release, complete", "perdure task list --overdue"),
     "doctor": Entry("doctor", "Check the database and what stands still", "perdure doctor"),
+    "query": Entry("speaking", "Ask the code of a run something", "perdure query loan-7 state"),
+    "update": Entry("speaking", "Have a run do something, and print its answer", "perdure update loan-7 raise_by 50"),
     "count": Entry("counting", "How many runs there are, by state", "perdure count --state open"),
     "stream": Entry(
         "streaming", "What a run shows while it goes on: tokens, progress", "perdure stream chat-1 tokens --follow"

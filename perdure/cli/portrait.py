@@ -4,6 +4,7 @@ More than 8 steps of the same name that overlap become one row with their number
 than 20 one after the other become one row of blocks (design of the dashboard, section 3).
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from perdure.client.axis import Axis, Clockwork, axis_of
 from perdure.client.crowds import Row, grouped, row_state
 from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
 from perdure.client.sources import short, source_of
+from perdure.kernel.notes import MESSAGE
 
 ROWS = 60
 """Rows shown before completed ones in the middle are left out."""
@@ -31,7 +33,8 @@ SAID_CELLS = 30
 
 class View(NamedTuple):
     """How to draw. `owned`: whether an engine holds the database; `details` shows side effects and patches; `all` every
-    row, else as many as fit into `height`; `result` the result of a completed run; `whole` texts of any length."""
+    row, else as many as fit into `height`; `result` the result of a completed run; `whole` texts of any length; `hears` the
+    signals that its workflow knows."""
 
     width: int
     now: datetime
@@ -41,6 +44,7 @@ class View(NamedTuple):
     height: int | None = None
     result: bool = True
     whole: bool = False
+    hears: Sequence[str] = ()
 
 
 def portrait(run: RunDescription, view: View) -> list[Line]:
@@ -282,6 +286,8 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         _remedy(f"people are asked: {clean(step.name)}", f"perdure task show {clean(run.id)}/{step.id}")
         for step in asked[:ERRORS]
     ]
+    if run.status == "waiting" and run.note == MESSAGE:
+        lines.append(hearing.wait_line(run, view.hears))
     if run.status == "queued" and run.wake_at is not None and run.wake_at > view.now:
         lines.append(line(("starts in ", "dim"), left((run.wake_at - view.now).total_seconds())))
     if run.expires_at is not None and run.status not in CLOSED:

@@ -75,7 +75,7 @@ def picture(settings: Settings, client: Any, stored: Any, form: str, **how: Any)
 
     run = description(settings, client, stored)
     owned = run.status in CLOSED or client.store.views.owner() is not None
-    view = portrait.View(settings.width, settings.now(), owned, **how)
+    view = portrait.View(settings.width, settings.now(), owned, hears=_hears(client, run), **how)
     if form == "events":
         from perdure.cli.records import event_lines
 
@@ -91,6 +91,15 @@ def picture(settings: Settings, client: Any, stored: Any, form: str, **how: Any)
 
         return [portrait.headline(run, view), *log_lines(settings, run)]
     return portrait.portrait(run, view)
+
+
+def _hears(client: Any, run: Any) -> list[str]:
+    """Signals of a run that may wait for one."""
+    from perdure.client.known import heard_by
+    from perdure.kernel.notes import MESSAGE
+
+    heard = heard_by(client.store.views.definitions(), run.workflow) if run.note == MESSAGE else None
+    return [] if heard is None else heard.names("signal")
 
 
 def _blobs(client: Any, stored: Any) -> Any:

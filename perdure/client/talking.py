@@ -1,7 +1,7 @@
 """Messages to a run: what was said becomes bytes, and what comes back becomes values and errors."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from perdure import errors
 from perdure.client.answer import Answer, Asked
 from perdure.client.door import Door, give
+from perdure.client.known import heard_by
 from perdure.failures import remote_error
 from perdure.handlers import HandlerMethod, Message
 from perdure.kernel import messages as msg
@@ -23,6 +24,7 @@ from perdure.payload.sealing import demand_size
 from perdure.runtime.letters import Heard
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.refusals import error_of
+from perdure.stores.base import DefinitionRow
 from perdure.stores.health import told_as_damage
 
 if TYPE_CHECKING:
@@ -36,17 +38,21 @@ R_co = TypeVar("R_co", covariant=True)
 class Said:
     """A message with its arguments as bytes. `result` reads what comes back; None reads its JSON."""
 
-    __slots__ = ("data", "kind", "name", "result")
+    __slots__ = ("_data", "_untyped", "kind", "name", "result")
 
     def __init__(self, kind: "Kind", message: Message[Any], workflow: Any = None) -> None:
         target = message.target
         self.kind: Kind = kind
         self.result: Callable[[bytes], Any] = msgspec.json.decode
+        self._untyped: Message[Any] | None = None
+        self._data: bytes | None = None
         if isinstance(target, str):
             found = None if workflow is None else workflow.handlers.find(kind, target)
             if found is None or found.dynamic:
                 self.name = _demand_name(kind, target)
-                self.data = encode_untyped(None, message.args, message.kwargs, owner=f"{kind} {target}")
+                self._untyped = message
+                if not (message.args and message.kwargs):
+                    self._data = self._encoded(None)
                 return
             target = found
         if getattr(target, "kind", None) != kind:
@@ -54,9 +60,36 @@ class Said:
         if getattr(target, "dynamic", False):
             raise errors.DefinitionError(f"{target.owner} hears all names: say which one, as a text")
         self.name = target.name
-        self.data = target.parameters.encode(message.args, message.kwargs)
+        self._data = target.parameters.encode(message.args, message.kwargs)
         if isinstance(target, HandlerMethod):
             self.result = target.result.decode
+
+    @property
+    def data(self) -> bytes:
+        """The arguments.
+
+        Raises:
+            InvalidArguments: they cannot be put in order, since nobody has said what the parameters are.
+        """
+        if self._data is None:
+            self._data = self._encoded(None)
+        return self._data
+
+    def _encoded(self, published: dict[str, Any] | None) -> bytes:
+        assert self._untyped is not None
+        return encode_untyped(published, self._untyped.args, self._untyped.kwargs, owner=f"{self.kind} {self.name}")
+
+    def fit(self, definitions: Callable[[], Iterable[DefinitionRow]], workflow: str) -> None:
+        """If it is said by its name alone: put the arguments as the owner has published it.
+
+        Raises:
+            InvalidArguments: a name or the number of arguments is wrong.
+        """
+        if self._untyped is not None:
+            heard = heard_by(definitions(), workflow)
+            published = None if heard is None else heard.by_name.get((self.kind, self.name))
+            if published is not None:
+                self._data = self._encoded(published)
 
     def mail(self, payload: Payload, request_id: str) -> msg.Signal | msg.Update | msg.Query:
         if self.kind == "signal":
@@ -128,6 +161,7 @@ class Talk:
 
     def _send(self, receiver: Receiver) -> Callable[[], object] | None:
         row = self.handle._row()
+        self.said.fit(self.door.store.views.definitions, row.workflow)
         message = self.said.mail(sealed_input(self.door, self.said, self.most), self.id)
         self.key = row.key
         if not self.waits_for_answer:

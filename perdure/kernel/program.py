@@ -6,7 +6,7 @@ issued meanwhile. The kernel does not know what stands behind it: a coroutine, a
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -181,6 +181,11 @@ class Language(Protocol):
 
     def listens(self) -> bool:
         """Whether messages can be sent to the runs."""
+        ...
+
+    def messages(self) -> Iterable[tuple[str, str, dict[str, Any]]]:
+        """Those that are known without a run: "signal", "query" or "update"; the name, "" for all others; and what clients
+        without code must know of the arguments."""
         ...
 
 

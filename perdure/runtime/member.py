@@ -281,9 +281,9 @@ class Member:
         """Tell clients without code which names there are, and which arguments they take."""
         known = [("workflow", d.name, d.parameters) for n, d in self._workflows.items() if n == d.name]
         known += [("activity", d.name, d.parameters) for n, d in self._activities.items() if n == d.name]
-        self._store.admin.publish(
-            [base.DefinitionRow(kind, name, msgspec.json.encode(each.published())) for kind, name, each in known]
-        )
+        rows = [base.DefinitionRow(kind, name, msgspec.json.encode(each.published())) for kind, name, each in known]
+        own = {name: self._languages[name] for name, workflow in self._workflows.items() if name == workflow.name}
+        self._store.admin.publish(rows + heard(own))
 
     def _end(self) -> None:
         """Nobody may wait for an answer that cannot come."""
@@ -312,3 +312,16 @@ class Member:
         if self._coding is not None:
             self._coding.close()
         self._store.admin.close()
+
+
+def heard(languages: Mapping[str, Language]) -> list[base.DefinitionRow]:
+    """The messages of workflows. Their parts say what belongs to what; the name of a row only has to be its own."""
+    rows: dict[tuple[str, str], base.DefinitionRow] = {}
+    for workflow, language in languages.items():
+        for kind, message, parameters in language.messages():
+            name = f"{workflow}.{message}"
+            while (kind, name) in rows:
+                name += "'"
+            parts = {"workflow": workflow, "message": message, **parameters}
+            rows[kind, name] = base.DefinitionRow(kind, name, msgspec.json.encode(parts))
+    return list(rows.values())

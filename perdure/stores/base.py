@@ -146,9 +146,12 @@ class Look(msgspec.Struct):
 
 
 class DefinitionRow(msgspec.Struct):
-    """A workflow or activity the newest owner knows, so that clients without code can check names and arguments.
+    """A workflow or activity the newest owner knows, so that clients without code can check names and arguments; or a
+    message that a workflow hears.
 
-    `kind` is "workflow" or "activity"; `parameters` a JSON object: {"names": [...], "required": n, "schema": {...}}.
+    `kind` is "workflow", "activity", "signal", "query" or "update"; `parameters` a JSON object: {"names": [...],
+    "required": n, "schema": {...}}, of a message also its "workflow" and the "message", its name, which is "" for one that
+    hears all names. The name of its row is made of both.
     """
 
     kind: str

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,15 @@ class Ears:
         if self._channels is None:
             self._channels = channels_of(self.definition.fn, self.definition.cls)
         return self._channels
+
+    def published(self) -> "Iterator[tuple[Kind, str, dict[str, Any]]]":
+        """Kind, name and parameters of all that is heard; the name "" stands for all that have no method of their own."""
+        methods = self.definition.handlers.all()
+        for method in methods:
+            yield method.kind, method.name, method.parameters.published()
+        for name, channel in self.channels.items():
+            if all((method.kind, method.name) != ("signal", name) for method in methods):
+                yield "signal", name, channel.parameters.published()
 
     def method(self, kind: "Kind", name: str) -> "HandlerMethod[Any, Any] | None":
         """The method that hears a message. A channel comes before one that hears all names."""

@@ -5,7 +5,7 @@ import contextlib
 import contextvars
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -86,6 +86,9 @@ class PythonLanguage:
 
     def listens(self) -> bool:
         return bool(self.definition.handlers) or bool(self.ears.channels)
+
+    def messages(self) -> Iterable[tuple[str, str, dict[str, Any]]]:
+        return self.ears.published()
 
     def _decode(self, info: RunInfo, decode: Callable[[bytes], Any], payload: ev.Payload, blobs: Blobs) -> None:
         with contextlib.suppress(guard.WorkflowInterrupted):  # it does not fit the time: its turn will say so
