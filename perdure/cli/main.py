@@ -70,7 +70,7 @@ COMMANDS: dict[str, Entry] = {
 _FUNCTIONS = {"list": "list_", "import": "import_"}
 """What commands are called that cannot have their own name in Python."""
 
-EVERYDAY = 10
+EVERYDAY = 11
 """The first so many are shown with an example each."""
 
 

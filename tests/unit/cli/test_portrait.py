@@ -347,6 +347,7 @@ input [100]
 ⌂ set_limit   +3m20s  {"amount": 900}  no answer yet
 ◆ decide              {"approved": true}  in the mail, not taken yet
 published  stage "waiting for a decision" · progress 0.4
+waits for a message  → perdure signal loan-7 NAME
 """
     )
 
