@@ -266,6 +266,8 @@ def _words(row: Row, state: str, clock: Clockwork) -> str:
 
 
 def _chips(step: StepView) -> list[tuple[str, str]]:
+    if step.task is not None:
+        return _people_chips(step.task, step.ended_at is None)
     hue = "fail" if step.state in ("failed", "timed out") else "retry"
     if step.ended_at is None and step.max_attempts and (step.attempts_total > 1 or step.state == "retrying"):
         return [(f"{step.attempts_total}/{step.max_attempts}", hue)]
@@ -285,19 +287,17 @@ def _note(step: StepView) -> str:
         return f"on queue {step.queue}"
     if step.state == "completed" and step.attempts_total > 1:
         return f"{_ordinal(step.attempts_total)} try"
-    if step.task is not None:
-        return _people_note(step.task, step.ended_at is None)
     return _NOTES.get(step.state, "")
 
 
-def _people_note(task: HumanView, is_open: bool) -> str:
+def _people_chips(task: HumanView, is_open: bool) -> list[tuple[str, str]]:
     """Who is asked, who has it, who has done it."""
     if task.completed_by is not None:
-        return f"by {task.completed_by}"
+        return [(f"by {task.completed_by}", "ok")]
     if not is_open:
-        return ""
+        return []
     who = f"{task.claimed_by} has it" if task.claimed_by else f"waits for {', '.join(task.assignees) or 'anybody'}"
-    return f"{who}, overdue" if task.overdue else who
+    return [(who, ""), ("overdue", "fail")] if task.overdue else [(who, "")]
 
 
 def _ordinal(number: int) -> str:

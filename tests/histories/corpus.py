@@ -11,8 +11,9 @@ import msgspec
 
 from perdure.activities import activity
 from perdure.kernel.events import Payload
-from perdure.kernel.messages import Signal, Update
+from perdure.kernel.messages import ClaimTask, CompleteTask, HumanMail, ReleaseTask, Signal, Update
 from perdure.streams import stream
+from perdure.tasks import task as ask_people
 from perdure.workflows import channel, deprecate_patch, patched, publish, saga, sleep, wait_until, workflow
 
 
@@ -614,6 +615,28 @@ async def reads_letters() -> list[str]:
     return found
 
 
+@workflow
+async def asks_people() -> list[str]:
+    """Two tasks beside each other, reminders of which are told by steps of their own; one that expires, one withdrawn."""
+
+    async def ask(n: int) -> str:
+        asked = ask_people(f"task {n}", form=str, assignees=["ann"], due=2, remind=1, notify=lambda notice: step(n))
+        outcome = await asked.with_actor()
+        return f"{outcome.value} by {outcome.by} {await step(n)}"
+
+    found = list(await asyncio.gather(ask(0), ask(1)))
+    try:
+        await ask_people("nobody does", timeout=3, notify=lambda notice: None)
+    except TimeoutError:
+        found.append("expired")
+    try:
+        async with asyncio.timeout(2):
+            await ask_people("nobody waits", data=[1])
+    except TimeoutError:
+        found.append("withdrawn")
+    return found
+
+
 def signal(name: str, *args: Any) -> Signal:
     return Signal(name, Payload(msgspec.json.encode(args)))
 
@@ -622,7 +645,7 @@ def update(id: str, name: str, *args: Any) -> Update:
     return Update(id, name, Payload(msgspec.json.encode(args)))
 
 
-SAID: dict[str, list[Signal | Update]] = {
+SAID: dict[str, list[Signal | Update | HumanMail]] = {
     "Talkative": [
         signal("note", "a"),
         update("u1", "ask", 1),
@@ -634,6 +657,12 @@ SAID: dict[str, list[Signal | Update]] = {
         update("u3", "ask", 3),
     ],
     "reads_letters": [signal("letters", text) for text in "xyz"],
+    "asks_people": [
+        ClaimTask("0.1:1", "ann"),
+        ReleaseTask("0.1:1", "ann"),
+        CompleteTask("0.2:1", "ann", Payload(b'"second"')),
+        CompleteTask("0.1:1", "ann", Payload(b'"first"')),
+    ],
 }
 """What the runs of a workflow are told, in this order, at any time."""
 
@@ -674,4 +703,5 @@ WORKFLOWS = [
     streams,
     Talkative.run,
     reads_letters,
+    asks_people,
 ]

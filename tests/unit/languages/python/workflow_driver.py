@@ -136,7 +136,9 @@ class Driver:
                 self.program.close()
                 return self
             choices = (
-                sorted(self.run.pending) + (["timer"] if self.run.timers else []) + (["message"] if unsaid else [])
+                sorted(self.run.pending)
+                + (["timer"] if self.run.timers or self._asks_people() else [])
+                + (["message"] if unsaid else [])
             )
             assert choices, "an open run waits for nothing"
             choice = order.choice(choices)
@@ -150,6 +152,10 @@ class Driver:
             if self.run.is_open and order.random() < evictions:
                 self.evict()
         raise AssertionError("the run does not end")
+
+    def _asks_people(self) -> bool:
+        """Whether a human task is open of which the clock will make something."""
+        return self.run.people is not None and any(task.deadlines() for task in self.run.people.open.values())
 
     @property
     def outcome(self) -> Any:
