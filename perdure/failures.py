@@ -16,6 +16,7 @@ from perdure.errors import (
     ChildTerminated,
     ChildTimedOut,
     CircularChild,
+    InvalidArguments,
     NonRetryable,
     OutcomeUnknown,
     PerdureError,
@@ -24,6 +25,7 @@ from perdure.errors import (
     RunClosed,
     RunExists,
     RunNotFound,
+    UnknownMessage,
     is_bug,
 )
 from perdure.kernel.events import Failure
@@ -83,6 +85,7 @@ _CHILD_ENDS: dict[str, type[ChildFailed]] = {
 def refused(code: str, message: str) -> PerdureError:
     """The error of a code, of those that tell why something was not taken."""
     kinds: tuple[type[PerdureError], ...] = (RunExists, CircularChild, ChildrenTooDeep, RunNotFound, RunClosed)
+    kinds += (UnknownMessage, InvalidArguments)
     return next((kind for kind in kinds if kind.code == code), PerdureError)(message)
 
 

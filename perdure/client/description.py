@@ -393,7 +393,8 @@ class _Story:
         begun, ended = self.family.step_of(event), self.family.end_of(event)
         if begun is not None:
             draft = self._add(event.id, *begun, event.at)  # type: ignore[union-attr]
-            draft.input = shown(event.input, self.blob, self.coder) if isinstance(event, ev.ChildScheduled) else None
+            if isinstance(event, ev.ChildScheduled | ev.ExternalSignalSent):
+                draft.input = shown(event.input, self.blob, self.coder)
         elif ended is not None and event.id in self.steps:  # type: ignore[union-attr]
             draft = self.steps[event.id]  # type: ignore[union-attr]
             draft.end(ended, event.at)

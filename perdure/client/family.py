@@ -47,6 +47,8 @@ class Family:
             return "child", event.workflow, "running"
         if isinstance(event, ev.ExternalCancelRequested):
             return "request", f"cancel {event.target}", "waiting"
+        if isinstance(event, ev.ExternalSignalSent):
+            return "request", f"signal {event.name} to {event.target}", "waiting"
         return None
 
     def end_of(self, event: ev.HistoryEvent) -> str | None:

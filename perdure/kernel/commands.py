@@ -6,7 +6,7 @@ import msgspec
 
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.events import Terms
-from perdure.kernel.family import ChildTerms
+from perdure.kernel.family import ChildTerms, Left
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.terms import RunTerms
 from perdure.kernel.values import Failure, Payload
@@ -128,6 +128,16 @@ class WithdrawTask(msgspec.Struct, frozen=True, gc=False):
     id: str
 
 
+class SignalExternal(msgspec.Struct, frozen=True, gc=False):
+    """The same of a signal, `name` with the arguments `input`."""
+
+    id: str
+    target: str
+    name: str
+    input: Payload
+    run_id: bytes = b""
+
+
 class CompleteRun(msgspec.Struct, frozen=True, gc=False):
     result: Payload
 
@@ -148,6 +158,7 @@ class ContinueAsNew(msgspec.Struct, frozen=True, gc=False):
     terms: RunTerms | None = None
     chosen: tuple[str, ...] = ()
     memo: Payload | None = None
+    left: tuple[Left, ...] = ()
 
 
 Command: TypeAlias = (
@@ -162,6 +173,7 @@ Command: TypeAlias = (
     | StartChild
     | CancelChild
     | CancelExternal
+    | SignalExternal
     | WriteStream
     | CompleteUpdate
     | FailUpdate

@@ -539,6 +539,7 @@ _COMMANDS: dict[type, Callable[[Run, Any, int, int], ev.HistoryEvent]] = {
     cmd.Publish: lambda run, c, now, _: ev.Published(now, c.id, c.name, c.value),
     cmd.OpenTask: _open_task,
     cmd.WithdrawTask: lambda run, c, now, _: ev.TaskWithdrawn(now, c.id),
+    cmd.SignalExternal: lambda run, c, now, _: ev.ExternalSignalSent(now, c.id, c.target, c.name, c.input, c.run_id),
     cmd.CompleteRun: lambda run, c, now, _: ev.RunCompleted(now, c.result),
     cmd.FailRun: lambda run, c, now, _: ev.RunFailed(now, c.failure, retried_as(run, c.failure, now)),
     cmd.EndCancelled: lambda run, c, now, _: ev.RunCancelled(now, c.reason),

@@ -23,6 +23,7 @@ decided, in nanoseconds since the epoch. Fields are encoded by position: new one
     ChildFailed          yes                     ChildEnded in any other way
     ChildCancelRequested no, matched             CancelChild
     ExternalCancelRequested  no, matched         CancelExternal
+    ExternalSignalSent   no, matched             SignalExternal
     ExternalAnswered     yes                     ExternalReplied
     StreamWritten        no, matched             WriteStream
     RunMoved             no                      Move
@@ -74,6 +75,7 @@ from perdure.kernel.family import (
     ChildStartFailed,
     ExternalAnswered,
     ExternalCancelRequested,
+    ExternalSignalSent,
     RunContinuedAsNew,
 )
 from perdure.kernel.policy import RetryPolicy
@@ -513,6 +515,7 @@ HistoryEvent: TypeAlias = (
     | ChildFailed
     | ChildCancelRequested
     | ExternalCancelRequested
+    | ExternalSignalSent
     | ExternalAnswered
     | RunContinuedAsNew
     | StreamWritten
@@ -556,7 +559,7 @@ MATCHED: frozenset[type] = frozenset(
     {ActivityScheduled, ActivityCancelled, TimerStarted, TimerCancelled, SideEffectRecorded, PatchMarked}
     | {AttributesSet, MemoSet, StreamWritten}
     | {UpdateCompleted, UpdateFailed, Published}
-    | {ChildScheduled, ChildCancelRequested, ExternalCancelRequested}
+    | {ChildScheduled, ChildCancelRequested, ExternalCancelRequested, ExternalSignalSent}
     | {TaskOpened, TaskWithdrawn}
     | {RunCompleted, RunFailed, RunCancelled, RunContinuedAsNew}
 )

@@ -94,6 +94,17 @@ class ExternalCancelRequested(msgspec.Struct, frozen=True, array_like=True, gc=F
     reason: str = ""
 
 
+class ExternalSignalSent(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=31):
+    """The same of a signal, `name` with the arguments `input`."""
+
+    at: int
+    id: str
+    target: str
+    name: str
+    input: Payload
+    run_id: bytes = b""
+
+
 class ExternalAnswered(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=32):
     """The other run has taken what was asked of it, or, with a `code`, has not."""
 
@@ -103,10 +114,17 @@ class ExternalAnswered(msgspec.Struct, frozen=True, array_like=True, gc=False, t
     message: str = ""
 
 
+class Left(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """So many signals of a name, the latest, have come and were not received."""
+
+    name: str
+    count: int
+
+
 class RunContinuedAsNew(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=33):
     """The run goes on as the one of the number `continued_as`, with these arguments; queued in the same commit.
 
-    `terms` are those that it `chosen` anew: of the others it has what this one had. `memo` None: that of this one.
+    `terms` are those that it `chosen` anew: of the others it has what this one had. `memo` None: that of this one. What is `left` of signals is sent to it again.
     """
 
     at: int
@@ -116,6 +134,7 @@ class RunContinuedAsNew(msgspec.Struct, frozen=True, array_like=True, gc=False, 
     terms: RunTerms | None = None
     chosen: tuple[str, ...] = ()
     memo: Payload | None = None
+    left: tuple[Left, ...] = ()
 
 
 class Link(msgspec.Struct):
@@ -127,9 +146,9 @@ class Link(msgspec.Struct):
     awaits_start: bool = False
 
 
-def link_of(event: ChildScheduled | ExternalCancelRequested) -> Link:
+def link_of(event: ChildScheduled | ExternalCancelRequested | ExternalSignalSent) -> Link:
     """What a run keeps of it until it is answered."""
-    if isinstance(event, ExternalCancelRequested):
+    if not isinstance(event, ChildScheduled):
         return Link("", event.target)
     terms = event.terms or _USUAL
     return Link(event.workflow, event.child_id, terms.parent_close, terms.awaits_start)

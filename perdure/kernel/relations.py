@@ -48,5 +48,5 @@ def start_child(run: Run, command: cmd.StartChild, now: int) -> ev.ChildSchedule
 def continue_as_new(run: Run, command: cmd.ContinueAsNew, now: int) -> ev.RunContinuedAsNew:
     number = next_run_id(run.run_id)
     return ev.RunContinuedAsNew(
-        now, command.workflow, command.input, number, command.terms, command.chosen, command.memo
+        now, command.workflow, command.input, number, command.terms, command.chosen, command.memo, command.left
     )

@@ -337,7 +337,7 @@ def _moved(run: Run, event: ev.RunMoved) -> None:
     run.pinned = event.build
 
 
-def _linked(run: Run, event: ev.ChildScheduled | ev.ExternalCancelRequested) -> None:
+def _linked(run: Run, event: ev.ChildScheduled | ev.ExternalCancelRequested | ev.ExternalSignalSent) -> None:
     run.seq += 1
     if run.links is None:
         run.links = {}
@@ -527,6 +527,7 @@ _EVOLVE: dict[type, Callable[[Run, Any], None]] = {
     ev.ChildFailed: _unlinked,
     ev.ChildCancelRequested: _noted,
     ev.ExternalCancelRequested: _linked,
+    ev.ExternalSignalSent: _linked,
     ev.ExternalAnswered: _unlinked,
     ev.StreamWritten: _noted,
     ev.Published: _noted,

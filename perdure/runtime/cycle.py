@@ -182,15 +182,19 @@ class Cycle:
 
     def _load_for(self, draft: Draft, items: Sequence[Item]) -> None:
         """Bring into memory what the letters are about. A store that does not answer now is asked again, as at commits."""
+        requests = [item for item in items if type(item) is StartRequest]
+        letters = [item for item in items if isinstance(item, Letter)]
         try:
-            self._look_up(draft, items)
+            spoken_to = self._starts.look_up(requests) if requests else []
+            self._load(draft, [*(letter.key for letter in letters), *spoken_to])
+            moved = self._starts.families.redirect(letters)
+            if moved:
+                self._load(draft, moved)
         except errors.StoreUnreachable as error:
             raise base.StoreUnavailable(str(error)) from error
 
-    def _look_up(self, draft: Draft, items: Sequence[Item]) -> None:
-        requests = [item for item in items if type(item) is StartRequest]
-        spoken_to = self._starts.look_up(requests) if requests else []
-        keys = self._roster.missing([*(item.key for item in items if isinstance(item, Letter)), *spoken_to])
+    def _load(self, draft: Draft, keys: Sequence[int]) -> None:
+        keys = self._roster.missing(keys)
         if keys:
             ended = _ended(self._items)
             for stored in self._store.work.load(keys).values():
@@ -235,7 +239,8 @@ class Cycle:
         elif not (item.mail_id and item.mail_id in draft.read):
             follow = self._starts.families.follow
             letter = self._guarded(item, follow, draft, item) if type(item.message) in FOLLOWING else item
-            self._deliver_letter(draft, letter)
+            if letter is not None:
+                self._deliver_letter(draft, letter)
 
     def _deliver_letter(self, draft: Draft, item: Letter) -> None:
         actor = self._roster.get(item.key)

@@ -38,6 +38,7 @@ class Draft:
         "gives_tasks",
         "heard",
         "kept",
+        "late",
         "made",
         "marked",
         "now",
@@ -68,6 +69,8 @@ class Draft:
         """Children that are queued in this batch, with their parents, by key."""
         self.posted = False
         """Whether there is mail for runs that is to be read as soon as the batch is durable."""
+        self.late: list[MailRow] = []
+        """Mail that comes after what a run hands on to the one it goes on as."""
         self.blobs: list[BlobRow] = []
         """Large bytes that this mail refers to."""
         self.attributes: list[tuple[int, Attribute]] = []

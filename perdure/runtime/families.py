@@ -4,6 +4,7 @@ All of it is mail, written in the commit of the event that causes it: nothing is
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -15,6 +16,7 @@ from perdure.kernel.limits import CHILD_DEPTH, END_OF_TIME
 from perdure.kernel.notes import timeout_line
 from perdure.kernel.run import Outcome, Run, Status
 from perdure.kernel.terms import Parent, RunTerms
+from perdure.kernel.values import Payload
 from perdure.runtime.actors import Actor, Roster, actor_of
 from perdure.runtime.attaching import taken
 from perdure.runtime.draft import Draft
@@ -25,6 +27,7 @@ from perdure.stores.base import BlobRow, MailRow, Store
 from perdure.stores.health import told_as_damage
 
 _USUAL = ChildTerms()
+_Asked: TypeAlias = ev.ExternalCancelRequested | ev.ExternalSignalSent
 
 
 class Families:
@@ -61,8 +64,6 @@ class Families:
             key = None if link is None else self._open_child(draft, actor, link.id)
             if key is not None:
                 draft.post(MailRow(0, key, msg.Cancel(event.reason)))
-        elif isinstance(event, ev.ExternalCancelRequested):
-            self._cancel_other(draft, actor, event)
 
     def _start(self, draft: Draft, actor: Actor, event: ev.ChildScheduled) -> None:
         terms = event.terms or _USUAL
@@ -121,14 +122,15 @@ class Families:
             row = self._store.views.rows_by_key([key]).get(key)
             key = 0 if row is None else row.parent
 
-    def _cancel_other(self, draft: Draft, actor: Actor, event: ev.ExternalCancelRequested) -> None:
-        self._tell(draft, actor, event, msg.Cancel(event.reason))
-
-    def _tell(self, draft: Draft, actor: Actor, event: ev.ExternalCancelRequested, message: msg.Mail) -> None:
+    def _tell(self, draft: Draft, actor: Actor, event: _Asked) -> None:
         """Send something to another run. One that is blocked takes it when it is released: nobody waits for that."""
         key, status, code, why = self._other(draft, event.target, event.run_id)
         waits = status not in (Status.BLOCKED, Status.QUARANTINED)
         if key is not None:
+            if isinstance(event, ev.ExternalSignalSent):
+                message: msg.Mail = msg.Signal(event.name, _whole(actor, event.input))
+            else:
+                message = msg.Cancel(event.reason)
             draft.post(MailRow(0, key, message, draft.answer_to(actor.run.key, event.id) if waits else ""))
         if key is None or not waits:
             draft.post(MailRow(0, actor.run.key, msg.ExternalReplied(event.id, code, why)))
@@ -179,6 +181,18 @@ class Families:
         return newest.key
 
     def report(self, draft: Draft) -> None:
+        """What is told to others in the words that are stored: to other runs, to the run that one goes on as, to parents."""
+        for actor in draft.actors.values():
+            if actor.run.links is not None:
+                for event in actor.events:
+                    if isinstance(event, _Asked):
+                        self._tell(draft, actor, event)
+            if type(actor.run.outcome) is ev.RunContinuedAsNew and actor.run.outcome.left and actor.events:
+                _hand_on(draft, actor, actor.run.outcome)
+        draft.kept += draft.late
+        self._tell_parents(draft)
+
+    def _tell_parents(self, draft: Draft) -> None:
         """Children that have ended in this batch, and do not go on: their parents are told, unless they have ended too."""
         told = [
             (actor, parent)
@@ -204,15 +218,35 @@ class Families:
 
     # runs that continue as new
 
-    def follow(self, draft: Draft, letter: Letter) -> Letter:
-        """A letter for a run that has continued as new is for the one it goes on as."""
-        actor = self._roster.get(letter.key)
+    def redirect(self, letters: Iterable[Letter]) -> list[int]:
+        """Letters for runs that have continued as new before are for those they go on as; the keys of these."""
+        moved: list[int] = []
+        for letter in letters:
+            actor = self._roster.get(letter.key) if type(letter.message) in FOLLOWING else None
+            if actor is not None and type(actor.run.outcome) is ev.RunContinuedAsNew and not actor.events:
+                row = self._store.views.end_of_chain(letter.key)
+                if row is not None and row.key != letter.key:
+                    letter.key, letter.moved = row.key, True
+                    moved.append(row.key)
+        return moved
+
+    def follow(self, draft: Draft, letter: Letter) -> Letter | None:
+        """A letter for a run that has continued as new is for the one it goes on as. None: a signal, which comes behind those
+        that are handed on; whoever has sent it need not wait until it is read."""
+        actor, key = self._roster.get(letter.key), letter.key
         while actor is not None and type(actor.run.outcome) is ev.RunContinuedAsNew:
             actor = self._follower(draft, actor)
             if actor is not None:
                 draft.actors[actor.run.key] = actor
-                letter = Letter(actor.run.key, letter.message, letter.mail_id, letter.reply_to, letter.blobs)
-        return letter
+                key = actor.run.key
+        if actor is None or key == letter.key:
+            return letter
+        if type(letter.message) is msg.Signal and not actor.run.seq:
+            draft.late.append(MailRow(0, key, letter.message))
+            draft.posted = True
+            draft.consume(letter)
+            return None
+        return Letter(key, letter.message, letter.mail_id, letter.reply_to, letter.blobs, letter.receiver)
 
     def _follower(self, draft: Draft, actor: Actor) -> Actor | None:
         if self._holders.continued(draft, actor):
@@ -227,19 +261,37 @@ class Families:
             return self._roster.add(actor_of(self._store.work.load([row.key])[row.key], self._store))
 
 
-FOLLOWING = frozenset({msg.Cancel})
+FOLLOWING = frozenset({msg.Cancel, msg.Signal, msg.Update})
 """Messages that are for a run whichever of its chain it is by now."""
 
-_ASKS = frozenset({ev.ChildScheduled, ev.ChildCancelRequested, ev.ExternalCancelRequested})
+_ASKS = frozenset({ev.ChildScheduled, ev.ChildCancelRequested, ev.ExternalCancelRequested, ev.ExternalSignalSent})
 
 
 def _ids_in(run: Run, event: ev.Event) -> Sequence[str]:
     if isinstance(event, ev.ChildScheduled):
         return (event.child_id,)
-    if isinstance(event, ev.ExternalCancelRequested):
+    if isinstance(event, _Asked):
         return (event.target,)
     link = (run.links or {}).get(event.id)  # type: ignore[union-attr]
     return () if link is None else (link.id,)
+
+
+def _whole(actor: Actor, payload: Payload) -> Payload:
+    """With its bytes: large ones travel in the message, and whoever takes it sets them apart."""
+    return Payload(actor.blob(payload.data), payload.encoding) if payload.ref else payload
+
+
+def _hand_on(draft: Draft, actor: Actor, end: ev.RunContinuedAsNew) -> None:
+    """Signals that have come and were not received are sent to the run that this one goes on as, in their order."""
+    key = draft.continued[actor.run.key]
+    counts = {each.name: each.count for each in end.left}
+    left: list[MailRow] = []
+    for event in reversed(actor.history()):
+        if isinstance(event, ev.SignalReceived) and counts.get(event.name):
+            counts[event.name] -= 1
+            left.append(MailRow(0, key, msg.Signal(event.name, _whole(actor, event.input), event.request_id)))
+    for mail in reversed(left):
+        draft.post(mail)
 
 
 def has_ended(actor: Actor) -> bool:

@@ -14,10 +14,11 @@ from perdure.runtime.waiters import Waiters
 class Letter:
     """A message for a run. `mail_id` names its row in the store, 0 if it has none; `reply_to` the row for the answer.
 
-    `blobs` are bytes that payloads in the message refer to. `receiver`, in this process, gets a `Heard`.
+    `blobs` are bytes that payloads in the message refer to. `receiver`, in this process, gets a `Heard`. `moved`: it was
+    addressed to a run that this one continues.
     """
 
-    __slots__ = ("blobs", "key", "mail_id", "message", "receiver", "reply_to")
+    __slots__ = ("blobs", "key", "mail_id", "message", "moved", "receiver", "reply_to")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Letter:
         receiver: Receiver | None = None,
     ) -> None:
         self.receiver = receiver
+        self.moved = False
         self.key = key
         self.message = message
         self.mail_id = mail_id

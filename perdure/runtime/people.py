@@ -17,6 +17,9 @@ _MOVING = frozenset({msg.AttemptEnded, msg.Complete, msg.CompleteTask, msg.Wake}
 """What a run waits for, and may end by."""
 
 
+_SPOKEN = frozenset({msg.Signal, msg.Update})
+
+
 class People:
     """Looks into the mailboxes of runs that listen."""
 
@@ -41,7 +44,7 @@ class People:
         except errors.StoreUnreachable as error:
             raise base.StoreUnavailable(str(error)) from error
         letters = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in unread if mail.id not in here]
-        return sorted([*letters, *items], key=_moves)
+        return sorted([*letters, *items], key=_turn_of)
 
     def _listens(self, key: int) -> bool:
         actor = self._roster.get(key)
@@ -72,5 +75,12 @@ def _is_late_signal(letter: Letter, refused: Refused) -> bool:
     return refused.code == errors.RunClosed.code and type(letter.message) is msg.Signal
 
 
-def _moves(item: Item) -> bool:
-    return isinstance(item, Letter) and type(item.message) in _MOVING
+def _turn_of(item: Item) -> int:
+    """What lay in a mailbox was said before what has come straight: a run may have handed it on to this one."""
+    if not isinstance(item, Letter):
+        return 2
+    if type(item.message) in _MOVING:
+        return 3
+    if not item.mail_id or type(item.message) not in _SPOKEN:
+        return 2
+    return 1 if item.moved else 0

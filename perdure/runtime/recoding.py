@@ -41,6 +41,7 @@ _MADE: dict[type, tuple[str, ...]] = {
     ev.ChildCompleted: ("result",),
     ev.TaskOpened: ("data",),
     ev.TaskCompleted: ("result",),
+    ev.ExternalSignalSent: ("input",),
     ev.RunCompleted: ("result",),
     ev.RunContinuedAsNew: _START,
     ev.SignalReceived: ("input",),

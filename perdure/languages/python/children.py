@@ -8,14 +8,14 @@ from perdure.calls import Call
 from perdure.errors import DefinitionError, PerdureError
 from perdure.failures import child_error, refused
 from perdure.kernel import events as ev
-from perdure.kernel.commands import CancelExternal, ContinueAsNew, StartChild
-from perdure.kernel.family import child_id, child_run_id
+from perdure.kernel.commands import CancelExternal, ContinueAsNew, SignalExternal, StartChild
+from perdure.kernel.family import Left, child_id, child_run_id
 from perdure.kernel.limits import ID_CHARS
 from perdure.languages.python.context import current_loop
 from perdure.languages.python.loop import WorkflowLoop
 from perdure.languages.python.tasks import ChildFuture, Continued, ReplyFuture, Sealed
 from perdure.options import USUAL_CHILD, ChildOptions, checked_run_id
-from perdure.payload import seal
+from perdure.payload import encode_untyped, seal
 
 R = TypeVar("R")
 
@@ -43,6 +43,10 @@ class ChildHandle(Generic[R]):
             errors.ChildFailed: it has ended without a result.
         """
         return await self._future
+
+    async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Tell it something, as `ExternalHandle.signal` does; also a child that is not awaited any more."""
+        await _signal(self.id, None, signal, args, kwargs)
 
     def cancel(self, reason: str = "") -> None:
         """Ask it to stop. It may clean up; awaited, it raises ChildCancelled then. Of one that has ended: nothing."""
@@ -135,6 +139,17 @@ class ExternalHandle:
         loop.commands[id] = CancelExternal(id, self.id, run_id, _text(reason))
         await _reply(loop, id)
 
+    async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Tell the run something: `await external(id).signal(Loan.approve, decision)`; comes back when the run has taken it.
+        Takes what `Handle.signal` takes.
+
+        Raises:
+            errors.RunNotFound, errors.RunClosed: as above.
+            errors.UnknownMessage: its workflow does not hear it.
+            errors.InvalidArguments: the arguments do not fit it.
+        """
+        await _signal(self.id, self.run_id, signal, args, kwargs)
+
     def __repr__(self) -> str:
         return f"<external run {self.id!r}>"
 
@@ -148,6 +163,22 @@ def external(id: str, *, run_id: str | None = None) -> ExternalHandle:
     if not isinstance(id, str) or not 0 < len(id) <= ID_CHARS:
         raise DefinitionError(f"external: an id is a text of 1 to {ID_CHARS} characters, not {id!r}")
     return ExternalHandle(id, checked_run_id(run_id))
+
+
+async def _signal(id: str, run_id: str | None, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    loop = _loop_for("signal()")
+    name = target if isinstance(target, str) else getattr(target, "name", None)
+    if isinstance(target, str):
+        data = encode_untyped(None, args, kwargs, owner=f"signal {target}")
+    elif getattr(target, "kind", None) != "signal" or getattr(target, "dynamic", False):
+        raise DefinitionError(f"a method marked @workflow.signal was expected, a channel or a name, not {target!r}")
+    else:
+        data = target.parameters.encode(args, kwargs)
+    input = seal(data, loop.put, loop.max_bytes, f"the arguments of signal {name}")
+    step = loop.next_id()
+    number = b"" if run_id is None else bytes.fromhex(run_id)
+    loop.commands[step] = SignalExternal(step, id, str(name), input, number)
+    await _reply(loop, step)
 
 
 def _reply(loop: WorkflowLoop, id: str) -> ReplyFuture:
@@ -233,6 +264,12 @@ def child_failed(loop: WorkflowLoop, event: ev.ChildFailed) -> None:
         future.set_exception(
             child_error(future.definition.name, future.child_id, event.how, event.reason, event.failure)
         )
+
+
+def left_over(loop: WorkflowLoop) -> tuple[Left, ...]:
+    """What channels have brought and nobody has received."""
+    channels = loop.channels or {}
+    return tuple(Left(name, len(values.items)) for name, values in channels.items() if values.items)
 
 
 def answered(loop: WorkflowLoop, event: ev.ExternalAnswered) -> None:

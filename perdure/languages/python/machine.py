@@ -242,7 +242,9 @@ class PythonProgram:
             except PerdureError as refused:
                 error = refused
         if isinstance(error, Continued):
-            return error.command
+            from perdure.languages.python.children import left_over
+
+            return msgspec.structs.replace(error.command, left=left_over(self.loop))
         if is_bug(error):
             raise self._bug(error, commands)
         return FailRun(failure_of(error))

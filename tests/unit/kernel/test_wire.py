@@ -11,7 +11,7 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
-from perdure.kernel.family import ChildTerms
+from perdure.kernel.family import ChildTerms, Left
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.terms import Chain, Parent, RunTerms
 
@@ -66,6 +66,7 @@ _FIELDS = {
     Chain: st.deferred(lambda: of(Chain)),
     Parent: st.deferred(lambda: of(Parent)),
     ChildTerms: st.deferred(lambda: of(ChildTerms)),
+    tuple[Left, ...]: st.lists(st.builds(Left, texts, int64), max_size=2).map(tuple),
     msg.Signal: st.deferred(lambda: of(msg.Signal)),
     msg.Update: st.deferred(lambda: of(msg.Update)),
     tuple[Attribute, ...]: st.lists(st.deferred(lambda: _FIELDS[Attribute]), max_size=2).map(tuple),
@@ -140,6 +141,7 @@ TAGS = {
     28: "ChildFailed",
     29: "ChildCancelRequested",
     30: "ExternalCancelRequested",
+    31: "ExternalSignalSent",
     32: "ExternalAnswered",
     33: "RunContinuedAsNew",
     40: "StreamWritten",

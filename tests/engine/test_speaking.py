@@ -1,0 +1,149 @@
+"""Runs that signal others, and signals that a run hands on to the one it goes on as."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import (
+    Client,
+    Engine,
+    RunClosed,
+    RunNotFound,
+    activity,
+    channel,
+    continue_as_new,
+    external,
+    start_child,
+    workflow,
+)
+from perdure.testing import TestEngine
+
+LARGE = "x" * 200_000
+words = channel("words", str)
+other_words = channel("other words", str)
+
+
+@activity
+async def think(n: int) -> int:
+    return n
+
+
+@workflow
+async def hears(count: int) -> list[str]:
+    return [await words.receive() for _ in range(count)]
+
+
+@workflow
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @workflow.run
+    async def listen(self, count: int) -> list[str]:
+        await workflow.wait_until(lambda: len(self.heard) >= count)
+        return self.heard
+
+    @workflow.signal
+    def tell(self, text: str) -> None:
+        self.heard.append(text)
+
+
+@workflow
+async def says(id: str, texts: list[str]) -> str:
+    try:
+        for text in texts:
+            await external(id).signal(words, text)
+    except (RunNotFound, RunClosed) as error:
+        return str(error)
+    return "said"
+
+
+@workflow
+async def speaks_to_its_child() -> list[Any]:
+    by_name = await start_child(hears(2))
+    by_method = await start_child(Listener.listen(2).with_options(id="child"))
+    for text in ("one", LARGE):
+        await by_name.signal("words", text)
+        await by_method.signal(Listener.tell, text)
+    return [await by_name, await by_method]
+
+
+@workflow
+async def says_it_wrongly(id: str) -> None:
+    await external(id).signal("nothing it hears", 1)
+
+
+@workflow
+async def receives_one_a_run(left: int, got: list[str]) -> list[str]:
+    got = [*got, await words.receive()]
+    await think(left)
+    if left > 1:
+        continue_as_new(left - 1, got)
+    return got
+
+
+@workflow
+async def moves_on(got: list[str], until: int) -> list[str]:
+    """Most of the time it is between two runs, and receives a part of what is there."""
+    got = [*got, await words.receive()]
+    if len(got) < until:
+        continue_as_new(got, until)
+    return got
+
+
+ALL = [hears, Listener, says, speaks_to_its_child, says_it_wrongly, receives_one_a_run, moves_on, think]
+
+
+async def test_a_run_signals_another_one_in_the_order_in_which_it_does():
+    async with TestEngine(ALL) as engine:
+        handle = await engine.start(hears(3), id="h")
+
+        assert await engine.run(says("h", ["a", LARGE, "c"]), id="s") == "said"
+        assert await handle.result() == ["a", LARGE, "c"]
+        assert await engine.run(says("h", ["late"]), id="t") == "run 'h' is completed already"
+        assert await engine.run(says("nobody", ["x"]), id="u") == "there is no run 'nobody'"
+
+
+async def test_a_child_is_spoken_to_by_its_handle():
+    async with TestEngine(ALL) as engine:
+        assert await engine.run(speaks_to_its_child(), id="p") == [["one", LARGE], ["one", LARGE]]
+
+
+async def test_a_signal_that_nobody_hears_is_a_bug_of_who_sends_it():
+    async with TestEngine(ALL) as engine:
+        await engine.start(hears(1), id="h")
+        with pytest.raises(Exception, match="hears no signal 'nothing it hears'"):
+            await engine.run(says_it_wrongly("h"), id="s")
+
+
+@pytest.mark.parametrize("kind", ["tests", "sqlite"])
+async def test_signals_that_were_not_received_go_on_with_the_run_in_their_order(kind: str, tmp_path: Path):
+    make = TestEngine if kind == "tests" else lambda all: Engine(f"sqlite:///{tmp_path}/runs.db", all)
+    async with make(ALL) as engine:
+        handle = await engine.start(receives_one_a_run(5, []), id="r")
+        texts = ["a", LARGE, "c", "d", "e"]
+        for text in texts:
+            await handle.signal(words, text)
+
+        assert await handle.result() == texts
+        assert await engine.count(id_prefix="r") == 5
+
+
+@pytest.mark.parametrize("way", ["engine", "client"])
+async def test_no_signal_is_lost_or_out_of_order_while_runs_go_on_as_others(way: str, tmp_path: Path):
+    async with Engine(f"sqlite:///{tmp_path}/runs.db", ALL) as engine, Client(engine.store) as client:
+        runs = engine if way == "engine" else client
+        handle = await engine.start(moves_on([], 60), id="m")
+
+        async def send(sender: str) -> None:
+            for n in range(20):
+                await runs.handle("m").signal("words", f"{sender}{n}")
+
+        await asyncio.gather(send("a"), send("b"), send("c"))
+        got = await handle.result()
+
+        assert sorted(got) == sorted(f"{sender}{n}" for sender in "abc" for n in range(20))
+        for sender in "abc":
+            assert [text for text in got if text[0] == sender] == [f"{sender}{n}" for n in range(20)]
