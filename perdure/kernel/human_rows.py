@@ -62,6 +62,25 @@ def rows_of(run: Run, events: Sequence[ev.Event]) -> tuple[list[HumanTaskRow], l
     return rows, gone
 
 
+def fold(tasks: dict[str, HumanTask], event: ev.HistoryEvent) -> None:
+    """Keep what a history tells of tasks that are open, by step."""
+    if type(event) not in HUMAN_EVENTS:
+        return
+    if isinstance(event, ev.TaskOpened):
+        tasks[event.id] = HumanTask(event)
+        return
+    id: str = event.id  # type: ignore[union-attr]
+    match event:
+        case _ if id not in tasks:
+            pass
+        case ev.TaskClaimed() | ev.TaskReleased():
+            tasks[id].claim(event)
+        case ev.TaskReminded():
+            tasks[id].remind(event)
+        case _:
+            del tasks[id]
+
+
 def row_of(key: int, task: HumanTask) -> HumanTaskRow:
     return HumanTaskRow(
         key,

@@ -10,6 +10,8 @@ from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute, merged
 from perdure.kernel.events import StreamWritten
+from perdure.kernel.human import HumanTask
+from perdure.kernel.human_rows import HumanTaskRow, fold, row_of
 from perdure.kernel.project import HistoryRow, RunRow, attributes_in
 from perdure.kernel.run import Status
 
@@ -29,15 +31,21 @@ def told_as_damage(id: str) -> Iterator[None]:
 
 
 def problems_of(
-    row: RunRow, history: Sequence[HistoryRow], attributes: Mapping[str, Attribute], streamed: Mapping[str, int]
+    row: RunRow,
+    history: Sequence[HistoryRow],
+    attributes: Mapping[str, Attribute],
+    streamed: Mapping[str, int],
+    human: Sequence[HumanTaskRow],
 ) -> list[str]:
-    """One line for each way in which a run's summary, its attributes or its streams, and its history contradict each other.
+    """One line for each way in which a run's summary, its attributes, its streams or its human tasks, and its history
+    contradict each other.
 
-    `streamed`: how many chunks of the workflow's own each stream holds.
+    `streamed`: how many chunks of the workflow's own each stream holds. `human`: the rows of its human tasks.
     """
     found: list[str] = []
     told: dict[str, Attribute] = {}
     written: dict[str, int] = {}
+    asked: dict[str, HumanTask] = {}
     pinned = ""
     seq = 0
     for part in history:
@@ -47,6 +55,7 @@ def problems_of(
             events = wire.decode_events(part.events)
             told = merged(told, tuple(each for event in events for each in attributes_in(event)))
             for event in events:
+                fold(asked, event)
                 if type(event) is StreamWritten:
                     written[event.stream] = written.get(event.stream, 0) + event.count
             pinned = next((build for build in map(_pinned_by, reversed(events)) if build is not None), pinned)
@@ -63,6 +72,9 @@ def problems_of(
         if written.get(name, 0) != streamed.get(name, 0):
             counted = f"{streamed.get(name, 0):,} chunks of its workflow, its history {written.get(name, 0):,}"
             found.append(f"run {row.id!r}: the stream {name!r} holds {counted}")
+    open_tasks = [] if row.status >= Status.COMPLETED else [row_of(row.key, task) for task in asked.values()]
+    for step in sorted(_differing({each.step: each for each in human}, {each.step: each for each in open_tasks})):
+        found.append(f"run {row.id!r}: what is listed of its human task {step} is not what its history has")
     if seq and pinned != row.pinned:
         found.append(
             f"run {row.id!r}: is pinned to build {row.pinned or 'none'}, and by its history to {pinned or 'none'}"
@@ -70,6 +82,10 @@ def problems_of(
     if row.status >= Status.COMPLETED and row.wake_at is not None:
         found.append(f"run {row.id!r}: has ended, yet would be woken again")
     return found
+
+
+def _differing(listed: Mapping[str, HumanTaskRow], told: Mapping[str, HumanTaskRow]) -> set[str]:
+    return {step for step in {**listed, **told} if listed.get(step) != told.get(step)}
 
 
 def _pinned_by(event: ev.HistoryEvent) -> str | None:

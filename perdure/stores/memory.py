@@ -211,7 +211,8 @@ class MemoryAdmin:
 
 def _problems(shelf: Shelf, row: RunRow) -> list[str]:
     own = {name: held.own() for name, held in shelf.streams.get(row.key, {}).items()}
-    return problems_of(row, shelf.parts(row.key), shelf.attributes.get(row.key, {}), own)
+    asked = [each for at, each in shelf.human.items() if at[0] == row.key]
+    return problems_of(row, shelf.parts(row.key), shelf.attributes.get(row.key, {}), own, asked)
 
 
 class MemoryMarker:

@@ -4,7 +4,12 @@ from typing import Any
 
 import msgspec
 
-from perdure.kernel.human_rows import HumanTaskRow
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.kernel.human import HumanTask
+from perdure.kernel.human_rows import HumanTaskRow, fold, row_of
+from perdure.kernel.project import HistoryRow
+from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.human import HumanFilter
 from tests.conformance.rows import run
@@ -85,3 +90,41 @@ def test_a_withdrawn_run_leaves_no_task(store: base.Store) -> None:
 
     assert found(store) == []
     assert found(store, "ann") == []
+
+
+def asking(store: base.Store, *events: ev.HistoryEvent) -> list[HumanTaskRow]:
+    """A run whose history has these events; the rows of its tasks by it."""
+    tasks: dict[str, HumanTask] = {}
+    for event in events:
+        fold(tasks, event)
+    history = [HistoryRow(2, 1, wire.encode(list(events)))]
+    store.journal.commit(base.Batch(created=[run(2, seq=len(events))], history=history))
+    return [row_of(2, task) for task in tasks.values()]
+
+
+OPENED = ev.TaskOpened(1, "0:1", "Approve", {"type": "boolean"}, None, ("ann",), 9, 2)
+
+
+def test_a_check_finds_no_fault_in_tasks_that_are_what_the_history_has(store: base.Store) -> None:
+    rows = asking(store, OPENED, ev.TaskClaimed(2, "0:1", "ann"), ev.TaskReminded(3, "0:1", "reminder"))
+    store.journal.commit(base.Batch(human=rows))
+
+    assert store.admin.check() == []
+
+
+def test_a_check_names_a_task_that_is_not_what_the_history_has(store: base.Store) -> None:
+    rows = asking(store, OPENED, ev.TaskOpened(1, "0:2", "Ship", {}), ev.TaskWithdrawn(2, "0:2"))
+    store.journal.commit(base.Batch(human=[msgspec.structs.replace(rows[0], claimed_by="bob"), row(2, "0:2")]))
+
+    assert store.admin.check() == [
+        "run 'run-2': what is listed of its human task 0:1 is not what its history has",
+        "run 'run-2': what is listed of its human task 0:2 is not what its history has",
+    ]
+
+
+def test_a_check_names_a_task_of_a_run_that_has_ended(store: base.Store) -> None:
+    rows = asking(store, OPENED)
+    ended = run(2, seq=1, status=Status.COMPLETED)
+    store.journal.commit(base.Batch(updated=[ended], human=rows))
+
+    assert len(store.admin.check()) == 1

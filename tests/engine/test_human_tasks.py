@@ -1,6 +1,9 @@
 """Human tasks: what workflows ask people, and what people do with it."""
 
+import ast
 import asyncio
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -599,3 +602,12 @@ def test_a_redacted_export_tells_nobody_who_was_asked_what():
     assert "ann" not in text
     assert "poor" not in text
     assert "Approve" not in text
+
+
+def test_who_asks_nobody_imports_nothing_for_it():
+    program = "import sys; from perdure import Client, Engine, workflow; print([m for m in sys.modules if 'human' in m and 'perdure' in m])"
+
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    known = {"perdure.kernel.human", "perdure.kernel.human_rows", "perdure.stores.human"}
+    assert set(ast.literal_eval(shown.stdout)) <= known

@@ -8,7 +8,7 @@ from perdure import errors
 from perdure.kernel.project import HistoryRow
 from perdure.stores.base import LEASE_NS, BuildRow, DefinitionRow
 from perdure.stores.health import PROBLEM_LINES, problems_of
-from perdure.stores.sqlite import rows
+from perdure.stores.sqlite import human, rows
 from perdure.stores.sqlite.hints import Listener, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
@@ -125,9 +125,15 @@ def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
         history = connection.execute("SELECT run, seq, events FROM history WHERE run = ? ORDER BY seq", (row.key,))
         noted = rows.attributes_of(connection.execute(_ATTRIBUTES, (row.key,)))
         streamed = own_counts(connection, row.key)
-        yield from problems_of(row, [HistoryRow(*part) for part in history], noted.get(row.key, {}), streamed)
+        yield from problems_of(
+            row,
+            [HistoryRow(*part) for part in history],
+            noted.get(row.key, {}),
+            streamed,
+            human.of_run(connection, row.key),
+        )
     yield from contradictions(connection)
-    for table in ("history", "attempts", "attributes", "tasks", "streams", "blobs", "mail"):
+    for table in ("history", "attempts", "attributes", "tasks", "human", "human_people", "streams", "blobs", "mail"):
         for (run,) in connection.execute(f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT key FROM runs)"):
             yield f"{table}: rows of a run that does not exist (key {run})"
     for id, run, body in connection.execute("SELECT id, run, body FROM mail"):

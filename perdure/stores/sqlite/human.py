@@ -1,6 +1,7 @@
 """Human tasks in a file: how a commit writes them, and how they are found."""
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,11 @@ def _row(columns: Sequence[Any]) -> HumanTaskRow:
     row.assignees = tuple(json.loads(columns[3]))
     row.overdue = bool(row.overdue)
     return row
+
+
+def of_run(connection: sqlite3.Connection, run: int) -> list[HumanTaskRow]:
+    """All of a run, with their bodies."""
+    return [_row(columns) for columns in connection.execute(f"SELECT {COLUMNS} FROM human WHERE run = ?", (run,))]
 
 
 class SqliteHumanViews:
