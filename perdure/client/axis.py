@@ -96,7 +96,14 @@ class Clockwork:
 
 
 def axis_of(run: RunDescription, cells: int) -> Axis:
-    """The axis of a run; only attempts count as activity, waits and back-offs do not."""
+    """The axis of a run."""
     clock = Clockwork(run)
-    active = [span for step in run.steps for _, span in clock.attempts(step)]
-    return Axis(clock.end, active, cells)
+    return Axis(clock.end, active_in(run, clock), cells)
+
+
+def active_in(run: RunDescription, clock: Clockwork) -> list[Span]:
+    """When something ran: attempts and children; waits and back-offs do not count. A run in which nothing ever does, but
+    which was told something, has no idle time."""
+    spans = [span for step in run.steps for _, span in clock.attempts(step)]
+    spans += [clock.step(step) for step in run.steps if step.kind == "child"]
+    return spans or ([(0.0, clock.end)] if run.messages else [])

@@ -5,6 +5,7 @@
 /runs/ID/RUN_ID            a certain run of it
 /runs/ID[/RUN_ID]/events   its history                  ?from=
 /runs/ID[/RUN_ID]/logs     what its attempts logged     ?from=
+/runs/ID[/RUN_ID]/messages what was said to it         ?from=
 /live                      parts of a page that differ from what was seen
 """
 
@@ -38,8 +39,10 @@ PAGES: tuple[tuple[str, Page, Page], ...] = (
     ("/runs", listing.page, listing.data),
     (f"{RUN}/events", runpage.events_page, runpage.events_data),
     (f"{RUN}/logs", runpage.logs_page, runpage.logs_data),
+    (f"{RUN}/messages", runpage.messages_page, runpage.messages_data),
     (f"{CERTAIN}/events", runpage.events_page, runpage.events_data),
     (f"{CERTAIN}/logs", runpage.logs_page, runpage.logs_data),
+    (f"{CERTAIN}/messages", runpage.messages_page, runpage.messages_data),
     (CERTAIN, runpage.page, runpage.data),
     (RUN, runpage.page, runpage.data),
 )

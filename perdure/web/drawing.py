@@ -37,6 +37,13 @@ FORMS: dict[str, Form] = {
     "ghost": Form(8.5, 13),
     "retry": Form(8, 14),
     "back": Form(14, 2, 0, "p-back"),
+    "child-run": Form(10, 10, fill="p-run"),
+    "child-ok": Form(10, 10),
+    "child-fail": Form(10, 10),
+    "child-cancel": Form(10, 10),
+    "say-run": Form(14, 2, 0),
+    "say-ok": Form(14, 2, 0),
+    "say-fail": Form(14, 2, 0),
     "whole-run": Form(13, 4, 2, "p-run"),
     "whole-ok": Form(13, 4, 2),
     "whole-fail": Form(13, 4, 2),
@@ -54,6 +61,15 @@ MARKS: dict[str, str] = {
     "ring": '<circle class="m-ring" cx="{x}%" cy="15" r="5"/>',
     "due": '<circle class="m-due" cx="{x}%" cy="15" r="5"/>',
     "tick": '<circle class="m-tick" cx="{x}%" cy="15" r="2.5"/>',
+}
+
+SAID: dict[str, str] = {"signal": "M0-5.5 5.5 0 0 5.5-5.5 0z", "update": "M0-6 5.5-1V5h-11V-1z"}
+"""Forms of messages: a diamond, a house."""
+
+MARKS |= {
+    f"{kind}-{hue}": f'<svg class="m-{hue}" x="{{x}}%" y="15" overflow="visible"><path d="{path}"/></svg>'
+    for kind, path in SAID.items()
+    for hue in ("ok", "run", "fail", "retry", "queue")
 }
 
 

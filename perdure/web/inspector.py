@@ -8,6 +8,7 @@ from markupsafe import Markup
 from perdure.client.description import StepView
 from perdure.durations import took
 from perdure.kernel import events as ev
+from perdure.web import addresses
 from perdure.web.markup import when
 from perdure.web.reasons import chain
 from perdure.web.tags import tags
@@ -42,6 +43,15 @@ FACTS: tuple[tuple[str, Callable[[StepView], Markup | str]], ...] = (
 """What is said of every step; empty ones are left out. A new fact is one line here."""
 
 
+CHILDREN = 12
+"""So many are told beside the timeline; each has a row in that."""
+
+
+def link(id: str, run_id: str) -> Markup:
+    """The way to another run."""
+    return Markup('<a class="link mono" href="{}">{}</a>').format(addresses.run_path(id, run_id), id)
+
+
 def _took(step: StepView) -> str:
     return took((step.ended_at - step.scheduled_at).total_seconds()) if step.ended_at is not None else ""
 
@@ -70,6 +80,9 @@ def _of_run(about: "Subject") -> Markup:
         input=about.payload(run.input, _run_input),
         result=about.payload(run.result, _run_result),
         tags=tags(run.attributes),
+        published=list(run.published.items()),
+        children=run.children[:CHILDREN],
+        more_children=max(len(run.children) - CHILDREN, 0),
     )
 
 
@@ -86,7 +99,8 @@ def _of_step(about: "Subject", step: StepView) -> Markup:
     error = attempt.error if attempt is not None and attempt.error is not None else None
     if error is None and (attempt is None or attempt.state != "completed"):
         error = step.error
-    facts = [Fact(label, value(step)) for label, value in FACTS]
+    facts = [Fact("Run", link(child.id, child.run_id)) for child in about.run.children if child.step == step.id]
+    facts += [Fact(label, value(step)) for label, value in FACTS]
     return about.place.draw(
         "_inspect_step.html",
         about=about,
@@ -103,11 +117,11 @@ def _of_step(about: "Subject", step: StepView) -> Markup:
 def _step_input(event: ev.HistoryEvent, id: str) -> ev.Payload | None:
     if isinstance(event, ev.TaskOpened) and event.id == id:
         return event.data
-    return event.input if isinstance(event, ev.ActivityScheduled) and event.id == id else None
+    return event.input if isinstance(event, ev.ActivityScheduled | ev.ChildScheduled) and event.id == id else None
 
 
 def _step_result(event: ev.HistoryEvent, id: str) -> ev.Payload | None:
-    if isinstance(event, ev.ActivityCompleted | ev.TaskCompleted) and event.id == id:
+    if isinstance(event, ev.ActivityCompleted | ev.ChildCompleted | ev.TaskCompleted) and event.id == id:
         return event.result
     return event.value if isinstance(event, ev.SideEffectRecorded) and event.id == id else None
 

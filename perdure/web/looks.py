@@ -55,6 +55,8 @@ EVENT_HUES: dict[str, str] = {
     "TaskOpened": "wait",
     "Expired": "fail",
     "Withdrawn": "cancel",
+    "SignalReceived": "wait",
+    "UpdateAccepted": "run",
     "Scheduled": "run",
     "Started": "run",
 }

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
 from perdure.client.sources import short, source_of
+from perdure.client.spoken import MessageView
 from perdure.durations import took
+from perdure.kernel.notes import MESSAGE
 from perdure.web.markup import flat
 
 CARDS = 3
@@ -17,10 +19,12 @@ CARDS = 3
 
 
 class Scene(NamedTuple):
-    """What is around a run: whether an engine owns the database, and who serves queues (queue, activity)."""
+    """What is around a run: whether an engine owns the database, who serves queues (queue, activity), and which signals
+    the workflow hears, if it waits for one."""
 
     owned: bool = True
     served: frozenset[tuple[str, str]] = frozenset()
+    hears: tuple[str, ...] = ()
 
 
 class Reason(NamedTuple):
@@ -225,6 +229,11 @@ def _waiting(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "waiting"):
         if step.task is not None:
             continue
+        if step.kind == "request":
+            yield Reason(
+                "wait", "flow", "Waits for an answer", _named(step, count), since=step.scheduled_at, key=step.id
+            )
+            continue
         whole = ""
         if step.due_at is not None:
             whole = f"of {took((step.due_at - step.scheduled_at).total_seconds())}"
@@ -235,6 +244,8 @@ def _waiting(run: RunDescription, scene: Scene) -> Iterable[Reason]:
 
 def _running(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     for step, count in _alike(run, "running"):
+        if step.kind == "child":
+            continue
         newest = step.attempts[-1] if step.attempts else None
         worker = "" if newest is None or newest.worker is None else f"on {newest.worker}"
         tries = f"attempt {step.attempts_total}" if step.attempts_total > 1 else ""
@@ -244,6 +255,44 @@ def _running(run: RunDescription, scene: Scene) -> Iterable[Reason]:
         yield Reason("run", "arc", "Running", _named(step, count), detail, since=began, key=step.id)
 
 
+def _children(run: RunDescription, scene: Scene) -> Iterable[Reason]:
+    ids = {child.step: child.id for child in run.children}
+    for step, count in _alike(run, "running"):
+        if step.kind == "child":
+            id = ids.get(step.id, "")
+            yield Reason(
+                "run", "fan", "Waits for its child" if count == 1 else "Waits for children", _named(step, count),
+                "" if count > 1 else id, since=step.scheduled_at, key=step.id,
+                command=f"perdure show {id}" if count == 1 and id else "",
+            )  # fmt: skip
+
+
+def _updates(run: RunDescription, scene: Scene) -> Iterable[Reason]:
+    accepted: dict[str, list[MessageView]] = {}
+    for message in run.messages:
+        if message.state == "accepted":
+            accepted.setdefault(message.name, []).append(message)
+    for name, messages in accepted.items():
+        many = "" if len(messages) == 1 else f"{len(messages):,} × "
+        yield Reason(
+            "run", "update", "Works on an update", f"{many}{name}", "it is accepted, and has no answer yet",
+            since=messages[0].received_at,
+        )  # fmt: skip
+
+
+def _message(run: RunDescription, scene: Scene) -> Iterable[Reason]:
+    if run.status == "waiting" and run.note == MESSAGE:
+        names = ", ".join(scene.hears[:HEARD]) + (" …" if len(scene.hears) > HEARD else "")
+        name = scene.hears[0] if len(scene.hears) == 1 else "NAME"
+        yield Reason(
+            "wait", "signal", "Waits for a message", names, "nothing else moves it",
+            command=f"perdure signal {run.id} {name}",
+        )  # fmt: skip
+
+
+HEARD = 6
+"""So many names of signals are told."""
+
 REASONS: tuple[Callable[[RunDescription, Scene], Iterable[Reason]], ...] = (
     _unowned,
     _held,
@@ -252,6 +301,9 @@ REASONS: tuple[Callable[[RunDescription, Scene], Iterable[Reason]], ...] = (
     _queued,
     _deferred,
     _people,
+    _updates,
+    _children,
     _running,
     _waiting,
+    _message,
 )

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from perdure.client.description import LogView, RunDescription, history_entries
 from perdure.kernel import wire
-from perdure.kernel.events import ActivityScheduled
+from perdure.kernel.events import ActivityScheduled, UpdateAccepted
 from perdure.payload import Coder
 from perdure.stores.base import Stored
 from perdure.web.markup import flat
@@ -16,6 +16,18 @@ LOGS = 200
 _NAMED = ("name", "patch", "workflow", "reason")
 _SILENT = {"seq", "at", "type", "id", "run_id", "build", "retry", "claimed_by", "member", "started_at", *_NAMED}
 """What is not worth a word in the line of an event; it is among its fields."""
+
+
+_STEPLESS = {
+    "Published",
+    "AttributesSet",
+    "MemoSet",
+    "StreamWritten",
+    "UpdateAccepted",
+    "UpdateCompleted",
+    "UpdateFailed",
+}
+"""Events that have an id which is not that of a step."""
 
 
 class Event(NamedTuple):
@@ -49,7 +61,9 @@ def paged(first: int, total: int, size: int) -> Page:
 
 def events(stored: Stored, blob: Any, coder: Coder, page: Page) -> list[Event]:
     names = {
-        event.id: event.name for event in wire.decode_history(stored.history) if isinstance(event, ActivityScheduled)
+        event.id: event.name
+        for event in wire.decode_history(stored.history)
+        if isinstance(event, ActivityScheduled | UpdateAccepted)
     }
     return [_event(entry, names) for entry in history_entries(stored, blob, coder, first=page.first, limit=EVENTS)]
 
@@ -60,7 +74,8 @@ def _event(entry: dict[str, Any], known: dict[str, str]) -> Event:
         names = [known[entry["id"]]]
     values = {field: value for field, value in entry.items() if _says_something(field, value)}
     text = "  ".join(f"{field}={flat(value, 80)}" for field, value in values.items())
-    return Event(entry["seq"], entry["at"], entry["type"], entry.get("id") or "", " ".join(names), text, entry)
+    step = "" if entry["type"] in _STEPLESS else entry.get("id") or ""
+    return Event(entry["seq"], entry["at"], entry["type"], step, " ".join(names), text, entry)
 
 
 def _says_something(field: str, value: Any) -> bool:

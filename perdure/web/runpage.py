@@ -13,13 +13,16 @@ from starlette.responses import JSONResponse, Response
 
 from perdure.client.crowds import grouped
 from perdure.client.description import AttemptView, Blob, RunDescription, StepView, describe, history_entries, shown
+from perdure.client.family import RunLink
+from perdure.client.known import heard_by
 from perdure.durations import took
 from perdure.kernel import events as ev
 from perdure.kernel import wire
+from perdure.kernel.notes import MESSAGE
 from perdure.kernel.project import RunRow
 from perdure.stores.base import MemberRow, RunFilter, Stored, WorkerRow
 from perdure.stores.health import told_as_damage
-from perdure.web import addresses, crowd, inspector, records, streams
+from perdure.web import addresses, crowd, inspector, messages, records, streams
 from perdure.web.markup import since, when
 from perdure.web.pages import Part, Place, changed, engine_part, seen_by, version
 from perdure.web.reasons import CARDS, Scene, reasons, trouble
@@ -106,7 +109,8 @@ class Subject:
         """Differs as soon as anything does that is shown of the run."""
         attempts = [(a.step, a.attempt, a.state, a.ended_at, a.retry_at, a.detail) for a in self.stored.attempts]
         tasks = [(task.step, task.attempt, task.member) for task in self.stored.tasks]
-        return version(self.row, attempts, tasks, self.owner, self.workers)
+        mail = [mail.id for mail in self.stored.mail]
+        return version(self.row, attempts, tasks, mail, self.owner, self.workers)
 
     @cached_property
     def workers(self) -> list[WorkerRow]:
@@ -114,7 +118,11 @@ class Subject:
 
     def scene(self) -> Scene:
         served = {(queue, name) for worker in self.workers for queue in worker.queues for name in worker.names}
-        return Scene(self.owner is not None, frozenset(served))
+        hears = None
+        if self.run.note == MESSAGE:
+            heard = heard_by(self.place.views.definitions(), self.row.workflow)
+            hears = None if heard is None else heard.names("signal")
+        return Scene(self.owner is not None, frozenset(served), tuple(hears or ()))
 
     @cached_property
     def step(self) -> StepView | None:
@@ -240,11 +248,17 @@ FACTS: tuple[tuple[str, Callable[[RunDescription, datetime], Markup | str]], ...
     ("Attempt", lambda run, now: _attempt(run)),
     ("Time limit", lambda run, now: took(run.run_timeout) if run.run_timeout else ""),
     ("Ends at the latest", lambda run, now: when(run.expires_at) if run.closed_at is None else ""),
+    ("Child of", lambda run, now: _relative(run.parent)),
+    ("First ancestor", lambda run, now: _relative(run.root) if run.root != run.parent else ""),
     ("Request", lambda run, now: run.request_id),
     ("Cancellation", lambda run, now: "requested" if run.cancel_requested and run.closed_at is None else ""),
     ("Reason", lambda run, now: run.reason),
 )
 """What stands below the name of a run; empty ones are left out. A new fact is one line here."""
+
+
+def _relative(other: RunLink | None) -> Markup | str:
+    return "" if other is None else inspector.link(other.id, other.run_id)
 
 
 def _attempt(run: RunDescription) -> Markup:
@@ -351,3 +365,23 @@ def logs_data(place: Place, request: Request) -> Response:
         for each in found[page.first - 1 : page.last]
     ]
     return JSONResponse({"records": entries, "total": page.total, "dropped": records.dropped(about.run), "next": more})
+
+
+def messages_page(place: Place, request: Request) -> Response:
+    about = subject(place, request)
+    found = about.run.messages
+    page = records.paged(about.asked.start or 1, len(found), messages.PAGE)
+    return place.page(
+        "messages.html", place.frame(), title=f"{about.row.id} · messages", about=about, run=about.run, page=page,
+        said=messages.said(found, page), head=_head(about, "messages"),
+    )  # fmt: skip
+
+
+def messages_data(place: Place, request: Request) -> Response:
+    about = subject(place, request)
+    with told_as_damage(about.row.id):
+        found = about.describe(about.whole).messages
+    page = records.paged(about.asked.start or 1, len(found), messages.PAGE)
+    more = None if page.after is None else addresses.as_json(about.path("messages", **{"from": page.after}))
+    entries = msgspec.to_builtins(found[page.first - 1 : page.last])
+    return JSONResponse({"messages": entries, "total": page.total, "next": more})

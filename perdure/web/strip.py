@@ -42,7 +42,7 @@ def strip(run: RunDescription) -> list[Segment]:
 
 def _spans(run: RunDescription, clock: Clockwork) -> Iterator[tuple[str, Span]]:
     for step in run.steps:
-        if step.kind in ("timer", "human task"):
+        if step.kind in ("timer", "human task", "child"):
             yield "wait", clock.step(step)
         elif step.kind == "activity":
             yield _under(step), clock.step(step)

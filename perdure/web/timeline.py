@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from perdure.client.axis import Axis, Clockwork, Span
+from perdure.client.axis import Axis, Clockwork, Span, active_in
 from perdure.client.crowds import Row, grouped, row_state
 from perdure.client.description import AttemptView, RunDescription, StepView
 from perdure.client.human_view import HumanView
@@ -20,6 +20,7 @@ from perdure.durations import took
 from perdure.web import crowd
 from perdure.web.drawing import Shape, drawn, note
 from perdure.web.looks import look
+from perdure.web.messages import Track, tracks
 
 CELLS = 10_000
 GAP_CELLS = 700
@@ -44,7 +45,7 @@ class Scale:
     """From seconds since the start to percent of the width."""
 
     def __init__(self, run: RunDescription, clock: Clockwork) -> None:
-        active = [span for step in run.steps for _, span in clock.attempts(step)]
+        active = active_in(run, clock)
         self.is_open = run.closed_at is None
         self.axis = Axis(clock.end, active, CELLS, GAP_CELLS)
         if self.is_open:
@@ -122,6 +123,9 @@ class Timeline(NamedTuple):
     """The number of the first row that is shown, if it is not the digest."""
     details: int
     """Steps that are shown only if details are asked for."""
+    tracks: "list[Track]"
+    """Marks of messages, by their names."""
+    more_tracks: int
 
 
 def timeline(run: RunDescription, start: int | None, details: bool, loud_id: str = "") -> Timeline:
@@ -132,9 +136,11 @@ def timeline(run: RunDescription, start: int | None, details: bool, loud_id: str
     rows = grouped(steps)
     shown = _digest(rows, loud_id) if start is None else _window(rows, start)
     lines = [each if isinstance(each, Hidden) else _line(each, scale, clock) for each in shown]
+    said, more_said = tracks(run, scale, clock)
     whole = Shape(f"whole-{look(run.status).hue}", 0, scale.now, scale.is_open)
+    hidden = len(run.steps) - len(steps)
     return Timeline(
-        _ticks(scale), _gaps(scale), scale, drawn([whole]), lines, len(rows), start or 0, len(run.steps) - len(steps)
+        _ticks(scale), _gaps(scale), scale, drawn([whole]), lines, len(rows), start or 0, hidden, said, more_said
     )
 
 
@@ -320,11 +326,16 @@ def _shapes(step: StepView, scale: Scale, clock: Clockwork) -> Iterator[Shape]:
             yield Shape("ring", scale.at(span[1]))
         elif is_open and (due_at := _due_at(step)) is not None:
             yield Shape("due", _ahead(due_at, scale, clock))
+    elif step.kind == "child":
+        yield scale.bar(f"child-{CHILDREN.get(step.state, 'fail')}", span, is_open)
     elif step.kind != "activity":
         yield Shape("tick", scale.at(span[0]))
     else:
         yield from _activity(step, scale, clock, span)
 
+
+CHILDREN = {"running": "run", "completed": "ok", "cancelled": "cancel", "terminated": "cancel"}
+"""Bars of children by their states; all others have failed."""
 
 WAITS = ("timer", "human task")
 """Kinds of steps in which nothing runs."""

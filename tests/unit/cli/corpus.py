@@ -326,6 +326,24 @@ def talking(key: int = 30, id: str = "loan-7") -> Story:
     return story
 
 
+def parental(key: int = 32, id: str = "batch-3", children: int = 3) -> Story:
+    """Children of each end and one that goes on; not among those of `fill`."""
+    story = Story(key, id, "score_batch", 240, {"day": "2026-11-24"})
+    begun = []
+    for number in range(children):
+        step = story.id()
+        child = f"{id}-{number + 1}"
+        story.tell(
+            2, ev.ChildScheduled(story.ns(2), step, "score_one", payload([number]), child, bytes([number % 256] * 16))
+        )
+        begun.append(step)
+    story.tell(60, ev.ChildCompleted(story.ns(60), begun[0], payload(0.75)))
+    if children > 1:
+        why = failure("shop.errors.NoData", "nothing to score")
+        story.tell(80, ev.ChildFailed(story.ns(80), begun[1], "failed", "", why))
+    return story
+
+
 STORIES = (completed, retrying, held, blocked, failed, fan_out, waiting, cancelled, terminated, running, loop)
 
 
