@@ -182,14 +182,17 @@ class Families:
 
     def report(self, draft: Draft) -> None:
         """What is told to others in the words that are stored: to other runs, to the run that one goes on as, to parents."""
-        for actor in draft.actors.values():
+        actors = list(draft.actors.values())
+        for actor in actors:
+            end = actor.run.outcome
+            if type(end) is ev.RunContinuedAsNew and end.left and actor.events:
+                _hand_on(draft, actor, end)
+        draft.kept += draft.late
+        for actor in actors:
             if actor.run.links is not None:
                 for event in actor.events:
                     if isinstance(event, _Asked):
                         self._tell(draft, actor, event)
-            if type(actor.run.outcome) is ev.RunContinuedAsNew and actor.run.outcome.left and actor.events:
-                _hand_on(draft, actor, actor.run.outcome)
-        draft.kept += draft.late
         self._tell_parents(draft)
 
     def _tell_parents(self, draft: Draft) -> None:

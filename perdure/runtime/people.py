@@ -75,12 +75,13 @@ def _is_late_signal(letter: Letter, refused: Refused) -> bool:
     return refused.code == errors.RunClosed.code and type(letter.message) is msg.Signal
 
 
-def _turn_of(item: Item) -> int:
-    """What lay in a mailbox was said before what has come straight: a run may have handed it on to this one."""
+def _turn_of(item: Item) -> tuple[int, int]:
+    """What lay in a mailbox was said before what has come straight, and what was said to this run, or handed on to it, before
+    what was said to the one that it continues."""
     if not isinstance(item, Letter):
-        return 2
+        return (2, 0)
     if type(item.message) in _MOVING:
-        return 3
+        return (3, 0)
     if not item.mail_id or type(item.message) not in _SPOKEN:
-        return 2
-    return 1 if item.moved else 0
+        return (2, 0)
+    return (1 if item.moved else 0, item.mail_id)

@@ -313,6 +313,27 @@ async def goes_on(n: int, ballast: str) -> str:
     return got + str(len(ballast))
 
 
+words = channel("words", str)
+
+
+@workflow
+async def hands_on(left: int, got: list[str]) -> list[str]:
+    """Receives one signal a run; the others go on with it."""
+    if left == 4:
+        await start_child(tells_all().with_options(id="teller", parent_close="abandon"))
+    got = [*got, await words.receive()]
+    await fetch(got[-1])
+    if left > 1:
+        continue_as_new(left - 1, got)
+    return got
+
+
+@workflow
+async def tells_all() -> None:
+    for text in ("one", "x" * LARGE, "three", "four"):
+        await external(ID).signal(words, text)
+
+
 LINE = [f"{kind}-{n}" for n in range(4) for kind in ("of", "left")]
 
 
@@ -578,7 +599,19 @@ async def pinned(what: str) -> str:
 ALL = [people, told]
 ALL += [sequence, apart, fan_out, failures, durable_timer, cancelled, timed_out, chance, large, Basket, held, blocked]
 ALL += [third_time, too_slow, noted, noted_again, pinned]
-ALL += [young, naughty, middle, waits_or_cleans, parents, leaves_children, gives_up_a_child, meddles, goes_on]
+ALL += [
+    young,
+    naughty,
+    middle,
+    waits_or_cleans,
+    parents,
+    leaves_children,
+    gives_up_a_child,
+    meddles,
+    goes_on,
+    hands_on,
+    tells_all,
+]
 ALL += [undone, undone_when_cancelled, undone_in_time, undone_in_tasks, held_while_undone]
 ALL += [far, climbers, limited, asked, at_most_once, fetch_far, store_far, climb, ask, dangerous]
 ALL += [fetch, store, shaky, refuse, forever, swell, measure, clumsy, stubborn, carve]
@@ -861,6 +894,12 @@ def run_and_do(engine: Engine) -> None:
     assert engine.tasks.list().wait() == []
 
 
+def run_and_hand_on(engine: Engine) -> None:
+    """Which run hears what is a matter of time, but each hears the next, and all of it is heard once."""
+    assert engine.run(hands_on(4, []), id=ID).wait() == ["one", "x" * LARGE, "three", "four"]
+    engine.handle("teller").result().wait()
+
+
 def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
@@ -948,6 +987,8 @@ SCENARIOS = {
     "other runs": Scenario(run_with(meddles, ["other"]), ids=[ID, "other"]),
     "as new": Scenario(run_with(lambda: goes_on(0, "x" * LARGE), LINE), ids=[ID, *LINE]),
     "as new, with a codec": Scenario(run_with(lambda: goes_on(0, "x"), LINE), ids=[ID, *LINE], codec=Backwards()),
+    "handed on": Scenario(run_and_hand_on, ids=["teller"]),
+    "handed on, with a codec": Scenario(run_and_hand_on, ids=["teller"], codec=Backwards()),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 
