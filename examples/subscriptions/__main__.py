@@ -11,6 +11,10 @@ from perdure.testing import TestEngine
 YEARS = 8
 
 
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 async def main() -> None:
     ledger = Bank()
     bank.set(ledger)
@@ -30,7 +34,7 @@ async def main() -> None:
             runs = await engine.count(id_prefix=handle.id)
             bills = await engine.count(parent=handle.id)
             euros = ledger.paid()[customer] / 100
-            print(f"{customer}: {result}; {bills} bills, {euros:.2f} EUR, in {runs} runs")
+            print(f"{customer}: {result}; {counted(bills, 'bill')}, {euros:.2f} EUR, in {counted(runs, 'run')}")
         print(f"{(engine.now() - began).days / 365:.1f} years have passed")
 
 
