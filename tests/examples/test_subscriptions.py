@@ -37,7 +37,7 @@ def test_the_example_tells_what_three_customers_have_paid() -> None:
     assert done.stdout.splitlines()[:3] == [
         "ada: ended after 96 months; 96 bills, 864.00 EUR, in 9 runs",
         "bob: ended after 36 months; 36 bills, 324.00 EUR, in 4 runs",
-        "eve: suspended in month 1: month 1 was not paid; 1 bills, 0.00 EUR, in 1 runs",
+        "eve: suspended in month 1: month 1 was not paid; 1 bill, 0.00 EUR, in 1 run",
     ]
     assert "years have passed" in done.stdout
 
