@@ -172,13 +172,22 @@ def test_attempts_of_a_pinned_run_wait_for_its_build_too(address: str):
     assert len(done) == tries
 
 
-def test_a_pinned_run_that_waits_can_be_terminated_and_runs_into_its_time_limit(address: str):
+def test_a_pinned_run_that_waits_can_be_terminated(address: str):
     left_asleep(address)
     with Engine(address, [alike, note], build="tuesday") as engine:
         with pytest.raises(RunBlocked):
             result(engine)
         engine.handle("o").terminate("enough").wait()
         assert engine.handle("o").describe().wait().status == "terminated"
+
+
+def test_a_pinned_run_that_waits_runs_into_its_time_limit(address: str):
+    left_asleep(address, run_timeout="1.5s")
+    with Engine(address, [alike, note], build="tuesday") as engine:
+        with pytest.raises(RunBlocked):
+            result(engine)
+        while engine.handle("o").describe().wait().status != "timed out":
+            pass
 
 
 def test_a_run_that_a_bug_has_blocked_keeps_its_reason_under_another_build(address: str):

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, assert_type
 
-from perdure import Call, Retry, activity, channel, patched, publish, saga, sleep, wait_until, workflow
+from perdure import Call, Retry, activity, channel, deprecate_patch, patched, publish, saga, sleep, wait_until, workflow
 from perdure.activities import ActivityDefinition
 from perdure.workflows import Compensation, Saga, WorkflowDefinition
 
@@ -27,7 +27,7 @@ async def rate(amount: float) -> float | None:
     return None
 
 
-@activity(timeout=timedelta(minutes=1), retry=5, name="send-mail")
+@activity(timeout=timedelta(minutes=1), retry=5, name="send-mail", aliases=["mail"])
 def send_mail(to: Sequence[str]) -> None: ...
 
 
@@ -36,7 +36,7 @@ async def order(amount: float, account: str, item: str = "pen") -> str:
     return account
 
 
-@workflow(name="order-v2")
+@workflow(name="order-v2", aliases=("order-v1",), versioning="pinned")
 async def order_again(amount: float) -> dict[str, int]:
     return {}
 
@@ -104,6 +104,7 @@ async def calls_in_asyncio() -> None:
 async def what_a_workflow_may_ask() -> None:
     assert_type(workflow.side_effect(lambda: 7), int)
     assert_type(patched("send-before-charge"), bool)
+    deprecate_patch("charge-before-send")
     assert_type(workflow.random().random(), float)
     assert_type(workflow.info().id, str)
     await sleep("3 days")
