@@ -21,6 +21,7 @@ NAMES = (
     "latency",
     "sequential",
     "fan_out",
+    "children",
     "queues",
     "streams",
     "messages",

@@ -55,6 +55,16 @@ async def fan_out(width: int) -> int:
     return len(await asyncio.gather(*(no_op(number) for number in range(width))))
 
 
+@workflow
+async def child(number: int) -> int:
+    return await no_op(number)
+
+
+@workflow
+async def parent_of_many(width: int) -> int:
+    return len(await asyncio.gather(*(child(number) for number in range(width))))
+
+
 @activity(queue="bench")
 async def remote_no_op(number: int) -> int:
     return number
@@ -87,5 +97,5 @@ async def sleeper(seconds: float) -> float:
 
 
 PLACES = [in_thread, in_process, no_op_in_thread, no_op_in_process]
-DEFINITIONS = [three_steps, sequence, fan_out, idle, sleeper, no_op, endless]
+DEFINITIONS = [three_steps, sequence, fan_out, parent_of_many, child, idle, sleeper, no_op, endless]
 DEFINITIONS += [remote_fan_out, remote_steps, remote_no_op]

@@ -10,11 +10,24 @@ from typing import Any
 import msgspec
 
 from perdure.activities import activity
+from perdure.errors import ChildFailed, RunClosed
 from perdure.kernel.events import Payload
 from perdure.kernel.messages import ClaimTask, CompleteTask, HumanMail, ReleaseTask, Signal, Update
 from perdure.streams import stream
 from perdure.tasks import task as ask_people
-from perdure.workflows import channel, deprecate_patch, patched, publish, saga, sleep, wait_until, workflow
+from perdure.workflows import (
+    channel,
+    continue_as_new,
+    deprecate_patch,
+    external,
+    patched,
+    publish,
+    saga,
+    sleep,
+    start_child,
+    wait_until,
+    workflow,
+)
 
 
 @activity
@@ -645,6 +658,60 @@ def update(id: str, name: str, *args: Any) -> Update:
     return Update(id, name, Payload(msgspec.json.encode(args)))
 
 
+@workflow
+async def leaf(n: int) -> int:
+    return n
+
+
+@workflow
+async def fails(n: int) -> int:
+    raise ValueError(n)
+
+
+@workflow
+async def children() -> list[int]:
+    """At once and one after the other, that fail, and that are cancelled in each way."""
+    got = [*await asyncio.gather(leaf(1), step(2), leaf(3))]
+    named = await start_child(leaf(4).with_options(id="named", parent_close="cancel", run_timeout="1h"))
+    other = await start_child(leaf(5))
+    try:
+        await fails(6)
+    except ChildFailed:
+        got.append(await step(6))
+    for cancellation in ("wait", "try", "abandon"):
+        try:
+            async with asyncio.timeout(1e-6):
+                got.append(await leaf(7).with_options(cancellation=cancellation))
+        except TimeoutError:
+            got.append(await step(7))
+    other.cancel("not needed")
+    try:
+        got.append(await other)
+    except ChildFailed:
+        got.append(await step(8))
+    return [*got, await named]
+
+
+@workflow
+async def speaks_to_others() -> str:
+    await asyncio.gather(external("one").cancel("enough"), external("two").signal("word", 1), step(1))
+    try:
+        await external("closed").cancel()
+    except RunClosed as closed:
+        await step(2)
+        return str(closed)
+    return ""
+
+
+@workflow
+async def goes_on(n: int = 0) -> int:
+    async with saga() as undo:
+        undo(step, 1)
+        await asyncio.gather(step(n), sleep(1))
+        continue_as_new(n + workflow.info().history_length)
+    return n
+
+
 SAID: dict[str, list[Signal | Update | HumanMail]] = {
     "Talkative": [
         signal("note", "a"),
@@ -704,4 +771,7 @@ WORKFLOWS = [
     Talkative.run,
     reads_letters,
     asks_people,
+    children,
+    speaks_to_others,
+    goes_on,
 ]

@@ -126,6 +126,22 @@ class Driver:
                 values = values[0] if values else None
             self.complete(id, values)
 
+    def hear(self, step: str) -> None:
+        """What has become of a child, or of something that was asked of another run, as its name, or its id, says."""
+        link = (self.run.links or {})[step]
+        asked = any(type(event) is ev.ChildCancelRequested and event.id == step for event in self.history)
+        if not link.workflow:
+            closed = "closed" in link.id
+            self.tell(msg.ExternalReplied(step, "run-closed" if closed else "", "it has ended" if closed else ""))
+        elif link.awaits_start:
+            self.tell(msg.ChildAnswered(step))
+        elif asked:
+            self.tell(msg.ChildEnded(step, None, "cancelled", "as asked"))
+        elif link.workflow == "fails":
+            self.tell(msg.ChildEnded(step, None, "failed", "", failure_of(ValueError("no"))))
+        else:
+            self.tell(msg.ChildEnded(step, ev.Payload(b"7")))
+
     def finish(
         self, order: random.Random, evictions: float = 0.0, steps: int = 2_000, said: Sequence[msg.Message] = ()
     ) -> "Driver":
@@ -139,6 +155,7 @@ class Driver:
                 sorted(self.run.pending)
                 + (["timer"] if self.run.timers or self._asks_people() else [])
                 + (["message"] if unsaid else [])
+                + [f"of {step}" for step in sorted(self.run.links or ())]
             )
             assert choices, "an open run waits for nothing"
             choice = order.choice(choices)
@@ -147,6 +164,8 @@ class Driver:
                 self.wake()
             elif choice == "message":
                 self.tell(unsaid.pop(0))
+            elif choice.startswith("of "):
+                self.hear(choice.removeprefix("of "))
             else:
                 self.answer(choice)
             if self.run.is_open and order.random() < evictions:
