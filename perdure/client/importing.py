@@ -97,7 +97,9 @@ def _placed(name: str, exported: ExportedRun, new_ids: bool, running: bool) -> P
     beside = project(_restored(name, exported), wire.decode_history(stored.history), 0)
     updates = list({each.id: each for each in beside.updates}.values())
     published = list({each.name: each for each in beside.published}.values())
-    return Placed(row, history, stored.attempts, _attributes(exported, mail), blobs, mail, updates, published)
+    return Placed(
+        row, history, stored.attempts, _attributes(exported, mail), blobs, mail, updates, published, beside.human
+    )
 
 
 def _restored(name: str, exported: ExportedRun) -> Run:

@@ -123,6 +123,8 @@ def _fill(shelf: "Shelf", key: int, run: base.Placed) -> None:
         shelf.updates[key, update.id] = msgspec.structs.replace(update, run=key)
     for shown in run.published:
         shelf.published[key, shown.name] = msgspec.structs.replace(shown, run=key)
+    for task in run.human:
+        shelf.human[key, task.step] = msgspec.structs.replace(task, run=key)
     for message in run.mail:
         shelf.put_mail(base.MailRow(0, key, message))
 

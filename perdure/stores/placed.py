@@ -3,6 +3,7 @@
 import msgspec
 
 from perdure.kernel.attributes import Attribute
+from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.messages import Mail
 from perdure.kernel.project import AttemptRow, PublishedRow, RunRow, UpdateRow
 
@@ -20,6 +21,7 @@ class Placed(msgspec.Struct):
     mail: list[Mail] = []
     updates: list[UpdateRow] = []
     published: list[PublishedRow] = []
+    human: list[HumanTaskRow] = []
 
 
 class BuildRow(msgspec.Struct):

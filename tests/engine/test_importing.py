@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from perdure import Client, Engine, RunBlocked, Worker, activity, sleep, workflow
+from perdure import Client, Engine, RunBlocked, Worker, activity, sleep, task, workflow
 from perdure.client.export import ExportedRun, read_export
 from perdure.client.importing import import_runs
 from perdure.client.redaction import redacted
@@ -252,3 +252,28 @@ def test_an_import_does_not_disturb_the_engine_that_owns_the_database(here: str,
         taken_in(there, exports(here))
         assert [answer.wait() for answer in answers] == ["end"] * 10
         assert engine.count().wait() == 30
+
+
+@workflow
+async def asking() -> str:
+    return await task("Say something", form=str, assignees=["ann"])
+
+
+def test_a_human_task_comes_with_its_run_and_is_answered_where_it_has_come_to(tmp_path: Path):
+    here, there = f"sqlite:///{tmp_path}/here.db", f"sqlite:///{tmp_path}/there.db"
+    for address in (here, there):
+        with Engine(address, [asking]) as engine:
+            if address == here:
+                engine.start(asking(), id="asked").wait()
+                engine.tasks.claim("asked", by="ann").wait()
+    with Client(there) as client:
+        import_runs(client.store, exports(here))
+
+        (found,) = client.tasks.list(assignee="ann").wait()
+        assert (found.id, found.claimed_by) == ("asked/0:1", "ann")
+        assert client.store.admin.check() == []
+    with Engine(there, [asking]) as engine:
+        engine.tasks.complete("asked", "hello", by="ann").wait()
+        engine.handle("asked").retry().wait()
+
+        assert engine.handle("asked").result().wait() == "hello"

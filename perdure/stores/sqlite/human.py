@@ -49,6 +49,15 @@ def _row(columns: Sequence[Any]) -> HumanTaskRow:
     return row
 
 
+def insert(connection: sqlite3.Connection, tasks: Sequence[HumanTaskRow]) -> None:
+    """Of a run that has none yet."""
+    for task in tasks:
+        marks = ", ".join("?" * len(FIELDS))
+        connection.execute(f"INSERT INTO human ({COLUMNS}) VALUES ({marks})", _columns(task))
+        people = [(person, task.run, task.step) for person in task.people]
+        connection.executemany("INSERT INTO human_people (person, run, step) VALUES (?, ?, ?)", people)
+
+
 def of_run(connection: sqlite3.Connection, run: int) -> list[HumanTaskRow]:
     """All of a run, with their bodies."""
     return [_row(columns) for columns in connection.execute(f"SELECT {COLUMNS} FROM human WHERE run = ?", (run,))]
