@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from perdure.errors import DefinitionError
+from perdure.kernel.limits import ID_CHARS
 from perdure.payload import Parameters, ValueType
 
 P = ParamSpec("P")
@@ -12,6 +13,11 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 Kind: TypeAlias = Literal["signal", "query", "update"]
+
+
+def is_name(name: Any) -> bool:
+    """Whether messages, requests and published values can be called that: every store and every terminal can hold it."""
+    return isinstance(name, str) and 0 < len(name) <= ID_CHARS and name.isprintable()
 
 
 class Message(Generic[R_co]):
@@ -57,8 +63,10 @@ class HandlerMethod(Generic[P, R]):
         return f"{self.kind} {self.name or self.fn.__name__} ({self.source})"
 
     def _demand_sound(self, name: str | None) -> None:
-        if not isinstance(self.name, str) or (not self.name and not self.dynamic):
-            raise DefinitionError(f"{self.owner} needs a name of at least one character, not {name!r}")
+        if not self.dynamic and not is_name(self.name):
+            raise DefinitionError(
+                f"a {self.kind} ({self.source}) has a name of 1 to {ID_CHARS} printable characters, not {name!r:.60}"
+            )
         if self.dynamic and name is not None:
             raise DefinitionError(f"{self.owner} is dynamic and so hears all other names; leave out name={name!r}")
         if inspect.isasyncgenfunction(self.fn) or inspect.isgeneratorfunction(self.fn):

@@ -9,7 +9,7 @@ from perdure import errors
 from perdure.client.answer import Answer, Looked
 from perdure.client.door import Door, looking
 from perdure.client.talking import Said, Talk, UpdateHandle, new_request
-from perdure.handlers import Message
+from perdure.handlers import Message, is_name
 from perdure.kernel import wire
 from perdure.kernel.limits import ID_CHARS
 from perdure.kernel.project import RunRow
@@ -105,13 +105,13 @@ class Conversation:
 
     def update_handle(self, id: str) -> "UpdateHandle[Any]":
         """An update that was sent before, by its id."""
+        _demand_name("the id of an update", id)
         return UpdateHandle(self, id, self._key)
 
     def as_request(self, request_id: str) -> Self:
         """The same handle, whose signals and updates bear an id of your choice: sent again, after a lost answer, say, they are
         taken once, and an update gives the same answer."""
-        if not isinstance(request_id, str) or not 0 < len(request_id) <= ID_CHARS:
-            raise errors.DefinitionError(f"a request_id is a text of 1 to {ID_CHARS} characters, not {request_id!r}")
+        _demand_name("a request_id", request_id)
         handle = copy(self)
         handle._request_id = request_id
         return handle
@@ -140,3 +140,8 @@ class Conversation:
         elif args or kwargs:
             raise errors.DefinitionError(f"{target!r} has its arguments; leave out those beside it")
         return Talk(self, Said(kind, target, self._definition), id, self._door.payload_max_bytes, waits_for_answer)
+
+
+def _demand_name(what: str, name: object) -> None:
+    if not is_name(name):
+        raise errors.DefinitionError(f"{what} is a text of 1 to {ID_CHARS} printable characters, not {name!r:.60}")

@@ -70,6 +70,10 @@ class Door(Protocol):
         """Tell the receiver when there is an answer to an update, or there can be none any more. Gives what ends the watch."""
         ...
 
+    def is_blocked(self, row: RunRow) -> bool:
+        """Whether the run cannot go on with the code at hand, nor with any that is about to be tried."""
+        ...
+
     def beside(self, call: Callable[[], None]) -> None:
         """Make a call that may block, and does not raise, on a thread that may wait."""
         ...
@@ -118,6 +122,9 @@ class DatabaseDoor:
     def now(self) -> int:
         return time.time_ns()
 
+    def is_blocked(self, row: RunRow) -> bool:
+        return self._waiters.is_blocked(row)
+
     def beside(self, call: Callable[[], None]) -> None:
         self._threads.run(call)
 
@@ -149,7 +156,7 @@ class DatabaseDoor:
         try:
             while True:
                 self._waiters.look(self.store.views, outbox)
-                self._waiters.answers.look(self.store, outbox)
+                self._waiters.answers.look(self.store, outbox, self._waiters.is_blocked)
                 outbox.flush()
                 with self._lock:
                     if not (len(self._waiters) or len(self._waiters.answers)) or self._closed:
@@ -214,6 +221,9 @@ class EngineDoor:
 
     def now(self) -> int:
         return self._member.now()
+
+    def is_blocked(self, row: RunRow) -> bool:
+        return self._member.waiters.is_blocked(row)
 
     def beside(self, call: Callable[[], None]) -> None:
         self._threads.run(call)

@@ -41,7 +41,7 @@ def outcome_of(
         if stored is None:
             raise errors.RunNotFound(f"run {id!r} is not in the database any more")
         if stored.run.status < Status.COMPLETED:
-            raise _blocked(id, stored)
+            raise blocked(id, stored)
         key = stored.run.key
         event = wire.decode_events(stored.history[-1])[-1]
     if isinstance(event, ev.RunCompleted):
@@ -76,7 +76,8 @@ def _result(
     return msgspec.json.decode(data) if definition is None else definition.result.decode(data)
 
 
-def _blocked(id: str, stored: Stored) -> errors.RunBlocked:
+def blocked(id: str, stored: Stored) -> errors.RunBlocked:
+    """Why a run at rest that has not ended does not go on."""
     if stored.run.block is None:
         return _held(id, stored)
     block = wire.decode_block(stored.run.block)

@@ -7,7 +7,7 @@ import msgspec
 
 from perdure.attributes import AttributeValue, attributes_of
 from perdure.errors import DefinitionError
-from perdure.handlers import Message
+from perdure.handlers import Message, is_name
 from perdure.kernel import ids
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
@@ -142,6 +142,6 @@ def sealed(wishes: Wishes, coder: Coder) -> Wishes:
 def _request_id(value: Any) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str) or not value or len(value) > ID_CHARS:
-        raise DefinitionError(f"request_id is a text of 1 to {ID_CHARS} characters, not {value!r}")
+    if not is_name(value):
+        raise DefinitionError(f"request_id is a text of 1 to {ID_CHARS} printable characters, not {value!r:.60}")
     return value

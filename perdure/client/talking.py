@@ -10,8 +10,9 @@ from perdure import errors
 from perdure.client.answer import Answer, Asked
 from perdure.client.door import Door, give
 from perdure.client.known import heard_by
+from perdure.client.outcome import blocked
 from perdure.failures import remote_error
-from perdure.handlers import HandlerMethod, Message
+from perdure.handlers import HandlerMethod, Message, is_name
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.events import Payload
@@ -100,8 +101,8 @@ class Said:
 
 
 def _demand_name(kind: str, name: str) -> str:
-    if not name or len(name) > ID_CHARS:
-        raise errors.DefinitionError(f"a {kind} has a name of 1 to {ID_CHARS} characters, not {name[:40]!r}")
+    if not is_name(name):
+        raise errors.DefinitionError(f"a {kind} has a name of 1 to {ID_CHARS} printable characters, not {name!r:.60}")
     return name
 
 
@@ -180,7 +181,8 @@ class Talk:
 
     def answered(self, heard: Heard) -> Any:
         self.taken(heard)
-        assert heard.data is not None
+        if heard.data is None:
+            raise errors.QueryFailed(f"the engine could not ask run {self.handle.id!r}; its log says why")
         payload = wire.decode_payload(heard.data)
         return self.said.result(self.door.coder.unseal(payload, _nowhere))
 
@@ -231,6 +233,7 @@ class UpdateHandle(Generic[R_co]):
         Raises:
             errors.UpdateFailed: the method has raised something; the cause is that.
             errors.RunClosed: the run has ended without an answer.
+            errors.RunBlocked: the run cannot go on with the code at hand; ask again when it is mended.
             errors.UnknownMessage: the run has not accepted an update of that id.
             errors.EngineNotRunning: the engine was closed meanwhile.
         """
@@ -254,16 +257,20 @@ class UpdateHandle(Generic[R_co]):
         return store.views.rows_by_key([key]).get(key), store.messages.update(key, self.id)
 
     def _is_settled(self, row: RunRow | None, update: UpdateRow | None) -> bool:
-        if row is None or update is None or row.status >= Status.COMPLETED:
+        if row is None or update is None or row.status >= Status.COMPLETED or self.handle._door.is_blocked(row):
             return True
         return update.state != UpdateState.ACCEPTED
 
     def _read(self, nothing: None) -> Any:
-        _, update = self._found()
+        row, update = self._found()
         run = self.handle.id
         if update is None:
             raise errors.UnknownMessage(f"run {run!r} has not accepted an update {self.id!r}")
         name = f"update {update.name!r} of run {run!r}"
+        if update.state == UpdateState.ACCEPTED and row is not None and row.status < Status.COMPLETED:
+            stored = self.handle._door.store.views.stored(row.key)
+            assert stored is not None
+            raise blocked(run, stored)
         if update.state == UpdateState.ACCEPTED or update.detail is None:
             raise errors.RunClosed(
                 f"run {run!r} has ended before it had answered {name.partition(' of ')[0]}; let it wait for its handlers: "

@@ -1,16 +1,17 @@
 """Who waits for the answer to which update."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from perdure.kernel.project import UpdateState
+from perdure.kernel.project import RunRow, UpdateState
 from perdure.kernel.run import Status
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.stores.base import Store
 
 
 class Answers:
-    """Receivers by run and update. They are told "look into the store": there is an answer, or none can come any more."""
+    """Receivers by run and update. They are told "look into the store": there is an answer, or none can come any more, or not
+    with the code at hand."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,11 +46,12 @@ class Answers:
             outbox.answer(receiver, None, None)
 
     def ended(self, key: int, accepted: Iterable[str], outbox: Outbox) -> None:
-        """The run has ended: those it had accepted have no answer any more. Who sent others is told that they are refused."""
+        """The run has ended, or is blocked: those it had accepted have no answer. Who sent others is told that they are
+        refused."""
         for id in accepted:
             self.tell(key, id, outbox)
 
-    def look(self, store: Store, outbox: Outbox) -> None:
+    def look(self, store: Store, outbox: Outbox, is_blocked: Callable[[RunRow], bool]) -> None:
         """Ask the store about all that are waited for."""
         with self._lock:
             wanted = [(key, id) for key, of_run in self._receivers.items() for id in of_run]
@@ -57,7 +59,7 @@ class Answers:
         for key, id in wanted:
             row = rows.get(key)
             update = store.messages.update(key, id)
-            over = row is None or row.status >= Status.COMPLETED
+            over = row is None or row.status >= Status.COMPLETED or is_blocked(row)
             if row is None or (update is not None and (over or update.state != UpdateState.ACCEPTED)):
                 self.tell(key, id, outbox)
 

@@ -124,7 +124,7 @@ class Effects:
         actor.events.clear()
         actor.seq = run.seq
         actor.is_new = False
-        if run.outcome is not None and len(self._answers):
+        if (run.outcome is not None or run.block is not None) and len(self._answers):
             self._answers.ended(run.key, run.asked or (), self._outbox)
         if not len(self._waiters):
             return

@@ -215,7 +215,7 @@ class Member:
         member = self._first
         while member is None and not self._closing.is_set():
             self.waiters.look(self._store.views, self._outbox)
-            self.waiters.answers.look(self._store, self._outbox)
+            self.waiters.answers.look(self._store, self._outbox, self.waiters.is_blocked)
             self._outbox.flush()
             self._closing.wait(STANDBY_SECONDS)
             member = None if self._closing.is_set() else self._try_own()

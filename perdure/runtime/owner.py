@@ -153,6 +153,7 @@ class Owner:
         if self._waiters.mending and self._mending <= 0:
             self._waiters.mending = False
             self._waiters.look(self._store.views, self._outbox)
+            self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
             self._outbox.flush()
 
     def _poll_failed(self, error: StoreUnreachable, monotonic: float) -> None:

@@ -8,7 +8,7 @@ from perdure import errors
 from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused, knows_update
-from perdure.kernel.events import Payload
+from perdure.kernel.events import Failure, Payload
 from perdure.kernel.program import Divergence, Meddled, Program, ProgramBlocked, replay
 from perdure.runtime.actors import Actor
 from perdure.runtime.programs import Programs
@@ -69,8 +69,9 @@ class Talks:
                 "update-rejected", f"the validator of update {update.name!r} is at fault: {meddled}"
             ) from None
         except Exception as error:  # noqa: BLE001  it is the user's
-            what = f"update {update.name!r} is rejected by run {actor.run.id!r}: {_told(error)}"
-            raise Refused("update-rejected", what, failure_of(error)) from None
+            failure = failure_of(error)
+            what = f"update {update.name!r} is rejected by run {actor.run.id!r}: {_told(error, failure)}"
+            raise Refused("update-rejected", what, failure) from None
         finally:
             self._marker.leave()
 
@@ -110,8 +111,9 @@ class Talks:
             actor.let_go()
             raise Refused("query-failed", f"query {query.name!r} is at fault: {meddled}") from None
         except Exception as error:  # noqa: BLE001  it is the user's
-            what = f"query {query.name!r} of run {run.id!r} failed: {_told(error)}"
-            raise Refused("query-failed", what, failure_of(error)) from None
+            failure = failure_of(error)
+            what = f"query {query.name!r} of run {run.id!r} failed: {_told(error, failure)}"
+            raise Refused("query-failed", what, failure) from None
         finally:
             self._marker.leave()
             if not run.is_open:
@@ -150,5 +152,5 @@ def _blocked(actor: Actor) -> str:
     return f"run {actor.run.id!r} is {actor.run.status.word} and answers nothing: {block.message}\n  hint: {block.hint}"
 
 
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, errors.PerdureError) else f"{type(error).__name__}: {error}"
+def _told(error: Exception, failure: Failure) -> str:
+    return str(error) if isinstance(error, errors.PerdureError) else f"{type(error).__name__}: {failure.message}"

@@ -94,6 +94,10 @@ class Waiters:
         """Whether waiting for the run is of no use."""
         return rests(row) and not (self.mending and row.status < Status.COMPLETED)
 
+    def is_blocked(self, row: RunRow) -> bool:
+        """Whether the code at hand gets the run no further: waiting for the answer to an update is of no use, either."""
+        return row.block is not None and not (self.mending and row.status < Status.COMPLETED)
+
     def fail(self, error: BaseException, outbox: Outbox) -> None:
         """Nobody is going to answer any more."""
         with self._lock:

@@ -305,8 +305,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"id_conflict": "terminate_existing", "id_reuse": "reject_duplicate"},
         'id_conflict="terminate_existing" and id_reuse="reject_duplicate" contradict each other',
     ),
-    "an empty request": ({"request_id": ""}, "request_id is a text of 1 to 200 characters, not ''"),
-    "a request that is no text": ({"request_id": 7}, "request_id is a text of 1 to 200 characters, not 7"),
+    "an empty request": ({"request_id": ""}, "request_id is a text of 1 to 200 printable characters, not ''"),
+    "a request that is no text": ({"request_id": 7}, "request_id is a text of 1 to 200 printable characters, not 7"),
 }
 
 

@@ -647,12 +647,12 @@ async def test_what_is_too_large_is_refused_where_it_is_sent(door: Door) -> None
         (lambda run: run.update(Loan.decide, 1), r"is a signal; write: handle.signal\(decide"),
         (lambda run: run.signal(Anything.any_signal, "x"), "hears all names: say which one, as a text"),
         (lambda run: run.signal(lambda: 1), "a method marked @workflow.signal was expected, a channel or a name"),
-        (lambda run: run.signal(""), "a signal has a name of 1 to 200 characters"),
+        (lambda run: run.signal(""), "a signal has a name of 1 to 200 printable characters"),
         (
             lambda run: run.signal(Loan.decide.message(Decision(True)), 1),
             "has its arguments; leave out those beside it",
         ),
-        (lambda run: run.as_request(""), "a request_id is a text of 1 to 200 characters"),
+        (lambda run: run.as_request(""), "a request_id is a text of 1 to 200 printable characters"),
     ],
 )
 def test_what_is_no_message_is_refused_at_once(send: Any, expected: str) -> None:

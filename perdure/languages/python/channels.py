@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from perdure.durations import duration_ns
 from perdure.errors import DefinitionError
-from perdure.handlers import Message
+from perdure.handlers import Message, is_name
 from perdure.kernel.commands import Publish
 from perdure.kernel.events import Payload
-from perdure.kernel.limits import PAYLOAD_INLINE_BYTES, PUBLISHED_NAMES
+from perdure.kernel.limits import ID_CHARS, PAYLOAD_INLINE_BYTES, PUBLISHED_NAMES
 from perdure.languages.python.build import functions_of, is_users
 from perdure.languages.python.conditions import Conditions
 from perdure.languages.python.context import current_loop
@@ -46,8 +46,10 @@ class Channel(Generic[T]):
     __slots__ = ("name", "parameters")
 
     def __init__(self, name: str, type: Any = Any) -> None:
-        if not isinstance(name, str) or not name:
-            raise DefinitionError(f'a channel has a name of at least one character: channel("approval"), not {name!r}')
+        if not is_name(name):
+            raise DefinitionError(
+                f'a channel has a name of 1 to {ID_CHARS} printable characters: channel("approval"), not {name!r:.60}'
+            )
         self.name = name
         default = None if type in (Any, None) else Parameter.empty
         value = Parameter("value", Parameter.POSITIONAL_OR_KEYWORD, default=default)
@@ -188,7 +190,7 @@ def channel(name: str, type: Any = Any) -> Channel[Any]:
         type: of the values; the default takes anything that has a JSON form.
 
     Raises:
-        DefinitionError: the name is empty, or no value of that type can be encoded.
+        DefinitionError: the name cannot be one, or no value of that type can be encoded.
     """
     made: Channel[Any] = Channel(name, type)
     loop = current_loop()
@@ -286,11 +288,13 @@ def publish(name: str, value: Any) -> None:
     code for that, and the run need not be open.
 
     Raises:
-        DefinitionError: the name is empty, or the run would have too many.
+        DefinitionError: the name cannot be one, or the run would have too many.
         PayloadNotEncodable, PayloadTooLarge: the value has no JSON form, or has more than 64 KiB.
     """
-    if not isinstance(name, str) or not name:
-        raise DefinitionError(f'publish takes a name of at least one character: publish("progress", 0.4), not {name!r}')
+    if not is_name(name):
+        raise DefinitionError(
+            f'publish takes a name of 1 to {ID_CHARS} printable characters: publish("progress", 0.4), not {name!r:.60}'
+        )
     data = _PUBLISHED.encode(value)
     demand_size(data, PAYLOAD_INLINE_BYTES, f"the published value {name!r}")
     loop = current_loop()
@@ -298,11 +302,11 @@ def publish(name: str, value: Any) -> None:
         return
     if loop.sealed:
         raise Sealed
-    loop.published |= {name}
-    if len(loop.published) > PUBLISHED_NAMES:
+    if name not in loop.published and len(loop.published) >= PUBLISHED_NAMES:
         raise DefinitionError(
             f"the run publishes under more than {PUBLISHED_NAMES} names; publish one value that has them all"
         )
+    loop.published |= {name}
     id = loop.next_id()
     loop.commands[id] = Publish(id, name, Payload(data))
 

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from perdure.errors import InvalidArguments, PayloadNotDecodable, UnknownMessage, is_bug
+from perdure.errors import DefinitionError, InvalidArguments, PayloadNotDecodable, QueryFailed, UnknownMessage, is_bug
 from perdure.failures import failure_of
 from perdure.kernel import events as ev
 from perdure.kernel.commands import CompleteUpdate, FailUpdate
 from perdure.kernel.messages import Query, Signal, Update
+from perdure.kernel.notes import failure_line
 from perdure.kernel.program import Meddled
 from perdure.languages.python import guard
 from perdure.languages.python.channels import Channel, channels_of, values_of
 from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.loop import WorkflowLoop, block_by
+from perdure.languages.python.tasks import Continued, Sealed
 from perdure.payload import seal
 from perdure.payload.misfit import did_you_mean
 
@@ -161,11 +163,25 @@ async def _handle(
         if loop.sealed or not update:
             raise
         loop.commands[f"update:{update}"] = FailUpdate(update, failure_of(error))
+    except Continued as continued:
+        _failed(program, method, DefinitionError(_NOT_HERE).with_traceback(continued.__traceback__), update)
+    except (guard.WorkflowInterrupted, Sealed):
+        raise
+    except BaseException as error:
+        if loop.sealed:
+            raise  # it is let go
+        _failed(program, method, error, update)
     finally:
         loop.handling -= 1
 
 
-def _failed(program: "PythonProgram", method: "HandlerMethod[Any, Any]", error: Exception, update: str) -> None:
+_NOT_HERE = (
+    "a handler has called continue_as_new, which ends the main line: set a field there that the main line waits for, and let "
+    "it go on as new"
+)
+
+
+def _failed(program: "PythonProgram", method: "HandlerMethod[Any, Any]", error: BaseException, update: str) -> None:
     loop = program.loop
     if loop.sealed:
         return
@@ -177,7 +193,7 @@ def _failed(program: "PythonProgram", method: "HandlerMethod[Any, Any]", error: 
         _fail(program, error)
 
 
-def _fail(program: "PythonProgram", error: Exception) -> None:
+def _fail(program: "PythonProgram", error: BaseException) -> None:
     """A signal's handler fails the run: its main line is cancelled, so that sagas undo what they have done."""
     main = program.loop.main
     if program.failed_by is None and main is not None and not main.done():
@@ -186,10 +202,10 @@ def _fail(program: "PythonProgram", error: Exception) -> None:
 
 
 def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:
-    """Let code look at the state of a run, from outside its history: nothing it does may count.
+    """Let code look at the state of a run, from outside its history: nothing it does may count, nor end the engine.
 
     Raises:
-        Meddled: it did something that would count.
+        Meddled: it did something that would count, or raised what is no `Exception`.
     """
     loop = program.loop
     before, kept = _standing(loop), (loop.commands, loop.ready, loop.sealed)
@@ -199,6 +215,10 @@ def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:
     entered = enter(loop)
     try:
         answer = guard.run(loop, act, *args)
+    except (Exception, guard.WorkflowInterrupted):
+        raise
+    except BaseException as error:  # noqa: BLE001  it ends nobody else
+        raise Meddled(f"it raised {failure_line(failure_of(error))}") from None
     finally:
         leave(entered)
         did = loop.commands or loop.ready or loop.blocked is not None or _standing(loop) != before
@@ -211,13 +231,17 @@ def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:
         if loop.logs is not None:
             loop.emit_logs()
     if did:
-        raise Meddled("it started something, or set what somebody waits for; a query and a validator only look")
+        raise Meddled(
+            "it started something, set what somebody waits for, or took a value out of a channel; a query and a validator "
+            "only look"
+        )
     return answer
 
 
 def _standing(loop: WorkflowLoop) -> tuple[int, ...]:
-    """What changes when something is started."""
-    return loop.issued, loop.callbacks, len(loop.tasks), len(loop.waiting)
+    """What changes when something is started, or taken out of a channel."""
+    values = sum(len(each.items) for each in loop.channels.values()) if loop.channels else 0
+    return loop.issued, loop.callbacks, len(loop.tasks), len(loop.waiting), values
 
 
 def validate(program: "PythonProgram", update: Update, args: Any) -> None:
@@ -231,6 +255,8 @@ def answer(program: "PythonProgram", query: Query, args: Any) -> ev.Payload:
     """What a query's method says."""
     method: Any = program.ears.method("query", query.name)
     loop = program.loop
+    if program.instance is None:
+        raise QueryFailed("it ended before its code had begun, or as its __init__ failed; nobody is there to answer")
     apart: dict[bytes, bytes] = {}
 
     def ask() -> bytes:

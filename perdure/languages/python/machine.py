@@ -125,7 +125,7 @@ class PythonProgram:
         self.loop = loop
         loop.definition = definition
         self.instance: Any = None
-        self.failed_by: Exception | None = None
+        self.failed_by: BaseException | None = None
         loop.tracer = tracer
         self.cancel_reason: str | None = None
 

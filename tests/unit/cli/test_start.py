@@ -133,7 +133,7 @@ def test_the_same_request_made_again_prints_the_run_it_has_made(perdure: Perdure
     [
         ("--id-conflict", "terminate", 'id_conflict is one of "use_existing", "fail", "terminate_existing"'),
         ("--id-reuse", "fail", 'id_reuse is one of "allow_duplicate"'),
-        ("--request-id", "", "request_id is a text of 1 to 200 characters"),
+        ("--request-id", "", "request_id is a text of 1 to 200 printable characters"),
     ],
 )
 def test_an_option_of_a_start_that_makes_no_sense_is_a_usage_error(

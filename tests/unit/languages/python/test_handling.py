@@ -226,7 +226,7 @@ def _no_self() -> None: ...
             lambda: workflow.signal(_async_query, dynamic=True),
             "its first parameters are self and the name of the message",
         ),
-        (lambda: workflow.signal(_plain, name=""), "needs a name of at least one character"),
+        (lambda: workflow.signal(_plain, name=""), "has a name of 1 to 200 printable characters"),
         (
             lambda: workflow.signal(_plain, name="x", dynamic=True),
             "is dynamic and so hears all other names; leave out name=",
@@ -241,7 +241,7 @@ def _no_self() -> None: ...
             lambda: workflow(_class(a=workflow.signal(_plain, name="x"), b=workflow.signal(_plain, name="x"))),
             "two methods of workflow class Made hear the signal 'x'",
         ),
-        (lambda: channel(""), "a channel has a name of at least one character"),
+        (lambda: channel(""), "a channel has a name of 1 to 200 printable characters"),
     ],
 )
 def test_handlers_that_make_no_sense_are_refused_when_they_are_defined(make: Any, expected: str) -> None:
