@@ -20,7 +20,7 @@ from perdure.stores.base import RunFilter, Store
 from perdure.stores.open import open_store
 from perdure.testing.rereading import reread
 from perdure.testing.skipping import SkippingWorld, Sleep
-from perdure.testing.stand_ins import ActivityCall, StandIns
+from perdure.testing.stand_ins import ActivityCall, StandIns, stand_in_workflow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,6 +32,8 @@ class TestEngine(Engine):
     Args:
         definitions: workflows, activities and modules that contain them.
         activities: stand-ins, by the activity they are called for.
+        workflows: the same of workflows, which runs have as children: by the workflow, a function of its arguments that
+            gives its result, or raises.
         store: the address of a database or an open store; by default one in memory that nobody else sees.
         start: what the clock shows when the engine is made; the real time, if None.
         replay_every_step: make each program anew from its history, before each event it sees, so that one that is not
@@ -51,6 +53,7 @@ class TestEngine(Engine):
         definitions: Iterable[Any],
         *,
         activities: Mapping[ActivityDefinition[..., Any], Callable[..., Any]] | None = None,
+        workflows: "Mapping[Any, Callable[..., Any]] | None" = None,
         store: str | Store = "memory://",
         start: datetime | None = None,
         replay_every_step: bool = True,
@@ -68,6 +71,9 @@ class TestEngine(Engine):
         self._stand_ins = StandIns(self._activities)
         for definition, fn in stand_ins.items():
             self._stand_ins.replace(definition, fn)
+        for child, fn in (workflows or {}).items():
+            made = stand_in_workflow(child, fn)
+            self._workflows[made.name] = made
 
     def _open(self) -> Store:
         if self._rereads and isinstance(self._address, str):

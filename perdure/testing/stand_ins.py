@@ -11,6 +11,7 @@ import msgspec
 from perdure.activities import ActivityDefinition, ActivityInfo, activity
 from perdure.errors import DefinitionError
 from perdure.payload.parameters import Parameters
+from perdure.workflows import WorkflowDefinition
 
 
 class ActivityCall(msgspec.Struct, frozen=True):
@@ -74,6 +75,26 @@ class StandIns:
         return known
 
 
+def stand_in_workflow(original: Any, fn: Callable[..., Any]) -> WorkflowDefinition[Any, Any]:
+    """The workflow with another function: for children, which a test of their parent need not run.
+
+    Raises:
+        DefinitionError: it is no workflow, or the function cannot be called like it.
+    """
+    original = vars(original).get("__perdure_workflow__", original) if isinstance(original, type) else original
+    if not isinstance(original, WorkflowDefinition):
+        raise DefinitionError(f"a workflow was expected, not {original!r}; name the function that @workflow was put on")
+    _demand_fit(original, fn)
+
+    async def stands_in(*args: Any, **kwargs: Any) -> Any:
+        result = fn(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    made: WorkflowDefinition[Any, Any] = WorkflowDefinition(stands_in, name=original.name, aliases=original.aliases)
+    made.parameters, made.result, made.terms = original.parameters, original.result, original.terms
+    return made
+
+
 class _Heard:
     """Parameters whose every decoding, with which an attempt begins, is noted."""
 
@@ -98,15 +119,17 @@ def _is_async(fn: Any) -> bool:
     return asyncio.iscoroutinefunction(fn) or inspect.iscoroutinefunction(called)
 
 
-def _demand_fit(original: ActivityDefinition[Any, Any], fn: Any) -> None:
+def _demand_fit(original: ActivityDefinition[Any, Any] | WorkflowDefinition[Any, Any], fn: Any) -> None:
     """Raise DefinitionError unless the function can be called as attempts of the activity are: with all arguments, by
     position if the activity takes them so, and under the same names, so that none are mixed up."""
-    what = f"what stands in for activity {original.name}"
+    what = f"what stands in for {original.kind} {original.name}"
     if not callable(fn):
         raise DefinitionError(
             f"{what} must be a function, not {fn!r}; for a result that is always the same: lambda *_: {fn!r}"
         )
     wanted, found = inspect.signature(original.fn), inspect.signature(fn)
+    if getattr(original, "cls", None) is not None:
+        wanted = wanted.replace(parameters=list(wanted.parameters.values())[1:])
     try:
         found.bind(*_by_position(wanted), **_by_name(wanted))
     except TypeError as misfit:
