@@ -972,7 +972,6 @@ SCENARIOS = {
     "queue": Scenario(run_it(lambda: far(3)), in_order=False, queues=[GPU]),
     "heartbeats": Scenario(run_it(climbers), queues=[GPU]),
     "limits": Scenario(run_it(limited), queues=[GPU]),
-    "pinned": Scenario(move_it, prepare=begin_elsewhere),
     "people": Scenario(run_and_do, in_order=False),
     "people, with a codec": Scenario(run_and_do, in_order=False, codec=Backwards()),
     "tokens": Scenario(run_and_answer(asked), queues=[GPU]),
@@ -992,8 +991,12 @@ SCENARIOS = {
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 
-SPAWNING = {"in a process": Scenario(run_it(lambda: apart("oak")))}
-"""Each life of these starts processes, which takes its time: they are killed, and spared other trials."""
+SPAWNING = {
+    "in a process": Scenario(run_it(lambda: apart("oak"))),
+    "pinned": Scenario(move_it, prepare=begin_elsewhere),
+}
+"""Each life of these starts processes, or follows another engine, which takes its time: they are killed, and spared other
+trials."""
 
 CROWD: dict[str, list[Any]] = {
     "sequence": ["a"],
