@@ -9,6 +9,9 @@ import msgspec
 from bench.figures import Figure, Setting
 from bench.programs import fan_out, sequence
 from bench.replay import kept, recorded
+from perdure.kernel import events as ev
+from perdure.kernel import wire
+from perdure.stores.base import Stored
 from perdure.stores.open import open_store
 from perdure.web.app import dashboard
 from perdure.web.server import Served, bound
@@ -23,7 +26,8 @@ def measure(setting: Setting) -> list[Figure]:
     store.admin.try_own("here", 1, "bench", 1)
     try:
         short = recorded(sequence(3), "short")
-        runs = [recorded(sequence(steps), "sequence"), recorded(fan_out(steps), "fan-out"), *[short] * ROWS]
+        told = _told(recorded(sequence(3), "told"), 2 * steps)
+        runs = [recorded(sequence(steps), "sequence"), recorded(fan_out(steps), "fan-out"), told, *[short] * ROWS]
         for key, stored in enumerate(runs, 1):
             row = msgspec.structs.replace(stored.run, key=key)
             row.id = stored.run.id if stored is not short else f"short-{key}"
@@ -34,6 +38,8 @@ def measure(setting: Setting) -> list[Figure]:
                 f"  of {2 * steps:,} events side by side": "/runs/fan-out",
                 "  its crowd opened": "/runs/fan-out?crowd=0:1",
                 "  its events, 100 of them": "/runs/fan-out/events?from=5001",
+                f"page of a run of {2 * steps:,} signals": "/runs/told",
+                "  its messages, 100 of them": "/runs/told/messages?from=101",
                 f"list of {ROWS} runs with their shapes": "/runs",
             }
             return [
@@ -42,6 +48,14 @@ def measure(setting: Setting) -> list[Figure]:
             ]
     finally:
         store.admin.close()
+
+
+def _told(stored: Stored, count: int) -> Stored:
+    """The same run with so many signals before its end."""
+    first, *rest = wire.decode_history(stored.history)
+    signals = [ev.SignalReceived(first.at, f"name-{n % 5}", ev.Payload(b'["text"]'), f"id-{n}") for n in range(count)]
+    stored.run.seq += count
+    return msgspec.structs.replace(stored, history=[wire.encode([first, *signals, *rest])])
 
 
 def _asked(port: int, path: str) -> float:

@@ -4,7 +4,7 @@ More than 8 steps of the same name that overlap become one row with their number
 than 20 one after the other become one row of blocks (design of the dashboard, section 3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ ROWS = 60
 
 ERRORS = 3
 TOOK_CELLS = 7
-SHOWN = ("activity", "timer", "human task")
+SHOWN = ("activity", "timer", "human task", "child", "request")
 """Kinds of steps that are shown without being asked for."""
 
 SAID_CELLS = 30
@@ -115,7 +115,8 @@ def _drawn(run: RunDescription, rows: list[Row], view: View) -> list[Line]:
     lanes, more_lanes = hearing.lane_rows(run)
     if not rows and not lanes:
         return []
-    labels = [_label(row, view) for row in rows]
+    ids = {child.step: child.id for child in run.children}
+    labels = [_label(row, ids) for row in rows]
     heard = [hearing.lane_label(lane) for lane in lanes]
     notes = [_note(row, view) for row in rows]
     name_cells = min(max(line_width(label) for label in [*labels, *heard]), max(view.width * 2 // 5, 16))
@@ -190,7 +191,7 @@ def _padded(label: Line, cells: int) -> Line:
     return [*short, (" " * (cells - line_width(short)), "")]
 
 
-def _label(row: Row, view: View) -> Line:
+def _label(row: Row, children: Mapping[str, str]) -> Line:
     step = row.first
     state = row_state(row)
     icon, style = token(state)
@@ -204,6 +205,8 @@ def _label(row: Row, view: View) -> Line:
     elif step.task is not None:
         who = step.task.completed_by or step.task.claimed_by or ", ".join(step.task.assignees)
         pieces.append((f" ({clean(who)})" if who else "", "dim"))
+    elif step.id in children:
+        pieces.append((f" {clean(children[step.id])}", "dim"))
     elif step.kind not in SHOWN:
         pieces.append((f" ({step.kind})" if step.kind != step.name else "", "dim"))
     chip = _attempts_chip(step)
@@ -292,6 +295,9 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         lines.append(line(("starts in ", "dim"), left((run.wake_at - view.now).total_seconds())))
     if run.expires_at is not None and run.status not in CLOSED:
         lines.append(line(("times out in ", "dim"), left((run.expires_at - view.now).total_seconds())))
+    if run.parent is not None:
+        parent = f"perdure show {clean(run.parent.id)} --run-id {run.parent.run_id[:8]}"
+        lines.append(line(("child of: ", "dim"), parent))
     if run.previous_run_id is not None:
         lines.append(_link(run, "before", run.previous_run_id))
     if run.next_run_id is not None:

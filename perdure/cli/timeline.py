@@ -59,6 +59,10 @@ def step_bar(axis: Axis, clock: Clockwork, step: StepView) -> Bar:
         )
         if step.state == "completed":
             bar.mark(max(span[1] - 1e-9, span[0]), "○", "waiting")
+    elif step.kind == "child":
+        bar.fill(span, "▓" if step.state == "running" else "█", token(step.state).style)
+    elif step.kind == "request":
+        bar.fill(span, "░", "waiting")
     elif step.kind != "activity":
         bar.mark(span[0], "·", "dim")
     else:

@@ -1,11 +1,13 @@
 """A run as a picture: what a person should read, character by character, without colours."""
 
+import msgspec
 import pytest
 
 from perdure.cli.lines import line_width
 from perdure.cli.portrait import View, block_facts, error_lines, portrait, source_of
 from perdure.cli.tokens import STATES, TOKENS
 from perdure.client.description import BlockView, ErrorView
+from perdure.client.family import RunLink
 from perdure.kernel import events as ev
 from tests.unit.cli import corpus
 from tests.unit.cli.conftest import corpus_time
@@ -373,3 +375,24 @@ def test_many_names_of_messages_have_not_a_row_each() -> None:
     assert "  … messages of 34 more names\n" in shown
     assert "35 earlier messages: perdure show loan-7 --messages\n" in shown
     assert len(shown.splitlines()) < 20
+
+
+def test_children_are_rows_with_their_ids_and_bars_like_those_of_attempts() -> None:
+    assert (
+        drawn(corpus.parental(), width=80)
+        == """
+◔ waiting  score_batch  batch-3   4m · build 9c1e2d4 · 6 events
+input {"day": "2026-11-24"}
+                                0s                                            4m
+✓ score_one batch-3-1    58.0s  ████████████
+✗ score_one batch-3-2    1m18s  xxxxxxxxxxxxxxxx
+▶ score_one batch-3-3    3m58s  ▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓│
+"""
+    )
+
+
+def test_a_child_says_whose_it_is() -> None:
+    run = told(corpus.talking())
+    child = msgspec.structs.replace(run, parent=RunLink("batch-3", "0a" * 16))
+
+    assert "\nchild of: perdure show batch-3 --run-id 0a0a0a0a\n" in text(portrait(child, View(80, corpus_time())))
