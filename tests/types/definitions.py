@@ -7,7 +7,23 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, assert_type
 
-from perdure import Call, Retry, activity, channel, deprecate_patch, patched, publish, saga, sleep, wait_until, workflow
+from perdure import (
+    Call,
+    ChildHandle,
+    Retry,
+    activity,
+    channel,
+    continue_as_new,
+    deprecate_patch,
+    external,
+    patched,
+    publish,
+    saga,
+    sleep,
+    start_child,
+    wait_until,
+    workflow,
+)
 from perdure.activities import ActivityDefinition
 from perdure.workflows import Compensation, Saga, WorkflowDefinition
 
@@ -127,6 +143,22 @@ async def what_a_saga_may_undo() -> None:
         undo(update_stock, "pen").discard()
     async with saga(parallel=True) as undo:
         undo(rate, 1.5)
+
+
+async def what_a_workflow_may_start() -> None:
+    assert_type(await order(10, "acct"), str)
+    assert_type(await order(10, "acct").with_options(id="o", parent_close="abandon", retry=3), str)
+    child = await start_child(order_again(1.5))
+    assert_type(child, ChildHandle[dict[str, int]])
+    assert_type(await child, dict[str, int])
+    assert_type(await child.result(), dict[str, int])
+    assert_type(await asyncio.gather(order(1, "a"), charge(2, "b")), tuple[str, str])
+    child.cancel("enough")
+    await external("other").cancel()
+    await external("other").signal(replies, "yes")
+    assert_type(workflow.info().history_length, int)
+    if workflow.info().continue_as_new_suggested:
+        continue_as_new(10, "acct")
 
 
 def what_an_activity_may_ask() -> None:
