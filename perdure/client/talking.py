@@ -177,7 +177,10 @@ class Talk:
 
     def taken(self, heard: Heard) -> None:
         if heard.code:
-            raise error_of(heard)
+            error = error_of(heard)
+            if isinstance(error, errors.RunDidNotComplete):
+                error.id = self.handle.id
+            raise error
 
     def answered(self, heard: Heard) -> Any:
         self.taken(heard)
