@@ -67,7 +67,7 @@ class Cycle:
         self._log = log
         self._closing = closing
         self._coding = coding
-        self._people = People(store, roster, turns.programs)
+        self._people = People(store, roster, turns.programs, starts.holders)
         self._culprits = Culprits(build, world, log)
         self._items: Sequence[Item] = ()
         self._apart = False
@@ -78,6 +78,8 @@ class Cycle:
         """Runs that are not to be looked after when they are loaded: the process died in them."""
         self.posted = False
         """Whether there is mail from runs for runs, which nobody has to be nudged for."""
+        self.onward: list[Item] = []
+        """Letters that are for other runs than was thought, of which the store knows nothing: they come first, next time."""
         self.unanswered: list[Item] = []
         """Starts, and messages of callers who wait, that `process` did not come to, if it raised."""
 
@@ -159,6 +161,7 @@ class Cycle:
         self._world.crash_point("before-effects")
         self._evicted |= dict.fromkeys(self._effects.perform(draft))
         self.posted = self.posted or draft.posted
+        self.onward += draft.onward
 
     def _relate(self, draft: Draft, items: Sequence[Item]) -> None:
         """What the runs of the batch want of others, and what those go on as that have ended."""
@@ -305,7 +308,7 @@ class Cycle:
         except Refused as refused:
             if type(message) is msg.CompleteTask and message.result.data not in blobs:
                 actor.drop(message.result)
-            self._people.refuse(draft, actor, letter, refused)
+            self._guarded(letter, self._people.refuse, draft, actor, letter, refused)
             return
         if taken:
             draft.consume(letter, known=known)

@@ -42,6 +42,7 @@ class Draft:
         "made",
         "marked",
         "now",
+        "onward",
         "posted",
         "read",
         "replies",
@@ -71,6 +72,8 @@ class Draft:
         """Whether there is mail for runs that is to be read as soon as the batch is durable."""
         self.late: list[MailRow] = []
         """Mail that comes after what a run hands on to the one it goes on as."""
+        self.onward: list[Letter] = []
+        """The same of this process: to be delivered before what comes next."""
         self.blobs: list[BlobRow] = []
         """Large bytes that this mail refers to."""
         self.attributes: list[tuple[int, Attribute]] = []
@@ -109,6 +112,17 @@ class Draft:
     def answer_to(self, key: int, step: str) -> str:
         """As `reply_to` of mail: a run's step waits for the answer."""
         return f"{_RUN}{key}:{step}"
+
+    def pass_on(self, letter: Letter, key: int) -> None:
+        """It is for the run that its own goes on as, which begins when the batch is durable: that one answers whoever has sent
+        it, since it may end without having heard it."""
+        if letter.receiver is not None and not letter.mail_id:
+            self.onward.append(Letter(key, letter.message, blobs=letter.blobs, receiver=letter.receiver))
+            return
+        self.late.append(MailRow(0, key, letter.message, letter.reply_to))  # type: ignore[arg-type]
+        self.posted = True
+        if letter.mail_id:
+            self.read[letter.mail_id] = None
 
     def keep(self, letter: Letter) -> None:
         """The run cannot take the letter now: it waits in the mailbox, where what came from there lies already."""

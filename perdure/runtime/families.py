@@ -235,7 +235,7 @@ class Families:
 
     def follow(self, draft: Draft, letter: Letter) -> Letter | None:
         """A letter for a run that has continued as new is for the one it goes on as. None: a signal, which comes behind those
-        that are handed on; whoever has sent it need not wait until it is read."""
+        that are handed on."""
         actor, key = self._roster.get(letter.key), letter.key
         while actor is not None and type(actor.run.outcome) is ev.RunContinuedAsNew:
             actor = self._follower(draft, actor)
@@ -245,9 +245,7 @@ class Families:
         if actor is None or key == letter.key:
             return letter
         if type(letter.message) is msg.Signal and not actor.run.seq:
-            draft.late.append(MailRow(0, key, letter.message))
-            draft.posted = True
-            draft.consume(letter)
+            draft.pass_on(letter, key)
             return None
         return Letter(key, letter.message, letter.mail_id, letter.reply_to, letter.blobs, letter.receiver)
 

@@ -181,12 +181,12 @@ class Owner:
         for until in (self._alarms.seconds(self._world.now()), self._deadlines.seconds(monotonic)):
             if until is not None:
                 seconds = min(seconds, until)
-        at_once = self._look_after or self._offers or self._inbox.nudged or self.slots.can_grant()
+        at_once = self._cycle.onward or self._look_after or self._offers or self._inbox.nudged or self.slots.can_grant()
         if at_once or ((self._left_behind or self._waiting_starts) and self._room()):
             seconds = 0.0
         if seconds > 0:
             seconds = self._world.rest(seconds, self._stillness)
-        arrived: list[Item] = []
+        arrived, self._cycle.onward = self._cycle.onward, []
         for item in self._inbox.take(seconds, BATCH_ITEMS):
             if not isinstance(item, Letter):
                 self._waiting_starts.append(item)
@@ -333,7 +333,7 @@ class Owner:
 
     def let_go(self) -> None:
         """Cancel what is still in the air, which the next owner finds to be lost, and unwind all programs."""
-        for item in (*self._cycle.unanswered, *self._waiting_starts):
+        for item in (*self._cycle.unanswered, *self._cycle.onward, *self._waiting_starts):
             self._inbox.put(item)  # whoever reads it last tells why nothing came of it
         for flight in self.slots.all():
             if not flight.given_up:

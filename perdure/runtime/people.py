@@ -8,6 +8,7 @@ from perdure.kernel.decide import Refused
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.culprits import Item
 from perdure.runtime.draft import Draft
+from perdure.runtime.holders import Holders
 from perdure.runtime.letters import Letter
 from perdure.runtime.programs import Programs
 from perdure.runtime.refusals import heard_of
@@ -23,10 +24,11 @@ _SPOKEN = frozenset({msg.Signal, msg.Update})
 class People:
     """Looks into the mailboxes of runs that listen."""
 
-    def __init__(self, store: base.Store, roster: Roster, programs: Programs) -> None:
+    def __init__(self, store: base.Store, roster: Roster, programs: Programs, holders: Holders) -> None:
         self._store = store
         self._roster = roster
         self._programs = programs
+        self._holders = holders
 
     def first(self, items: Sequence[Item]) -> Sequence[Item]:
         """The letters of a batch, with those before them that were in the mailboxes of their runs, the oldest first; what
@@ -54,8 +56,7 @@ class People:
         """Tell the sender; but a signal that comes too late for a run that goes on as another one is for that one."""
         further = self._further(draft, actor) if _is_late_signal(letter, refused) else None
         if further is not None:
-            draft.kept.append(base.MailRow(0, further, letter.message))  # type: ignore[arg-type]
-            draft.consume(letter)
+            draft.pass_on(letter, further)
             return
         heard = heard_of(refused)
         draft.consume(letter, heard.code, heard.error, heard.data)
@@ -63,7 +64,7 @@ class People:
     def _further(self, draft: Draft, actor: Actor) -> int | None:
         """The key of the run that this one goes on as; None if it does not."""
         key = actor.run.key
-        if key in draft.continued:
+        if self._holders.continued(draft, actor):  # in this batch, perhaps just now
             return draft.continued[key]
         if not getattr(actor.run.outcome, "continued_as", None):
             return None

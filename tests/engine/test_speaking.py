@@ -1,6 +1,7 @@
 """Runs that signal others, and signals that a run hands on to the one it goes on as."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from perdure import (
     Client,
     Engine,
+    Retry,
     RunClosed,
     RunNotFound,
     activity,
@@ -16,6 +18,7 @@ from perdure import (
     continue_as_new,
     external,
     start_child,
+    wait_until,
     workflow,
 )
 from perdure.testing import TestEngine
@@ -93,7 +96,31 @@ async def moves_on(got: list[str], until: int) -> list[str]:
     return got
 
 
-ALL = [hears, Listener, says, speaks_to_its_child, says_it_wrongly, receives_one_a_run, moves_on, think]
+@workflow
+class GoesOn:
+    """Until it is told to end for the third time, it fails or continues as new."""
+
+    def __init__(self) -> None:
+        self.over = False
+
+    @workflow.run
+    async def run(self, by: str, turn: int = 0) -> None:
+        await wait_until(lambda: self.over)
+        if by == "continuing" and turn < 2:
+            continue_as_new(by, turn + 1)
+        if by == "failing" and workflow.info().attempt < 3:
+            raise ValueError("again")
+
+    @workflow.signal
+    def hear(self, n: int) -> None:
+        pass
+
+    @workflow.signal
+    def end(self) -> None:
+        self.over = True
+
+
+ALL = [hears, Listener, says, speaks_to_its_child, says_it_wrongly, receives_one_a_run, moves_on, GoesOn, think]
 
 
 async def test_a_run_signals_another_one_in_the_order_in_which_it_does():
@@ -147,3 +174,33 @@ async def test_no_signal_is_lost_or_out_of_order_while_runs_go_on_as_others(way:
         assert sorted(got) == sorted(f"{sender}{n}" for sender in "abc" for n in range(20))
         for sender in "abc":
             assert [text for text in got if text[0] == sender] == [f"{sender}{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize("way", ["engine", "client"])
+@pytest.mark.parametrize("by", ["continuing", "failing"])
+async def test_a_signal_that_was_taken_is_in_a_history_though_all_came_at_once(by: str, way: str, tmp_path: Path):
+    retry = Retry(max_attempts=3, initial="1ms")
+    async with Engine(f"sqlite:///{tmp_path}/runs.db", ALL) as engine, Client(engine.store) as client:
+        runs = engine if way == "engine" else client
+        await engine.start(GoesOn.run(by), id="g", retry=retry)
+        handle = runs.handle("g", GoesOn)
+        ends = {5, 10, 15}
+
+        answers = await asyncio.gather(
+            *(handle.signal(GoesOn.end) if n in ends else handle.signal(GoesOn.hear, n) for n in range(30)),
+            return_exceptions=True,
+        )
+        while len(attempts := await engine.list(id_prefix="g")) < 3 or attempts[0].status != "completed":
+            with suppress(RunClosed):
+                await handle.signal(GoesOn.end)
+            await asyncio.sleep(0.01)
+
+        heard = [
+            event["input"][0]
+            for run in attempts
+            for event in await engine.handle("g", run_id=run.run_id).history()
+            if event["type"] == "SignalReceived" and event["name"] == "hear"
+        ]
+        assert sorted(heard) == [n for n, answer in enumerate(answers) if answer is None and n not in ends]
+        assert all(answer is None or isinstance(answer, RunClosed) for answer in answers)
+        assert len(heard) >= 5
