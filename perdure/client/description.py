@@ -203,7 +203,15 @@ def shown(payload: ev.Payload, blob: Blob, coder: Coder = PLAIN) -> Any:
         except PayloadNotDecodable:
             return {"encoding": payload.encoding, "base64": base64.b64encode(data).decode("ascii")}
     try:
-        return json.loads(data) if data else None
+        return msgspec.json.decode(data) if data else None
+    except msgspec.MsgspecError:
+        return _leniently(data)
+
+
+def _leniently(data: bytes) -> Any:
+    """What a codec that is not ours has written may be read by Python's own rules: NaN, half a pair of surrogates."""
+    try:
+        return json.loads(data)
     except ValueError:
         return {"encoding": "damaged JSON", "base64": base64.b64encode(data).decode("ascii")}
 
