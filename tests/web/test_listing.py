@@ -284,4 +284,4 @@ def test_a_page_beyond_the_last_leads_back(web: Web) -> None:
 
 
 def test_states_are_all_there() -> None:
-    assert set(OF_STATE) | {"quarantined", "timed out"} >= {status.word for status in Status}
+    assert set(OF_STATE) | {"quarantined", "timed out", "continued as new"} >= {status.word for status in Status}
