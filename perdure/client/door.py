@@ -336,6 +336,8 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
     """
     token = secrets.token_hex(8)
     owned = store.views.owner() is not None
+    if not owned and isinstance(request.wishes.first, msg.Update):
+        raise _nobody(store, request.workflow)
     input = request.input
     if input.ref:
         input = Payload((request.blobs or {})[input.data], input.encoding)
@@ -369,8 +371,8 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
             raise error_of(heard)
         return started
     store.post.nudge()
-    if owned:
-        _await_reply(store, token)
+    if owned and not _await_reply(store, token) and isinstance(wishes.first, msg.Update):
+        raise _late()
     return Started(found.key, run_id)
 
 
@@ -415,9 +417,7 @@ def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     """The same; what became of it, nothing bad if that is not waited for."""
     asks = isinstance(message, msg.Query | msg.Update)
     if asks and store.views.owner() is None:
-        raise errors.EngineNotRunning(
-            f"no engine owns {store.address}, so that nobody can answer; start one, with the workflow {row.workflow!r}"
-        )
+        raise _nobody(store, row.workflow)
     waits = asks or (not _sleeps(row, message) and store.views.owner() is not None)
     token = secrets.token_hex(8) if waits else ""
     store.post.send(MailRow(0, row.key, message, token))
@@ -428,8 +428,18 @@ def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     if reply is not None:
         return Heard(reply.code, reply.error, reply.data)
     if asks:
-        raise errors.WaitedTooLong(f"the engine has not answered within {REPLY_SECONDS:g} s; ask again")
+        raise _late()
     return Heard()
+
+
+def _nobody(store: Store, workflow: str) -> errors.EngineNotRunning:
+    return errors.EngineNotRunning(
+        f"no engine owns {store.address}, so that nobody can answer; start one, with the workflow {workflow!r}"
+    )
+
+
+def _late() -> errors.WaitedTooLong:
+    return errors.WaitedTooLong(f"the engine has not answered within {REPLY_SECONDS:g} s; ask again")
 
 
 def _sleeps(row: RunRow, message: msg.Mail) -> bool:
@@ -441,10 +451,12 @@ _HEARD_BLOCKED = (msg.Retry, msg.Terminate, msg.Move, msg.Update, msg.Query)
 """Messages that somebody answers even if the run is blocked."""
 
 
-def _await_reply(store: Store, token: str) -> None:
+def _await_reply(store: Store, token: str) -> bool:
+    """Whether the owner has answered. Raises what it was refused with."""
     reply = _awaited_reply(store, token, lambda: False)
     if reply is not None and reply.code:
         raise error_of(Heard(reply.code, reply.error, reply.data))
+    return reply is not None
 
 
 def _awaited_reply(store: Store, token: str, sleeps: Callable[[], bool]) -> ReplyRow | None:

@@ -196,7 +196,7 @@ class Talk:
     def completed(self, heard: Heard | None) -> Any:
         if heard is not None:
             self.taken(heard)
-        return UpdateHandle(self.handle, self.id, self.key, self.said.result)._read(None)
+        return UpdateHandle(self.handle, self.id, self.key, self.said.result)._answer(self.said.name)
 
 
 class _UnlessRefused:
@@ -265,8 +265,17 @@ class UpdateHandle(Generic[R_co]):
         return update.state != UpdateState.ACCEPTED
 
     def _read(self, nothing: None) -> Any:
+        return self._answer("")
+
+    def _answer(self, asked: str) -> Any:
+        """The answer, if it is one to the update that was `asked` for: of "" to any."""
         row, update = self._found()
         run = self.handle.id
+        if update is not None and asked not in ("", update.name):
+            raise errors.InvalidArguments(
+                f"run {run!r} knows {self.id!r} as the id of an update {update.name!r}, and cannot take an update {asked!r} under "
+                "it; give each request an id of its own"
+            )
         if update is None:
             raise errors.UnknownMessage(f"run {run!r} has not accepted an update {self.id!r}")
         name = f"update {update.name!r} of run {run!r}"

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
@@ -169,7 +170,7 @@ class Verbs:
         Args:
             workflow, args, kwargs, id, options: as for `start`; of the policies those hold that a `signal` brings.
             update: the message.
-            update_id: names it among the updates of the run; None makes a name.
+            update_id: names it among the updates of the run; None takes the `request_id`, or makes a name.
 
         Raises:
             errors.UpdateRejected: the validator has rejected it; a run that was begun goes on.
@@ -181,7 +182,11 @@ class Verbs:
             raise errors.DefinitionError(
                 f"an update with its arguments was expected, not {update!r}; write: Cart.add.message('pen')"
             )
-        request_id = new_request() if update_id is None else checked_id(update_id)
+        if wish.wishes.first is not None or wish.wishes.delay_ns:
+            raise errors.DefinitionError(
+                "update_with_start has its message, which lets a run begin at once: leave out signal and start_delay"
+            )
+        request_id = (wish.wishes.request_id or new_request()) if update_id is None else checked_id(update_id)
         said = Said("update", update, wish.definition)
         wish.wishes = with_message(wish.wishes, first_of(said, request_id, self._payload_max_bytes))
 
@@ -190,14 +195,18 @@ class Verbs:
 
         return Asked(f"update_with_start(...) of {wish.id!r}", wish.ask_for_start, read)
 
-    def handle(
-        self, id: str, workflow: "WorkflowDefinition[P, R] | None" = None, *, run_id: str | None = None
-    ) -> "Handle[R]":
+    @overload
+    def handle(self, id: str, workflow: "WorkflowDefinition[P, R]", *, run_id: str | None = None) -> "Handle[R]": ...
+    @overload
+    def handle(self, id: str, workflow: type | None = None, *, run_id: str | None = None) -> "Handle[Any]": ...
+    def handle(self, id: str, workflow: Any = None, *, run_id: str | None = None) -> "Handle[Any]":
         """A handle on the newest run of an id, or on the one with a certain `run_id` (32 hex digits).
 
-        With the workflow its result has the workflow's type, else that of its JSON.
+        With the workflow (the function, the class, or its `run` method) its result has the workflow's type, else that of its
+        JSON.
         """
-        return Handle(self._opened(), checked_id(id), workflow, run_id=checked_run_id(run_id))
+        definition = None if workflow is None else _workflow_of(workflow)
+        return Handle(self._opened(), checked_id(id), definition, run_id=checked_run_id(run_id))
 
     def attempt(self, token: str) -> AttemptHandle:
         """The attempt that `activity.token()` stands for, to be completed from outside."""
@@ -411,6 +420,23 @@ class _Wish:
                 assert self.request is not None
                 return outcome_of(store, self.id, self.request.key, None, self.definition, coder=coder)
             return outcome_of(store, self.id, end.key, end.event, self.definition, coder=coder)
+
+
+def _workflow_of(thing: Any) -> "WorkflowDefinition[Any, Any]":
+    """The workflow that a handle is given.
+
+    Raises:
+        DefinitionError: it is none.
+    """
+    if isinstance(thing, WorkflowDefinition):
+        return thing
+    if isinstance(thing, type):
+        with suppress(errors.DefinitionError):
+            return next(iter(definitions_of([thing])[0].values()))
+    raise errors.DefinitionError(
+        f"a handle takes the id of a run and a workflow, as in handle('loan-7', Loan), and was given {thing!r}; for the name of a "
+        "workflow leave it out"
+    )
 
 
 def _advice(found: Any) -> str:

@@ -235,6 +235,7 @@ def _signal(run: Run, message: msg.Signal, now: int) -> tuple[ev.Event, ...]:
 
 def _update(run: Run, message: msg.Update, now: int) -> tuple[ev.Event, ...]:
     if knows_update(run, message.id):
+        _demand_same(run, message)
         return _NOTHING
     _refuse_closed(run)
     if run.block is not None:
@@ -244,6 +245,17 @@ def _update(run: Run, message: msg.Update, now: int) -> tuple[ev.Event, ...]:
             f"  hint: {run.block.hint}",
         )
     return (ev.UpdateAccepted(now, message.id, message.name, message.input),)
+
+
+def _demand_same(run: Run, message: msg.Update) -> None:
+    """Whoever sends another update under the id of one would take its answer for that of the other."""
+    name = run.updates[message.id][0] if run.updates else message.name
+    if name != message.name:
+        raise Refused(
+            "invalid-arguments",
+            f"run {run.id!r} knows {message.id!r} as the id of an update {name!r}, and cannot take an update {message.name!r} under "
+            "it; give each request an id of its own",
+        )
 
 
 def knows_update(run: Run, id: str) -> bool:

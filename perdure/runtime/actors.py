@@ -118,14 +118,14 @@ class Roster:
 
     def __init__(self, store: Store, cached: int, coding: Coding | None = None) -> None:
         self._store = store
-        self._coding = coding
+        self.coding = coding
         self._cached = cached
         self._actors: dict[int, Actor] = {}
         self._parked: OrderedDict[int, None] = OrderedDict()
 
     def plain(self, payload: ev.Payload, get: Get) -> bytes:
         """What a payload holds; `get` finds large bytes."""
-        return plain(self._coding, payload, get)
+        return plain(self.coding, payload, get)
 
     @property
     def awake(self) -> int:
@@ -143,7 +143,7 @@ class Roster:
         return [key for key in dict.fromkeys(keys) if key not in self._actors]
 
     def add(self, actor: Actor) -> Actor:
-        actor.coding = self._coding
+        actor.coding = self.coding
         self._actors[actor.run.key] = actor
         return actor
 

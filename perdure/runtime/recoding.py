@@ -59,11 +59,15 @@ def prepare(coding: Coding, items: Sequence[Item], roster: Roster) -> None:
     for item in items:
         if isinstance(item, StartRequest):
             wanted.append((item.input, _found_in(item.blobs, None)))
+            if item.wishes.first is not None:
+                wanted.append((item.wishes.first.input, _found_in(None, None)))
             continue
         field = _BROUGHT.get(type(item.message))
         payload = None if field is None else getattr(item.message, field)
         if payload is not None:
             wanted.append((payload, _found_in(item.blobs, roster.get(item.key))))
+        if type(item.message) is msg.Start and item.message.first is not None:
+            wanted.append((item.message.first.input, _found_in(None, None)))
         details = getattr(item.message, "details", None)
         if details is not None and not details.encoding:
             beats.append((item, details))

@@ -125,6 +125,7 @@ class Starts:
         """Before the run is there: without the message it is not to begin."""
         asked = Actor(Run(0, request.id), self._store)
         asked.run.workflow = self._today(request.workflow)
+        asked.coding = self._roster.coding
         self._turns.programs.check_message(asked, first)
 
     def _today(self, workflow: str) -> str:

@@ -11,6 +11,7 @@ from perdure import (
     Client,
     DefinitionError,
     Engine,
+    EngineNotRunning,
     RunBlocked,
     RunFailed,
     channel,
@@ -108,6 +109,19 @@ class Unborn:
 
 
 @workflow
+class Twice:
+    """Hears the same by a method and by a channel."""
+
+    @workflow.run
+    async def run(self) -> str:
+        return await words.receive()
+
+    @workflow.signal
+    def word(self, text: str) -> None:
+        pass
+
+
+@workflow
 async def publishes(name: str) -> str:
     try:
         publish(name, 1)
@@ -118,7 +132,7 @@ async def publishes(name: str) -> str:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    with Engine("memory://", [Odd, Unborn, publishes]) as engine:
+    with Engine("memory://", [Odd, Unborn, Twice, publishes]) as engine:
         yield engine
 
 
@@ -244,3 +258,16 @@ async def test_a_name_to_publish_under_is_short_and_printable(engine: Engine) ->
     assert "1 to 200 printable characters" in await engine.run(publishes("x" * 201))
     assert "1 to 200 printable characters" in await engine.run(publishes("two\nlines"))
     assert await engine.run(publishes("a name")) == "published"
+
+
+async def test_a_channel_that_has_the_name_of_a_method_is_refused(engine: Engine) -> None:
+    with pytest.raises(RunBlocked, match=r"the signals 'word' go to .* and so none come by the channel of that name"):
+        await engine.run(Twice.run())
+
+
+def test_an_update_with_a_start_needs_an_engine(tmp_path: Path) -> None:
+    with Client(f"sqlite:///{tmp_path / 'runs.db'}", create=True) as client:
+        with pytest.raises(EngineNotRunning, match="nobody can answer"):
+            client.update_with_start(Odd.run(), Odd.breaks.message(), id="a").wait()
+
+        assert client.count().wait() == 0

@@ -833,3 +833,66 @@ async def test_a_handler_that_never_comes_back_is_interrupted_and_blocks_its_run
         other = await engine.start(adds(1), id="b")
         await other.signal(numbers, 3)
         assert await other.result() == 3
+
+
+async def test_an_id_stands_for_one_update(door: Door) -> None:
+    loan = await door.start(Loan.run(100), "a")
+    request = loan.as_request("r")
+    await request.update(Loan.raise_by, 5)
+
+    with pytest.raises(InvalidArguments, match="knows 'r' as the id of an update 'raise_by'"):
+        await request.update(Loan.double)
+
+
+async def test_an_update_with_a_start_that_is_made_again_has_the_same_answer(door: Door) -> None:
+    answers = [
+        await (
+            await door.client.update_with_start(Loan.run(100), Loan.raise_by.message(5), id="a", request_id="r")
+        ).result()
+        for _ in range(2)
+    ]
+
+    assert answers[0] == answers[1]
+    assert [event["type"] for event in await door.client.handle("a").history()].count("UpdateAccepted") == 1
+
+
+@pytest.mark.parametrize("option", [{"start_delay": "1 hour"}, {"signal": Loan.decide.message(Decision(True))}])
+async def test_an_update_with_a_start_is_the_one_message_of_it(door: Door, option: Any) -> None:
+    with pytest.raises(DefinitionError, match="update_with_start has its message"):
+        await door.client.update_with_start(Loan.run(100), Loan.raise_by.message(5), id="a", **option)
+
+    assert await door.client.count() == 0
+
+
+async def test_a_handle_is_given_a_workflow_by_its_class_or_its_method(door: Door) -> None:
+    await door.start(Loan.run(100), "a")
+    by_class = door.client.handle("a", Loan)
+    await by_class.signal("decide", Decision(False))
+
+    assert await by_class.result() == await door.client.handle("a", Loan.run).result()
+    for wrong in ("Loan", book, Door, 7):
+        with pytest.raises(DefinitionError, match="a handle takes the id of a run and a workflow"):
+            door.client.handle("a", wrong)  # type: ignore[call-overload]
+
+
+class Backwards:
+    name = "backwards"
+
+    def encode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+    def decode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+
+@pytest.mark.parametrize("through", ["engine", "database"])
+async def test_messages_that_come_with_a_start_pass_a_codec(through: str, tmp_path: Path) -> None:
+    address, codec = f"sqlite:///{tmp_path / 'runs.db'}", Backwards()
+    async with Engine(address, DEFINITIONS, codec=codec) as engine, Client(address, codec=codec) as client:
+        verbs: Any = engine if through == "engine" else client
+
+        loan = await verbs.start(Loan.run(100), id="a", signal=Loan.decide.message(Decision(True, "ann" * 30_000)))
+        update = await verbs.update_with_start(Loan.run(100), Loan.raise_by.message(5), id="b")
+
+        assert await loan.result() == f"True by {'ann' * 30_000}: 100 "
+        assert await update.result() == 105

@@ -166,6 +166,7 @@ def values_of(loop: WorkflowLoop, channel: Channel[Any]) -> Values:
         loop.channels = {}
     values: Values | None = loop.channels.get(channel.name)
     if values is None:
+        _demand_free(loop, channel)
         values = loop.channels[channel.name] = Values(channel, loop)
     elif values.channel is not channel and values.channel.parameters.published() != channel.parameters.published():
         raise DefinitionError(
@@ -173,6 +174,17 @@ def values_of(loop: WorkflowLoop, channel: Channel[Any]) -> Values:
             "beside the workflow"
         )
     return values
+
+
+def _demand_free(loop: WorkflowLoop, channel: Channel[Any]) -> None:
+    """Nothing comes by a channel if a method hears the signals of its name."""
+    definition = loop.definition
+    method = None if definition is None else definition.handlers.find("signal", channel.name)
+    if method is not None and not method.dynamic:
+        raise DefinitionError(
+            f"the signals {channel.name!r} go to {method.source}, and so none come by the channel of that name; give one of them "
+            "another name"
+        )
 
 
 @overload
