@@ -58,7 +58,7 @@ def test_a_followed_run_shows_its_tree_its_events_and_its_end(place: Place, term
     code = shown.ended()
 
     assert code == 0
-    assert "keys: r retry now · c cancel · t tree · e events · l logs · q quit" in plain(shown.shown)
+    assert "keys: r retry now · c cancel · t tree · m messages · e events · l logs · q quit" in plain(shown.shown)
     assert plain(shown.shown).endswith('result "order of 3"\n')
 
 
