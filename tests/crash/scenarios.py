@@ -44,7 +44,7 @@ from perdure import (
     wait_until,
     workflow,
 )
-from perdure.errors import UpdateFailed, UpdateRejected
+from perdure.errors import TaskClosed, UpdateFailed, UpdateRejected
 from perdure.handlers import Message
 
 ID = "the-run"
