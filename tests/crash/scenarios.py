@@ -999,20 +999,20 @@ SCENARIOS = {
     ),
     "children that are left": Scenario(run_with(leaves_children, POLICIES), ids=[ID, *POLICIES]),
     "a child that is given up": Scenario(run_with(gives_up_a_child, ["late"]), ids=[ID, "late"]),
-    "other runs": Scenario(run_with(meddles, ["other"]), ids=[ID, "other"]),
     "as new": Scenario(run_with(lambda: goes_on(0, "x" * LARGE), LINE), ids=[ID, *LINE]),
     "as new, with a codec": Scenario(run_with(lambda: goes_on(0, "x"), LINE), ids=[ID, *LINE], codec=Backwards()),
-    "handed on": Scenario(run_and_hand_on, ids=["teller"]),
-    "handed on, with a codec": Scenario(run_and_hand_on, ids=["teller"], codec=Backwards()),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 
 SPAWNING = {
     "in a process": Scenario(run_it(lambda: apart("oak"))),
     "pinned": Scenario(move_it, prepare=begin_elsewhere),
+    "other runs": Scenario(run_with(meddles, ["other"]), ids=[ID, "other"]),
+    "handed on": Scenario(run_and_hand_on, ids=["teller"]),
+    "handed on, with a codec": Scenario(run_and_hand_on, ids=["teller"], codec=Backwards()),
 }
-"""Each life of these starts processes, or follows another engine, which takes its time: they are killed, and spared other
-trials."""
+"""Each life of these starts processes, or follows another engine, which takes its time; or runs speak to each other, and one
+that the store's refusal has blocked is heard at another time: they are killed, and spared other trials."""
 
 CROWD: dict[str, list[Any]] = {
     "sequence": ["a"],
