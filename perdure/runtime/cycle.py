@@ -149,6 +149,7 @@ class Cycle:
             self._relate(draft, items)
             if self._coding is not None:
                 recoding.encode(self._coding, draft, items)
+                recoding.encode_answers(self._coding, draft)
             self._starts.families.report(draft)
             batch = _rows(draft)
             self._took_ids = bool(draft.born)
@@ -322,6 +323,8 @@ class Cycle:
         except Refused as refused:
             self._people.refuse(draft, actor, letter, refused)
         else:
+            if letter.reply_to:
+                draft.told.append((len(draft.replies), answer))
             draft.consume(letter, data=wire.encode(answer))
 
     def _readable(self, draft: Draft, actor: Actor, letter: Letter, message: msg.Complete) -> msg.Complete | None:

@@ -3,7 +3,7 @@
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
-from perdure.kernel.events import Block
+from perdure.kernel.events import Block, Payload
 from perdure.kernel.messages import Mail
 from perdure.kernel.project import RunRow, RunRows, project, queue
 from perdure.kernel.run import Status
@@ -46,6 +46,7 @@ class Draft:
         "posted",
         "read",
         "replies",
+        "told",
         "withdrawn",
     )
 
@@ -55,6 +56,8 @@ class Draft:
         self.read: dict[int, None] = {}
         self.kept: list[MailRow] = []
         self.replies: list[ReplyRow] = []
+        self.told: list[tuple[int, Payload]] = []
+        """Which of these are answers to queries, and what they say."""
         self.withdrawn: list[int] = []
         self.gives_tasks: set[tuple[str, str]] = set()
         self.answers: list[tuple[StartRequest, Started | None, BaseException | None]] = []

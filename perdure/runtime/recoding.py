@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from perdure.errors import PayloadError
+from perdure.errors import PayloadError, QueryFailed
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel import wire
 from perdure.kernel.events import Payload
 from perdure.kernel.run import recode
 from perdure.payload.memo import memo_too_large
@@ -126,6 +127,20 @@ def encode(coding: Coding, draft: Draft, items: Sequence[Item]) -> None:
     for actor, digest in spent:
         if actor.blobs is not None:
             actor.blobs.pop(digest, None)
+
+
+def encode_answers(coding: Coding, draft: Draft) -> None:
+    """The same for what queries are answered with, of which only the row for another process is stored. One that cannot be
+    encoded is a failure of the query, and the run's no more than any other."""
+    large: dict[bytes, bytes] = {}
+    answers = [(answer, large.__setitem__, "the answer to a query") for _, answer in draft.told]
+    for (n, _), coded in zip(draft.told, coding.encoded(answers), strict=True):
+        row = draft.replies[n]
+        if isinstance(coded, PayloadError):
+            draft.replies[n] = msgspec.structs.replace(row, code=QueryFailed.code, error=str(coded), data=None)
+        else:
+            whole = Payload(large[coded.data], coded.encoding) if coded.ref else coded
+            draft.replies[n] = msgspec.structs.replace(row, data=wire.encode(whole))
 
 
 def _of_events(draft: Draft) -> Iterator[_Place]:

@@ -896,3 +896,19 @@ async def test_messages_that_come_with_a_start_pass_a_codec(through: str, tmp_pa
 
         assert await loan.result() == f"True by {'ann' * 30_000}: 100 "
         assert await update.result() == 105
+
+
+async def test_what_a_query_answers_is_not_in_the_database_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    codec = Backwards()
+    async with (
+        Engine(f"sqlite:///{path}", DEFINITIONS, codec=codec) as engine,
+        Client(f"sqlite:///{path}", codec=codec) as client,
+    ):
+        await engine.start(Loan.run(4711), id="a")
+
+        assert await client.handle("a", Loan).query(Loan.state, unit="EUR" * 40_000) == "4711 " + "EUR" * 40_000
+
+        held = path.read_bytes() + (tmp_path / "runs.db-wal").read_bytes()
+        assert b"RUERUE" in held
+        assert b"EUREUR" not in held
