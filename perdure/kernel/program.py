@@ -354,6 +354,14 @@ def replay(program: Decider, history: Sequence[HistoryEvent], open_tail: bool = 
     return ()
 
 
+def left_open(history: Sequence[HistoryEvent]) -> HistoryEvent | None:
+    """Of a run that was ended from outside, the event that `replay` does not show, since there may be no answer to it."""
+    last = max((i for i, event in enumerate(history) if type(event) in DELIVERED), default=-1)
+    if last < 0 or type(history[-1]) not in IMPOSED or _answered(history, last + 1, len(history)):
+        return None
+    return history[last]
+
+
 _BETWEEN = MATCHED | NOTED
 
 

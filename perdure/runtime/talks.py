@@ -1,6 +1,6 @@
 """What people say to a run: whether its code takes a message, and what it answers to a question."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -8,8 +8,8 @@ from perdure import errors
 from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused, knows_update
-from perdure.kernel.events import Failure, Payload
-from perdure.kernel.program import Divergence, Meddled, Program, ProgramBlocked, replay
+from perdure.kernel.events import Failure, HistoryEvent, Payload
+from perdure.kernel.program import Divergence, Meddled, Program, ProgramBlocked, left_open, replay
 from perdure.runtime.actors import Actor
 from perdure.runtime.programs import Programs
 from perdure.stores.base import TurnMarker
@@ -125,18 +125,28 @@ class Talks:
             if self._stands(actor, now) and actor.program is not None:
                 return actor.program
             raise Refused("run-blocked", _blocked(actor))
-        history = actor.history()
+        return self._remade(actor, actor.history())
+
+    def _remade(self, actor: Actor, history: Sequence[HistoryEvent], shows_all: bool = True) -> Program:
+        """The program of a run that has ended. What it would have made of its last event counts if that was nothing but to
+        wait; else the run was blocked there, and ended so."""
+        run = actor.run
         program = self._programs.load(actor, history)
         if program is None:
             raise Refused("unknown-workflow", self._programs.unknown(run.workflow).message)
+        last = left_open(history) if shows_all else None
         try:
             replay(program, history)
+            if last is None or not program.advance(last, True):
+                return program
         except (Divergence, ProgramBlocked) as fault:
             program.close()
-            raise Refused(
-                "query-failed", f"run {run.id!r} has ended, and the code at hand does not do what it did: {fault}"
-            ) from None
-        return program
+            if last is None:
+                raise Refused(
+                    "query-failed", f"run {run.id!r} has ended, and the code at hand does not do what it did: {fault}"
+                ) from None
+        program.close()
+        return self._remade(actor, history, False)
 
 
 def _is_known(actor: Actor, message: Spoken) -> bool:

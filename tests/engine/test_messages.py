@@ -98,6 +98,28 @@ class Loan:
 
 
 @workflow
+class Sum:
+    """Takes no step, whatever it is told."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    @workflow.run
+    async def run(self) -> None:
+        await wait_until(lambda: self.total > 1000)
+
+    @workflow.signal
+    def add(self, n: int) -> None:
+        self.total += n
+        if n < 0:
+            raise TypeError("a bug")
+
+    @workflow.query
+    def state(self) -> str:
+        return str(self.total)
+
+
+@workflow
 class Faulty:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -238,6 +260,7 @@ async def deaf() -> None:
 
 DEFINITIONS = [
     Loan,
+    Sum,
     Faulty,
     Anything,
     adds,
@@ -912,3 +935,24 @@ async def test_what_a_query_answers_is_not_in_the_database_as_it_stands(tmp_path
         held = path.read_bytes() + (tmp_path / "runs.db-wal").read_bytes()
         assert b"RUERUE" in held
         assert b"EUREUR" not in held
+
+
+@pytest.mark.parametrize("told", [[], [3], [3, 4]])
+async def test_a_run_that_was_ended_answers_what_it_would_have_before(door: Door, told: list[int]) -> None:
+    run = await door.start(Sum.run(), "a")
+    for n in told:
+        await run.signal(Sum.add, n)
+    await run.terminate("enough")
+
+    assert await run.query("state") == str(sum(told))
+
+
+async def test_a_run_that_was_ended_while_it_was_blocked_answers_what_it_was_before_that(door: Door) -> None:
+    run = await door.start(Sum.run(), "a")
+    await run.signal(Sum.add, 3)
+    await run.signal(Sum.add, -1)
+    with pytest.raises(RunBlocked):
+        await run.result()
+    await run.terminate()
+
+    assert await run.query("state") == "3"

@@ -256,7 +256,7 @@ def answer(program: "PythonProgram", query: Query, args: Any) -> ev.Payload:
     method: Any = program.ears.method("query", query.name)
     loop = program.loop
     if program.instance is None:
-        raise QueryFailed("it ended before its code had begun, or as its __init__ failed; nobody is there to answer")
+        raise QueryFailed("it ended before its code had begun, or as __init__ failed; nobody is there to answer")
     apart: dict[bytes, bytes] = {}
 
     def ask() -> bytes:
