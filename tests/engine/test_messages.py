@@ -245,6 +245,12 @@ async def two_listen() -> list[int]:
 
 
 @workflow
+async def waits_for_two() -> int:
+    await wait_until(lambda: len(numbers) == 2)
+    return await numbers.receive() + await numbers.receive()
+
+
+@workflow
 async def gives_up_one() -> list[int]:
     first = asyncio.create_task(numbers.receive())
     second = asyncio.create_task(numbers.receive())
@@ -268,6 +274,7 @@ DEFINITIONS = [
     makes_its_channel,
     two_listen,
     gives_up_one,
+    waits_for_two,
     deaf,
     book,
     refuse,
@@ -956,3 +963,12 @@ async def test_a_run_that_was_ended_while_it_was_blocked_answers_what_it_was_bef
     await run.terminate()
 
     assert await run.query("state") == "3"
+
+
+async def test_a_condition_may_ask_how_much_a_channel_has(door: Door) -> None:
+    run = await door.start(waits_for_two(), "a")
+
+    await run.signal(numbers, 3)
+    await run.signal(numbers, 4)
+
+    assert await run.result() == 7

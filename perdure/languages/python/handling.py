@@ -117,7 +117,12 @@ def listens(program: "PythonProgram") -> bool:
     """Whether a message may still move the run."""
     if program.definition.handlers:
         return True
-    return any(values.takers for values in (program.loop.channels or {}).values())
+    loop = program.loop
+    if any(values.takers for values in (loop.channels or {}).values()):
+        return True
+    return bool(loop.conditions) and bool(
+        loop.channels or program.ears.channels
+    )  # one may ask for the length of a channel
 
 
 def begin(program: "PythonProgram", kind: "Kind", name: str, args: Any, update: str = "") -> None:
