@@ -114,7 +114,7 @@ def _failure(error: BaseException, depth: int) -> Failure:
     if isinstance(error, RemoteError):
         type, message, trace = error.type, error.message, error.remote_traceback
     else:
-        type, message, trace = type_name(error.__class__), _text(error), _traceback(error)
+        type, message, trace = type_name(error.__class__), text_of(error), _traceback(error)
     retry_after_ns, bad_delay = _retry_after(error)
     return Failure(
         type=type,
@@ -159,7 +159,8 @@ def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
             yield inner
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What it says."""
     try:
         return str(error)
     except Exception as broken:  # noqa: BLE001  the user's __str__ may raise anything

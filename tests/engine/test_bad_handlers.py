@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from perdure import (
     DefinitionError,
     Engine,
     EngineNotRunning,
+    InvalidArguments,
     RunBlocked,
     RunFailed,
     channel,
@@ -92,6 +94,29 @@ class Odd:
         if not mended:
             raise TypeError("a bug")
         return 7
+
+
+@dataclass
+class Deadly:
+    how: str
+
+    def __post_init__(self) -> None:
+        raise ODD[self.how]
+
+
+@workflow
+class Trusting:
+    @workflow.run
+    async def run(self, first: Deadly | None = None) -> None:
+        await wait_until(lambda: False)
+
+    @workflow.signal
+    def told(self, what: Deadly) -> None:
+        pass
+
+    @workflow.query
+    def lives(self) -> bool:
+        return True
 
 
 @workflow
@@ -266,3 +291,19 @@ def test_an_update_with_a_start_needs_an_engine(tmp_path: Path) -> None:
             client.update_with_start(Odd.run(), Odd.breaks.message(), id="a").wait()
 
         assert client.count().wait() == 0
+
+
+@pytest.mark.parametrize("how", ODD)
+async def test_arguments_that_raise_whatever_when_they_are_made_are_refused(how: str, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'runs.db'}"
+    async with Engine(address, [Trusting]) as engine, Client(address) as client:
+        await engine.start(Trusting.run(), id="a")
+        run = client.handle("a")
+
+        with pytest.raises(InvalidArguments):
+            await run.signal("told", {"how": how})
+        with pytest.raises(InvalidArguments):
+            await client.start("Trusting", [{"how": how}], id="b")
+
+        assert await run.query("lives") is True
+        assert await client.count() == 1

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from perdure.errors import DefinitionError, PerdureError, is_bug
+from perdure.errors import DefinitionError, PayloadNotDecodable, PerdureError, is_bug
 from perdure.failures import activity_error, failure_of
 from perdure.kernel import events as ev
 from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun, MarkPatch
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.messages import CompleteTask, Query, Signal, Update
+from perdure.kernel.notes import failure_line
 from perdure.kernel.program import Blobs, Lookup, Meddled, Program, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python import alike, guard, handling, refused, replaced, stops, unwind
 from perdure.languages.python.entering import enter, leave
@@ -351,9 +352,15 @@ def _told_of_task(program: PythonProgram, event: ev.TaskCompleted | ev.TaskRemin
 
 
 def decoded(loop: WorkflowLoop, decode: Callable[[bytes], Any], payload: ev.Payload) -> Any:
-    """The types of values may bring code of the user's, validators say: it is no other than that of the workflow."""
+    """The types of values may bring code of the user's, validators say: it is no other than that of the workflow. What it raises
+    ends nobody else, be it no `Exception`."""
     data = loop.plain(payload) if payload.ref or payload.encoding else payload.data
-    return guard.run(loop, decode, data)
+    try:
+        return guard.run(loop, decode, data)
+    except (Exception, guard.WorkflowInterrupted, Sealed):
+        raise
+    except BaseException as error:
+        raise PayloadNotDecodable(f"what makes a value of it raised {failure_line(failure_of(error))}") from error
 
 
 def _heard(program: PythonProgram, kind: "Kind", event: Any, update: str = "") -> None:
