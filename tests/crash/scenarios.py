@@ -903,7 +903,10 @@ def run_and_do(engine: Engine) -> None:
     """Claim and complete the first task when people have been told twice of it; each request is made again in each life."""
     handle = engine.start(people(), id=ID).wait()
     while True:
-        steps = handle.describe().wait().steps
+        told = handle.describe().wait()
+        steps = told.steps
+        if told.status == "blocked":
+            handle.result().wait()  # says why, as an error
         if sum(step.name == "told" and step.state == "completed" for step in steps) == 2:
             break
         if any(step.name == "first" and step.ended_at is not None for step in steps):
