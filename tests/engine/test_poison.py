@@ -155,7 +155,7 @@ BLOCKED: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "a file": (reads, [f"at {HERE}:", "NotDeterministic: open", "activity"]),
     "a wait for nothing": (
         deadlocks,
-        [f"at {HERE}:", "for something that can never happen: no activity and no timer is under way"],
+        [f"at {HERE}:", "for something that can never happen: no activity, no timer and no child is under way"],
     ),
 }
 
