@@ -1,4 +1,4 @@
-"""The contract every store keeps: a `Store` is seven small parts, each with one reason to be asked.
+"""The contract every store keeps: a `Store` is eight small parts, each with one reason to be asked.
 
 The *journal* is written by the owner alone, a `Batch` at a time, all or nothing. *Work* is what an owner asks for to
 find runs that need it. *Post* is what any process may write: a start, mail. *Tasks* is where workers of queues take

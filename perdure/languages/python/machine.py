@@ -285,16 +285,16 @@ class PythonProgram:
         )
         loop.main = loop.start(coroutine, "0", contextvars.Context())
 
-    def _completed(self, event: ev.ActivityCompleted) -> None:
+    def _completed(self, event: ev.ActivityCompleted | ev.ChildCompleted) -> None:
         loop = self.loop
-        future: StepFuture | None = loop.waiting.pop(event.id, None)
+        future: StepFuture | ChildFuture | None = loop.waiting.pop(event.id, None)
         if future is None:
             return
         definition = future.definition
         try:
             value = decoded(loop, definition.result.decode, event.result)
         except PerdureError as error:
-            what = f"the result of activity {definition.name} [{event.id}]"
+            what = f"the result of {definition.kind} {definition.name} [{event.id}]"
             raise undecodable(what, error, definition.source) from error
         future.set_result(value)
 
@@ -304,19 +304,6 @@ class PythonProgram:
             name = future.definition.name
             details = None if event.details is None else _json(self.loop, event.details)
             future.set_exception(activity_error(name, event.attempt, event.failure, event.reason, details))
-
-    def _child_completed(self, event: ev.ChildCompleted) -> None:
-        loop = self.loop
-        future: ChildFuture | None = loop.waiting.pop(event.id, None)
-        if future is None:
-            return
-        definition = future.definition
-        try:
-            value = decoded(loop, definition.result.decode, event.result)
-        except PerdureError as error:
-            what = f"the result of child {definition.name} [{event.id}]"
-            raise undecodable(what, error, definition.source) from error
-        future.set_result(value)
 
     def _of_others(self, event: ev.HistoryEvent) -> None:
         """What has become of a child, or of something that was asked of another run."""
@@ -392,7 +379,7 @@ _DELIVER: dict[type, Any] = {
     ev.ActivityCompleted: PythonProgram._completed,
     ev.ActivityFailed: PythonProgram._failed,
     ev.TimerFired: _fired,
-    ev.ChildCompleted: PythonProgram._child_completed,
+    ev.ChildCompleted: PythonProgram._completed,
     ev.ChildFailed: PythonProgram._of_others,
     ev.ChildStarted: PythonProgram._of_others,
     ev.ChildStartFailed: PythonProgram._of_others,
