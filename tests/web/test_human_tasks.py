@@ -1,15 +1,18 @@
 """Human tasks on the page of a run."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from perdure import RunDescription, task, workflow
+from perdure import Engine, RunDescription, task, workflow
+from perdure.stores.open import open_store
 from perdure.testing import TestEngine
 from perdure.web.reasons import Scene, reasons
 from perdure.web.timeline import timeline
-from tests.web.conftest import Web
+from tests.web.conftest import Looked, Web
 
 
 @workflow
@@ -84,3 +87,28 @@ def test_the_pages_of_a_run_with_a_task_are_shown(tmp_path: Path) -> None:
     assert "i-person" in page
     assert "Human task" in page
     assert "TaskOpened" in events
+
+
+def test_the_title_of_a_task_is_seen_beside_those_it_waits_for(shows: Callable[..., Looked], tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'runs.db'}"
+
+    def asks() -> None:
+        with Engine(address, [loan]) as engine:
+            engine.start(loan(), id="loan-17").wait()
+
+    with ThreadPoolExecutor(1) as beside:  # a loop runs on this thread
+        beside.submit(asks).result()
+    store = open_store(address)
+    page = shows(store, now=time.time_ns).open("/runs/loan-17")
+
+    seen = page.evaluate(
+        """() => [...document.querySelectorAll(".lab")].filter(lab => lab.querySelector(".x.long")).map(lab => ({
+            title: lab.querySelector(".nm").getBoundingClientRect().width,
+            over: lab.querySelector(".du").getBoundingClientRect().right - lab.getBoundingClientRect().right,
+        }))"""
+    )
+    store.admin.close()
+
+    assert len(seen) == 1
+    assert seen[0]["title"] > 60
+    assert seen[0]["over"] <= 0
