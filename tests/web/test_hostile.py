@@ -12,7 +12,7 @@ from perdure.web import addresses
 from tests.unit.cli import corpus
 from tests.web.conftest import Web
 
-EVIL = """"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}</pre></svg><!-- ` & \u202e"""
+EVIL = """"><script>alert(1)</script><img src=x onerror=alert(1)>'{{1337*1337}}</pre></svg><!-- ` & \u202e"""
 IDS = (EVIL.replace("\u202e", ""), "a/../b", "..", "~", "x.json", "<b>", "events", "%2e%2e", "a b" * 60, "日本 id")
 
 
@@ -83,7 +83,7 @@ def test_a_hostile_text_makes_no_element_and_no_attribute(empty: Store, path: st
     assert "<script>alert" not in page
     assert "img" not in tags.tags
     assert not {name for name in tags.attributes if name.startswith("on")}
-    assert "49" not in re.findall(r"\{\{7\*7\}\}|49", page)
+    assert "1787569" not in page
     assert calm.status == 200
 
 
