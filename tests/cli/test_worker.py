@@ -44,7 +44,8 @@ class Farm:
 
     def begun(self, *arguments: str) -> "subprocess.Popen[str]":
         process = self.place.begin(*PERDURE, "worker", *arguments)
-        process.banner = _line(process)  # type: ignore[attr-defined]
+        process.told = []  # type: ignore[attr-defined]
+        _hear(process, "perdure worker")
         return process
 
     def engine(self, **options: object) -> Engine:
@@ -60,9 +61,13 @@ class Farm:
         (self.place.folder / gate).touch()
 
 
-def _line(process: "subprocess.Popen[str]") -> str:
+def _hear(process: "subprocess.Popen[str]", text: str) -> None:
+    """Wait for a line that holds the text; what its threads tell comes in any order."""
     assert process.stderr is not None
-    return process.stderr.readline()
+    told: list[str] = process.told  # type: ignore[attr-defined]
+    while not any(text in line for line in told):
+        told.append(process.stderr.readline())
+        assert told[-1], f"it has ended without a word of {text!r}: {told}"
 
 
 def _end(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -86,7 +91,7 @@ def test_a_worker_says_what_it_serves_and_does_it(here: Farm):
 
         assert engine.run(farm.both(7)).wait() == [7, 7]
 
-    assert "queues: gpu  activities: paint, wait_at_gate, in_thread" in worker.banner  # type: ignore[attr-defined]
+    _hear(worker, "queues: gpu  activities: paint, wait_at_gate, in_thread")
 
 
 def test_what_a_killed_worker_was_doing_is_done_again_by_another_within_seconds(here: Farm):
@@ -177,7 +182,7 @@ def test_a_worker_that_is_told_to_end_finishes_what_it_does_and_takes_nothing_mo
         here.await_note("wait-1")
 
         worker.send_signal(number)
-        assert "ending; what runs has 30s to finish" in _line(worker)
+        _hear(worker, "ending; what runs has 30s to finish")
         waiting = engine.start(farm.one(1), id="waiting").wait()
         here.open("gate-1")
         code, _ = _end(worker)
@@ -222,7 +227,7 @@ def test_a_worker_without_the_code_leaves_the_task_and_says_so(here: Farm):
         engine.start(farm.one(1), id="r").wait()
         worker = here.begun("other.py", "--queue", "gpu")
 
-        assert "tasks of activity 'paint' wait in gpu, and this worker was not given its code" in _line(worker)
+        _hear(worker, "tasks of activity 'paint' wait in gpu, and this worker was not given its code")
 
 
 @pytest.mark.parametrize(
@@ -272,8 +277,8 @@ def test_a_worker_without_a_queue_is_an_engine_that_owns_or_stands_by(here: Farm
     owner, second = here.begun(FARM), here.begun(FARM)
     here.worker()
     with Client(here.address) as client:
-        assert "owns it" in owner.banner  # type: ignore[attr-defined]
-        assert "stands by, another engine owns it" in second.banner  # type: ignore[attr-defined]
+        _hear(owner, "owns it")
+        _hear(second, "stands by, another engine owns it")
         handle = client.start("patient", [], id="r").wait()
         here.await_note("wait-1")
 
