@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -334,14 +333,14 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
     Raises:
         errors.PerdureError: the owner refuses it, or the id belongs to something else.
     """
-    token = secrets.token_hex(8)
+    token = os.urandom(8).hex()
     owned = store.views.owner() is not None
     if not owned and isinstance(request.wishes.first, msg.Update):
         raise _nobody(store, request.workflow)
     input = request.input
     if input.ref:
         input = Payload((request.blobs or {})[input.data], input.encoding)
-    run_id = secrets.token_bytes(16)
+    run_id = os.urandom(16)
     wishes = request.wishes
     row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", time.time_ns(), None, None, 0)
     row.request = wishes.request_id
@@ -419,7 +418,7 @@ def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     if asks and store.views.owner() is None:
         raise _nobody(store, row.workflow)
     waits = asks or (not _sleeps(row, message) and store.views.owner() is not None)
-    token = secrets.token_hex(8) if waits else ""
+    token = os.urandom(8).hex() if waits else ""
     store.post.send(MailRow(0, row.key, message, token))
     store.post.nudge()
     if not waits:

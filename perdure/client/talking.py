@@ -1,6 +1,6 @@
 """Messages to a run: what was said becomes bytes, and what comes back becomes values and errors."""
 
-import secrets
+import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -304,7 +304,7 @@ class UpdateHandle(Generic[R_co]):
 
 
 def new_request() -> str:
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def _nowhere(digest: bytes) -> bytes:

@@ -6,7 +6,6 @@ A child imports the module of the activity, and no other. A script is executed a
 
 import importlib
 import importlib.machinery
-import importlib.util
 import sys
 from collections.abc import Iterable
 from types import ModuleType

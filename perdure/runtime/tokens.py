@@ -5,10 +5,6 @@ is there before the attempt begins, it cannot be guessed, and nothing has to be 
 used up when the attempt has an end, whoever brought that.
 """
 
-import base64
-import hashlib
-import hmac
-
 import msgspec
 
 from perdure.errors import TokenRefused
@@ -31,6 +27,8 @@ _decoder = msgspec.msgpack.Decoder(Named)
 
 def token_of(secret: bytes, named: Named) -> str:
     """Letters, digits, "-" and "_" only: it fits into an address or a file name."""
+    import base64
+
     body = _encoder.encode(named)
     return base64.urlsafe_b64encode(_mac(secret, body) + body).decode().rstrip("=")
 
@@ -41,6 +39,9 @@ def named_by(secret: bytes, token: str) -> Named:
     Raises:
         TokenRefused: it is not one that was issued by the database with this secret.
     """
+    import base64
+    import hmac
+
     try:
         data = base64.b64decode(token.encode() + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         mac, body = data[:_MAC_BYTES], data[_MAC_BYTES:]
@@ -60,4 +61,7 @@ def _shown(token: object) -> str:
 
 
 def _mac(secret: bytes, body: bytes) -> bytes:
+    import hashlib
+    import hmac
+
     return hmac.new(secret, body, hashlib.sha256).digest()[:_MAC_BYTES]

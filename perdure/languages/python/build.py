@@ -6,12 +6,11 @@ the compiler makes of the definitions.
 """
 
 import hashlib
+import os
 import re
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
@@ -23,7 +22,7 @@ DIGITS = 12
 MODULES = 2_000
 """Modules looked at; a program with more is told apart by the nearest of them."""
 
-_OURS = str(Path(__file__).resolve().parents[2])
+_OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis))
 _INSTALLED = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 _IMPORT = re.compile(rb"^(?:from\s+(\.*)([\w.]*)\s+import|import\s+([\w., \t]+))", re.MULTILINE)
@@ -207,7 +206,8 @@ def _source(namespace: Mapping[str, Any]) -> bytes | None:
     if not isinstance(file, str) or not file.endswith(".py"):
         return None
     try:
-        return Path(file).read_bytes()
+        with open(file, "rb") as source:
+            return source.read()
     except OSError:
         return None
 
@@ -249,10 +249,12 @@ def _origins(namespace: Mapping[str, Any]) -> Iterator[str]:
 
 @cache
 def _resolved(file: str) -> str:
-    return str(Path(file).resolve())
+    return os.path.realpath(file)
 
 
 @cache
 def _foreign_places() -> tuple[str, ...]:
+    import sysconfig
+
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     return tuple(f"{place}/" for place in (_OURS, *(_resolved(place) for place in places if place)))
