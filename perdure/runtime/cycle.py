@@ -218,7 +218,7 @@ class Cycle:
         if not run.is_open or run.block is not None or run.key in self._culprits.blocks or run.key in self.careful:
             return
         draft.actors[run.key] = actor
-        if not self._turns.fits(actor, draft.now):
+        if not actor.is_parked and not self._turns.fits(actor, draft.now):
             return
         if run.open_tail:
             self._turn(draft, actor, None)
@@ -318,10 +318,15 @@ class Cycle:
             draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
 
     def _answer(self, draft: Draft, actor: Actor, letter: Letter) -> None:
+        """A question is no turn: whatever goes wrong is told to whoever asks, and is not the run's fault."""
         try:
-            answer = self._guarded(letter, self._turns.answer, actor, letter.message, draft.now)
+            answer = self._guarded(letter, self._turns.answer, actor, letter.message)
         except Refused as refused:
             self._people.refuse(draft, actor, letter, refused)
+        except TurnFailed as failed:
+            self._log.error("a question could not be asked: %s", failed.error, exc_info=failed.error)
+            text = f"run {actor.run.id!r} could not be asked: {type(failed.error).__name__}: {failed.error}"
+            draft.consume(letter, errors.QueryFailed.code, text)
         else:
             if letter.reply_to:
                 draft.told.append((len(draft.replies), answer))
@@ -331,7 +336,7 @@ class Cycle:
         """Whoever brings a result from outside may have no code: it is checked here, before the run has taken it. The letter
         stays as it came, since it may have to be delivered again."""
         actor.told_outside = True
-        if message.result is None:
+        if message.result is None or not self._turns.fits(actor, draft.now):
             return message
         try:
             self._guarded(letter, self._turns.programs.check_result, actor, message.id, message.result)

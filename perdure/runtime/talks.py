@@ -1,4 +1,8 @@
-"""What people say to a run: whether its code takes a message, and what it answers to a question."""
+"""What people say to a run: whether its code takes a message, and what it answers to a question.
+
+A message moves the run; a question never does. So a program that is made only to be asked is made beside the run: what is
+found then, code that does not fit or another build, is told to whoever asks, and the run stays as it is.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -10,8 +14,10 @@ from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused, knows_update
 from perdure.kernel.events import Failure, HistoryEvent, Payload
 from perdure.kernel.program import Divergence, Meddled, Program, ProgramBlocked, left_open, replay
+from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
-from perdure.runtime.programs import Programs
+from perdure.runtime.coding import payloads_in
+from perdure.runtime.programs import Programs, wrong_build
 from perdure.stores.base import TurnMarker
 
 Spoken = msg.Signal | msg.Update
@@ -19,11 +25,13 @@ SPOKEN = frozenset({msg.Signal, msg.Update})
 
 
 class Talks:
-    """Looks at messages before a run takes them. `stand` makes the program of a run stand, false if its code does not fit."""
+    """Looks at messages before a run takes them. `stand` makes the program of a run stand, false if its code does not fit;
+    `build` is that of the code at hand."""
 
-    def __init__(self, programs: Programs, marker: TurnMarker, stand: Callable[[Actor, int], bool]) -> None:
+    def __init__(self, programs: Programs, marker: TurnMarker, build: str, stand: Callable[[Actor, int], bool]) -> None:
         self._programs = programs
         self._marker = marker
+        self._build = build
         self._stand = stand
 
     def admit(self, actor: Actor, message: Spoken, now: int) -> Spoken:
@@ -33,14 +41,14 @@ class Talks:
             Refused: the code does not hear it, its arguments do not fit, or the validator rejects it.
         """
         run = actor.run
-        if not run.is_open or _is_known(actor, message):
+        if not run.is_open or knows(run, message):
             return message
         self._demand_heard(actor, message, now)
         if type(message) is msg.Update and self._stands(actor, now):
             self._validate(actor, message)
         return msgspec.structs.replace(message, input=actor.set_apart(message.input))
 
-    def _demand_heard(self, actor: Actor, message: Spoken | msg.Query, now: int) -> None:
+    def _demand_heard(self, actor: Actor, message: Spoken, now: int) -> None:
         try:
             try:
                 self._programs.check_message(actor, message)
@@ -50,6 +58,16 @@ class Talks:
                 self._programs.check_message(actor, message)  # the main line may have made a channel
         except errors.PerdureError as error:
             raise Refused(error.code, str(error)) from None
+
+    def demand_build(self, run: Run) -> None:
+        """Nobody but the build to which a run is pinned can say what its code makes of a message.
+
+        Raises:
+            Refused: the code at hand is another one.
+        """
+        if run.is_open and run.pinned and run.pinned != self._build:
+            block = wrong_build(run, self._build)
+            raise Refused(errors.RunPinned.code, f"run {run.id!r} {block.message}\n  hint: {block.hint}")
 
     def _stands(self, actor: Actor, now: int) -> bool:
         run = actor.run
@@ -91,8 +109,8 @@ class Talks:
         finally:
             self._marker.leave()
 
-    def answer(self, actor: Actor, query: msg.Query, now: int) -> Payload:
-        """What the run's code says to a question.
+    def answer(self, actor: Actor, query: msg.Query) -> Payload:
+        """What the run's code says to a question. Whatever comes of it, the run stays as it is.
 
         Raises:
             Refused: it says nothing, and why.
@@ -102,11 +120,18 @@ class Talks:
             raise Refused(
                 "query-failed", f"run {run.id!r} has not begun yet, so that it can answer nothing; ask again later"
             )
-        self._demand_heard(actor, query, now)
-        program = self._standing(actor, now)
+        self.demand_build(run)
+        try:
+            self._programs.check_message(actor, query)
+        except errors.PerdureError as error:
+            raise Refused(error.code, str(error)) from None
+        program: Program | None = None
         self._marker.enter(run.key)
         try:
+            program = self._standing(actor)
             return program.query(query)
+        except Refused:
+            raise
         except Meddled as meddled:
             actor.let_go()
             raise Refused("query-failed", f"query {query.name!r} is at fault: {meddled}") from None
@@ -116,24 +141,40 @@ class Talks:
             raise Refused("query-failed", what, failure) from None
         finally:
             self._marker.leave()
-            if not run.is_open:
+            if program is not None and not run.is_open:
                 program.close()
 
-    def _standing(self, actor: Actor, now: int) -> Program:
+    def _standing(self, actor: Actor) -> Program:
+        """The program of a run, to be asked. That of one that is open is kept for what comes next."""
         run = actor.run
-        if run.is_open:
-            if self._stands(actor, now) and actor.program is not None:
-                return actor.program
+        if not run.is_open:
+            return self._remade(actor, actor.history())
+        if run.block is not None or run.open_tail:
             raise Refused("run-blocked", _blocked(actor))
-        return self._remade(actor, actor.history())
+        if actor.program is None:
+            actor.program = self._shown(actor, actor.history())
+        return actor.program
+
+    def _shown(self, actor: Actor, history: Sequence[HistoryEvent]) -> Program:
+        """A program that was shown the history of a run that is open, and has nothing to say to it."""
+        run = actor.run
+        program = self._loaded(actor, history)
+        try:
+            replay(program, history)
+            return program
+        except (Divergence, ProgramBlocked) as fault:
+            program.close()
+            raise Refused(
+                "query-failed",
+                f"run {run.id!r} cannot be asked: the code at hand does not do what its history has ({fault}); perdure check "
+                "says what to write",
+            ) from None
 
     def _remade(self, actor: Actor, history: Sequence[HistoryEvent], shows_all: bool = True) -> Program:
         """The program of a run that has ended. What it would have made of its last event counts if that was nothing but to
         wait; else the run was blocked there, and ended so."""
         run = actor.run
-        program = self._programs.load(actor, history)
-        if program is None:
-            raise Refused("unknown-workflow", self._programs.unknown(run.workflow).message)
+        program = self._loaded(actor, history)
         last = left_open(history) if shows_all else None
         try:
             replay(program, history)
@@ -148,11 +189,20 @@ class Talks:
         program.close()
         return self._remade(actor, history, False)
 
+    def _loaded(self, actor: Actor, history: Sequence[HistoryEvent]) -> Program:
+        if actor.coding is not None:
+            actor.coding.prepare((payload, actor.blob) for event in history for payload in payloads_in(event))
+        program = self._programs.load(actor, history)
+        if program is None:
+            raise Refused("unknown-workflow", self._programs.unknown(actor.run.workflow).message)
+        return program
 
-def _is_known(actor: Actor, message: Spoken) -> bool:
+
+def knows(run: Run, message: msg.Message) -> bool:
+    """Whether the run has heard it before."""
     if isinstance(message, msg.Update):
-        return knows_update(actor.run, message.id)
-    return bool(message.request_id) and message.request_id in (actor.run.requests or ())
+        return knows_update(run, message.id)
+    return isinstance(message, msg.Signal) and bool(message.request_id) and message.request_id in (run.requests or ())
 
 
 def _blocked(actor: Actor) -> str:

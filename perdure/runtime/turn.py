@@ -17,7 +17,7 @@ from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
 from perdure.runtime.coding import payloads_in
 from perdure.runtime.programs import Programs, block_of, divergence_block, flood, wrong_build
-from perdure.runtime.talks import SPOKEN, Talks
+from perdure.runtime.talks import SPOKEN, Talks, knows
 from perdure.stores.base import TurnMarker
 
 
@@ -47,7 +47,7 @@ class Turns:
         forgetful: bool = False,
     ) -> None:
         self.programs = Programs(languages)
-        self._talks = Talks(self.programs, marker, self._stand)
+        self._talks = Talks(self.programs, marker, build, self._stand)
         self._build = build
         self._claims = claims
         self._marker = marker
@@ -62,7 +62,8 @@ class Turns:
         """
         run = actor.run
         claimed = _claimed(run) if type(message) is msg.Takeover else None
-        if type(message) in SPOKEN:
+        is_ours = not run.pinned or self._is_ours(actor, message, now)
+        if is_ours and type(message) in SPOKEN:
             message = self._talks.admit(actor, message, now)  # type: ignore[arg-type]
         if type(message) is msg.Move:
             message = self._checked(actor, message)
@@ -87,13 +88,27 @@ class Turns:
                 # What the program schedules in answer to a loss is claimed by this owner: no attempt of a dead one.
                 message = msg.Takeover(message.spared | (_claimed(run) - claimed))
 
-    def answer(self, actor: Actor, query: msg.Query, now: int) -> ev.Payload:
-        """What the run's code says to a question.
+    def answer(self, actor: Actor, query: msg.Query) -> ev.Payload:
+        """What the run's code says to a question; it is the same run afterwards.
 
         Raises:
             decide.Refused: it says nothing, and why.
         """
-        return self._talks.answer(actor, query, now)
+        return self._talks.answer(actor, query)
+
+    def _is_ours(self, actor: Actor, message: msg.Message, now: int) -> bool:
+        """Whether the code at hand may look at a message to a run that is pinned. If not the run is blocked, so that the message
+        waits; what would be refused then is so at once, and nothing happens to the run.
+
+        Raises:
+            decide.Refused: only its own build can say what becomes of the message.
+        """
+        if type(message) in _WHATEVER_THE_BUILD:
+            return True
+        is_refused = isinstance(message, msg.Retry | msg.Update) and not knows(actor.run, message)
+        if is_refused and actor.run.block is None:
+            self._talks.demand_build(actor.run)
+        return self.fits(actor, now)
 
     def fits(self, actor: Actor, now: int) -> bool:
         """Whether the run may be moved by the code at hand. One that is pinned to another build is blocked, and waits."""
@@ -251,6 +266,12 @@ def _claimed(run: Run) -> frozenset[str]:
     """Steps of which somebody makes an attempt, as far as the run knows."""
     return frozenset(step.id for step in run.pending.values() if step.member > 0)
 
+
+_WHATEVER_THE_BUILD = frozenset(
+    {msg.Terminate, msg.Move, msg.NewBuild, msg.BlockRun, msg.Strike}
+    | {msg.TaskTaken, msg.Heartbeat, msg.ClaimTask, msg.ReleaseTask}
+)
+"""Messages that ask nothing of a run's code, or find out whether it fits."""
 
 _ENDS = frozenset({cmd.CompleteRun, cmd.FailRun, cmd.EndCancelled, cmd.ContinueAsNew})
 _OPENS = frozenset({cmd.ScheduleActivity, cmd.StartTimer, cmd.StartChild, cmd.OpenTask})

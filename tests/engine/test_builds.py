@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from perdure import Client, DefinitionError, Engine, RunBlocked, RunFailed, activity, sleep, workflow
-from perdure.errors import PerdureError, ReplayFailed, RunClosed, RunPinned
+from perdure.errors import QueryFailed, ReplayFailed, RunClosed, RunPinned, UnknownWorkflow
+from perdure.runtime.programs import Programs
 from perdure.workflows import wait_until
 
 done: list[str] = []
@@ -245,35 +246,144 @@ def test_versioning_is_one_of_two_words():
         engine.start(old(1), versioning="never").wait()  # type: ignore[arg-type]
 
 
-def test_what_is_asked_of_a_run_that_is_pinned_to_another_build_is_refused_and_a_signal_waits_for_it(address: str):
-    def approving(answer: str) -> Any:
-        @workflow(name="order", versioning="pinned")
-        class Approving:
-            def __init__(self) -> None:
-                self.heard: list[str] = []
+def approving(answer: str, heard: str = "approve", versioning: Any = "pinned") -> Any:
+    """The code of a build: what it says when it has heard a signal of that name."""
 
-            @workflow.run
-            async def run(self) -> str:
-                await wait_until(lambda: bool(self.heard))
-                return f"{answer} {self.heard[0]}"
+    @workflow(name="order", versioning=versioning)
+    class Approving:
+        def __init__(self) -> None:
+            self.heard: list[str] = []
 
-            @workflow.signal
-            async def approve(self, by: str) -> None:
-                self.heard.append(by)
+        @workflow.run
+        async def run(self) -> str:
+            await wait_until(lambda: bool(self.heard))
+            return f"{answer} {self.heard[0]}"
 
-            @workflow.query
-            def waits(self) -> bool:
-                return not self.heard
+        @workflow.signal(name=heard)
+        async def hear(self, by: str) -> None:
+            self.heard.append(by)
 
-        return Approving
+        @workflow.update
+        async def raise_to(self, amount: int) -> int:
+            return amount
 
-    first, second = approving("old code heard"), approving("new code heard")
-    with Engine(address, [first], build="monday") as engine:
-        engine.start(first.run(), id="o").wait()
+        @workflow.query
+        def waits(self) -> bool:
+            return not self.heard
+
+    return Approving
+
+
+def begun(address: str, code: Any, build: str = "monday") -> None:
+    with Engine(address, [code, note], build=build) as engine:
+        engine.start(code.run(), id="o").wait()
+        while engine.handle("o").describe().wait().status != "waiting":
+            pass
+
+
+def seen(client: Any) -> tuple[str, Any]:
+    description = client.handle("o").describe().wait()
+    return description.status, description.block
+
+
+def test_a_run_that_is_pinned_to_another_build_is_as_it_was_after_a_question_a_refused_update_or_a_retry(address: str):
+    begun(address, approving("old code heard"))
+    with Engine(address, [approving("new code heard")], build="tuesday") as engine, Client(address) as client:
+        handle = engine.handle("o")
+        for asked in (
+            handle.query("waits"),
+            handle.update("raise_to", 5),
+            client.handle("o").query("waits"),
+            client.handle("o").update("raise_to", 5),
+            client.handle("o").retry(),
+        ):
+            with pytest.raises(
+                RunPinned, match="run 'o' waits for build monday of order, to which it is pinned"
+            ) as told:
+                asked.wait()
+            assert "the engine has build tuesday" in str(told.value)
+            assert "start an engine with that code" in str(told.value)
+            assert seen(client) == ("waiting", None)
+    with Engine(address, [approving("old code heard")], build="monday") as engine:
         assert engine.handle("o").query("waits").wait() is True
-    with Engine(address, [second], build="tuesday") as engine, Client(address) as client:
-        with pytest.raises(PerdureError, match="waits for build monday"):
-            engine.handle("o").query("waits").wait()
+
+
+def test_a_signal_to_a_run_of_another_build_waits_for_that_and_is_not_judged_by_the_code_at_hand(address: str):
+    begun(address, approving("old code heard", heard="approve"))
+    with Engine(address, [approving("new code heard", heard="agree")], build="tuesday"), Client(address) as client:
         client.handle("o").signal("approve", "Ada").wait()
-    with Engine(address, [first], build="monday") as engine:
+        assert seen(client)[0] == "blocked"
+    with Engine(address, [approving("old code heard")], build="monday") as engine:
         assert result(engine) == "old code heard Ada"
+
+
+def test_a_move_that_is_refused_leaves_a_run_as_it_was(address: str):
+    left_asleep(address, pause=30)
+    with Engine(address, [different, note], build="tuesday"), Client(address) as client:
+        with pytest.raises(ReplayFailed):
+            client.handle("o").move().wait()
+        assert seen(client) == ("waiting", None)
+
+
+def test_a_question_does_not_block_a_run_whose_history_the_code_does_not_fit(address: str):
+    @workflow(name="order")
+    class Diverges:
+        @workflow.run
+        async def run(self) -> str:
+            return await note("something else")
+
+        @workflow.query
+        def waits(self) -> bool:
+            return True
+
+    begun(address, approving("", versioning="auto"))
+    with Engine(address, [Diverges, note]) as engine, Client(address) as client:
+        with pytest.raises(
+            QueryFailed, match="run 'o' cannot be asked: the code at hand does not do what its history has"
+        ):
+            engine.handle("o").query("waits").wait()
+        assert seen(client) == ("waiting", None)
+
+
+def test_a_question_to_a_run_whose_workflow_is_not_there_is_refused_and_leaves_it_as_it_was(address: str):
+    begun(address, approving("", versioning="auto"))
+    with Engine(address, [note]), Client(address) as client:
+        with pytest.raises(UnknownWorkflow, match="the engine was not given the workflow 'order'"):
+            client.handle("o").query("waits").wait()
+        assert seen(client) == ("waiting", None)
+
+
+def test_a_question_that_the_engine_cannot_ask_is_not_the_runs_fault(address: str, monkeypatch: pytest.MonkeyPatch):
+    begun(address, approving(""))
+    with Engine(address, [approving("")], build="monday") as engine, Client(address) as client:
+        monkeypatch.setattr(Programs, "check_message", lambda *args: 1 / 0)
+        with pytest.raises(QueryFailed, match=r"run .o. could not be asked: ZeroDivisionError"):
+            engine.handle("o").query("waits").wait()
+        assert seen(client) == ("waiting", None)
+
+
+def test_a_result_from_outside_is_judged_by_the_build_the_run_is_pinned_to(address: str):
+    tokens: list[str] = []
+
+    def asking(kind: type) -> list[Any]:
+        @activity(name="ask")
+        async def ask() -> kind:  # type: ignore[valid-type]
+            tokens.append(activity.token())
+            activity.complete_later()
+
+        @workflow(name="order", versioning="pinned")
+        async def asks() -> str:
+            return f"heard {await ask()}"
+
+        return [asks, ask]
+
+    old_code = asking(str)
+    with Engine(address, old_code, build="monday") as engine:
+        engine.start(old_code[0](), id="o").wait()
+        while not tokens:
+            pass
+    with Engine(address, asking(int), build="tuesday"), Client(address) as client:
+        client.attempt(tokens[0]).complete("yes").wait()
+        assert seen(client)[0] == "blocked"
+    with Engine(address, old_code, build="monday") as engine:
+        assert result(engine) == "heard yes"
