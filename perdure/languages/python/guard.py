@@ -11,6 +11,7 @@ import sys
 import threading
 from _thread import get_ident
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -61,6 +62,9 @@ stretches: dict[int, Stretch] = {}
 os.register_at_fork(after_in_child=stretches.clear)  # where a new thread may get the number of one that was left behind
 
 _striking = threading.Lock()
+_TRACING_ELSEWHERE = "Cannot install a trace function while another trace function is being installed"
+"""A RuntimeError of Python 3.11, where one thread of the process at a time may set its trace function; asked again, it does:
+https://github.com/python/cpython/blob/v3.11.7/Python/ceval.c (_PyEval_SetTrace). It may come up in place of an interrupt."""
 _inject: Any = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
 _inject.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
@@ -94,9 +98,9 @@ def run(loop: "WorkflowLoop", act: Callable[..., R], *args: Any) -> R:
             try:
                 try:
                     _absorb(me)
-                except WorkflowInterrupted:
+                except (WorkflowInterrupted, RuntimeError):  # see _TRACING_ELSEWHERE
                     _absorb(me)
-            except WorkflowInterrupted:
+            except (WorkflowInterrupted, RuntimeError):
                 _absorb(me)
             # Not sys.exception(): where an interrupt was swallowed, Python 3.11 may go on taking it for being handled.
             swallowed = not isinstance(raised, WorkflowInterrupted)
@@ -119,8 +123,9 @@ def _absorb(thread: int) -> None:
             pass
     except _Absorbed:
         pass
-    if sys.gettrace() is _interrupt_at_line:
-        sys.settrace(None)
+    while sys.gettrace() is _interrupt_at_line:
+        with suppress(RuntimeError):  # see _TRACING_ELSEWHERE
+            sys.settrace(None)
 
 
 def outside(act: Callable[P, R], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:

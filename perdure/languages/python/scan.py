@@ -29,6 +29,8 @@ T = TypeVar("T")
 FUNCTIONS = 200
 """How many functions are read for one workflow, at most."""
 
+PARSING_TRIES = 10
+
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
 _LOCAL = object()
@@ -81,7 +83,7 @@ def _node_of(function: FunctionType) -> ast.FunctionDef | ast.AsyncFunctionDef |
 @lru_cache(maxsize=8)
 def _nodes_of(source: str) -> dict[tuple[int, str], ast.FunctionDef | ast.AsyncFunctionDef]:
     try:
-        tree = ast.parse(source)
+        tree = _parsed(source)
     except SyntaxError:  # the file has changed, and is not complete
         return {}
     found: dict[tuple[int, str], ast.FunctionDef | ast.AsyncFunctionDef] = {}
@@ -89,6 +91,16 @@ def _nodes_of(source: str) -> dict[tuple[int, str], ast.FunctionDef | ast.AsyncF
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             found[min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.name] = node
     return found
+
+
+def _parsed(source: str) -> ast.Module:
+    """Python 3.11 loses count when another thread parses at the same time, or a destructor in this one: a traceback that is
+    formatted does. It says so with a SystemError, and nothing is wrong with the source: https://bugs.python.org/gh-106905
+    """
+    for _ in range(PARSING_TRIES - 1):
+        with suppress(SystemError):
+            return ast.parse(source)
+    return ast.parse(source)
 
 
 class _Names:

@@ -5,6 +5,7 @@ import io
 import logging
 import pdb
 import select
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -396,6 +397,42 @@ def swallowing(to: int) -> int:
         except BaseException:  # noqa: BLE001
             total -= 1
     return total
+
+
+ANOTHER_TRACES = """
+import sys, threading
+from types import SimpleNamespace
+from perdure.languages.python import guard
+
+def look(event, args):  # while this waits, its thread is setting a trace function, and on Python 3.11 no other one can
+    if event == "sys.settrace" and threading.current_thread() is other:
+        tracing.set()
+        absorbed.wait(10)
+
+def struck():
+    guard.stretches[threading.get_ident()].struck = "there"
+    sys.settrace(guard._interrupt_at_line)
+    other.start()
+    tracing.wait()
+
+tracing, absorbed = threading.Event(), threading.Event()
+other = threading.Thread(target=sys.settrace, args=(None,))
+sys.addaudithook(look)
+try:
+    guard.run(SimpleNamespace(info=None), struck)
+except guard.WorkflowInterrupted:
+    print("interrupted,", sys.gettrace())
+absorbed.set()
+other.join()
+"""
+
+
+def test_a_thread_that_sets_its_trace_function_at_the_same_time_does_not_matter() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ANOTHER_TRACES], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (ended.stdout, ended.stderr) == ("interrupted, None\n", "")
 
 
 @pytest.mark.usefixtures("eager_threads")
