@@ -74,6 +74,7 @@ class Cycle:
         self._took_ids = False
         self._granted: list[int] = []
         self._evicted: dict[int, None] = {}
+        self._read: set[int] = set()
         self.careful: set[int] = set()
         """Runs that are not to be looked after when they are loaded: the process died in them."""
         self.posted = False
@@ -96,10 +97,12 @@ class Cycle:
         self._items = items
         self._apart = False
         self._evicted = {}
+        self._read = set()
         parts: list[tuple[Sequence[Item], int]] = [(items, 0)]
         try:
             while parts:
                 parts[-1:] = self._tried(*parts[-1])
+                parts = _without(self._read, parts) if parts else parts
         except BaseException:
             self.unanswered = [item for part, _ in parts for item in part if waits(item)]
             raise
@@ -159,6 +162,7 @@ class Cycle:
             self._void(draft)
             raise
         self._culprits.blocks.clear()
+        self._read.update(draft.read)
         self._world.crash_point("before-effects")
         self._evicted |= dict.fromkeys(self._effects.perform(draft))
         self.posted = self.posted or draft.posted
@@ -404,6 +408,15 @@ _BEGIN = frozenset({msg.Cancel, msg.Retry})
 def waits(item: Item) -> bool:
     """Whether somebody in this process waits for what becomes of it."""
     return isinstance(item, StartRequest) or item.receiver is not None
+
+
+def _without(read: set[int], parts: list[tuple[Sequence[Item], int]]) -> list[tuple[Sequence[Item], int]]:
+    """What is left to deliver: a part takes letters of others with it that were in the mailbox of one of its runs."""
+    left = [
+        ([item for item in part if not (isinstance(item, Letter) and item.mail_id in read)], tries)
+        for part, tries in parts
+    ]
+    return [(part, tries) for part, tries in left if part]
 
 
 def _rows(draft: Draft) -> base.Batch:

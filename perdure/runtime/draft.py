@@ -112,6 +112,11 @@ class Draft:
         self.kept.append(mail)
         self.posted = True
 
+    def excuse(self, mail: MailRow) -> None:
+        """The run it is for cannot take it now, and will later: a run that has asked for it does not wait for that."""
+        if mail.reply_to.startswith(_RUN) and mail.id not in self.read:
+            self.reply(Letter(mail.run, mail.message, mail.id, mail.reply_to))
+
     def answer_to(self, key: int, step: str) -> str:
         """As `reply_to` of mail: a run's step waits for the answer."""
         return f"{_RUN}{key}:{step}"

@@ -193,7 +193,21 @@ class Families:
                 for event in actor.events:
                     if isinstance(event, _Asked):
                         self._tell(draft, actor, event)
+        self._excuse(draft, actors)
         self._tell_parents(draft)
+
+    def _excuse(self, draft: Draft, actors: Iterable[Actor]) -> None:
+        """Runs that are blocked in this batch leave their mail where it is: runs that have sent it are told so much."""
+        keys = [
+            actor.run.key
+            for actor in actors
+            if actor.run.block is not None and any(type(event) is ev.RunBlocked for event in actor.events)
+        ]
+        keys += [row.key for row in draft.marked]
+        if keys:
+            for mail in self._store.work.unread(keys):
+                if type(mail.message) is not msg.Update:
+                    draft.excuse(mail)
 
     def _tell_parents(self, draft: Draft) -> None:
         """Children that have ended in this batch, and do not go on: their parents are told, unless they have ended too."""

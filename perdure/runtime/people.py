@@ -19,6 +19,8 @@ _MOVING = frozenset({msg.AttemptEnded, msg.Complete, msg.CompleteTask, msg.Wake}
 
 
 _SPOKEN = frozenset({msg.Signal, msg.Update})
+_RELEASING = frozenset({msg.Retry, msg.Move, msg.NewBuild})
+"""What lets a blocked run go on: before that it takes nothing of what lies in its mailbox."""
 
 
 class People:
@@ -45,7 +47,11 @@ class People:
             unread = self._store.work.unread(list(dict.fromkeys(keys)))
         except errors.StoreUnreachable as error:
             raise base.StoreUnavailable(str(error)) from error
-        letters = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in unread if mail.id not in here]
+        letters = [
+            Letter(mail.run, mail.message, mail.id, mail.reply_to)
+            for mail in unread
+            if mail.id not in here and type(mail.message) in _SPOKEN
+        ]
         return sorted([*letters, *items], key=_turn_of)
 
     def _listens(self, key: int) -> bool:
@@ -83,6 +89,8 @@ def _turn_of(item: Item) -> tuple[int, int]:
         return (2, 0)
     if type(item.message) in _MOVING:
         return (3, 0)
+    if type(item.message) in _RELEASING:
+        return (-1, 0)
     if not item.mail_id or type(item.message) not in _SPOKEN:
         return (2, 0)
     return (1 if item.moved else 0, item.mail_id)

@@ -314,7 +314,7 @@ class Work(Protocol):
         ...
 
     def unread(self, keys: Sequence[int]) -> list[MailRow]:
-        """The signals and updates in the mailboxes of these runs, oldest first."""
+        """The signals, updates and cancellations in the mailboxes of these runs, oldest first."""
         ...
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:

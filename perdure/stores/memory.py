@@ -431,7 +431,7 @@ class MemoryWork:
     def unread(self, keys: Sequence[int]) -> list[base.MailRow]:
         with self._shelf.lock:
             found = [mail for mail in self._shelf.mail.values() if mail.run in keys]
-            return [_copy(mail) for mail in found if isinstance(mail.message, Signal | Update)]
+            return [_copy(mail) for mail in found if isinstance(mail.message, Signal | Update | Cancel)]
 
     def poll(self, now: int, limit: int, starts: bool = True) -> base.Poll:
         with self._shelf.lock:

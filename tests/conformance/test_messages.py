@@ -3,7 +3,7 @@
 import pytest
 
 from perdure.kernel.events import Payload
-from perdure.kernel.messages import Query, Retry, Signal, Update
+from perdure.kernel.messages import Cancel, Query, Retry, Signal, Update
 from perdure.kernel.project import PublishedRow, UpdateRow, UpdateState
 from perdure.kernel.run import Status
 from perdure.stores import base
@@ -71,16 +71,16 @@ def test_a_reply_carries_bytes(store: base.Store) -> None:
     assert store.post.take_reply("r") == base.ReplyRow("r", "", "", 100, b"answer")
 
 
-def test_unread_are_the_signals_and_updates_of_the_runs_asked_for(store: base.Store) -> None:
+def test_unread_are_the_signals_updates_and_cancellations_of_the_runs_asked_for(store: base.Store) -> None:
     store.journal.commit(base.Batch(created=[run(2), run(4), run(6)]))
     said = [(4, Signal("a", NOTHING)), (2, Update("u", "b", NOTHING)), (2, Retry()), (6, Signal("c", NOTHING))]
-    said += [(2, Query("q", NOTHING)), (4, Signal("d", NOTHING))]
+    said += [(2, Query("q", NOTHING)), (4, Signal("d", NOTHING)), (2, Cancel("enough"))]
     for key, message in said:
         store.post.send(mail(key, message))
 
     found = store.work.unread([2, 4])
 
-    assert [(row.run, row.message) for row in found] == [said[0], said[1], said[5]]
+    assert [(row.run, row.message) for row in found] == [said[0], said[1], said[5], said[6]]
     assert store.work.unread([]) == []
 
 

@@ -44,7 +44,7 @@ from perdure import (
     wait_until,
     workflow,
 )
-from perdure.errors import TaskClosed, UpdateFailed, UpdateRejected
+from perdure.errors import ChildCancelled, TaskClosed, UpdateFailed, UpdateRejected
 from perdure.handlers import Message
 
 ID = "the-run"
@@ -290,15 +290,17 @@ async def gives_up_a_child() -> str:
 
 @workflow
 async def meddles() -> list[str]:
-    """Speaks to other runs: one that is there, and one that is not."""
-    await start_child(waits_or_cleans().with_options(id="other", parent_close="abandon"))
-    said = []
-    for id in ("other", "nobody"):
-        try:
-            await external(id).cancel("meddled with")
-            said.append("cancelled")
-        except RunNotFound as error:
-            said.append(str(error))
+    """Speaks to other runs: one that is there, and one that is not. What it hears of them it hears in one order."""
+    other = await start_child(waits_or_cleans().with_options(id="other", parent_close="abandon"))
+    await external("other").cancel("meddled with")
+    try:
+        return [await other]
+    except ChildCancelled as error:
+        said = [str(error)]
+    try:
+        await external("nobody").cancel("meddled with")
+    except RunNotFound as error:
+        said.append(str(error))
     return said
 
 
@@ -925,7 +927,7 @@ def wait_for_it(engine: Engine) -> None:
 
 def begin_elsewhere(client: Client) -> None:
     """A run that is pinned to another build, and asleep."""
-    with Engine(client.store.address, ALL, build="yesterday") as engine:
+    with Engine(client.store, ALL, build="yesterday") as engine:
         engine.start(pinned("bread"), id=ID).wait()
 
 
@@ -1004,18 +1006,17 @@ SCENARIOS = {
     "a child that is given up": Scenario(run_with(gives_up_a_child, ["late"]), ids=[ID, "late"]),
     "as new": Scenario(run_with(lambda: goes_on(0, "x" * LARGE), LINE), ids=[ID, *LINE]),
     "as new, with a codec": Scenario(run_with(lambda: goes_on(0, "x"), LINE), ids=[ID, *LINE], codec=Backwards()),
+    "pinned": Scenario(move_it, prepare=begin_elsewhere),
+    "other runs": Scenario(run_with(meddles, ["other"]), ids=[ID, "other"]),
+    "handed on": Scenario(run_and_hand_on, ids=["teller"]),
+    "handed on, with a codec": Scenario(run_and_hand_on, ids=["teller"], codec=Backwards()),
     "many": Scenario(run_many, ids=[f"many-{n}" for n in range(MANY)]),
 }
 
 SPAWNING = {
     "in a process": Scenario(run_it(lambda: apart("oak"))),
-    "pinned": Scenario(move_it, prepare=begin_elsewhere),
-    "other runs": Scenario(run_with(meddles, ["other"]), ids=[ID, "other"]),
-    "handed on": Scenario(run_and_hand_on, ids=["teller"]),
-    "handed on, with a codec": Scenario(run_and_hand_on, ids=["teller"], codec=Backwards()),
 }
-"""Each life of these starts processes, or follows another engine, which takes its time; or runs speak to each other, and one
-that the store's refusal has blocked is heard at another time: they are killed, and spared other trials."""
+"""Each life of these starts processes, which takes its time: they are killed, and spared other trials."""
 
 CROWD: dict[str, list[Any]] = {
     "sequence": ["a"],

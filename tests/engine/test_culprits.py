@@ -6,12 +6,12 @@ from time import time_ns
 
 import pytest
 
-from perdure import Client, Engine, RunBlocked, StoreError, activity, workflow
+from perdure import Client, Engine, RunBlocked, StoreError, activity, channel, workflow
 from perdure.kernel.messages import Start
 from perdure.runtime.world import World
 from perdure.stores.base import Batch
-from perdure.stores.memory import MemoryStore
-from perdure.testing import FaultWhere
+from perdure.stores.memory import MemoryStore, Shelf
+from perdure.testing import FaultAt, FaultWhere
 
 RUNS = 40
 CULPRIT = "run-17"
@@ -159,3 +159,31 @@ async def test_steps_that_waited_for_a_slot_when_a_commit_failed_get_one_all_the
         gate.set()
 
         assert await asyncio.gather(*results) == [f"run-{n}" * 2 for n in range(RUNS)]
+
+
+words = channel("words", str)
+
+
+@workflow
+async def listens() -> list[str]:
+    heard: list[str] = []
+    while "end" not in heard:
+        heard.append(await words.receive())
+    return heard
+
+
+async def test_a_batch_that_is_split_brings_each_signal_once_and_in_order():
+    """A part of it takes all signals for its runs that are in the mail: also those that are in another part."""
+    shelf, said = Shelf(), ["a", "b", "c"]
+    async with Engine(MemoryStore(shelf=shelf), [listens]) as engine:
+        for id in ("first", "second"):
+            await engine.start(listens(), id=id)
+    async with Client(MemoryStore(shelf=shelf)) as client:
+        for text in said:
+            for id in ("first", "second"):
+                await client.handle(id).signal("words", text)
+
+    async with Engine(MemoryStore(shelf=shelf, faults=FaultAt(1, "refused")), [listens]) as engine:
+        for id in ("first", "second"):
+            await engine.handle(id).signal(words, "end")
+            assert await engine.handle(id).result() == [*said, "end"]

@@ -11,6 +11,7 @@ from perdure import (
     Client,
     Engine,
     Retry,
+    RunBlocked,
     RunClosed,
     RunNotFound,
     activity,
@@ -21,6 +22,8 @@ from perdure import (
     wait_until,
     workflow,
 )
+from perdure.errors import StoreUnreachable
+from perdure.stores.memory import MemoryStore
 from perdure.testing import TestEngine
 
 LARGE = "x" * 200_000
@@ -120,7 +123,28 @@ class GoesOn:
         self.over = True
 
 
+gate = asyncio.Event()
+
+
+@activity
+async def wait_for_the_gate() -> None:
+    await gate.wait()
+
+
+@workflow
+async def breaks() -> str:
+    await wait_for_the_gate()
+    raise NameError("a bug")
+
+
+@workflow
+async def stops(id: str) -> str:
+    await external(id).cancel("not needed")
+    return "stopped"
+
+
 ALL = [hears, Listener, says, speaks_to_its_child, says_it_wrongly, receives_one_a_run, moves_on, GoesOn, think]
+ALL += [breaks, stops, wait_for_the_gate]
 
 
 async def test_a_run_signals_another_one_in_the_order_in_which_it_does():
@@ -204,3 +228,38 @@ async def test_a_signal_that_was_taken_is_in_a_history_though_all_came_at_once(b
         assert sorted(heard) == [n for n, answer in enumerate(answers) if answer is None and n not in ends]
         assert all(answer is None or isinstance(answer, RunClosed) for answer in answers)
         assert len(heard) >= 5
+
+
+class SlowMail:
+    """A store's work, of which the owner cannot read the mail for a while."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.stands = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.work, name)
+
+    def poll(self, now: int, limit: int, starts: bool = True) -> Any:
+        if self.stands:
+            raise StoreUnreachable("not now")
+        return self.work.poll(now, limit, starts)
+
+
+async def test_whoever_asks_something_of_a_run_does_not_wait_for_it_when_a_bug_blocks_it_meanwhile():
+    store: Any = MemoryStore()
+    mail = store.work = SlowMail(store.work)
+    gate.clear()
+    async with Engine(store, ALL) as engine:
+        target = await engine.start(breaks(), id="target")
+        while (await target.describe()).status != "running":
+            await asyncio.sleep(0.001)
+        mail.stands = True
+        sender = await engine.start(stops("target"), id="sender")
+        gate.set()
+        with pytest.raises(RunBlocked):
+            await target.result()
+        mail.stands = False
+
+        assert await sender.result(timeout=10) == "stopped"
+        await target.terminate()

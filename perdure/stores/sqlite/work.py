@@ -125,6 +125,6 @@ def load(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Store
 
 _HISTORY = f"SELECT run, events FROM history WHERE run IN ({VALUES}) ORDER BY run, seq"
 _ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE run IN ({VALUES}) ORDER BY run, step, attempt"
-# Signal (9) and Update (10).
-_SPOKEN_TO = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) AND kind IN (9, 10) ORDER BY id"
+# Cancel (3), Signal (9) and Update (10).
+_SPOKEN_TO = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) AND kind IN (3, 9, 10) ORDER BY id"
 _MAIL_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) ORDER BY id"
