@@ -11,6 +11,7 @@ from perdure.kernel import messages as msg
 from perdure.runtime.actors import Actor
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.world import World
+from perdure.stores.refusing import CommitRefused
 
 Item: TypeAlias = Letter | StartRequest
 
@@ -72,9 +73,10 @@ class Culprits:
             instead = culprit
         return [instead if item is culprit else item for item in items]
 
-    def refused(self, item: Item, why: str, tries: int) -> list[Item]:
+    def refused(self, item: Item, refusal: CommitRefused, tries: int) -> list[Item]:
         """What becomes of the one letter whose batch the store refuses: first it waits, its run blocked; if the store
         refuses that too it goes, and its attempt counts as lost."""
+        why = str(refusal)
         if isinstance(item, StartRequest):
             if tries < REQUEST_TRIES:  # somebody else may have taken the id meanwhile
                 return [item]
@@ -82,7 +84,7 @@ class Culprits:
         block = self.blocks.get(item.key)
         if block is None:
             text = f"the database refuses what the run does: {why}"
-            self.blocks[item.key] = self._block("refused", text, "mend what it stores, then start again")
+            self.blocks[item.key] = self._block("refused", text, refusal.hint)
             return [item]
         if item.message is block:
             raise errors.StoreUnreachable(f"the database refuses even to block a run: {why}")

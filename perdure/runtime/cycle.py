@@ -122,7 +122,7 @@ class Cycle:
             if len(part) > 1:
                 half = len(part) // 2
                 return [(part[half:], 0), (part[:half], 0)]
-            return [(self._culprits.refused(part[0], str(refusal), tries), tries + 1)]
+            return [(self._culprits.refused(part[0], refusal, tries), tries + 1)]
         except TurnFailed as failed:
             return [(self._culprits.failed(part, failed), tries)]
         except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable

@@ -204,7 +204,8 @@ class Batch(msgspec.Struct):
     tasks: list[TaskRow] = []
     """Each in the place of an earlier one of the same (run, step); nobody has taken it."""
     chunks: list[ChunkRow] = []
-    """Appended to streams of runs, which are made if they are not there yet, whatever their size and be they closed."""
+    """Appended to streams of runs, which are made if they are not there yet, whatever their size; to one that an activity
+    has closed nothing is, and the batch is refused."""
     human_gone_of: list[int] = []
     """Runs that have no human tasks any more."""
     human_gone: list[tuple[int, str]] = []

@@ -23,7 +23,7 @@ from perdure.stores.health import PROBLEM_LINES, problems_of
 from perdure.stores.memory_human import MemoryHumanViews
 from perdure.stores.memory_messages import MemoryMessages
 from perdure.stores.memory_post import MemoryPost, made_by
-from perdure.stores.memory_streams import HeldStream, MemoryStreams, put_chunks
+from perdure.stores.memory_streams import HeldStream, MemoryStreams, demand_unclosed, put_chunks
 from perdure.stores.memory_tasks import MemoryTasks
 from perdure.stores.settling import telling_attempts
 from perdure.stores.streaming import Bell
@@ -246,6 +246,7 @@ class MemoryJournal:
             why = _refusal(self._shelf, batch)
             if why is not None:
                 raise base.CommitRefused(why)
+            demand_unclosed(self._shelf, batch.chunks)
             if self._faults is not None:
                 self._faults("inside", batch)
             if fault != "in-doubt-lost":

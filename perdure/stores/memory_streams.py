@@ -5,7 +5,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from perdure.kernel.streams import ChunkRow
-from perdure.stores import base
+from perdure.stores import base, streaming
 from perdure.stores.streaming import Page, PageRow, StreamRow, Verdict, verdict_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,14 @@ class HeldStream:
 
 def put_chunks(shelf: "Shelf", row: ChunkRow) -> None:
     shelf.streams.setdefault(row.run, {}).setdefault(row.stream, HeldStream(row.stream)).put(row)
+
+
+def demand_unclosed(shelf: "Shelf", rows: Sequence[ChunkRow]) -> None:
+    """Raises base.CommitRefused if a workflow writes to what an activity has closed."""
+    for row in rows:
+        held = shelf.streams.get(row.run, {}).get(row.stream)
+        if held is not None:
+            streaming.demand_unclosed(row, held.closed_by)
 
 
 class MemoryStreams:

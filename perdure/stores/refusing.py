@@ -2,7 +2,12 @@
 
 
 class CommitRefused(Exception):
-    """The store took nothing of the batch, and will not take it again as it is (a constraint, a value)."""
+    """The store took nothing of the batch, and will not take it again as it is (a constraint, a value). `hint`: what whoever
+    wrote the run's code can do."""
+
+    def __init__(self, why: str, hint: str = "mend what it stores, then start again") -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 class CommitInDoubt(Exception):

@@ -12,6 +12,7 @@ import msgspec
 
 from perdure.kernel.limits import STREAM_BYTES, STREAM_CHUNKS, STREAMS
 from perdure.kernel.streams import ChunkRow
+from perdure.stores.refusing import CommitRefused
 
 
 class StreamRow(msgspec.Struct):
@@ -86,6 +87,21 @@ def verdict_of(row: ChunkRow, held: StreamRow | None, closed_by: tuple[str, int]
     if held.chunks + row.count > STREAM_CHUNKS or held.size_bytes + row.size_bytes > STREAM_BYTES:
         return "full"
     return ""
+
+
+def demand_unclosed(row: ChunkRow, closed_by: tuple[str, int] | None) -> None:
+    """A workflow does not write to what one of its activities has closed, whose followers have gone.
+
+    Raises:
+        CommitRefused: it does.
+    """
+    if row.count and not row.step and closed_by is not None and closed_by[0]:
+        step, attempt = closed_by
+        raise CommitRefused(
+            f"its workflow writes to the stream {row.stream!r}, which attempt {attempt} of step [{step}] has closed",
+            "let it write before that, or to a stream of its own, or do not close the stream in the activity; "
+            "mended code goes on by itself",
+        )
 
 
 class Bell:

@@ -109,12 +109,34 @@ def test_a_closed_stream_takes_nothing_more_but_from_later_attempts_of_who_has_c
     assert begun.streams.of_run(2) == [StreamRow("log", 2, 2, False)]
 
 
-def test_what_the_owner_commits_is_appended_whatever_has_become_of_the_stream(begun: base.Store) -> None:
-    begun.streams.append(chunks("a", closes=True))
+def test_what_the_owner_commits_is_appended_to_a_stream_that_is_full(begun: base.Store) -> None:
+    begun.streams.append([ChunkRow(2, "log", limits.STREAM_CHUNKS, 1, b"x", STEP, 1)])
 
     begun.journal.commit(base.Batch(chunks=chunks("b", attempt=0, closes=True)))
 
-    assert begun.streams.of_run(2) == [StreamRow("log", 2, 2, True)]
+    assert begun.streams.of_run(2) == [StreamRow("log", limits.STREAM_CHUNKS + 1, 2, True)]
+
+
+def test_a_batch_that_writes_to_what_an_activity_has_closed_is_refused_whole(begun: base.Store) -> None:
+    begun.streams.append(chunks("a", closes=True))
+    batch = base.Batch(
+        history=[HistoryRow(4, 1, b"x")], chunks=[*chunks("b", attempt=0, run=4), *chunks("b", attempt=0)]
+    )
+
+    with pytest.raises(base.CommitRefused, match=r"stream 'log', which attempt 1 of step \[0:1\] has closed"):
+        begun.journal.commit(batch)
+
+    assert begun.streams.of_run(2) == [StreamRow("log", 1, 1, True)]
+    assert begun.streams.of_run(4) == []
+    assert not begun.journal.settle(batch)
+
+
+def test_to_close_what_an_activity_has_closed_changes_nothing_for_who_reads(begun: base.Store) -> None:
+    begun.streams.append(chunks("a", closes=True))
+
+    begun.journal.commit(base.Batch(chunks=chunks(attempt=0, closes=True)))
+
+    assert begun.streams.of_run(2) == [StreamRow("log", 1, 1, True)]
 
 
 def test_closing_what_is_empty_leaves_a_stream_without_chunks(begun: base.Store) -> None:

@@ -337,6 +337,36 @@ async def test_a_write_after_the_end_of_a_stream_is_final(address: str, which: s
     assert "after 1 attempt:" in str(cause)
 
 
+@workflow
+async def write_to_what_is_closed() -> str:
+    await close_and_fail()
+    if not MENDED:
+        stream("log").write("and more")
+    return "done"
+
+
+MENDED: list[bool] = []
+
+
+async def test_a_workflow_that_writes_to_what_an_activity_has_closed_is_blocked_until_its_code_is_mended(
+    address: str,
+) -> None:
+    MENDED.clear()
+    async with Engine(address, [write_to_what_is_closed, close_and_fail]) as engine:
+        handle = await engine.start(write_to_what_is_closed(), id="r")
+        with pytest.raises(RunBlocked, match=r"writes to the stream 'log', which attempt 3 of step \[0:1\] has closed"):
+            await handle.result()
+        block = (await handle.describe()).block
+        assert block is not None
+        assert "a stream of its own" in block.hint
+        assert await read(handle, "log") == [1, 2, 3]
+        assert engine.store.admin.check() == []
+
+        MENDED.append(True)
+        await handle.retry()
+        assert await handle.result() == "done"
+
+
 # bounds
 
 

@@ -8,7 +8,7 @@ from perdure.stores.base import OwnershipLost
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.trouble import told_to_people
-from perdure.stores.streaming import Bell, Page, PageRow, StreamRow, Verdict, verdict_of
+from perdure.stores.streaming import Bell, Page, PageRow, StreamRow, Verdict, demand_unclosed, verdict_of
 
 _FIND = "SELECT id, chunks, size_bytes, closed_by, closed_in FROM streams WHERE run = ? AND name = ?"
 _MAKE = "INSERT INTO streams (run, name, chunks, size_bytes) VALUES (?, ?, 0, 0)"
@@ -115,9 +115,16 @@ def _append(connection: sqlite3.Connection, row: ChunkRow, member: int) -> Verdi
 
 
 def put(connection: sqlite3.Connection, rows: Sequence[ChunkRow]) -> None:
-    """Rows of the owner's: within its transaction, and refused by nobody."""
+    """Rows of the owner's, within its transaction; full streams take them, too.
+
+    Raises:
+        CommitRefused: an activity has closed the stream.
+    """
     for row in rows:
-        _put(connection, row, _found(connection, row.run, row.stream))
+        found = _found(connection, row.run, row.stream)
+        if found is not None:
+            demand_unclosed(row, found.closed_by)
+        _put(connection, row, found)
 
 
 def _put(connection: sqlite3.Connection, row: ChunkRow, found: _Found | None) -> None:
