@@ -22,21 +22,25 @@ from perdure.cli.sizes import size
 @click.argument("runs", nargs=-1, metavar="[RUN...]", shell_complete=run_ids)
 @click.option("-o", "--output", metavar="FILE|FOLDER/|-", default="-", help="Where to; - is standard output.")
 @click.option("--redact", is_flag=True, help="Without values, messages and logs; cannot be replayed.")
+@click.option(
+    "--no-streams", is_flag=True, help="Without what was written to streams; cannot be imported, if there is any."
+)
 @click.option("--run-id", metavar="HEX", help="An earlier run of the id, by the beginning of its run_id.")
 @click.option("--format", type=click.Choice(["perdure"]), default="perdure", help="Form of the documents.")
 @filtered
 @picking.EVERY
 @options(quiet="No word about what was written.")
 @click.pass_obj
-def export(settings: Settings, runs: tuple[str, ...], output: str, redact: bool, run_id: str | None, format: str,
-           state: tuple[str, ...], workflow: str | None, since_: str | None,
+def export(settings: Settings, runs: tuple[str, ...], output: str, redact: bool, no_streams: bool,
+           run_id: str | None, format: str, state: tuple[str, ...], workflow: str | None, since_: str | None,
            attributes: tuple[str, ...], all_: bool) -> int:  # fmt: skip
     """Write runs as JSON: all that is needed to replay them with other code, or to look at them elsewhere.
 
     RUN is an id, the unique beginning of one, @last, or - to read ids from standard input; a filter picks many. One run is
-    a document of many lines, several are a document per line; into a folder (it ends with /) goes a file per run.
+    a document of many lines, several are a document per line, each followed by lines with what is in its streams; into a
+    folder (it ends with /) goes a file per run.
 
-    --redact leaves out arguments, results, messages of exceptions, logs and names of machines. Ids, names, times and
+    --redact leaves out arguments, results, streams, messages of exceptions, logs and names of machines. Ids, names, times and
     numbers stay.
 
     Example: perdure export --state failed -o failures/
@@ -48,7 +52,7 @@ def export(settings: Settings, runs: tuple[str, ...], output: str, redact: bool,
     if run_id is not None and len(runs) != 1:
         raise Problem("--run-id is about one id", USAGE, [], "perdure export RUN --run-id HEX")
     with opened(settings) as client, Progress(settings, "exporting", picking.count(settings, client, pick)) as progress:
-        found = _exported(settings, client, _stored(settings, client, pick, run_id), redact, progress)
+        found = _exported(settings, client, _stored(settings, client, pick, run_id), redact, no_streams, progress)
         if output == "-":
             return _to_stdout(settings, found)
         if output.endswith(os.sep) or Path(output).is_dir():
@@ -68,12 +72,14 @@ def _stored(settings: Settings, client: Any, pick: picking.Pick, run_id: str | N
             yield stored
 
 
-def _exported(settings: Settings, client: Any, found: Iterator[Any], redact: bool, progress: Progress) -> Iterator[Any]:
+def _exported(
+    settings: Settings, client: Any, found: Iterator[Any], redact: bool, no_streams: bool, progress: Progress
+) -> Iterator[Any]:
     from perdure.client.export import exported
     from perdure.client.redaction import redacted
 
     for stored in found:
-        run = exported(client.store.views, stored, settings.now())
+        run = exported(client.store.views, stored, settings.now(), None if no_streams else client.store.streams)
         yield redacted(run) if redact else run
         progress.step()
 
@@ -84,11 +90,12 @@ class Tally:
     def __init__(self) -> None:
         self.runs = self.events = self.bytes = 0
 
-    def count(self, run: Any, data: bytes) -> bytes:
+    def count(self, run: Any, parts: Iterable[bytes]) -> Iterator[bytes]:
         self.runs += 1
         self.events += len(run.events)
-        self.bytes += len(data)
-        return data
+        for data in parts:
+            self.bytes += len(data)
+            yield data
 
     def tell(self, settings: Settings, progress: Progress, place: str) -> int:
         """Say it, to a person; a pipe was told the names of the files. The exit code."""
@@ -106,16 +113,16 @@ class Tally:
 
 
 def _documents(found: Iterator[Any], tally: Tally) -> Iterator[bytes]:
-    """One run as a document of many lines, several as one per line."""
+    """One run as a document of many lines, several as one per line, piece by piece."""
     first = next(found, None)
     if first is None:
         return
     second = next(found, None)
     if second is None:
-        yield tally.count(first, first.to_json())
+        yield from tally.count(first, first.document())
         return
     for run in chain((first, second), found):
-        yield tally.count(run, run.to_json(lines=False) + b"\n")
+        yield from tally.count(run, run.lines())
 
 
 def _to_stdout(settings: Settings, found: Iterator[Any]) -> int:
@@ -154,7 +161,7 @@ def _to_folder(settings: Settings, folder: Path, found: Iterator[Any], progress:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _cannot(folder, error) from error
-        _write(folder / name, (tally.count(run, run.to_json()),))
+        _write(folder / name, tally.count(run, run.document()))
         _name(settings, progress, folder / name)
     return tally.tell(settings, progress, f"{folder}{os.sep}")
 

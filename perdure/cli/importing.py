@@ -1,7 +1,9 @@
 """`perdure import`: exported runs back into a database."""
 
 import io
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ def import_(settings: Settings, sources: tuple[str, ...], store: str | None, new
             imported = import_runs(client.store, runs, new_ids=new_ids, running=running)
         except errors.RunExists as error:
             raise Problem(str(error).partition("; ")[0], ERROR, [], "--new-ids, or another database") from error
+        except errors.ExportUnreadable as error:
+            raise Problem(str(error), ERROR, ["nothing was imported"]) from error
     if settings.json:
         import msgspec
 
@@ -58,13 +62,13 @@ def import_(settings: Settings, sources: tuple[str, ...], store: str | None, new
 def _read(sources: tuple[str, ...]) -> list[tuple[str, Any]]:
     """All runs of the sources; nothing is imported if one of them cannot be read."""
     from perdure import errors
-    from perdure.client.export_files import runs_in, runs_of
+    from perdure.client.export_files import runs_in
 
     found: list[tuple[str, Any]] = []
     for source in sources:
         try:
             if source == "-":
-                found += list(runs_of(io.BytesIO(_stdin()), "standard input"))
+                found += _stdin()
             else:
                 found += list(runs_in(Path(source)))
         except errors.ExportUnreadable as error:
@@ -75,10 +79,16 @@ def _read(sources: tuple[str, ...]) -> list[tuple[str, Any]]:
     return found
 
 
-def _stdin() -> bytes:
+def _stdin() -> list[tuple[str, Any]]:
+    """The runs of standard input, which is kept in a file as long as somebody may read what is in streams."""
+    from perdure.client.export_files import runs_of
+
     buffer = getattr(sys.stdin, "buffer", None)
-    data: bytes = sys.stdin.read().encode() if buffer is None else buffer.read()
-    return data
+    kept = tempfile.NamedTemporaryFile()  # noqa: SIM115  it goes with those who may read it
+    shutil.copyfileobj(io.BytesIO(sys.stdin.read().encode()) if buffer is None else buffer, kept)
+    kept.flush()
+    kept.seek(0)
+    return list(runs_of(kept, "standard input", lambda: open(kept.name, "rb")))  # type: ignore[arg-type]
 
 
 def _tell(settings: Settings, imported: list[Any]) -> None:

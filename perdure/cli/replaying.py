@@ -1,6 +1,5 @@
 """`perdure replay`: does the code at hand still do what recorded histories have? For a person, and for CI."""
 
-import io
 import sys
 import time
 from collections.abc import Iterator
@@ -156,9 +155,9 @@ def _of_file(file: Path, replays: Any) -> Iterator[Any]:
 
 
 def _of_bytes(data: bytes, replays: Any) -> Iterator[Any]:
-    from perdure.client.export_files import runs_of
+    from perdure.client.export_files import runs_of_bytes
 
-    for name, run in runs_of(io.BytesIO(data), "standard input"):
+    for name, run in runs_of_bytes(data, "standard input"):
         yield _judged(name, run, replays)
 
 

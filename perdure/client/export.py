@@ -16,16 +16,22 @@ import msgspec
 from perdure import errors
 from perdure.client.cast import members_of
 from perdure.client.description import Blob, block_view, history_entry
+from perdure.client.export_streams import ExportedChunks, ExportedStream, StoredChunks, line_of, streams_of
+from perdure.client.export_streams import told as told_chunks
 from perdure.client.summary import summary_of
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.project import AttemptRow, RunRow
 from perdure.stores.base import DefinitionRow, MailRow, MemberRow, Stored, Views
 from perdure.stores.health import told_as_damage
+from perdure.stores.streaming import Streams
 
 FORMAT = "perdure.run"
 VERSION = 1
 """What is written; documents up to it are read."""
+
+CHUNKS_BEGIN = b'"chunks": ['
+"""What the last field of a document begins with."""
 
 
 class Wired(msgspec.Struct, frozen=True):
@@ -59,6 +65,7 @@ class ExportedRun(msgspec.Struct, frozen=True):
     """One run, as exact as the store has it. `redacted`: without its values, so that it cannot be replayed.
 
     `perdure` is the version that has written it, `attempts`, `members` and `definitions` are what belongs to this run.
+    `chunks` are those of its `streams`, which may come from a store, or a file, while they are looked at.
     """
 
     format: str
@@ -73,6 +80,8 @@ class ExportedRun(msgspec.Struct, frozen=True):
     blobs: list[ExportedBlob] = []
     members: list[MemberRow] = []
     definitions: list[ExportedDefinition] = []
+    streams: list[ExportedStream] = []
+    chunks: Iterable[ExportedChunks] = ()
 
     @property
     def id(self) -> str:
@@ -95,10 +104,30 @@ class ExportedRun(msgspec.Struct, frozen=True):
 
     def to_json(self, lines: bool = True) -> bytes:
         """The document, with each event in a line of its own, or, without `lines`, all of it in one line."""
-        parts = list(_parts(self))
-        if not lines:
-            return b"{" + b", ".join(_encoded(name) + b": " + _flat(value) for name, value in parts) + b"}"
-        return b"{\n" + b",\n".join(_encoded(name) + b": " + _tall(value) for name, value in parts) + b"\n}\n"
+        return b"".join(self.document(lines))
+
+    def document(self, lines: bool = True) -> Iterator[bytes]:
+        """What `to_json` gives, piece by piece, so that streams need not be in memory as a whole."""
+        between, indent, end = (b",\n", b"\n  ", b"\n") if lines else (b", ", b"", b"")
+        told_value = _tall if lines else _encoded
+        yield b"{" + end + between.join(_encoded(name) + b": " + told_value(value) for name, value in _parts(self))
+        yield between + CHUNKS_BEGIN
+        some = False
+        for part in self.chunks:
+            yield (b"," if some else b"") + (indent or b" " * some) + told_chunks(part)
+            some = True
+        yield (end if some else b"") + b"]" + end + b"}" + end
+
+    def held(self) -> "ExportedRun":
+        """The same with the chunks of its streams in memory."""
+        return msgspec.structs.replace(self, chunks=tuple(self.chunks))
+
+    def lines(self) -> Iterator[bytes]:
+        """The document in one line, but for the chunks of its streams, which follow it in lines of their own."""
+        yield from msgspec.structs.replace(self, chunks=()).document(lines=False)
+        yield b"\n"
+        for part in self.chunks:
+            yield line_of(part, self.run.run_id.hex())
 
 
 def perdure_version() -> str:
@@ -111,8 +140,9 @@ def perdure_version() -> str:
         return ""
 
 
-def exported(views: Views, stored: Stored, at: datetime) -> ExportedRun:
-    """A run that lies in a store, with everything that belongs to it; `at` is when that was looked at.
+def exported(views: Views, stored: Stored, at: datetime, streams: Streams | None = None) -> ExportedRun:
+    """A run that lies in a store, with everything that belongs to it; `at` is when that was looked at. Its streams are read
+    from `streams` when they are asked for; None leaves them out.
 
     Raises:
         errors.StoreCorrupt: what is there of it cannot be read.
@@ -138,6 +168,8 @@ def exported(views: Views, stored: Stored, at: datetime) -> ExportedRun:
         [ExportedBlob(digest.hex(), data) for digest, data in found if data is not None],
         list(views.members(members_of(stored, history)).values()),
         [_definition(row) for row in views.definitions() if (row.kind, row.name) in names],
+        [] if streams is None else streams_of(stored.streams),
+        () if streams is None else StoredChunks(streams, stored.run.key, stored.streams),
     )
 
 
@@ -148,12 +180,13 @@ def read_export(data: bytes, name: str = "this") -> ExportedRun:
         errors.ExportUnreadable: it is none, or is damaged, or is of a newer version.
     """
     try:
-        run = _decoder.decode(data)
+        document = _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise errors.ExportUnreadable(_why_not(data, name, error)) from error
     except UnicodeDecodeError as error:
         raise errors.ExportUnreadable(f"{name} is no export: it is not UTF-8 (at byte {error.start:,})") from error
-    _demand_ours(run.format, run.version, name)
+    _demand_ours(document.format, document.version, name)
+    run = ExportedRun(*(getattr(document, field) for field in ExportedRun.__struct_fields__))
     try:
         count = len(wire.decode_history(run.stored().history))
     except msgspec.MsgspecError as error:
@@ -163,12 +196,16 @@ def read_export(data: bytes, name: str = "this") -> ExportedRun:
     return run
 
 
+class _Document(ExportedRun, frozen=True):
+    chunks: tuple[ExportedChunks, ...] = ()
+
+
 class _Head(msgspec.Struct):
     format: str = ""
     version: int = 0
 
 
-_decoder = msgspec.json.Decoder(ExportedRun)
+_decoder = msgspec.json.Decoder(_Document)
 _raws = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
@@ -224,7 +261,7 @@ def _payloads(values: Iterable[Any]) -> Iterator[ev.Payload]:
 
 
 def _parts(run: ExportedRun) -> Iterator[tuple[str, Any]]:
-    """The fields of the document in their order: what counts, and what is for people."""
+    """The fields of the document in their order, but for the last one: what counts, and what is for people."""
     for name in ("format", "version", "redacted", "perdure", "exported_at"):
         yield name, getattr(run, name)
     yield "summary", msgspec.to_builtins(summary_of(run.run))
@@ -233,7 +270,7 @@ def _parts(run: ExportedRun) -> Iterator[tuple[str, Any]]:
     yield "run", run.run
     yield "events", [_told(seq, each) for seq, each in enumerate(run.events, start=1)]
     yield "attempts", [_told_attempt(row) for row in run.attempts]
-    for name in ("mail", "blobs", "members", "definitions"):
+    for name in ("mail", "blobs", "members", "definitions", "streams"):
         yield name, getattr(run, name)
 
 
@@ -271,10 +308,6 @@ def _base64(data: bytes) -> str:
 def _pointer(digest: bytes) -> bytes:
     """What stands in an event for bytes that are found among the blobs."""
     return json.dumps({"blob": digest.hex()}).encode()
-
-
-def _flat(value: Any) -> bytes:
-    return _encoded(value)
 
 
 def _tall(value: Any) -> bytes:

@@ -144,7 +144,8 @@ class Handle(Conversation, Generic[R_co]):
 
     def export(self, *, redact: bool = False) -> "Answer[ExportedRun]":
         """All there is of the run, to be written to a file with `.to_json()`: to replay it with other code
-        (`perdure.testing.replay`), or to look at it elsewhere.
+        (`perdure.testing.replay`), or to look at it elsewhere. With all that it has written to streams; `perdure export`
+        writes that to a file without having it in memory.
 
         Args:
             redact: without values, messages of exceptions and logs; it cannot be replayed then.
@@ -219,8 +220,8 @@ def _exported(door: Door, stored: Stored, redact: bool) -> "ExportedRun":
     from perdure.client.export import exported
     from perdure.client.redaction import redacted
 
-    run = exported(door.store.views, stored, moment(door.now()))
-    return redacted(run) if redact else run
+    run = exported(door.store.views, stored, moment(door.now()), door.store.streams)
+    return redacted(run) if redact else run.held()
 
 
 class _Wait:

@@ -11,6 +11,7 @@ import msgspec
 
 from perdure import errors
 from perdure.client.export import ExportedRun
+from perdure.client.export_streams import chunk_rows_of
 from perdure.client.moments import rfc3339
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
@@ -21,6 +22,7 @@ from perdure.kernel.project import attributes_in, project, restore, run_row
 from perdure.kernel.run import Run, Status
 from perdure.kernel.step import OUT
 from perdure.stores.base import Placed, Store
+from perdure.stores.streaming import StreamRow
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -94,11 +96,22 @@ def _placed(name: str, exported: ExportedRun, new_ids: bool, running: bool) -> P
     history = stored.history[0] if stored.history else None
     blobs = [(bytes.fromhex(blob.sha256), blob.data) for blob in exported.blobs]
     _demand_blobs(name, exported)
-    beside = project(_restored(name, exported), wire.decode_history(stored.history), 0)
+    events = wire.decode_history(stored.history)
+    beside = project(_restored(name, exported), events, 0)
     updates = list({each.id: each for each in beside.updates}.values())
     published = list({each.name: each for each in beside.published}.values())
     return Placed(
-        row, history, stored.attempts, _attributes(exported, mail), blobs, mail, updates, published, beside.human
+        row,
+        history,
+        stored.attempts,
+        _attributes(exported, mail),
+        blobs,
+        mail,
+        updates,
+        published,
+        beside.human,
+        [StreamRow(*msgspec.structs.astuple(each)) for each in exported.streams],
+        chunk_rows_of(name, exported.streams, exported.chunks, events),
     )
 
 
@@ -112,11 +125,6 @@ def _restored(name: str, exported: ExportedRun) -> Run:
     history = wire.decode_history(stored.history)
     if history and type(history[0]) is not ev.RunStarted:
         raise errors.ExportUnreadable(f"{name}: its history does not begin with RunStarted")
-    streams = sorted({event.stream for event in history if isinstance(event, ev.StreamWritten)})
-    if streams:
-        raise errors.ExportUnreadable(
-            f"{name}: the run has written to the stream {streams[0]!r}, and an export does not hold what is in streams"
-        )
     if not history and not any(isinstance(each.message, msg.Start) for each in stored.mail):
         raise errors.ExportUnreadable(f"{name}: it has neither a history nor a start")
     try:

@@ -1,6 +1,6 @@
 """An exported run without its values: what may leave the house, to be looked at by somebody else.
 
-What goes: arguments and results, side effects, the messages of exceptions, log texts, reasons that people gave, and the
+What goes: arguments and results, side effects, what was written to streams, the messages of exceptions, log texts, reasons that people gave, and the
 names of machines. What stays: ids, names of workflows, steps and exceptions, times, numbers of attempts, and the places in
 tracebacks. Without its values a run cannot be replayed: the workflow would go other ways.
 """
@@ -36,6 +36,7 @@ def redacted(run: ExportedRun) -> ExportedRun:
         attempts=[_attempt(row) for row in run.attempts],
         mail=[ExportedMail(wire.encode(without_values(wire.decode_mail(each.wire)))) for each in run.mail],
         blobs=[],
+        chunks=(),
         members=[MemberRow(row.id, GONE, 0, row.build, row.started_at) for row in run.members],
     )
 

@@ -29,7 +29,7 @@ from perdure.stores.refusing import OwnershipLost as OwnershipLost
 from perdure.stores.refusing import StoreFull as StoreFull
 from perdure.stores.refusing import StoreUnavailable as StoreUnavailable
 from perdure.stores.refusing import WorkerGone as WorkerGone
-from perdure.stores.streaming import Streams
+from perdure.stores.streaming import StreamRow, Streams
 
 LEASE_NS = 10_000_000_000
 """How long a worker of queues may be silent, unless an engine was told otherwise."""
@@ -229,7 +229,8 @@ class Stored(msgspec.Struct):
     attempts: list[AttemptRow]
     mail: list[MailRow]
     tasks: list[TaskRow] = []
-    """Without their bodies; only `Views.stored` fills them in."""
+    streams: list[StreamRow] = []
+    """Of both only `Views.stored` tells; tasks without their bodies."""
 
 
 class Poll(msgspec.Struct):

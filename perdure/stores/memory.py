@@ -529,6 +529,7 @@ class MemoryViews:
             stored = self._shelf.stored(key).get(key)
             if stored is not None:
                 stored.tasks = self._shelf.tasks_of(key)
+                stored.streams = [_copy(held.row) for held in self._shelf.streams.get(key, {}).values()]
             return stored
 
     def blob(self, run: int, digest: bytes) -> bytes | None:

@@ -10,7 +10,7 @@ from perdure.kernel.attributes import merged
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Start
 from perdure.kernel.project import HistoryRow, RunRow, unplaced
-from perdure.stores import base
+from perdure.stores import base, memory_streams
 
 if TYPE_CHECKING:
     from perdure.stores.memory import Shelf
@@ -53,6 +53,9 @@ class MemoryPost:
 
     def place(self, runs: Sequence[base.Placed]) -> list[bool | None]:
         shelf = self._shelf
+        runs = [
+            msgspec.structs.replace(run, chunks=list(run.chunks)) for run in runs
+        ]  # what cannot be read raises here
         with shelf.lock:
             fates = _fates(shelf, [run.row for run in runs])
             if None not in fates:
@@ -119,6 +122,7 @@ def _fill(shelf: "Shelf", key: int, run: base.Placed) -> None:
         shelf.attributes[key] = merged({}, tuple(run.attributes))
     for digest, data in run.blobs:
         shelf.blobs[key, digest] = data
+    memory_streams.place(shelf, key, run.streams, run.chunks)
     for update in run.updates:
         shelf.updates[key, update.id] = msgspec.structs.replace(update, run=key)
     for shown in run.published:

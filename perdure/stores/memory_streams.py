@@ -1,6 +1,6 @@
 """Streams of a store in memory: what it means to append, and to follow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ class HeldStream:
 
     def __init__(self, name: str) -> None:
         self.row = StreamRow(name, 0, 0)
-        self.closed_by: tuple[str, int] | None = None
         self.parts: list[tuple[int, ChunkRow]] = []
 
     def put(self, row: ChunkRow) -> None:
@@ -25,8 +24,7 @@ class HeldStream:
             self.parts.append((self.row.chunks, row))
         self.row.chunks += row.count
         self.row.size_bytes += row.size_bytes
-        self.row.closed = row.closes
-        self.closed_by = (row.step, row.attempt) if row.closes else None
+        self.row.closed_by = (row.step, row.attempt) if row.closes else None
 
     def own(self) -> int:
         """How many of its chunks the workflow itself has written."""
@@ -41,8 +39,18 @@ def demand_unclosed(shelf: "Shelf", rows: Sequence[ChunkRow]) -> None:
     """Raises base.CommitRefused if a workflow writes to what an activity has closed."""
     for row in rows:
         held = shelf.streams.get(row.run, {}).get(row.stream)
-        if held is not None:
-            streaming.demand_unclosed(row, held.closed_by)
+        streaming.demand_unclosed(row, held and held.row)
+
+
+def place(shelf: "Shelf", key: int, streams: Sequence[StreamRow], chunks: Iterable[ChunkRow]) -> None:
+    """Streams of a run that comes from elsewhere."""
+    held = {row.name: HeldStream(row.name) for row in streams}
+    for row in chunks:
+        held[row.stream].put(row)
+    for row in streams:
+        held[row.name].row = copy(row)
+    if held:
+        shelf.streams[key] = held
 
 
 class MemoryStreams:
@@ -69,7 +77,7 @@ class MemoryStreams:
             return "unwanted"
         of_run = shelf.streams.get(row.run, {})
         held = of_run.get(row.stream)
-        verdict = verdict_of(row, held and held.row, held and held.closed_by, len(of_run))
+        verdict = verdict_of(row, held and held.row, len(of_run))
         if not verdict:
             put_chunks(shelf, row)
         return verdict

@@ -1,11 +1,15 @@
 """Runs that come from elsewhere, and which builds of the code have begun those that are here."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.messages import Mail
 from perdure.kernel.project import AttemptRow, PublishedRow, RunRow, UpdateRow
+from perdure.kernel.streams import ChunkRow
+from perdure.stores.streaming import StreamRow
 
 
 class Placed(msgspec.Struct):
@@ -22,6 +26,10 @@ class Placed(msgspec.Struct):
     updates: list[UpdateRow] = []
     published: list[PublishedRow] = []
     human: list[HumanTaskRow] = []
+    streams: list[StreamRow] = []
+    chunks: Iterable[ChunkRow] = ()
+    """Those of all its streams, each from its beginning; they may come from a file while they are stored. What it raises
+    leaves nothing behind."""
 
 
 class BuildRow(msgspec.Struct):

@@ -16,13 +16,17 @@ from perdure.stores.refusing import CommitRefused
 
 
 class StreamRow(msgspec.Struct):
-    """A stream of a run: how much it holds. `closed`: whoever closed it said that nothing comes any more; that of a run that
-    has ended says nothing about it, and it is closed all the same."""
+    """A stream of a run: how much it holds. `closed_by`: the step and the attempt that have said that nothing comes any more,
+    ("", 0) is the workflow; that of a run that has ended says nothing about it, and it is closed all the same."""
 
     name: str
     chunks: int
     size_bytes: int
-    closed: bool = False
+    closed_by: tuple[str, int] | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self.closed_by is not None
 
 
 class PageRow(msgspec.Struct):
@@ -75,13 +79,13 @@ class Streams(Protocol):
         ...
 
 
-def verdict_of(row: ChunkRow, held: StreamRow | None, closed_by: tuple[str, int] | None, streams: int) -> Verdict:
-    """Whether chunks of an attempt may be appended. `held`: the stream, if it is there; `closed_by` (step, attempt);
-    `streams`: how many the run has."""
+def verdict_of(row: ChunkRow, held: StreamRow | None, streams: int) -> Verdict:
+    """Whether chunks of an attempt may be appended. `held`: the stream, if it is there; `streams`: how many the run has."""
     if held is None:
         held = StreamRow(row.stream, 0, 0)
         if streams >= STREAMS:
             return "too-many"
+    closed_by = held.closed_by
     if closed_by is not None and not (closed_by[0] == row.step and closed_by[1] < row.attempt):
         return "closed"
     if held.chunks + row.count > STREAM_CHUNKS or held.size_bytes + row.size_bytes > STREAM_BYTES:
@@ -89,14 +93,14 @@ def verdict_of(row: ChunkRow, held: StreamRow | None, closed_by: tuple[str, int]
     return ""
 
 
-def demand_unclosed(row: ChunkRow, closed_by: tuple[str, int] | None) -> None:
+def demand_unclosed(row: ChunkRow, held: StreamRow | None) -> None:
     """A workflow does not write to what one of its activities has closed, whose followers have gone.
 
     Raises:
         CommitRefused: it does.
     """
-    if row.count and not row.step and closed_by is not None and closed_by[0]:
-        step, attempt = closed_by
+    if held is not None and held.closed_by is not None and held.closed_by[0] and row.count and not row.step:
+        step, attempt = held.closed_by
         raise CommitRefused(
             f"its workflow writes to the stream {row.stream!r}, which attempt {attempt} of step [{step}] has closed",
             "let it write before that, or to a stream of its own, or do not close the stream in the activity; "

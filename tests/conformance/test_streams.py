@@ -1,7 +1,9 @@
 """Streams, as `perdure.stores.streaming` says what they are, sentence by sentence, against every store."""
 
+import msgspec
 import pytest
 
+from perdure.errors import StreamError
 from perdure.kernel import events as ev
 from perdure.kernel import limits, wire
 from perdure.kernel.project import HistoryRow
@@ -103,10 +105,10 @@ def test_a_closed_stream_takes_nothing_more_but_from_later_attempts_of_who_has_c
 
     refused = [*chunks("b"), *chunks("c", step="0:2", attempt=2), *chunks(closes=True)]
     assert begun.streams.append(refused) == ["closed"] * 3
-    assert begun.streams.of_run(2) == [StreamRow("log", 1, 1, True)]
+    assert begun.streams.of_run(2) == [StreamRow("log", 1, 1, (STEP, 1))]
 
     assert begun.streams.append(chunks("d", attempt=2)) == [""]
-    assert begun.streams.of_run(2) == [StreamRow("log", 2, 2, False)]
+    assert begun.streams.of_run(2) == [StreamRow("log", 2, 2)]
 
 
 def test_what_the_owner_commits_is_appended_to_a_stream_that_is_full(begun: base.Store) -> None:
@@ -114,7 +116,7 @@ def test_what_the_owner_commits_is_appended_to_a_stream_that_is_full(begun: base
 
     begun.journal.commit(base.Batch(chunks=chunks("b", attempt=0, closes=True)))
 
-    assert begun.streams.of_run(2) == [StreamRow("log", limits.STREAM_CHUNKS + 1, 2, True)]
+    assert begun.streams.of_run(2) == [StreamRow("log", limits.STREAM_CHUNKS + 1, 2, ("", 0))]
 
 
 def test_a_batch_that_writes_to_what_an_activity_has_closed_is_refused_whole(begun: base.Store) -> None:
@@ -126,7 +128,7 @@ def test_a_batch_that_writes_to_what_an_activity_has_closed_is_refused_whole(beg
     with pytest.raises(base.CommitRefused, match=r"stream 'log', which attempt 1 of step \[0:1\] has closed"):
         begun.journal.commit(batch)
 
-    assert begun.streams.of_run(2) == [StreamRow("log", 1, 1, True)]
+    assert begun.streams.of_run(2) == [StreamRow("log", 1, 1, (STEP, 1))]
     assert begun.streams.of_run(4) == []
     assert not begun.journal.settle(batch)
 
@@ -136,13 +138,13 @@ def test_to_close_what_an_activity_has_closed_changes_nothing_for_who_reads(begu
 
     begun.journal.commit(base.Batch(chunks=chunks(attempt=0, closes=True)))
 
-    assert begun.streams.of_run(2) == [StreamRow("log", 1, 1, True)]
+    assert begun.streams.of_run(2) == [StreamRow("log", 1, 1, ("", 0))]
 
 
 def test_closing_what_is_empty_leaves_a_stream_without_chunks(begun: base.Store) -> None:
     begun.streams.append(chunks(closes=True))
 
-    assert begun.streams.of_run(2) == [StreamRow("log", 0, 0, True)]
+    assert begun.streams.of_run(2) == [StreamRow("log", 0, 0, (STEP, 1))]
     assert begun.streams.page(2, "log", 0, MOST) == Page([], 0, True)
 
 
@@ -213,6 +215,48 @@ def test_a_run_that_goes_takes_its_streams_along(begun: base.Store) -> None:
     assert begun.streams.of_run(2) == []
     assert [line for line in begun.admin.check() if "chunks: " in line or "streams: " in line] == []
     assert values(begun.streams.page(4, "log", 0, MOST)) == [(0, "b")]
+
+
+def test_a_run_that_comes_from_elsewhere_brings_its_streams_as_they_are_read(begun: base.Store) -> None:
+    begun.streams.append([*chunks("a", "b"), *chunks("c", attempt=2, closes=True), *chunks("d", stream="other")])
+    of_run = begun.streams.of_run(2)
+    given = [*chunks("a", "b"), *chunks("d", stream="other"), *chunks("c", attempt=2)]
+    placed = base.Placed(msgspec.structs.replace(run(9), id="copy"), None, streams=of_run, chunks=iter(given))
+
+    assert begun.post.place([placed]) == [True]
+
+    row = begun.views.row("copy")
+    assert row is not None
+    assert begun.streams.of_run(row.key) == of_run
+    assert begun.streams.page(row.key, "log", 0, MOST) == begun.streams.page(2, "log", 0, MOST)
+    assert values(begun.streams.page(row.key, "other", 0, MOST)) == [(0, "d")]
+    assert begun.streams.append(chunks("e", run=row.key, attempt=2)) == ["closed"]
+    assert begun.streams.append(chunks("e", run=row.key, attempt=3)) == [""]
+
+
+def test_streams_that_cannot_be_read_while_their_run_is_placed_leave_nothing_behind(begun: base.Store) -> None:
+    def cut_off():
+        yield from chunks("a")
+        raise StreamError("the file has become shorter")
+
+    placed = base.Placed(
+        msgspec.structs.replace(run(9), id="copy"), None, streams=[StreamRow("log", 2, 2)], chunks=cut_off()
+    )
+    with pytest.raises(StreamError):
+        begun.post.place([placed])
+
+    assert begun.views.row("copy") is None
+    assert [line for line in begun.admin.check() if "stream" in line] == []
+    assert begun.post.place([msgspec.structs.replace(placed, chunks=chunks("a", "b"))]) == [True]
+
+
+def test_a_snapshot_of_a_run_tells_how_much_its_streams_hold(begun: base.Store) -> None:
+    begun.streams.append(chunks("a", "b", closes=True))
+
+    stored = begun.views.stored(2)
+
+    assert stored is not None
+    assert stored.streams == [StreamRow("log", 2, 2, (STEP, 1))]
 
 
 def test_the_bell_rings_for_whoever_listens_to_the_run(begun: base.Store) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from perdure import Client, Engine, RunBlocked, Worker, activity, sleep, task, workflow
+from perdure import Client, Engine, Retry, RunBlocked, Worker, activity, sleep, stream, task, workflow
 from perdure.client.export import ExportedRun, read_export
 from perdure.client.importing import import_runs
 from perdure.client.redaction import redacted
@@ -277,3 +277,125 @@ def test_a_human_task_comes_with_its_run_and_is_answered_where_it_has_come_to(tm
         engine.handle("asked").retry().wait()
 
         assert engine.handle("asked").result().wait() == "hello"
+
+
+@activity(retry=Retry(initial=0.001, max_attempts=2))
+async def speak(words: list[str]) -> None:
+    for word in words:
+        await stream("tokens").write(word)
+    if activity.info().attempt == 1:
+        raise ConnectionError("the line went dead")
+    await stream("tokens").close()
+
+
+@workflow
+async def telling(words: list[str], pause: float) -> None:
+    stream("log").write({"words": len(words)})
+    await speak(words)
+    stream("log").write("spoken")
+    stream("empty").close()
+    await sleep(pause)
+    stream("log").write("done")
+
+
+TELLING: list[Any] = [telling, speak]
+
+
+def chunks_of(address: str, id: str) -> list[tuple[Any, ...]]:
+    with Client(address) as client:
+        handle = client.handle(id)
+        return [
+            (info, [(c.offset, c.value, c.step, c.attempt, c.at) for c in handle.stream(info.name, follow=False)])
+            for info in handle.streams().wait()
+        ]
+
+
+def begun(address: str, *arguments: Any, status: str) -> None:
+    with Engine(address, TELLING) as engine:
+        engine.start(telling(*arguments), id="t").wait()
+        while engine.handle("t").describe().wait().status != status:
+            pass
+
+
+@pytest.mark.parametrize(("pause", "status"), [(0, "completed"), (3600, "waiting")])
+@pytest.mark.parametrize("lines", [True, False], ids=["many lines", "one line"])
+def test_a_run_brings_its_streams_along(here: str, there: str, pause: float, status: str, lines: bool):
+    begun(here, ["once", "upon", "ä time"], pause, status=status)
+    with Client(here) as client:
+        document = client.handle("t").export().wait().to_json(lines)
+
+    taken_in(there, [("t.json", read_export(document))])
+
+    assert chunks_of(there, "t") == chunks_of(here, "t")
+    assert [info.name for info, _ in chunks_of(there, "t")] == ["log", "tokens", "empty"]
+    assert facts(exports(there)[0][1])["chunks"] == facts(exports(here)[0][1])["chunks"]
+
+
+def test_an_imported_run_writes_on_where_its_streams_ended_and_what_is_closed_stays_closed(here: str, there: str):
+    begun(here, ["once"], 0.1, status="waiting")
+    before = dict(chunks_of(here, "t"))
+    taken_in(there, exports(here), running=True)
+    with Engine(there, TELLING) as engine:
+        engine.handle("t").result(timeout=20).wait()
+
+    after = {info.name: (info.closed, [value for _, value, *_ in chunks]) for info, chunks in chunks_of(there, "t")}
+    assert after["log"] == (True, [{"words": 1}, "spoken", "done"])
+    assert after["tokens"] == (True, ["once", "once"])
+    assert {info.name: info.closed for info in before} == {"log": False, "tokens": True, "empty": True}
+
+
+def test_the_chunks_of_a_document_are_legible(here: str):
+    begun(here, ["once", "upon"], 0, status="completed")
+
+    document = json.loads(exports(here)[0][1].to_json())
+
+    assert [(each["name"], each["chunks"]) for each in document["streams"]] == [("log", 3), ("tokens", 4), ("empty", 0)]
+    assert [value for each in document["chunks"] for value in each["values"] if each["stream"] == "log"] == [
+        {"words": 2},
+        "spoken",
+        "done",
+    ]
+
+
+@pytest.mark.parametrize("memory", [True, False], ids=["memory", "sqlite"])
+def test_streams_that_are_not_whole_are_refused_and_nothing_is_half_imported(here: str, tmp_path: Path, memory: bool):
+    begun(here, ["once", "upon"], 0, status="completed")
+    left(here, order, 3600, id="o")
+    there = f"memory://{tmp_path}" if memory else f"sqlite:///{tmp_path}/to.db"
+    (_, other), (_, run) = exports(here)
+    parts = list(run.chunks)
+    stranger = msgspec.structs.replace(parts[0], stream="unknown")
+    garbled = msgspec.structs.replace(parts[-1], wire=b"\xc1")
+    with Engine(there, []) as engine:
+        for chunks, words in (
+            (parts[:-1], r"the stream '\w+' should hold \d chunks, and holds \d; .* export the run again"),
+            ((), "the stream 'log' should hold 3 chunks, and holds 0"),
+            (parts[1:], "chunks of the stream 'log' are missing before offset 1, or out of order"),
+            ([stranger, *parts], "chunks of the stream 'unknown'"),
+            ([*parts[:-1], garbled], "are damaged"),
+        ):
+            broken = msgspec.structs.replace(run, chunks=chunks)
+            with pytest.raises(ExportUnreadable, match=words):
+                import_runs(engine.store, [("o.json", other), ("t.json", broken)])
+        assert engine.count().wait() == 0
+        assert engine.store.admin.check() == []
+        import_runs(engine.store, [("o.json", other), ("t.json", run)])
+        assert engine.count().wait() == 2
+
+
+def test_a_snapshot_of_a_run_that_goes_on_writing_is_whole(here: str, there: str):
+    with Engine(here, TELLING) as engine:
+        for n in range(10):
+            engine.start(telling([str(k) for k in range(200)], 0), id=f"t{n}").wait()
+        snapshots = [engine.handle(f"t{n}").export().wait() for _ in range(3) for n in range(10)]
+        for n in range(10):
+            engine.handle(f"t{n}").result().wait()
+
+    with Client(there) as client:
+        for number, run in enumerate(snapshots):
+            import_runs(client.store, [(f"{number}.json", msgspec.structs.replace(run, run=renamed(run, number)))])
+        assert client.store.admin.check() == []
+
+
+def renamed(run: ExportedRun, number: int) -> Any:
+    return msgspec.structs.replace(run.run, id=f"{run.id}-{number}", run_id=number.to_bytes(16, "big"))

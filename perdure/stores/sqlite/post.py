@@ -10,7 +10,7 @@ from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Start
 from perdure.kernel.project import RunRow, unplaced
 from perdure.stores.base import MailRow, Placed, ReplyRow
-from perdure.stores.sqlite import human, rows
+from perdure.stores.sqlite import human, rows, streams
 from perdure.stores.sqlite.hints import Nudger, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, RUN_FIELDS
@@ -140,6 +140,7 @@ class _Placing:
         many(_INSERT_ATTEMPT, attempts)
         many(_INSERT_ATTRIBUTE, [columns for each in run.attributes for columns in rows.attribute_columns(key, each)])
         many("INSERT INTO blobs (run, digest, data) VALUES (?, ?, ?)", [(key, *blob) for blob in run.blobs])
+        streams.place(self._connection, key, run.streams, run.chunks)
         human.insert(self._connection, [msgspec.structs.replace(task, run=key) for task in run.human])
         for table, found in (("updates", run.updates), ("published", run.published)):
             for row in found:

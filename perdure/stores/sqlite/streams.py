@@ -1,7 +1,7 @@
 """Streams in a file: chunks come in the owner's batches, and from whoever makes attempts; anybody reads them."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from perdure.kernel.streams import ChunkRow
 from perdure.stores.base import OwnershipLost
@@ -11,6 +11,8 @@ from perdure.stores.sqlite.trouble import told_to_people
 from perdure.stores.streaming import Bell, Page, PageRow, StreamRow, Verdict, demand_unclosed, verdict_of
 
 _FIND = "SELECT id, chunks, size_bytes, closed_by, closed_in FROM streams WHERE run = ? AND name = ?"
+_OF_RUN = "SELECT name, chunks, size_bytes, closed_by, closed_in FROM streams WHERE run = ? ORDER BY id"
+_PLACE = "INSERT INTO streams (run, name, chunks, size_bytes, closed_by, closed_in) VALUES (?, ?, ?, ?, ?, ?)"
 _MAKE = "INSERT INTO streams (run, name, chunks, size_bytes) VALUES (?, ?, 0, 0)"
 _GROW = "UPDATE streams SET chunks = ?, size_bytes = ?, closed_by = ?, closed_in = ? WHERE id = ?"
 _PUT = "INSERT INTO chunks (stream, first, count, step, attempt, body) VALUES (?, ?, ?, ?, ?, ?)"
@@ -36,13 +38,12 @@ _LOST = "SELECT count(*) FROM chunks WHERE stream NOT IN (SELECT id FROM streams
 class _Found:
     """A stream as it lies there."""
 
-    __slots__ = ("closed_by", "id", "row")
+    __slots__ = ("id", "row")
 
     def __init__(self, name: str, columns: Sequence[int | str | None]) -> None:
         id, chunks, size_bytes, closed_by, closed_in = columns
         self.id = id
-        self.row = StreamRow(name, chunks, size_bytes, closed_by is not None)  # type: ignore[arg-type]
-        self.closed_by: tuple[str, int] | None = None if closed_by is None else (closed_by, closed_in)  # type: ignore[assignment]
+        self.row = StreamRow(name, chunks, size_bytes, None if closed_by is None else (closed_by, closed_in))  # type: ignore[arg-type]
 
 
 class SqliteStreams:
@@ -65,10 +66,7 @@ class SqliteStreams:
 
     def of_run(self, run: int) -> list[StreamRow]:
         with told_to_people(self._path), self._readers.use() as connection:
-            found = connection.execute(
-                "SELECT name, chunks, size_bytes, closed_by IS NOT NULL FROM streams WHERE run = ? ORDER BY id", (run,)
-            ).fetchall()
-        return [StreamRow(name, chunks, size, bool(closed)) for name, chunks, size, closed in found]
+            return of_run(connection, run)
 
     def page(self, run: int, stream: str, offset: int, most_bytes: int) -> Page:
         with told_to_people(self._path), self._readers.snapshot() as connection:
@@ -93,6 +91,24 @@ class SqliteStreams:
         self._line.close()
 
 
+def of_run(connection: sqlite3.Connection, run: int) -> list[StreamRow]:
+    found = connection.execute(_OF_RUN, (run,)).fetchall()
+    return [_Found(name, (0, *columns)).row for name, *columns in found]
+
+
+def place(connection: sqlite3.Connection, key: int, streams: Sequence[StreamRow], chunks: Iterable[ChunkRow]) -> None:
+    """Streams of a run that comes from elsewhere; `chunks` one after the other, as they are read."""
+    ids: dict[str, int | None] = {}
+    for row in streams:
+        closed = (None, None) if row.closed_by is None else row.closed_by
+        ids[row.name] = connection.execute(_PLACE, (key, row.name, row.chunks, row.size_bytes, *closed)).lastrowid
+    firsts = dict.fromkeys(ids, 0)
+    for row in chunks:
+        first = firsts[row.stream]
+        connection.execute(_PUT, (ids[row.stream], first, row.count, row.step, row.attempt, row.body))
+        firsts[row.stream] = first + row.count
+
+
 def _found(connection: sqlite3.Connection, run: int, name: str) -> _Found | None:
     columns = connection.execute(_FIND, (run, name)).fetchone()
     return None if columns is None else _Found(name, columns)
@@ -106,9 +122,9 @@ def _append(connection: sqlite3.Connection, row: ChunkRow, member: int) -> Verdi
     found = _found(connection, row.run, row.stream)
     if found is None:
         many = connection.execute("SELECT count(*) FROM streams WHERE run = ?", (row.run,)).fetchone()[0]
-        verdict = verdict_of(row, None, None, many)
+        verdict = verdict_of(row, None, many)
     else:
-        verdict = verdict_of(row, found.row, found.closed_by, 0)
+        verdict = verdict_of(row, found.row, 0)
     if not verdict:
         _put(connection, row, found)
     return verdict
@@ -122,8 +138,7 @@ def put(connection: sqlite3.Connection, rows: Sequence[ChunkRow]) -> None:
     """
     for row in rows:
         found = _found(connection, row.run, row.stream)
-        if found is not None:
-            demand_unclosed(row, found.closed_by)
+        demand_unclosed(row, found and found.row)
         _put(connection, row, found)
 
 

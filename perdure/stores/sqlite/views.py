@@ -10,7 +10,7 @@ from typing import Any
 from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.project import RunRow, TaskRow
 from perdure.stores.base import BacklogRow, DefinitionRow, MemberRow, RunFilter, Stored, WorkerRow
-from perdure.stores.sqlite import rows
+from perdure.stores.sqlite import rows, streams
 from perdure.stores.sqlite.human import SqliteHumanViews
 from perdure.stores.sqlite.lines import Readers
 from perdure.stores.sqlite.lock import OwnerLock
@@ -104,6 +104,7 @@ class SqliteViews:
             stored = load(connection, [key]).get(key)
             if stored is not None:
                 stored.tasks = [TaskRow(*columns) for columns in connection.execute(_TASKS_OF, (key,)).fetchall()]
+                stored.streams = streams.of_run(connection, key)
             return stored
 
     def blob(self, run: int, digest: bytes) -> bytes | None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from perdure import Client, Engine, activity, stream, workflow
 from perdure.client.export import read_export
 from perdure.client.export_files import file_name
 from tests.unit.cli.conftest import Perdure
@@ -186,3 +188,133 @@ def test_a_file_of_several_runs_is_not_shown(perdure: Perdure, tmp_path: Path) -
 
     assert "holds 12 runs, and one is shown" in perdure("show", str(tmp_path / "all.ndjson")).err
     assert "a file does not go on" in perdure("show", str(tmp_path / "all.ndjson"), "--follow").err
+
+
+@activity
+def pour(chunks: int, size: int) -> None:
+    for _ in range(chunks):
+        stream("water").write("x" * size)
+
+
+@workflow
+async def tap(chunks: int, size: int) -> None:
+    stream("log").write("on")
+    await pour(chunks, size)
+
+
+def leaky(path: Path, chunks: int = 3, size: int = 10, runs: int = 1) -> None:
+    with Engine(f"sqlite:///{path}", [tap, pour]) as engine:
+        for n in range(runs):
+            engine.run(tap(chunks, size), id=f"tap-{n}").wait()
+
+
+def shown(path: Path) -> list[tuple[str, str, int, int]]:
+    """Of each stream how many chunks it has, and how long their texts are."""
+    with Client(f"sqlite:///{path}") as client:
+        found = []
+        for row in sorted(client.list().wait(), key=lambda row: row.id):
+            handle = client.handle(row.id)
+            for info in handle.streams().wait():
+                texts = [chunk.value for chunk in handle.stream(info.name)]
+                found.append((row.id, info.name, len(texts), sum(map(len, texts))))
+        return found
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("way", ["file", "pipe", "folder", "reformatted"])
+def test_streams_are_exported_and_imported(perdure: Perdure, tmp_path: Path, runs: int, way: str) -> None:
+    source, target, file = tmp_path / "from.db", tmp_path / "to.db", tmp_path / "runs.json"
+    leaky(source, runs=runs)
+    perdure("migrate", "--db", str(target))
+
+    if way == "folder":
+        perdure("export", "--all", "-o", f"{tmp_path}/h/", "--db", str(source))
+        said = perdure("import", f"{tmp_path}/h", "--db", str(target))
+    elif way == "pipe":
+        document = perdure("export", "--all", "--db", str(source)).out
+        said = perdure("import", "-", "--db", str(target), stdin=document)
+    else:
+        perdure("export", "--all", "-o", str(file), "--db", str(source))
+        if way == "reformatted":
+            text = file.read_text()
+            whole = [json.loads(text)] if runs == 1 else [json.loads(line) for line in text.splitlines()]
+            file.write_text("\n".join(json.dumps(each, indent=4 if runs == 1 else None) for each in whole))
+        said = perdure("import", str(file), "--db", str(target))
+
+    assert (said.code, said.err.splitlines()[-1]) == (0, f"{runs} of {runs} runs imported")
+    assert len(shown(source)) == 2 * runs
+    assert shown(target) == shown(source)
+
+
+def test_streams_may_be_left_out_and_then_the_import_says_what_is_missing(perdure: Perdure, tmp_path: Path) -> None:
+    leaky(tmp_path / "from.db")
+    perdure("migrate", "--db", str(tmp_path / "to.db"))
+    document = perdure("export", "--all", "--no-streams", "--db", str(tmp_path / "from.db")).out
+
+    said = perdure("import", "-", "--db", str(tmp_path / "to.db"), stdin=document)
+
+    assert json.loads(document)["chunks"] == []
+    assert said.code == 1
+    assert "the stream 'log' should hold 1 chunks, and holds 0" in said.err
+    assert "made without streams" in said.err
+    assert "nothing was imported" in said.err
+
+
+def test_a_redacted_export_has_nothing_of_what_was_written_to_streams(perdure: Perdure, tmp_path: Path) -> None:
+    leaky(tmp_path / "from.db", size=40)
+
+    document = json.loads(perdure("export", "tap-0", "--redact", "--db", str(tmp_path / "from.db")).out)
+
+    assert [each["chunks"] for each in document["streams"]] == [1, 3]
+    assert document["chunks"] == []
+    assert "xxxx" not in json.dumps(document)
+
+
+@pytest.mark.parametrize("broken", ["cut", "swapped", "other"])
+def test_a_damaged_file_with_streams_is_refused_as_a_whole(perdure: Perdure, tmp_path: Path, broken: str) -> None:
+    leaky(tmp_path / "from.db", chunks=3, size=300_000, runs=2)
+    perdure("migrate", "--db", str(tmp_path / "to.db"))
+    lines = perdure("export", "--all", "--db", str(tmp_path / "from.db")).out.splitlines()
+    assert [json.loads(line)["format"].partition(".")[2] for line in lines] == ["run", *["chunks"] * 4] * 2
+    lines = {
+        "cut": lines[:-1],
+        "swapped": [*lines[:2], lines[3], lines[2], *lines[4:]],
+        "other": [lines[0], *lines[6:], lines[5], *lines[1:5]],
+    }[broken]
+
+    said = perdure("import", "-", "--db", str(tmp_path / "to.db"), stdin="\n".join(lines))
+
+    assert said.code == 1
+    words = {"cut": "should hold", "swapped": "out of order", "other": "is followed by chunks of another run"}[broken]
+    assert words in said.err
+    assert shown(tmp_path / "to.db") == []
+
+
+MEASURE = """
+import resource, sys
+from perdure.cli.main import main
+try:
+    main()
+finally:
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("runs", [1, 2], ids=["a document", "lines"])
+def test_memory_does_not_grow_with_what_is_in_streams(tmp_path: Path, runs: int) -> None:
+    peaks = []
+    for megabytes in (1, 60):
+        source, target, file = (tmp_path / f"{name}-{megabytes}" for name in ("from.db", "to.db", "run.json"))
+        leaky(source, chunks=megabytes, size=1_000_000, runs=runs)
+        with Engine(f"sqlite:///{target}", []):
+            pass
+        for words in (
+            ["export", "--all", "-o", str(file), "--db", str(source)],
+            ["import", str(file), "--db", str(target)],
+        ):
+            done = subprocess.run([sys.executable, "-c", MEASURE, *words], capture_output=True, text=True, check=True)
+            peaks.append(int(done.stderr.split("peak ")[1]))
+        assert file.stat().st_size > megabytes * 1_000_000 * runs
+        assert shown(target) == shown(source)
+
+    assert max(peaks[2] - peaks[0], peaks[3] - peaks[1]) < 30, peaks
