@@ -36,6 +36,7 @@ from perdure.workflows import WorkflowDefinition, definitions_of, distinct
 
 if TYPE_CHECKING:
     from perdure.runtime.queue_member import QueueMember
+    from perdure.runtime.queue_work import QueueSettings
 
 
 class Engine(Verbs):
@@ -194,10 +195,19 @@ class Engine(Verbs):
         if not self._queues:
             return None
         from perdure.runtime.queue_member import QueueMember  # most engines serve none
+
+        settings = self._queue_settings()
+        member = QueueMember(
+            store, self._activities, build, settings, home, self._world, self._log.logger, owner.stop_by
+        )
+        member.begin()
+        return member
+
+    def _queue_settings(self) -> "QueueSettings":
         from perdure.runtime.queue_work import QueueSettings
 
         settings = self._settings
-        queue_settings = QueueSettings(
+        return QueueSettings(
             self._queues,
             settings.concurrency,
             settings.threads,
@@ -206,11 +216,6 @@ class Engine(Verbs):
             settings.grace_seconds,
             self._coder,
         )
-        member = QueueMember(
-            store, self._activities, build, queue_settings, home, self._world, self._log.logger, owner.stop_by
-        )
-        member.begin()
-        return member
 
     def _leave(self, drain: float) -> None:
         """Close everything; blocks, so a loop that must go on meanwhile calls it from a thread."""

@@ -42,6 +42,10 @@ class Beats:
         """Attempts with details that are not stored yet, each once."""
         return [self._new.popleft() for _ in range(len(self._new))]
 
+    def has_new(self) -> bool:
+        """Whether there are such."""
+        return bool(self._new)
+
     def owes(self, flight: Flight) -> bool:
         """Whether `finish` has to be called, where one may wait, before the attempt ends: its last details go along."""
         return flight in self._plain

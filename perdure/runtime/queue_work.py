@@ -98,14 +98,14 @@ class QueueWork:
         self._beaten_at = world.monotonic()
         self._beat_seconds = LEASE_SECONDS / BEATS_OF_A_LEASE
         self._told_unknown: set[str] = set()
-        self._member = store.tasks.join(
+        self.member = store.tasks.join(
             socket.gethostname(), os.getpid(), build, world.now(), settings.queues, self._names
         )
-        self._slots = Slots(self._member, activities, settings.concurrency, settings.threads, settings.processes)
+        self._slots = Slots(self.member, activities, settings.concurrency, settings.threads, settings.processes)
         self._crew = Worker(
             activities,
             build,
-            self._member,
+            self.member,
             world,
             store.views,
             settings.payload_max_bytes,
@@ -115,11 +115,11 @@ class QueueWork:
             self._outbox,
             inbox.put,
             on_loop_gone,
-            partial(store.streams.append, member=self._member),
+            partial(store.streams.append, member=self.member),
         )
         kind = self._slots.kind
         self._wants = [(n, tuple(name for name in self._names if kind(name) == n)) for n in self._slots.kinds()]
-        store.tasks.listen(self._member, inbox.nudge)
+        store.tasks.listen(self.member, inbox.nudge)
         store.post.nudge()  # so that the owner knows whom to tell of tasks
 
     def close_slots(self) -> None:
@@ -132,6 +132,25 @@ class QueueWork:
     def busy(self) -> bool:
         """Whether attempts run here, or their ends are to be brought."""
         return bool(self._slots.in_air() or self._endings)
+
+    def flying(self) -> int:
+        """How many attempts run here whose end is wanted."""
+        return sum(not flight.given_up for flight in self._slots.all())
+
+    def due_in(self, monotonic: float) -> float | None:
+        """Seconds until something is to be done of which nobody tells; None: nothing is, but to look whether there are tasks."""
+        if self._endings or (self._more and self._room()):
+            return 0.0
+        until = self._deadlines.seconds(monotonic)
+        if self._crew.heartbeats.has_new():
+            look = max(self._look_at - monotonic, 0.0)
+            until = look if until is None else min(until, look)
+        return until
+
+    def could_begin(self, waiting: Sequence[str]) -> bool:
+        """Whether some of these activities could begin here now. Only then they are asked for, so that idle workers do not
+        write."""
+        return any(self._slots.free(kind) > 0 and any(name in names for name in waiting) for kind, names in self._wants)
 
     def idle(self) -> bool:
         """Whether nothing runs here and nothing waits in the queues, as far as can be seen from outside."""
@@ -148,11 +167,9 @@ class QueueWork:
         """
         monotonic = self._world.monotonic()
         seconds = min(most_seconds, max(self._look_at - monotonic, 0.0))
-        until = self._deadlines.seconds(monotonic)
+        until = self.due_in(monotonic)
         if until is not None:
             seconds = min(seconds, until)
-        if self._endings or (self._more and self._room()):
-            seconds = 0.0
         self._collect(self._inbox.take(seconds, _INBOX_MOST))
         monotonic = self._world.monotonic()
         self._overdue(monotonic)
@@ -163,16 +180,12 @@ class QueueWork:
             waiting = self._look(monotonic)
         elif told and not self._endings and self._room():
             waiting = self._store.tasks.waiting(self._settings.queues)
-        if self._endings or self._wanted(waiting):
+        if self._endings or self.could_begin(waiting):
             self._exchange()
         elif self._room():
             self._more = False
         for loop in self._outbox.flush():
             self._crew.loop_is_gone(loop)
-
-    def _wanted(self, waiting: Sequence[str]) -> bool:
-        """Whether some of what waits could begin here now. Only then it is asked for, so that idle workers do not write."""
-        return any(self._slots.free(kind) > 0 and any(name in names for name in waiting) for kind, names in self._wants)
 
     def _room(self) -> bool:
         return any(self._slots.free(kind) > 0 for kind, _ in self._wants)
@@ -192,7 +205,7 @@ class QueueWork:
                 if self._slots.holds(flight) and not self._slots.abandon(flight):
                     self._deadlines.give_up(flight, monotonic, self._settings.grace_seconds)
             elif self._slots.flies(flight.key, flight.step, flight.attempt):
-                ended = timed_out(flight, self._member, self._world.now(), monotonic)
+                ended = timed_out(flight, self.member, self._world.now(), monotonic)
                 self._endings.append(base.Ending(ended, flight.key))
                 self._give_up(flight, monotonic)
         self._deadlines.forget_landed(self._slots)
@@ -212,10 +225,10 @@ class QueueWork:
         queues = self._settings.queues
         again_at = monotonic + LOOK_SECONDS
         if details or again_at > self._beaten_at + self._beat_seconds:
-            look = self._store.tasks.beat(self._member, queues, details)
+            look = self._store.tasks.beat(self.member, queues, details)
             self._beaten_at = monotonic
         else:
-            look = self._store.tasks.look(self._member, queues)
+            look = self._store.tasks.look(self.member, queues)
         self._look_at = again_at
         self._beat_seconds = look.lease_ns / 1e9 / BEATS_OF_A_LEASE
         self._compare(look.taken, monotonic)
@@ -231,7 +244,7 @@ class QueueWork:
                 self._give_up(flight, monotonic)
             known.add(at)
         for key, step, attempt in mine - known:  # taken by an exchange whose answer did not come
-            self._endings.append(base.Ending(_lost(Flight(key, step, attempt, 0), self._member), key))
+            self._endings.append(base.Ending(_lost(Flight(key, step, attempt, 0), self.member), key))
 
     def _tell_unknown(self, waiting: Sequence[str]) -> None:
         """Say once what waits here that this worker cannot do."""
@@ -251,7 +264,7 @@ class QueueWork:
         wants = [base.Want(names, min(self._slots.free(kind), TAKE_MOST)) for kind, names in self._wants]
         wants = [want for want in wants if want.names and want.limit > 0]
         self._world.crash_point("before-exchange")
-        got = self._store.tasks.exchange(self._member, endings, self._settings.queues, wants, self._world.now())
+        got = self._store.tasks.exchange(self.member, endings, self._settings.queues, wants, self._world.now())
         self._world.crash_point("after-exchange")
         self._endings = []
         for ending, accepted in zip(endings, got.accepted, strict=True):
@@ -284,7 +297,7 @@ class QueueWork:
         self._outbox.flush()
         self._crew.close()
         with contextlib.suppress(errors.StoreError):  # its row is gone already
-            self._store.tasks.leave(self._member)
+            self._store.tasks.leave(self.member)
 
     def leave(self) -> None:
         """Go. What has not ended is given back: its attempt is lost, and somebody else makes the next.
@@ -296,12 +309,12 @@ class QueueWork:
             if not flight.given_up:
                 flight.given_up = True
                 self._crew.give_up(flight)
-                self._endings.append(base.Ending(_lost(flight, self._member), flight.key))
+                self._endings.append(base.Ending(_lost(flight, self.member), flight.key))
         self._outbox.flush()
         self._crew.close()
         if self._endings:
-            self._store.tasks.exchange(self._member, self._endings, (), (), self._world.now())
-        self._store.tasks.leave(self._member)
+            self._store.tasks.exchange(self.member, self._endings, (), (), self._world.now())
+        self._store.tasks.leave(self.member)
         self._store.post.nudge()
 
 

@@ -200,7 +200,7 @@ class Worker:
                 self._end,
             )
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
-        self._beats = Beats(world, coder, self._threads, payload_max_bytes)
+        self.heartbeats = Beats(world, coder, self._threads, payload_max_bytes)
         self._secret = b""
 
     # on the engine's thread
@@ -229,7 +229,7 @@ class Worker:
             self._outbox.post(self._home.loop, self._cancel, flight)
 
     def beats(self) -> list[Flight]:
-        return self._beats.taken()
+        return self.heartbeats.taken()
 
     def loop_is_gone(self, loop: Any) -> None:
         if loop is self._home.loop:
@@ -245,7 +245,7 @@ class Worker:
 
     def heard(self, flight: Flight, details: Payload | None) -> None:
         """The attempt lives."""
-        self._beats.heard(flight, details)
+        self.heartbeats.heard(flight, details)
 
     def token(self, named: Named) -> str:
         if not self._secret:
@@ -353,12 +353,12 @@ class Worker:
         ):  # a child has only been cancelled
             result, failure = None, failure_of(refused())
         flight = attempt.flight
-        if not self._beats.owes(flight):
+        if not self.heartbeats.owes(flight):
             self._end_now(attempt, result, failure)
             return
 
         def end() -> None:
-            self._beats.finish(flight)
+            self.heartbeats.finish(flight)
             self._end_now(attempt, result, failure)
 
         self._threads.run(end)

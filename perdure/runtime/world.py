@@ -48,4 +48,5 @@ class World:
         return new_id()
 
     def crash_point(self, name: str) -> None:
-        """Called where a crash would hurt most: "before-commit", "after-commit", "before-effects". Does nothing."""
+        """Called where a crash would hurt most: "before-commit", "after-commit", "before-effects"; of workers of queues
+        "before-exchange", "after-exchange"; of what is written to streams "before-chunks", "after-chunks". Does nothing."""

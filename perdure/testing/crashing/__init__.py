@@ -5,6 +5,7 @@
      trial.py     one run with one crash, all its lives   judge.py    is it what comes out when nothing happens?
        life.py    an engine from its birth to its death   watch.py    who was called, and what is recorded
        world.py   dies where it shall, skips time         loop.py     an event loop by the clock of that world
+       crew.py    a worker of queues, which dies alone      findings.py what is found, the same told once
       points.py   the places                              words.py    commits in words
 ```
 

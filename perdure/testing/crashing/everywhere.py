@@ -11,7 +11,8 @@ from perdure.calls import Call
 from perdure.client.answer import Answer
 from perdure.errors import DefinitionError
 from perdure.runtime.threads import Threads
-from perdure.testing.crashing.judge import FACTS, KEY_HINT, Finding, Judge, Verdict, blocked, broken, unended
+from perdure.testing.crashing.findings import FACTS, Finding, Findings
+from perdure.testing.crashing.judge import KEY_HINT, Judge, Verdict, blocked, broken, unended
 from perdure.testing.crashing.life import Script
 from perdure.testing.crashing.points import Point, point_of, points_of, sample
 from perdure.testing.crashing.report import CrashReport
@@ -44,7 +45,7 @@ def crash_everywhere(
     **options: Any,
 ) -> Answer[CrashReport]:
     """Run a workflow again and again, and each time let the engine die somewhere else: before, inside and after every
-    commit, and before every call of an activity. Another engine takes over; what comes out is compared with a run without
+    commit, and before every call of an activity; or a worker of queues, whenever it writes. Another one takes over; what comes out is compared with a run without
     a crash. `report = crash_everywhere(process_order(10, "acct")).wait()`, or with `await`.
 
     Activities run really, or what stands in for them, one after the other, on a loop of the tool's own; sleeps take no
@@ -134,7 +135,7 @@ class Work:
         self._max_points = max_points
         self._seed = seed
         self._progress = progress
-        self._found: dict[tuple[Any, ...], Finding] = {}
+        self._found = Findings()
         self._repeated: dict[tuple[str, bool | None], list[str]] = {}
 
     def report(self) -> CrashReport:
@@ -168,6 +169,7 @@ class Work:
             seed=self._seed,
             run_seconds=clean.seconds,
             rows=rows,
+            exchanges=clean.watch.exchanges,
         )
         if outcome is None:
             report.violations += unended(clean)
@@ -182,8 +184,7 @@ class Work:
         for point in points:
             if point not in known:
                 raise DefinitionError(
-                    f"crash_everywhere: there is no place {str(point)!r}: without a crash there are "
-                    f"{report.commits} commits and {report.effects} effects"
+                    f"crash_everywhere: there is no place {str(point)!r}: without a crash there are {report.counted()}"
                 )
         with Progress(len(points), self._progress) as progress:
             for point in points:
@@ -194,7 +195,7 @@ class Work:
                     report.unreached.append(str(point))
                 report.points += 1
                 progress.step()
-        report.violations += self._found.values()
+        report.violations += self._found.all()
         report.advice += [*judge.unsteady, *self._advice()]
         report.harmless += self._harmless()
 
@@ -203,8 +204,7 @@ class Work:
         if verdict.violations and not self._found:
             report.story = trial.watch.rows
         for finding in verdict.violations:
-            key = (finding.kind, finding.what, tuple(finding.facts), finding.hint)
-            self._found.setdefault(key, finding).at.append(at)
+            self._found.add(finding, at)
         for name in verdict.repeated:
             self._repeated.setdefault((name, verdict.harmless), []).append(at)
         if verdict.violations:
@@ -216,7 +216,7 @@ class Work:
         doubtful = {name: at for (name, harmless), at in self._repeated.items() if harmless is None}
         if not doubtful:
             return []
-        what = f"{_steps(doubtful)} called again, having been in flight when the engine died"
+        what = f"{_steps(doubtful)} called again, having been in flight when the process died"
         hint = f"{KEY_HINT}. With state= it is seen here whether it is"
         return [Finding("repeated", what, _times(doubtful), hint, _all(doubtful))]
 
@@ -227,7 +227,7 @@ class Work:
         if not harmless:
             return []
         what = (
-            f"{_steps(harmless)} called again, having been in flight when the engine died, and state() did not change"
+            f"{_steps(harmless)} called again, having been in flight when the process died, and state() did not change"
         )
         return [Finding("harmless", what, _times(harmless), "", _all(harmless))]
 

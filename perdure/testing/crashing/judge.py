@@ -2,36 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable
-from pprint import pformat
 from typing import Any
 
 import msgspec
 
 from perdure.kernel.events import Block
+from perdure.testing.crashing.findings import IN_FLIGHT, Finding, difference, same, short
 from perdure.testing.crashing.life import Outcome
 from perdure.testing.crashing.trial import Trial
 
-VALUE_CHARS = 100
-"""Of a value that is shown."""
-
-FACTS = 8
-"""Lines that tell of one finding, at most."""
-
 KEY_HINT = "give what it calls activity.info().idempotency_key, which is the same for all attempts of a step and for no other step"
-
-
-class Finding(msgspec.Struct):
-    """Something that is to be known of one or several crash points.
-
-    `kind` is one of "divergence", "blocked", "outcome", "state", "runs", "unended", "promise", "store", "script",
-    "unrepeatable", and as advice "repeated", "unsteady" and "harmless". `at`: the crash points, empty if it needs none.
-    """
-
-    kind: str
-    what: str
-    facts: list[str] = []
-    hint: str = ""
-    at: list[str] = []
 
 
 class Verdict(msgspec.Struct):
@@ -60,7 +40,7 @@ class Judge:
             found = ends if second is None or second.block is None else [*ends, *_block_facts(second.block)]
             self.unrepeatable.append(Finding("unrepeatable", _TWICE.format("the outcome"), found, _OUTLIVES))
         self.unsteady = _other_way(clean, again) if not self.unrepeatable else []
-        self._same_state = looks and _same(clean.state, again.state)
+        self._same_state = looks and same(clean.state, again.state)
         if looks and not self._same_state and self._same_outcome:
             facts = difference(clean.state, again.state)
             self.unrepeatable.append(Finding("unrepeatable", _TWICE.format("state()"), facts, _RESET))
@@ -88,16 +68,22 @@ class Judge:
         return [
             call.name
             for call in watch.in_flight
-            if any(later.step == call.step and later.life > call.life for later in watch.calls)
+            if any(later.step == call.step and later.attempt > call.attempt for later in watch.calls)
         ]
 
     def _world(self, trial: Trial, repeated: list[str]) -> list[Finding]:
         """The outcome is the same; is all else?"""
         found: list[Finding] = []
-        if self._same_state and not _same(self._clean.state, trial.state):
+        if self._same_state and not same(self._clean.state, trial.state):
             facts = [*difference(self._clean.state, trial.state), *_again(repeated)]
             found.append(
-                Finding("state", "state() is not what it is without a crash", facts, KEY_HINT if repeated else "")
+                Finding(
+                    "state",
+                    "state() is not what it is without a crash",
+                    facts,
+                    KEY_HINT if repeated else "",
+                    about=_activities(repeated),
+                )
             )
         before, after = (Counter(f"{name} {status}" for name, status, _ in each.runs) for each in (self._clean, trial))
         if self._same_outcome and before != after:
@@ -114,13 +100,14 @@ class Judge:
     def _other_outcome(self, outcome: Outcome, repeated: list[str]) -> Finding:
         clean = self._clean.outcome
         assert clean is not None
-        facts = [f"without a crash: {_short(clean.text)}", f"with it: {_short(outcome.text)}", *_again(repeated)]
+        facts = [f"without a crash: {short(clean.text)}", f"with it: {short(outcome.text)}", *_again(repeated)]
         hint = "if this outcome is fine as well, say so: crash_everywhere(..., accept=lambda outcome: ...)"
         if any(text in outcome.text for text in _LOST):
             hint = (
                 "an attempt that a crash has lost counts: let the activity have one attempt more, or bear its failure"
             )
-        return Finding("outcome", "the outcome is not what it is without a crash", facts, hint)
+        what = "the outcome is not what it is without a crash"
+        return Finding("outcome", what, facts, hint, about=_activities(repeated))
 
     def _alike(self, one: Outcome, other: Outcome | None) -> bool:
         return other is not None and one.key == other.key
@@ -151,15 +138,13 @@ def _other_way(clean: Trial, again: Trial) -> list[Finding]:
     return [Finding("unsteady", what, [f"first: {texts[0]}", f"then: {texts[1]}"], hint)]
 
 
-def _same(one: Any, other: Any) -> bool:
-    try:
-        return bool(one == other)
-    except Exception:  # noqa: BLE001  values of the user's that do not compare
-        return repr(one) == repr(other)
+def _activities(steps: list[str]) -> str:
+    """What steps call, each once: what befalls them for one reason is one finding."""
+    return ", ".join(sorted({step.partition(" [")[0] for step in steps}))
 
 
 def _again(repeated: list[str]) -> list[str]:
-    return [f"{each} was called again there: it was in flight when the engine died" for each in repeated]
+    return [f"{each} was called again{IN_FLIGHT}" for each in repeated]
 
 
 def _words(trial: Trial) -> list[str]:
@@ -179,7 +164,7 @@ def unended(trial: Trial) -> list[Finding]:
     text = f"{type(error).__name__}: {error}" if error is not None else "it does not come to its end"
     what = "the engine has stopped" if trial.how == "over" else "the script has raised"
     hint = "it is run anew after a crash: let it bear what it has done already"
-    return [Finding("script", what, [_short(text, 300)], "" if trial.how == "over" else hint)]
+    return [Finding("script", what, [short(text, 300)], "" if trial.how == "over" else hint)]
 
 
 def broken(trial: Trial) -> list[Finding]:
@@ -191,8 +176,9 @@ def broken(trial: Trial) -> list[Finding]:
 def blocked(block: Block) -> Finding:
     if block.kind == "divergence":
         what = "the workflow does not do the same again when it is shown its history"
-        return Finding("divergence", what, _block_facts(block), _CHANCE)
-    return Finding("blocked", f"the run is blocked ({block.kind})", _block_facts(block), block.hint)
+        return Finding("divergence", what, _block_facts(block), _CHANCE, about=block.source)
+    what = f"the run is blocked ({block.kind})"
+    return Finding("blocked", what, _block_facts(block), block.hint, about=block.source)
 
 
 _CHANCE = (
@@ -206,41 +192,3 @@ def _block_facts(block: Block) -> list[str]:
     if block.recorded or block.produced:
         return [f"history:  {block.recorded}", f"code:     {block.produced}", *where]
     return [*(line.strip() for line in block.message.splitlines() if line.strip()), *where]
-
-
-def _short(text: str, most: int = 2 * VALUE_CHARS) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def difference(one: Any, other: Any) -> list[str]:
-    """What is not the same in two values, in a few lines: of dicts by key, else as a whole."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = [*one, *(key for key in other if key not in one)]
-        lines = [
-            f"{key}: {_value(one, key)} → {_value(other, key)}"
-            for key in keys
-            if key not in one or key not in other or not _same(one[key], other[key])
-        ]
-    elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(repr(one)) > VALUE_CHARS:
-        lines = [_of_items(one, other)]
-    else:
-        lines = [f"{_shown(one)} → {_shown(other)}"]
-    more = len(lines) - FACTS
-    return lines if more <= 0 else [*lines[:FACTS], f"and {more} more"]
-
-
-def _of_items(one: Any, other: Any) -> str:
-    at = next(
-        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if not _same(a, b)), min(len(one), len(other))
-    )
-    here, there = (_shown(each[at]) if at < len(each) else "nothing" for each in (one, other))
-    return f"{len(one)} items → {len(other)}; item {at}: {here} → {there}"
-
-
-def _value(values: dict[Any, Any], key: Any) -> str:
-    return _shown(values[key]) if key in values else "nothing"
-
-
-def _shown(value: Any) -> str:
-    return _short(pformat(value, width=1_000, compact=True), VALUE_CHARS)

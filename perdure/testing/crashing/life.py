@@ -1,6 +1,7 @@
 """An engine from its birth to its death."""
 
 import asyncio
+import contextvars
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -18,8 +19,13 @@ from perdure.engine import Engine
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.run import Status
+from perdure.runtime.inbox import Inbox
 from perdure.runtime.log_queue import LogQueue
+from perdure.runtime.member import Member
+from perdure.runtime.queue_work import QueueSettings, QueueWork
+from perdure.runtime.worker import Loop
 from perdure.stores.base import RunFilter, Store
+from perdure.testing.crashing.crew import Crew
 from perdure.testing.crashing.loop import Clock, TurnedLoop
 from perdure.testing.crashing.watch import Watch
 from perdure.testing.crashing.words import ID
@@ -85,6 +91,23 @@ class Life(Engine):
     def _opened_log(self) -> LogQueue:
         return _Silence()
 
+    def _joined(self, store: Store, build: str, loop: TurnedLoop, settings: QueueSettings, inbox: Inbox) -> QueueWork:
+        home = Loop(loop, contextvars.copy_context())
+        log = self._log.logger
+        return QueueWork(store, self._activities, build, settings, home, self._crash_world, log, inbox, lambda: None)
+
+    def _serve_queues(self, store: Store, build: str, home: Loop, owner: Member) -> Any:
+        """By workers that are turned as everything else is, one after the other, and die alone."""
+        if not self._queues:
+            return None
+        settings, world = self._queue_settings(), self._crash_world
+
+        def make(seen: Store, loop: TurnedLoop, inbox: Inbox) -> QueueWork:
+            return self._joined(seen, build, loop, settings, inbox)
+
+        self._span.crew = Crew(make, store, self._queues, self._clock, self._watch, world.dies_at_exchange)
+        return self._span.crew
+
     # for the script
 
     def now(self) -> datetime:
@@ -113,8 +136,8 @@ class Life(Engine):
             errors.WaitedTooLong: it takes too long, in real time.
         """
         loop = TurnedLoop(self._clock)
-        span = Span(loop)
-        self._watch.enter(self._address.views, self._crash_world.dies_before, self._queues)  # type: ignore[union-attr]
+        span = self._span = Span(loop)
+        self._watch.enter(self._address.views, self._crash_world.dies_before)  # type: ignore[union-attr]
         self._crash_world.enter(span)
         self._enter(loop)
         try:

@@ -1,4 +1,5 @@
-"""The places where an engine can die: four for each commit, and one before each call of an activity."""
+"""The places where an engine can die, four for each commit and one before each call of an activity; and a worker of queues,
+two for each exchange."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,18 +13,28 @@ KINDS = ("before", "lost", "kept", "after")
 """Of a commit: nothing is written; all is, but nothing of it will be there; it is durable, and nobody has heard so; its
 effects have not begun."""
 
+EXCHANGE_KINDS = ("exchange", "exchanged")
+"""Of what a worker of queues writes: nothing of it is written; it is durable, and the worker has not heard so. As it is one
+small transaction, one that is rolled back is the same as none."""
+
 _LABELS = {
     "before": "before commit {}",
     "lost": "inside commit {}, lost",
     "kept": "inside commit {}, kept",
     "after": "after commit {}",
     "effect": "before effect {}",
+    "exchange": "before exchange {}",
+    "exchanged": "after exchange {}",
 }
 _PATTERNS = {kind: re.compile(label.replace("{}", "([1-9][0-9]*)")) for kind, label in _LABELS.items()}
 
 
+KINDS_OF = {"commit": KINDS, "effect": ("effect",), "exchange": EXCHANGE_KINDS}
+
+
 class Point(NamedTuple):
-    """The n-th commit or effect of a run without disturbances, counted from 1, and how the engine dies there."""
+    """The n-th commit, effect or exchange of a run without disturbances, counted from 1, and how the engine dies there, or the
+    worker."""
 
     kind: str
     number: int
@@ -47,12 +58,8 @@ def point_of(label: str) -> Point:
 
 
 def points_of(order: Iterable[tuple[str, int]]) -> list[Point]:
-    """All points of a run whose commits and effects came in that order."""
-    points: list[Point] = []
-    for what, number in order:
-        kinds = KINDS if what == "commit" else ("effect",) if what == "effect" else ()
-        points += [Point(kind, number) for kind in kinds]
-    return points
+    """All points of a run whose commits, effects and exchanges came in that order."""
+    return [Point(kind, number) for what, number in order for kind in KINDS_OF.get(what, ())]
 
 
 def sample(points: Sequence[Point], most: int, seed: int) -> list[Point]:

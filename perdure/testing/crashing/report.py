@@ -7,7 +7,7 @@ import msgspec
 
 from perdure.durations import took
 from perdure.errors import CrashTestFailed
-from perdure.testing.crashing.judge import Finding
+from perdure.testing.crashing.findings import Finding
 from perdure.testing.crashing.points import Point
 from perdure.testing.crashing.table import LEGEND, life_story, table
 from perdure.testing.crashing.watch import Row
@@ -19,13 +19,14 @@ WAYS = (
     "before: nothing of it is written   lost: all is written, nothing of it is there afterwards",
     "kept: it is durable, nobody has heard so   after: its effects have not begun",
 )
+EXCHANGES = "exchange: what a worker of a queue writes, by itself; there the worker dies alone, and another one comes"
 
 
 class CrashReport(msgspec.Struct):
     """What became of a workflow whose engine died at `points` places, one after the other, of the `places` there are.
 
-    `violations` are what must not be, `advice` what is to be known, `harmless` what has been seen to do no harm. `commits` and `effects` (calls of activities) are those
-    of the run without a crash, `outcome` what it came to, in words.
+    `violations` are what must not be, `advice` what is to be known, `harmless` what has been seen to do no harm. `commits`, `effects` (calls of activities)
+    and `exchanges` (what workers of queues write) are those of the run without a crash, `outcome` what it came to, in words.
     """
 
     call: str
@@ -44,6 +45,7 @@ class CrashReport(msgspec.Struct):
     marks: dict[Point, str] = {}
     story: list[Row] = []
     unreached: list[str] = []
+    exchanges: int = 0
 
     @property
     def ok(self) -> bool:
@@ -67,7 +69,7 @@ class CrashReport(msgspec.Struct):
         """The report in words; `again` is how a certain point is tried again."""
         lines = [self._head(), f"without a crash: {self.outcome}, {took(self.run_seconds)} by its own clock", ""]
         if self.marks:
-            lines += [*table(self.rows, self.marks), *(WAYS if self.marks else ()), ""]
+            lines += [*table(self.rows, self.marks), *WAYS, *([EXCHANGES] if self.exchanges else ()), ""]
         lines += self._sampled()
         for sign, findings in (("✗", self.violations), ("!", self.advice), ("✓", self.harmless)):
             for finding in findings:
@@ -75,8 +77,13 @@ class CrashReport(msgspec.Struct):
         lines += self._story(again)
         return "\n".join(lines).rstrip()
 
+    def counted(self) -> str:
+        """How much there is at which to crash."""
+        counts = [(self.commits, "commit"), (self.exchanges, "exchange"), (self.effects, "effect")]
+        return ", ".join(_count(number, what) for number, what in counts if number or what != "exchange")
+
     def _head(self) -> str:
-        figures = f"{_count(self.commits, 'commit')}, {_count(self.effects, 'effect')}, {took(self.seconds)}"
+        figures = f"{self.counted()}, {took(self.seconds)}"
         wrong = len({at for finding in self.violations for at in finding.at})
         points = _count(self.points, "crash point")
         if self.violations:

@@ -20,6 +20,9 @@ LEGEND = {
     OTHER: "another outcome, which is accepted",
     WRONG: "wrong",
 }
+_AT: dict[str, Sequence[str | None]] = {"effect": ("effect",), "exchange": ("exchange", None, "exchanged")}
+"""What is under the columns of what is no commit."""
+
 _COLUMNS = {"before": "before", "lost": "lost", "kept": "kept", "after": "after"}
 
 
@@ -46,15 +49,14 @@ def _kept(found: Sequence[set[str]]) -> list[int]:
 
 
 def _text(row: Row, most: int = TEXT_CHARS) -> str:
-    head = f"  {row.what} {row.number}  " if row.what == "commit" else f"    {row.what} {row.number}  "
+    head = f"    {row.what} {row.number}  " if row.what == "effect" else f"  {row.what} {row.number}  "
     text = head + row.text
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _marks(row: Row, marks: Mapping[Point, str]) -> list[str]:
-    if row.what == "effect":
-        return [marks.get(Point("effect", row.number), " ")]
-    return [marks.get(Point(kind, row.number), " ") for kind in KINDS]
+    at = _AT.get(row.what, KINDS)
+    return [" " if kind is None else marks.get(Point(kind, row.number), " ") for kind in at]
 
 
 def _cells(marks: Sequence[str]) -> str:
@@ -67,5 +69,6 @@ def life_story(rows: Sequence[Row], most: int = 16) -> list[str]:
     low = max(at - most // 2, 0)
     lines = ["  …"] if low else []
     for row in rows[low : low + most]:
-        lines.append(f"  ✗ the engine dies: {row.text}" if row.what == "crash" else _text(row, STORY_CHARS))
+        who = "worker" if "exchange" in row.text else "engine"
+        lines.append(f"  ✗ the {who} dies: {row.text}" if row.what == "crash" else _text(row, STORY_CHARS))
     return [*lines, "  …"] if low + most < len(rows) else lines

@@ -103,9 +103,9 @@ def _tried(setting: Setting, point: Point | None, opened: Opener) -> Trial:
             life.error,
         )
     finally:
-        left_open = any(span.loop.talks() for _, span in lives)
+        left_open = any(loop.talks() for _, span in lives for loop in span.loops)
         for _, span in lives:
-            (span.loop.bury if span.how == "died" else span.loop.end)()
+            span.clear_away()
         outside.admin.close()
         watch.leave()
         lives.clear()

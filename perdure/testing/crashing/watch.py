@@ -13,13 +13,15 @@ from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.project import AttemptState
 from perdure.runtime.threads import Threads
 from perdure.stores.base import Batch, Views
-from perdure.testing.crashing.words import Words, is_loss, of_run
+from perdure.testing.crashing.words import Words, is_loss, listed, of_run
 
+_BROUGHT = {"result": "the result of", "failure": "the failure of", "token": "the token of"}
 _ENDS = frozenset({ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled})
 
 
 class Row(NamedTuple):
-    """A line of what has happened: a "commit" or an "effect", with its number, or a "crash"; `life` 1 is the first."""
+    """A line of what has happened: a "commit", an "exchange" (what a worker of a queue writes) or an "effect", with its number,
+    or a "crash"; `life` 1 is the first."""
 
     what: str
     number: int
@@ -56,6 +58,7 @@ class Call(NamedTuple):
     activity: str
     life: int
     id: str
+    queued: bool = False
 
     @property
     def name(self) -> str:
@@ -80,19 +83,21 @@ class Watch:
         self.life = 0
         self.dies: Callable[[int], bool] = lambda effect: False
         self.views: Views | None = None
-        self.queues: Sequence[str] = ()
+        self.worker = 0
+        """The member that serves queues, of all that have done so."""
+        self.exchanges = 0
         self.gate = Gate()
         self._threads = Threads("perdure-crash")
         self._attempts: list[Any] = []
         self._words = Words()
         self._keys: dict[int, str] = {}
         self._scheduled: dict[tuple[str, str], int] = {}
-        self._recorded: dict[tuple[str, str], int] = {}
+        self._recorded: dict[tuple[str, str], str] = {}
         self._ended: set[tuple[tuple[str, str], int]] = set()
 
-    def enter(self, views: Views, dies: Callable[[int], bool], queues: Sequence[str]) -> None:
-        """Another life begins; it serves these queues."""
-        self.queues = queues
+    def enter(self, views: Views, dies: Callable[[int], bool]) -> None:
+        """Another life begins."""
+        self.worker = 0
         self.life += 1
         self.views = views
         self.dies = dies
@@ -114,7 +119,7 @@ class Watch:
             for seq, event in enumerate(wire.decode_events(part.events), start=part.seq):
                 step = (self._keys.get(part.run, ""), getattr(event, "id", ""))
                 if type(event) in _ENDS:
-                    self._recorded.setdefault(step, number)
+                    self._recorded.setdefault(step, f"commit {number}")
                 elif type(event) is ev.ActivityScheduled:
                     self._scheduled[step] = seq
         for attempt in batch.attempts:
@@ -127,20 +132,48 @@ class Watch:
         lost = [row for row in batch.attempts if row.detail is not None and is_loss(row.detail)]
         owner = self.views.owner() if lost and self.views is not None else None
         for row in lost:
-            if owner is not None and row.member == owner.id:
+            who = "engine" if owner is not None and row.member == owner.id else "worker"
+            if who == "engine" or row.member == self.worker:
                 name = self._words.step(row.run, row.step)
-                self.broken.append(f"attempt {row.attempt} of {name} counts as lost, and the engine that has it lives")
+                self.broken.append(f"attempt {row.attempt} of {name} counts as lost, and the {who} that has it lives")
 
-    def died(self, where: str) -> None:
-        """The engine dies: what is in the air now may be done again."""
+    def exchanged(self, brought: Sequence[tuple[int, str, int, str]], taken: Sequence[tuple[int, str]]) -> None:
+        """The store says that this is durable: ends of attempts (run, step, number, what it came to), and tasks that a worker
+        has."""
+        self.exchanges += 1
+        said = [f"brings {_BROUGHT[what]} {self._words.step(run, step)}" for run, step, _, what in brought]
+        tasks = [self._words.step(run, step) for run, step in taken]
+        said += [f"takes {listed(tasks)}"] if tasks else []
+        self.rows.append(
+            Row("exchange", self.exchanges, f"a worker {' and '.join(said) or 'takes nothing'}", self.life)
+        )
+        for run, step, attempt, what in brought:
+            at = (self._keys.get(run, ""), step)
+            self._ended.add((at, attempt))
+            if what == "result":
+                self._recorded.setdefault(at, f"exchange {self.exchanges}")
+
+    def beaten(self, steps: Sequence[tuple[int, str]]) -> None:
+        """The same of how far attempts are."""
+        self.exchanges += 1
+        said = listed([self._words.step(run, step) for run, step in steps])
+        self.rows.append(Row("exchange", self.exchanges, f"a worker tells how far it is with {said}", self.life))
+
+    def died(self, where: str, only_worker: bool = False) -> None:
+        """The engine dies, or a worker alone: what is in the air now may be done again."""
         self.rows.append(Row("crash", 0, where, self.life))
         self.in_flight += [
             call
             for call in self.calls
-            if call not in self.in_flight
+            if (call.queued or not only_worker)
+            and call not in self.in_flight
             and call.step not in self._recorded
             and (call.step, call.attempt) not in self._ended
         ]
+
+    def lose_attempts(self) -> None:
+        """The worker that had them has died."""
+        self._attempts = [attempt for attempt in self._attempts if not attempt.task.queue]
 
     # who is called
 
@@ -160,7 +193,8 @@ class Watch:
                 finally:
                     self.done.add(call)
             finally:
-                self._attempts.remove(attempt)
+                if attempt in self._attempts:  # else its worker has died
+                    self._attempts.remove(attempt)
 
         seen = copy.copy(definition)
         seen.fn = called
@@ -172,12 +206,12 @@ class Watch:
         effect = len(self.calls) + 1
         if self.dies(effect):
             await asyncio.get_running_loop().create_future()  # for ever
-        call = Call((info.run_id, info.step), info.attempt, info.activity, self.life, info.id)
+        call = Call((info.run_id, info.step), info.attempt, info.activity, self.life, info.id, bool(info.queue))
         again = "" if info.attempt == 1 else f", attempt {info.attempt}"
         self.rows.append(Row("effect", effect, f"{call.name} is called{again}", self.life))
         if call.step in self._recorded:
             self.broken.append(
-                f"{call.name} was called again, although its end had been recorded in commit {self._recorded[call.step]}"
+                f"{call.name} was called again, although its end had been recorded in {self._recorded[call.step]}"
             )
         elif any(each.step == call.step and each.attempt == call.attempt for each in self.calls):
             self.broken.append(f"attempt {info.attempt} of {call.name} was made twice")
@@ -217,15 +251,9 @@ class Watch:
             if life == self.life:
                 self.beside -= 1
 
-    def has_tasks(self) -> bool:
-        """Whether there is something in the queues that this engine serves."""
-        if not self.queues or self.views is None:
-            return False
-        return any(row.queue in self.queues for row in self.views.backlog())
-
-    def in_hand(self) -> int:
-        """Attempts that have begun or wait at the gate, and whose result is wanted."""
-        return sum(not attempt.cancelled() for attempt in self._attempts)
+    def in_hand(self, queued: bool = False) -> int:
+        """Attempts of the engine's, or of its worker's, that have begun or wait at the gate, and whose result is wanted."""
+        return sum(bool(attempt.task.queue) == queued and not attempt.cancelled() for attempt in self._attempts)
 
     def at_work(self) -> int:
         return len(self._attempts)

@@ -1,7 +1,7 @@
 """What a commit says, in words for a table."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from perdure.kernel import events as ev
@@ -78,7 +78,7 @@ class Words:
         said += [f"blocked ({wire.decode_block(row.block).kind})" for row in rows if row.block is not None]
         if not any(said) and batch.replies:
             said.append("a message is answered")
-        return ", ".join(_counted(each for each in said if each)) or "nothing that can be seen"
+        return listed([each for each in said if each]) or "nothing that can be seen"
 
     def _attempts(self, batch: Batch, told: set[tuple[int, str]]) -> Iterable[str]:
         """What is not told by the events of their steps."""
@@ -131,6 +131,11 @@ def is_loss(detail: bytes) -> bool:
     """Whether the attempt of a row was lost with its process."""
     failure = wire.decode_detail(detail).failure
     return failure is not None and failure.code == LOST
+
+
+def listed(said: Sequence[str]) -> str:
+    """A few of them, and how many more."""
+    return ", ".join(_counted(said))
 
 
 def _counted(said: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from perdure.client import answer
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.world import World
 from perdure.stores.base import Batch, Fault, Moment
+from perdure.testing.crashing.crew import Crew, WorkerDies
 from perdure.testing.crashing.loop import Clock, TurnedLoop
 from perdure.testing.crashing.points import Point
 from perdure.testing.crashing.watch import Watch
@@ -33,6 +34,7 @@ class Span:
 
     def __init__(self, loop: TurnedLoop) -> None:
         self.loop = loop
+        self.crew: Crew | None = None
         self.began = False
         self.how = ""
         self.ended = threading.Event()
@@ -42,6 +44,32 @@ class Span:
     def end(self, how: str) -> None:
         self.how = self.how or how
         self.ended.set()
+
+    @property
+    def loops(self) -> list[TurnedLoop]:
+        """Those that are turned: the engine's, and that of whoever serves queues."""
+        return [self.loop] if self.crew is None else [self.loop, self.crew.loop]
+
+    def is_ready(self) -> bool:
+        return any(loop.is_ready() for loop in self.loops)
+
+    def due(self) -> int | None:
+        """When something is due on them, or for the worker."""
+        dues = [self.loop.due(), None if self.crew is None else self.crew.due()]
+        return min((each for each in dues if each is not None), default=None)
+
+    def listen(self) -> None:
+        """Wait, in real time, for files, sockets and other threads."""
+        loops = self.loops
+        for loop in loops:
+            loop.listen(LISTEN_SECONDS / (4 * len(loops) - 3))  # of several each is soon asked again
+
+    def clear_away(self) -> None:
+        """It is over: what an engine that has died had in the air stands still, other tasks are cancelled."""
+        end = TurnedLoop.bury if self.how == "died" else TurnedLoop.end
+        end(self.loop)
+        if self.crew is not None:
+            self.crew.end_loops(end)
 
 
 class CrashWorld(World):
@@ -122,6 +150,16 @@ class CrashWorld(World):
         self._span.end("died")
         raise Crash
 
+    def dies_at_exchange(self, kind: str) -> None:
+        """The worker's part: it dies alone, and with `twice` so does the one that comes then."""
+        number = self._watch.exchanges + (kind == "exchange")
+        if self._point == Point(kind, number):
+            self._watch.died(str(self._point), only_worker=True)
+            self._point = Point("exchanged", self._watch.exchanges + 1) if self._twice else None
+            self._twice = False
+            self._idle_polls = 0
+            raise WorkerDies
+
     # time
 
     def rest(self, seconds: float, stillness: Stillness) -> float:
@@ -139,8 +177,10 @@ class CrashWorld(World):
                 return 0.0
             if stillness.has_letters():
                 return self._until_read(seconds)
-            if self._is_busy(stillness) or (not self._watch.gate.let_one_in() and self._watch.has_tasks()):
-                span.loop.listen(LISTEN_SECONDS)
+            if span.crew is not None and span.crew.works():
+                continue
+            if self._is_busy(stillness):
+                span.listen()
                 waited = monotonic() - began
                 if waited > STILL_SECONDS:
                     self._clock.move_to(self._clock.ns + int((waited - max(seen, STILL_SECONDS)) * 1e9))
@@ -148,7 +188,7 @@ class CrashWorld(World):
                     if due is not None and due <= self.now():
                         return 0.0
                 seen = waited
-            elif not span.loop.is_ready() and not self._hears(span) and not self._skip(seconds, stillness):
+            elif not self._watch.gate.let_one_in() and not self._hears(span) and not self._skip(seconds, stillness):
                 return 0.0
 
     def _turn(self, span: Span, stillness: Stillness) -> None:
@@ -170,22 +210,22 @@ class CrashWorld(World):
 
     def _is_busy(self, stillness: Stillness) -> bool:
         """Whether somebody does what takes real time."""
-        loop, watch = self._span.loop, self._watch
-        if loop.beside or watch.beside or answer.asking() or self._span.asking():
+        span, watch = self._span, self._watch
+        if watch.beside or answer.asking() or span.asking() or any(loop.beside for loop in span.loops):
             return True
-        if len(stillness.at_work()) > watch.in_hand():
-            return True  # one that has ended, and whose letter is on its way
-        return loop.talks() and watch.at_work() > 0
+        if len(stillness.at_work()) > watch.in_hand() or (span.crew is not None and span.crew.is_busy):
+            return True  # an attempt that has ended, and whose letter is on its way
+        return watch.at_work() > 0 and any(loop.talks() for loop in span.loops)
 
     def _hears(self, span: Span) -> bool:
         """Whether somebody is woken from elsewhere, within a moment: an attempt waits, and not for a time."""
-        if span.loop.timers() < self._watch.at_work():
-            span.loop.listen(LISTEN_SECONDS)
-        return span.loop.is_ready()
+        if sum(loop.timers() for loop in span.loops) < self._watch.at_work():
+            span.listen()
+        return span.is_ready()
 
     def _skip(self, seconds: float, stillness: Stillness) -> bool:
         """Move the clock to what is next. False: that concerns the engine."""
-        timer, due = self._span.loop.due(), stillness.next_due(self.now(), self.monotonic())
+        timer, due = self._span.due(), stillness.next_due(self.now(), self.monotonic())
         dues = [each for each in (timer, due) if each is not None and each > self.now()]
         if not dues:
             self._idle_polls += 1

@@ -119,7 +119,7 @@ def test_a_sound_workflow_bears_every_crash() -> None:
     assert (report.commits, report.effects, report.places, report.points) == (4, 2, 18, 18)
     assert report.outcome == "completed with 'txn-ada, parcel of book'"
     assert report.advice == []
-    assert "2 steps were called again, having been in flight when the engine died, and state() did not change" in str(
+    assert "2 steps were called again, having been in flight when the process died, and state() did not change" in str(
         report
     )
 
@@ -137,7 +137,7 @@ def test_a_step_in_flight_may_be_called_again_and_that_is_said() -> None:
 
     assert report.ok
     (advice,) = report.advice
-    assert advice.what == "2 steps were called again, having been in flight when the engine died"
+    assert advice.what == "2 steps were called again, having been in flight when the process died"
     assert advice.at == ["before commit 2", "inside commit 2, lost", "before commit 4", "inside commit 4, lost"]
     assert "idempotency_key" in advice.hint
 
@@ -251,24 +251,150 @@ def test_it_bears_two_crashes_one_after_the_other_on_either_store(store: str, tw
     assert report.advice == []
 
 
-def test_steps_of_queues_are_served_by_the_engine() -> None:
-    @activity(queue="far")
-    async def far(what: str) -> str:
-        return await charge_once.fn(what)
+@activity(queue="far")
+async def far(what: str) -> str:
+    return await charge_once.fn(what)
 
-    @activity(queue="far")
-    def far_and_plain(what: str) -> str:
-        return ship.fn(what)
 
-    @workflow
-    async def far_away() -> str:
-        await sleep("1h")
-        return await far("ada") + await far_and_plain("book")
+@activity(queue="far")
+def far_and_plain(what: str) -> str:
+    return ship.fn(what)
 
-    report = tried(far_away(), definitions=[far, far_and_plain], state=charges, reset=reset).assert_ok()
 
-    assert report.points == report.places == 18
+@activity(queue="far")
+async def far_twice(what: str) -> str:
+    return await charge.fn(what)
+
+
+@activity(queue="far", retry=1)
+async def far_once(what: str) -> str:
+    return what
+
+
+@workflow
+async def far_away() -> str:
+    await sleep("1h")
+    return await far("ada") + await far_and_plain("book")
+
+
+@workflow
+async def far_in_parallel() -> list[str]:
+    return await asyncio.gather(*(far(str(n)) for n in range(3)))
+
+
+@workflow
+async def far_careless() -> str:
+    return await far_twice("ada")
+
+
+@workflow
+async def far_impatient() -> str:
+    return await far_once("ada")
+
+
+def test_a_worker_of_queues_dies_alone_before_and_after_it_takes_a_task_and_brings_its_end() -> None:
+    report = tried(far_away(), state=charges, reset=reset).assert_ok()
+
+    assert (report.commits, report.exchanges, report.effects) == (4, 4, 2)
+    assert report.points == report.places == 4 * 4 + 2 * 4 + 2
     assert report.run_seconds == 3_600
+    assert report.unreached == []
+    texts = [row.text for row in report.rows if row.what == "exchange"]
+    assert texts == [
+        "a worker takes far [0:2]",
+        "a worker brings the result of far [0:2]",
+        "a worker takes far_and_plain [0:3]",
+        "a worker brings the result of far_and_plain [0:3]",
+    ]
+    (harmless,) = report.harmless
+    assert {"before exchange 2", "before exchange 4"} <= set(harmless.at)
+    assert "after exchange 1" not in harmless.at  # taken, and not called yet
+    assert "exchange: what a worker of a queue writes" in str(report)
+
+
+def test_what_a_worker_does_twice_is_found_and_how_it_came_to_that() -> None:
+    report = tried(far_careless(), state=charges, reset=reset)
+
+    (finding,) = report.violations
+    assert (finding.kind, finding.at) == ("state", ["before exchange 2"])
+    assert finding.facts == [
+        "charge ada: 1 → 2",
+        "far_twice [0:1] was called again there: it was in flight when the process died",
+    ]
+    told = str(report)
+    assert "✗ the worker dies: before exchange 2\n  commit 2  attempt 1 of far_twice [0:1] is lost" in told
+    assert "again: crash_everywhere(..., crash_at='before exchange 2')" in told
+
+
+def test_an_attempt_that_is_lost_with_its_worker_counts() -> None:
+    report = tried(far_impatient())
+
+    (finding,) = report.violations
+    assert finding.kind == "outcome"
+    assert {"after exchange 1", "before exchange 2"} <= set(finding.at)
+    assert "one attempt more" in finding.hint
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_the_worker_that_comes_then_may_die_as_well(store: str) -> None:
+    places = ["before exchange 1", "after exchange 1", "before exchange 2", "after exchange 4"]
+    report = tried(far_away(), state=charges, reset=reset, store=store, twice=True, crash_at=places).assert_ok()
+
+    assert report.unreached == []
+
+
+def test_tasks_of_workers_are_taken_and_brought_in_one_order() -> None:
+    first, second = (tried(far_in_parallel(), state=charges, reset=reset) for _ in range(2))
+
+    assert first.assert_ok().unreached == []
+    assert text_of(first) == text_of(second)
+    assert first.rows[1].text == "a worker takes far [0.1:1], far [0.2:1], far [0.3:1]"
+
+
+@activity(queue="far", heartbeat="1m")
+async def far_in_parts(parts: int) -> int:
+    for part in range(activity.info().heartbeat_details or 0, parts):
+        ledger.append(f"part {part}")
+        activity.heartbeat(part + 1)
+        await asyncio.sleep(30)
+    return parts
+
+
+@workflow
+async def far_and_long() -> int:
+    return await far_in_parts(3)
+
+
+def test_what_a_worker_has_told_of_how_far_it_is_is_known_when_it_dies_afterwards() -> None:
+    report = tried(far_and_long(), state=charges, reset=reset)
+
+    told = [row.number for row in report.rows if row.text == "a worker tells how far it is with far_in_parts [0:1]"]
+    assert told == [2, 3, 4]
+    assert report.run_seconds == 90
+    (finding,) = report.violations
+    assert finding.at[:3] == ["before exchange 2", "before exchange 3", "before exchange 4"]
+    assert finding.facts[-1] == "before exchange 4: part 2: 1 → 2"
+    assert not any(at.startswith("after exchange") for at in finding.at)
+
+
+@activity(queue="far", timeout="1h", retry=2)
+async def far_too_long() -> str:
+    if activity.info().attempt == 1:
+        await asyncio.Event().wait()
+    return "at last"
+
+
+@workflow
+async def far_and_late() -> str:
+    return await far_too_long()
+
+
+def test_a_worker_gives_up_what_takes_too_long() -> None:
+    report = tried(far_and_late(), crash_at=["before commit 1", "after exchange 4"])
+
+    assert report.assert_ok().outcome == "completed with 'at last'"
+    assert report.run_seconds >= 3_600
+    assert "a worker brings the failure of far_too_long [0:1]" in [row.text for row in report.rows]
 
 
 @activity(heartbeat="1m")
@@ -539,7 +665,7 @@ def test_an_effect_that_is_not_idempotent_is_found_by_the_state_of_the_world() -
     assert (finding.kind, finding.at) == ("state", ["before commit 2", "inside commit 2, lost"])
     assert finding.facts == [
         "charge ada: 1 → 2",
-        "charge [0:1] was called again there: it was in flight when the engine died",
+        "charge [0:1] was called again there: it was in flight when the process died",
     ]
     assert "idempotency_key" in finding.hint
 
@@ -919,11 +1045,11 @@ kept: it is durable, nobody has heard so   after: its effects have not begun
 ✗ state() is not what it is without a crash
     at 2 crash points: before commit 2; inside commit 2, lost
     charge ada: 1 → 2
-    charge [0:1] was called again there: it was in flight when the engine died
+    charge [0:1] was called again there: it was in flight when the process died
   hint: give what it calls activity.info().idempotency_key, which is the same for all attempts of a step and for no \
 other step
 
-✓ ship [0:3] was called again, having been in flight when the engine died, and state() did not change
+✓ ship [0:3] was called again, having been in flight when the process died, and state() did not change
     at 2 crash points: before commit 4; inside commit 4, lost
 
 crash before commit 2:
@@ -953,7 +1079,7 @@ again: crash_everywhere(..., crash_at='before commit 2')"""
         ),
         (lambda: crash_everywhere(order("ada"), crash_at="commit 7"), "no place for a crash; they are called"),
         (lambda: crash_everywhere(order("ada"), start=datetime(2024, 1, 1)), "start is a time with a zone"),
-        (lambda: tried(order("ada"), crash_at="before commit 99"), "there are 4 commits and 2 effects"),
+        (lambda: tried(order("ada"), crash_at="before commit 99"), "there are 4 commits, 2 effects"),
         (lambda: tried(order("ada"), activities={charge: lambda: "x"}), "cannot be called like it"),
     ],
 )
