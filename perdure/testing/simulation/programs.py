@@ -1,6 +1,7 @@
 """What is simulated: one workflow that performs any program, a nested list, whose result no order of events can change."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
@@ -70,38 +71,46 @@ async def _fail(n: int) -> int:
         return await work(n)
 
 
-async def _sleep(seconds: float) -> int:
-    await asyncio.sleep(seconds)
-    return 1
+def composed(do: Callable[[Spec], Coroutine[Any, Any, int]], work: Any, never: Any) -> dict[str, Any]:
+    """How programs are put together of others, which `do` performs: each kind, and what performs it. `work` is an activity that
+    gives a number, `never` one that hangs."""
 
+    async def slept(seconds: float) -> int:
+        await asyncio.sleep(seconds)
+        return 1
 
-async def _sequence(specs: list[Spec]) -> int:
-    return sum([await do(spec) for spec in specs])
+    async def sequence(specs: list[Spec]) -> int:
+        return sum([await do(spec) for spec in specs])
 
+    async def gather(specs: list[Spec]) -> int:
+        return sum(await asyncio.gather(*(do(spec) for spec in specs)))
 
-async def _gather(specs: list[Spec]) -> int:
-    return sum(await asyncio.gather(*(do(spec) for spec in specs)))
+    async def group(specs: list[Spec]) -> int:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(do(spec)) for spec in specs]
+        return sum(task.result() for task in tasks)
 
+    async def in_time(seconds: float, n: int) -> int:
+        try:
+            async with asyncio.timeout(seconds):
+                return await never(n)
+        except TimeoutError:
+            return await work(n)
 
-async def _group(specs: list[Spec]) -> int:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(do(spec)) for spec in specs]
-    return sum(task.result() for task in tasks)
+    async def cleaned_up(spec: Spec, cleanup: Spec) -> int:
+        try:
+            return await do(spec)
+        finally:
+            await do(cleanup)
 
-
-async def _timeout(seconds: float, n: int) -> int:
-    try:
-        async with asyncio.timeout(seconds):
-            return await never(n)
-    except TimeoutError:
-        return await work(n)
-
-
-async def _finally(spec: Spec, cleanup: Spec) -> int:
-    try:
-        return await do(spec)
-    finally:
-        await do(cleanup)
+    return {
+        "sleep": slept,
+        "sequence": sequence,
+        "gather": gather,
+        "group": group,
+        "timeout": in_time,
+        "finally": cleaned_up,
+    }
 
 
 async def _write(name: str, count: int) -> int:
@@ -123,14 +132,9 @@ async def _for_ever(spec: Spec) -> int:
 _DO: dict[str, Any] = {
     "act": _act,
     "fail": _fail,
-    "sleep": _sleep,
-    "sequence": _sequence,
-    "gather": _gather,
-    "group": _group,
-    "timeout": _timeout,
-    "finally": _finally,
     "write": _write,
     "for ever": _for_ever,
+    **composed(do, work, never),
 }
 
 

@@ -9,9 +9,7 @@ import pytest
 
 from perdure import ActivityFailed, OutcomeUnknown, Retry, activity, saga, workflow
 from perdure.testing import crash_everywhere
-
-Spec = list[Any]
-"""A program: its kind, then what it needs."""
+from perdure.testing.simulation.programs import Spec, composed
 
 deeds: dict[str, int] = {}
 
@@ -61,6 +59,11 @@ async def never(n: int) -> int:
     return n
 
 
+@activity(queue="far")
+async def far(n: int) -> int:
+    return act(n)
+
+
 @activity
 async def refuse(n: int) -> int:
     raise activity.NonRetryable("never")
@@ -71,7 +74,7 @@ async def undone(n: int) -> None:
     act(-n)
 
 
-DEFINITIONS = [work, toil, nap, only_once, at_most_once, shaky, never, refuse, undone]
+DEFINITIONS = [work, toil, nap, only_once, at_most_once, shaky, never, far, refuse, undone]
 
 
 @workflow
@@ -96,40 +99,6 @@ async def _either(spec: Spec) -> int:
         return await {"once": only_once, "most": at_most_once, "refuse": refuse}[kind](n)
     except (ActivityFailed, OutcomeUnknown):
         return n
-
-
-async def _sleep(seconds: float) -> int:
-    await asyncio.sleep(seconds)
-    return 1
-
-
-async def _sequence(specs: list[Spec]) -> int:
-    return sum([await do(spec) for spec in specs])
-
-
-async def _gather(specs: list[Spec]) -> int:
-    return sum(await asyncio.gather(*(do(spec) for spec in specs)))
-
-
-async def _group(specs: list[Spec]) -> int:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(do(spec)) for spec in specs]
-    return sum(task.result() for task in tasks)
-
-
-async def _timeout(seconds: float, n: int) -> int:
-    try:
-        async with asyncio.timeout(seconds):
-            return await never(n)
-    except TimeoutError:
-        return await work(n)
-
-
-async def _finally(spec: Spec, n: int) -> int:
-    try:
-        return await do(spec)
-    finally:
-        await work(n)
 
 
 async def _saga(spec: Spec, n: int) -> int:
@@ -157,22 +126,18 @@ KINDS: dict[str, Any] = {
     "toil": lambda n: toil(n),
     "nap": lambda n: nap(n),
     "shaky": lambda n: shaky(n),
+    "far": lambda n: far(n),
     "either": _either,
-    "sleep": _sleep,
-    "timeout": _timeout,
-    "sequence": _sequence,
-    "gather": _gather,
-    "group": _group,
-    "finally": _finally,
     "saga": _saga,
     "child": lambda spec: child(spec),
     "cancelled": _cancelled,
+    **composed(do, work, never),
 }
 
 
 def program(chance: Random, depth: int = 3) -> Spec:
     """A program, not deeper than so."""
-    simple = ["work", "toil", "nap", "shaky", "either", "sleep", "timeout"]
+    simple = ["work", "toil", "nap", "far", "shaky", "either", "sleep", "timeout"]
     deep = ["sequence", "gather", "group", "finally", "saga", "child", "cancelled"]
     kind, n = chance.choice(simple + deep if depth else simple), chance.randint(1, 9)
     match kind:
@@ -182,8 +147,10 @@ def program(chance: Random, depth: int = 3) -> Spec:
             return [kind, chance.choice([0.0, 1.0, 60.0, 86_400.0])]
         case "timeout":
             return [kind, chance.choice([0.5, 3.0, 3_600.0]), n]
-        case "finally" | "saga":
+        case "saga":
             return [kind, program(chance, depth - 1), n]
+        case "finally":
+            return [kind, program(chance, depth - 1), ["work", n]]
         case "child" | "cancelled":
             return [kind, program(chance, depth - 1)]
         case "sequence" | "gather" | "group":
