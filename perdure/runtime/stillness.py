@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Container
 
+from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.limits import END_OF_TIME
 from perdure.runtime.actors import Roster
 from perdure.runtime.inbox import Inbox
+from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Slots
 from perdure.runtime.waiters import Waiters
 from perdure.stores.base import Store
+from perdure.stores.human import HumanFilter
+
+ASKED = 10_000
+"""Human tasks that are looked at, at most."""
 
 
 class Stillness:
@@ -56,6 +62,17 @@ class Stillness:
     def is_awaited(self) -> bool:
         """Whether somebody waits for the end of a run."""
         return len(self._waiters) > 0
+
+    def give_up(self, error: Exception, outbox: Outbox) -> None:
+        """Whoever waits for the end of a run is told that it is of no use."""
+        self._waiters.fail(error, outbox)
+
+    def asked(self) -> list[tuple[str, HumanTaskRow]]:
+        """Open human tasks, the oldest first, each with the id of its run."""
+        views = self._store.views
+        tasks = views.human.find(HumanFilter(limit=ASKED))
+        runs = views.rows_by_key([task.run for task in tasks]) if tasks else {}
+        return [(runs[task.run].id, task) for task in tasks if task.run in runs]
 
     def next_due(self, now: int, monotonic: float) -> int | None:
         """When the next thing happens by itself, in nanoseconds since the epoch: a run is due, or an attempt has to be

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perdure.client.export import ExportedRun
+    from perdure.client.human_view import TaskDetails
     from perdure.client.replaying import Report, Verdict
     from perdure.stores.open import open_store
     from perdure.testing.by_hand import AttemptByHand, activity_context
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from perdure.testing.engine import TestEngine
     from perdure.testing.faults import FaultAt, FaultWhere
     from perdure.testing.killing import KillingWorld
+    from perdure.testing.people import GivenAnswer, People
     from perdure.testing.replayer import replay
     from perdure.testing.stand_ins import ActivityCall
 
@@ -50,8 +52,11 @@ _PLACE = {
     "ExportedRun": "perdure.client.export",
     "FaultAt": "perdure.testing.faults",
     "FaultWhere": "perdure.testing.faults",
+    "GivenAnswer": "perdure.testing.people",
     "KillingWorld": "perdure.testing.killing",
+    "People": "perdure.testing.people",
     "Report": "perdure.client.replaying",
+    "TaskDetails": "perdure.client.human_view",
     "TestEngine": "perdure.testing.engine",
     "Verdict": "perdure.client.replaying",
     "activity_context": "perdure.testing.by_hand",
@@ -67,8 +72,11 @@ __all__ = [
     "ExportedRun",
     "FaultAt",
     "FaultWhere",
+    "GivenAnswer",
     "KillingWorld",
+    "People",
     "Report",
+    "TaskDetails",
     "TestEngine",
     "Verdict",
     "activity_context",

@@ -18,6 +18,7 @@ from perdure.errors import DefinitionError, EngineNotRunning
 from perdure.runtime.outbox import Receiver
 from perdure.stores.base import RunFilter, Store
 from perdure.stores.open import open_store
+from perdure.testing.people import People
 from perdure.testing.rereading import reread
 from perdure.testing.skipping import SkippingWorld, Sleep
 from perdure.testing.stand_ins import ActivityCall, StandIns, stand_in_workflow
@@ -34,6 +35,8 @@ class TestEngine(Engine):
         activities: stand-ins, by the activity they are called for.
         workflows: the same of workflows, which runs have as children: by the workflow, a function of its arguments that
             gives its result, or raises.
+        people: who answers human tasks: by their title an answer, or a function of the task that gives it; more than that
+            says `engine.people.answer`.
         store: the address of a database or an open store; by default one in memory that nobody else sees.
         start: what the clock shows when the engine is made; the real time, if None.
         replay_every_step: make each program anew from its history, before each event it sees, so that one that is not
@@ -54,6 +57,7 @@ class TestEngine(Engine):
         *,
         activities: Mapping[ActivityDefinition[..., Any], Callable[..., Any]] | None = None,
         workflows: "Mapping[Any, Callable[..., Any]] | None" = None,
+        people: "Mapping[str, Any] | None" = None,
         store: str | Store = "memory://",
         start: datetime | None = None,
         replay_every_step: bool = True,
@@ -74,6 +78,10 @@ class TestEngine(Engine):
         for child, fn in (workflows or {}).items():
             made = stand_in_workflow(child, fn)
             self._workflows[made.name] = made
+        self.people = People(self)
+        """Those who stand in for people: who answers which human task, with what, after how long."""
+        self.people.answer_all({} if people is None else people)
+        self._clock.people = self.people
 
     def _open(self) -> Store:
         if self._rereads and isinstance(self._address, str):
@@ -99,6 +107,10 @@ class TestEngine(Engine):
         if not self._ended:
             self._ended = True
             self.__exit__(None, None, None)
+
+    def wake(self) -> None:
+        """Have it look at its clock again."""
+        self._member.nudge()
 
     def lines(self, limit: int) -> list[str]:
         """Its runs in one line each, oldest first, for people who wonder why a test has failed."""

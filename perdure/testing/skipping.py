@@ -7,11 +7,15 @@ look at it, while it sleeps. While an attempt runs, time passes as everywhere. T
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from perdure.errors import WaitedTooLong
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.world import World
+
+if TYPE_CHECKING:
+    from perdure.testing.people import People
 
 PATIENCE_SECONDS = 1.0
 """How long, in real time, a sleep of a test waits at its end for attempts that run, as they may be what it waited for; and
@@ -67,6 +71,8 @@ class SkippingWorld(World):
         self._waking: list[Sleep] = []
         self._at_work: list[tuple[int, str, int]] = []
         self._at_work_since = 0.0
+        self._still_since: float | None = None
+        self.people: People | None = None
 
     def now(self) -> int:
         return self._start + self._ahead_ns + int((monotonic() - self._began) * 1e9)
@@ -90,6 +96,9 @@ class SkippingWorld(World):
 
     def rest(self, seconds: float, stillness: Stillness) -> float:
         with self._lock:
+            still_since, self._still_since = self._still_since, None
+            if self._people_act(stillness):
+                return min(seconds, LETTERS_SECONDS)
             self._wake(self._works(stillness))
             if self._works(stillness):
                 self._tell_stuck(stillness)
@@ -98,9 +107,72 @@ class SkippingWorld(World):
                 return self._until_next(seconds)
             if stillness.has_letters():
                 return min(seconds, LETTERS_SECONDS)
-            if not stillness.is_awaited() and all(sleep.attempt for sleep in self._sleeps):
+            if not self._is_awaited(stillness):
                 return self._until_next(seconds)
-            return self._jump(seconds, stillness.next_due(self.now(), self.monotonic()))
+            due = self._next_due(stillness)
+            if due is None and not self._sleeps:
+                self._still_since = still_since or monotonic()
+                self._tell_of_people(stillness)
+            return self._jump(seconds, due)
+
+    def _is_awaited(self, stillness: Stillness) -> bool:
+        return stillness.is_awaited() or any(not sleep.attempt for sleep in self._sleeps)
+
+    def _next_due(self, stillness: Stillness) -> int | None:
+        dues = [stillness.next_due(self.now(), self.monotonic())]
+        if self.people is not None and self.people.are_there:
+            answer = self.people.next(stillness.asked())
+            dues += [] if answer is None else [answer[0]]
+        return min((due for due in dues if due is not None), default=None)
+
+    def _people_act(self, stillness: Stillness) -> bool:
+        """Whether somebody answers a human task now, as its time has come: nothing else happens meanwhile."""
+        people = self.people
+        if people is None or not people.are_there:
+            return False
+        if people.answering:
+            return True
+        failure = people.failure() if self._is_awaited(stillness) else None
+        if failure is not None:
+            self._give_up(stillness, failure)
+        if self._waking or not self._is_awaited(stillness) or self._works(stillness) or stillness.has_letters():
+            return False
+        answer = people.next(stillness.asked())
+        if answer is None or answer[0] > self.now():
+            return False
+        answer[1]()
+        return True
+
+    def _give_up(self, stillness: Stillness, error: Exception) -> None:
+        """Tell all who wait."""
+        self._tell_sleepers(error)
+        outbox = Outbox()
+        stillness.give_up(error, outbox)
+        outbox.flush()
+
+    def _tell_sleepers(self, error: Exception) -> None:
+        sleeping = [each for each in self._sleeps if not each.attempt]
+        self._sleeps = [each for each in self._sleeps if each.attempt]
+        outbox = Outbox()
+        for sleep in sleeping:
+            outbox.answer(sleep.receiver, None, error)
+        outbox.flush()
+
+    def _tell_of_people(self, stillness: Stillness) -> None:
+        """Nothing is due any more. If a run waits for people whom nobody stands in for, so would the test, for ever."""
+        if self._still_since is None or monotonic() - self._still_since < self._stuck_seconds:
+            return
+        asked = stillness.asked() if stillness.is_awaited() else []
+        if asked:
+            run, task = asked[0]
+            more = f", and {len(asked) - 1:,} more tasks are open" if len(asked) > 1 else ""
+            whom = f" (for {' or '.join(task.assignees)})" if task.assignees else ""
+            error = WaitedTooLong(
+                f"nothing is due any more, and run {run!r} asks people: {task.title!r}{whom}{more}. Say who answers: "
+                f"engine.people.answer({task.title!r}, ...); or answer before you wait: engine.tasks.complete({run!r}, ..., "
+                'by="somebody")'
+            )
+            self._give_up(stillness, error)
 
     def _works(self, stillness: Stillness) -> bool:
         """Whether attempts run that do not sleep on this clock."""
@@ -111,16 +183,11 @@ class SkippingWorld(World):
         if at_work != self._at_work:
             self._at_work, self._at_work_since = at_work, real
         elif real - self._at_work_since >= self._stuck_seconds:
-            stuck = [each for each in self._sleeps if not each.attempt]
-            self._sleeps = [each for each in self._sleeps if each.attempt]
             error = WaitedTooLong(
                 f"the clock cannot jump: {stillness.name(at_work[0])} runs for {self._stuck_seconds:g} s of real time; give its "
                 "activity a stand-in, or let it sleep on the engine's clock: await engine.sleep(...)"
             )
-            outbox = Outbox()
-            for sleep in stuck:
-                outbox.answer(sleep.receiver, None, error)
-            outbox.flush()
+            self._tell_sleepers(error)
 
     def _jump(self, seconds: float, due: int | None) -> float:
         dues = [sleep.at for sleep in self._sleeps]

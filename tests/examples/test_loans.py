@@ -53,6 +53,15 @@ def test_people_are_reminded_until_somebody_decides() -> None:
         assert kinds == ["opened", "reminder", "overdue"]
 
 
+def test_the_committee_takes_its_time() -> None:
+    with TestEngine(ALL) as engine:
+        engine.people.answer(
+            "Approve the loan of *", LoanDecision("approve"), by="eve", groups=["credit"], after="2 days"
+        )
+
+        assert engine.run(loan(Application("bob", 5_000))).wait() == "5000 paid out to bob, approved by eve"
+
+
 def test_what_nobody_decides_is_refused_after_a_week() -> None:
     with TestEngine(ALL) as engine:
         assert engine.run(loan(Application("dan", 9_000))).wait() == "refused: nobody has decided within a week"

@@ -6,7 +6,7 @@ from typing import Any, assert_type
 from perdure import activity, workflow
 from perdure.client.answer import Answer
 from perdure.client.handle import Handle
-from perdure.testing import ActivityCall, CrashReport, TestEngine, crash_everywhere
+from perdure.testing import ActivityCall, CrashReport, GivenAnswer, TestEngine, crash_everywhere
 from perdure.testing.crashing.life import Life
 
 
@@ -38,6 +38,8 @@ async def of_an_engine() -> None:
         assert_type(engine.now(), datetime)
         assert_type(engine.sleep("3 days"), Answer[None])
         engine.replace(charge, fake)
+        engine.people.answer("Approve *", lambda asked: asked.data["amount"] < 100, by="ann", after="3h", times=1)
+        assert_type(engine.people.given, list[GivenAnswer])
 
 
 async def cancels(engine: Life, handle: Handle[Any]) -> None:
