@@ -41,7 +41,8 @@ REPEATED = frozenset({msg.Wake, msg.Takeover})
 
 
 def decide(run: Run, message: msg.Message, now: int) -> tuple[ev.Event, ...] | list[ev.Event]:
-    """The events a message causes, up to and including the first one the program must see.
+    """The events a message causes, up to and including the first one the program must see; with a start also those that it
+    is shown together with.
 
     Raises:
         Refused: the message cannot be taken by a run in this state.
@@ -61,8 +62,17 @@ def decide_command(run: Run, command: cmd.Command, now: int, claimed_by: int = 0
 def _start(run: Run, message: msg.Start, now: int) -> tuple[ev.Event, ...]:
     if run.seq:
         return _NOTHING
-    start = message
-    return (ev.RunStarted(now, start.workflow, start.input, start.run_id, start.build, start.terms, start.memo),)
+    start, spoken = message, message.spoken
+    begun = ev.RunStarted(
+        now, start.workflow, start.input, start.run_id, start.build, start.terms, start.memo, len(spoken)
+    )
+    return (begun, *(_heard(each, now) for each in spoken))
+
+
+def _heard(message: msg.Signal | msg.Update, now: int) -> ev.SignalReceived | ev.UpdateAccepted:
+    if isinstance(message, msg.Update):
+        return ev.UpdateAccepted(now, message.id, message.name, message.input)
+    return ev.SignalReceived(now, message.name, message.input, message.request_id)
 
 
 def _attempt_ended(run: Run, message: msg.AttemptEnded, now: int) -> tuple[ev.Event, ...]:
@@ -230,7 +240,7 @@ def _signal(run: Run, message: msg.Signal, now: int) -> tuple[ev.Event, ...]:
     if message.request_id and run.requests is not None and message.request_id in run.requests:
         return _NOTHING
     _refuse_closed(run)
-    return (ev.SignalReceived(now, message.name, message.input, message.request_id),)
+    return (_heard(message, now),)
 
 
 def _update(run: Run, message: msg.Update, now: int) -> tuple[ev.Event, ...]:
@@ -244,7 +254,7 @@ def _update(run: Run, message: msg.Update, now: int) -> tuple[ev.Event, ...]:
             f"run {run.id!r} is {run.status.word} and cannot say whether it accepts an update: {run.block.message}\n"
             f"  hint: {run.block.hint}",
         )
-    return (ev.UpdateAccepted(now, message.id, message.name, message.input),)
+    return (_heard(message, now),)
 
 
 def _demand_same(run: Run, message: msg.Update) -> None:

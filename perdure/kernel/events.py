@@ -113,6 +113,9 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RunStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+    """`spoken`: so many signals and updates were there when it began. They are the next events, and the program is shown all
+    of them as one: a run that ends without having waited has heard them."""
+
     at: int
     workflow: str
     input: Payload
@@ -120,6 +123,7 @@ class RunStarted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     build: str
     terms: RunTerms | None = None
     memo: Payload | None = None
+    spoken: int = 0
 
 
 class ActivityScheduled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):

@@ -30,7 +30,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
 
     `id_conflict` and `id_reuse` are policies of `ids`: what to do if the id has a run. `chosen` names the terms that the
     starter chose, be it None: of the others the workflow's own hold. `first` is heard as soon as the run has begun: without it
-    the run does not begin.
+    the run does not begin. `further` messages were there when its owner let it begin, and are heard after that.
     """
 
     workflow: str
@@ -44,6 +44,12 @@ class Start(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     chosen: tuple[str, ...] = ()
     memo: Payload | None = None
     first: Signal | Update | None = None
+    further: tuple[Signal | Update, ...] = ()
+
+    @property
+    def spoken(self) -> "tuple[Signal | Update, ...]":
+        """All that the run hears as it begins."""
+        return self.further if self.first is None else (self.first, *self.further)
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -59,6 +59,7 @@ from perdure.kernel.events import (
     RunCompleted,
     RunContinuedAsNew,
     RunFailed,
+    RunStarted,
     SideEffectRecorded,
     StreamWritten,
     TaskOpened,
@@ -98,6 +99,11 @@ class Decider(Protocol):
 
 class Program(Decider, Protocol):
     """One that can be talked to, beside what its history has."""
+
+    def begin(self, event: RunStarted) -> None:
+        """Begin before that event is shown, so that `validate` can be asked: what it issues is part of its answer then. Raises
+        `ProgramBlocked`."""
+        ...
 
     def validate(self, update: Update) -> None:
         """Let the code look at an update before it is accepted. Raises what speaks against it; nothing has changed then."""

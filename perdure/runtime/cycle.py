@@ -147,7 +147,7 @@ class Cycle:
             if self._coding is not None:
                 recoding.prepare(self._coding, items, self._roster)
             for item in items:
-                self._deliver(draft, item)
+                self._deliver(draft, item, items)
             self._grant(draft, items)
             self._relate(draft, items)
             if self._coding is not None:
@@ -238,7 +238,7 @@ class Cycle:
             for step in run.slot_wanted():
                 self._slots.want(actor, step.name, step.id)
 
-    def _deliver(self, draft: Draft, item: Item) -> None:
+    def _deliver(self, draft: Draft, item: Item, items: Sequence[Item]) -> None:
         if isinstance(item, Refusal):
             draft.answers.append((item, None, item.error))
             return
@@ -248,9 +248,9 @@ class Cycle:
             follow = self._starts.families.follow
             letter = self._guarded(item, follow, draft, item) if type(item.message) in FOLLOWING else item
             if letter is not None:
-                self._deliver_letter(draft, letter)
+                self._deliver_letter(draft, letter, items)
 
-    def _deliver_letter(self, draft: Draft, item: Letter) -> None:
+    def _deliver_letter(self, draft: Draft, item: Letter, items: Sequence[Item]) -> None:
         actor = self._roster.get(item.key)
         if draft.damaged and item.key in draft.damaged:
             if item.reply_to:
@@ -269,12 +269,12 @@ class Cycle:
                 self._turns.take(actor, block, draft.now)
         if type(item.message) is msg.Start and actor.run.block is None:
             self._guarded(item, self._starts.queued.take, draft, actor, item)
-        elif actor.run.seq or self._begins(draft, actor, item):
+        elif actor.run.seq or self._begins(draft, actor, item, items):
             self._turn(draft, actor, item)
-        elif type(item.message) in _KEPT_UNTIL_BEGUN:
+        elif not actor.run.seq and type(item.message) in _KEPT_UNTIL_BEGUN:
             draft.keep(item)
 
-    def _begins(self, draft: Draft, actor: Actor, item: Letter) -> bool:
+    def _begins(self, draft: Draft, actor: Actor, item: Letter, items: Sequence[Item]) -> bool:
         """A run that was not begun yet begins when its time has come, or when somebody cannot wait for that. Whether it
         can take the letter then: it has to begin first, so that its code can see a cancellation."""
         kind, begin_at = type(item.message), actor.run.begin_at
@@ -283,7 +283,9 @@ class Cycle:
         elif actor.run.block is not None:
             return True  # it takes the letter, or keeps it, as one does that has begun
         elif kind in SPOKEN:
-            self._guarded(item, self._starts.queued.begin_now, draft, actor)
+            heard = self._guarded(item, self._starts.queued.begin_now, draft, actor, _spoken_from(item, items))
+            if item in heard:
+                return False
         elif begin_at is not None and (kind in _BEGIN or (kind is msg.Wake and begin_at <= draft.now)):
             self._guarded(item, self._starts.queued.begin_now, draft, actor)
             if kind is msg.Retry:  # it has had its way, even if the run has come to its end by that
@@ -403,6 +405,16 @@ class Cycle:
 _KEPT_UNTIL_BEGUN = frozenset({msg.Cancel}) | SPOKEN
 _BEGIN = frozenset({msg.Cancel, msg.Retry})
 """Messages for which a run that waits for its time begins at once."""
+
+
+def _spoken_from(first: Letter, items: Sequence[Item]) -> Sequence[Letter]:
+    """What the mailbox of a run has of messages, and the first of them that is at hand."""
+    further = [
+        item
+        for item in items
+        if isinstance(item, Letter) and item.mail_id and item.key == first.key and type(item.message) in SPOKEN
+    ]
+    return further if first in further else [first, *further]
 
 
 def waits(item: Item) -> bool:

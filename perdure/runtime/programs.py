@@ -21,12 +21,15 @@ class Programs:
         self._languages = languages
         self._listens: dict[str, bool] = {}
 
-    def load(self, actor: Actor, history: Sequence[ev.HistoryEvent], traced: bool = False) -> Program | None:
-        """A fresh program that has seen nothing yet; None of a workflow nobody knows."""
-        language = self._languages.get(actor.run.workflow)
+    def load(
+        self, actor: Actor, history: Sequence[ev.HistoryEvent], traced: bool = False, run: Run | None = None
+    ) -> Program | None:
+        """A fresh program that has seen nothing yet; None of a workflow nobody knows. `run`: the actor's as it is going to be."""
+        run = run or actor.run
+        language = self._languages.get(run.workflow)
         if language is None:
             return None
-        return language.load(info_of(actor.run), Lookup(history) if history else _NOTHING_RECORDED, actor, traced)
+        return language.load(info_of(run), Lookup(history) if history else _NOTHING_RECORDED, actor, traced)
 
     def check(self, actor: Actor, input: ev.Payload) -> None:
         """Raises an error of the family `errors.PerdureError` if the run cannot be started with that input."""

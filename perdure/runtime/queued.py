@@ -1,6 +1,6 @@
 """Runs that are queued: their Start lies in the mailbox, since a client has put it there, or since they begin later."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +11,7 @@ from perdure.kernel import commands as cmd
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused, decide, decide_command
 from perdure.kernel.ids import TERMINATE_EXISTING
+from perdure.kernel.program import ProgramBlocked
 from perdure.kernel.run import Status
 from perdure.kernel.terms import with_own
 from perdure.runtime.actors import Actor, Roster, actor_of
@@ -49,40 +50,90 @@ class Queued:
         self._holders = holders
         self._build = build
 
-    def take(self, draft: Draft, actor: Actor, letter: Letter, at_once: bool = False) -> None:
+    def take(
+        self, draft: Draft, actor: Actor, letter: Letter, at_once: bool = False, spoken: Sequence[Letter] = ()
+    ) -> Sequence[Letter]:
         """A start that a client has queued: its arguments are checked here, since the client had no code. One that is to
-        begin later goes back into the mailbox, unless it is to begin `at_once`."""
+        begin later goes back into the mailbox, unless it is to begin `at_once`.
+
+        Returns: what it has heard with its beginning, of what was `spoken` to it before.
+        """
         start = letter.message
         assert type(start) is msg.Start
         self._holders.saw(letter.key)
         if actor.run.seq:  # begun already; only its letter was left over
             draft.consume(letter)
-            return
+            return ()
         error = self._fault(actor, start)
         if error is not None and start.refuse_by_reply and letter.reply_to:
             draft.withdraw(letter, error.code, str(error))
-            return
+            return ()
         begun = self._sound(start, actor)
         heard = Heard()
+        hears: Sequence[Letter] = ()
         if error is None or isinstance(error, errors.UnknownWorkflow):
             if start.id_conflict == TERMINATE_EXISTING:
                 self._take_place(draft, actor, begun)
             if actor.run.begin_at is not None and not at_once:
                 draft.kept.append(MailRow(0, letter.key, msgspec.structs.replace(begun, id_conflict="")))
-            else:
-                self._begin(draft, actor, begun)  # an unknown one waits, blocked, for code that knows it
+            elif error is not None or _is_over(begun, draft.now):
+                self._begin_deaf(draft, actor, begun)  # an unknown one waits, blocked, for code that knows it
                 heard = self.say(draft, actor, start.first)
+            else:
+                hears = self._heard_with(actor, begun, spoken)
+                heard = self.begin(draft, actor, _with(begun, [letter.message for letter in hears]))
         else:
             self._fold_start(draft, actor, begun)
             actor.fold(decide_command(actor.run, cmd.FailRun(failure_of(error)), draft.now))
+        if start.first is None and heard.code:
+            heard, hears = Heard(), ()  # it is told of that in its turn
         draft.consume(letter, heard.code, heard.error, heard.data)
+        for each in hears:
+            draft.consume(each)
+        return hears
+
+    def begin(self, draft: Draft, actor: Actor, start: msg.Start) -> Heard:
+        """Have a run begin that hears at once what comes with its start. What speaks against an update, without which it begins
+        then."""
+        if isinstance(start.first, msg.Update):
+            try:
+                self._turns.rehearse(actor, start, draft.now)
+            except ProgramBlocked:
+                self._turns.take(actor, _alone(start), draft.now)
+                return self.say(draft, actor, start.first)
+            except Refused as refused:
+                actor.let_go()
+                self._turns.take(actor, _alone(start), draft.now)
+                return heard_of(refused)
+        self._turns.take(actor, _apart(start, actor), draft.now)
+        return Heard()
+
+    def _heard_with(self, actor: Actor, start: msg.Start, spoken: Sequence[Letter]) -> Sequence[Letter]:
+        """Of what was spoken to a run before it begins, what it can hear with its beginning: as far as the first that has to be
+        looked at when it has begun. An update is that, unless it is the first."""
+        hears: list[Letter] = []
+        for letter in () if isinstance(start.first, msg.Update) else spoken:
+            message: Any = letter.message
+            alone = isinstance(message, msg.Update)
+            if alone and (hears or start.first is not None):
+                break
+            try:
+                self._turns.programs.check_message(actor, message)
+            except errors.PerdureError:
+                break
+            hears.append(letter)
+            if alone:
+                break
+        return hears
 
     def say(self, draft: Draft, actor: Actor, first: msg.Signal | msg.Update | None) -> Heard:
         """Have a run hear what came with its start."""
         if first is None:
             return Heard()
         if not actor.run.seq:
-            self.begin_now(draft, actor)
+            letter = Letter(actor.run.key, first)
+            if letter in self.begin_now(draft, actor, [letter]):
+                return Heard()
         try:
             if not self._turns.take(actor, first, draft.now):
                 draft.keep(Letter(actor.run.key, first))
@@ -90,11 +141,11 @@ class Queued:
             return heard_of(refused)
         return Heard()
 
-    def begin_now(self, draft: Draft, actor: Actor) -> None:
-        """A run whose time to begin has come, or that is not to wait for it."""
+    def begin_now(self, draft: Draft, actor: Actor, spoken: Sequence[Letter] = ()) -> Sequence[Letter]:
+        """A run whose time to begin has come, or that is not to wait for it. What was `spoken` to it, and what it gives, are as
+        of `take`."""
         letter = self._letter(draft, actor)
-        if letter is not None:
-            self.take(draft, actor, letter, at_once=True)
+        return () if letter is None else self.take(draft, actor, letter, at_once=True, spoken=spoken)
 
     def begin_silently(self, draft: Draft, actor: Actor) -> None:
         """A run that is ended before it has begun: its history says what it was to be, its code does not see it."""
@@ -135,17 +186,16 @@ class Queued:
         draft.followers[newest.key] = actor.run.key
         draft.begun[id] = (actor, start)
 
-    def _begin(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
+    def _begin_deaf(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
         """Nobody may have been there until the time of the whole chain was over: then its code does not see it, either."""
-        ends_at = None if start.terms is None else start.terms.expires_at(draft.now)
-        if ends_at is None or ends_at > draft.now:
-            self._turns.take(actor, start, draft.now)
+        if not _is_over(start, draft.now):
+            self._turns.take(actor, _alone(start), draft.now)
         else:
             self._fold_start(draft, actor, start)
             self._turns.take(actor, msg.Wake(), draft.now)
 
     def _fold_start(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
-        for event in decide(actor.run, start, draft.now):
+        for event in decide(actor.run, _alone(start), draft.now):
             actor.fold(event)
 
     def _sound(self, start: msg.Start, actor: Actor) -> msg.Start:
@@ -170,3 +220,34 @@ class Queued:
         except errors.PerdureError as error:
             return error
         return None
+
+
+def _is_over(start: msg.Start, now: int) -> bool:
+    """Whether the run that would begin now has no time left."""
+    ends_at = None if start.terms is None else start.terms.expires_at(now)
+    return ends_at is not None and ends_at <= now
+
+
+def _alone(start: msg.Start) -> msg.Start:
+    return msgspec.structs.replace(start, first=None, further=())
+
+
+def _with(start: msg.Start, messages: Sequence[Any]) -> msg.Start:
+    """A start and what is heard with it, each request once. An update comes first, and alone."""
+    if messages and isinstance(messages[0], msg.Update):
+        return msgspec.structs.replace(start, first=messages[0])
+    ids: set[str] = set()
+    further: list[msg.Signal] = []
+    for signal in messages:
+        if signal.request_id not in ids:
+            further.append(signal)
+            ids.update([signal.request_id] if signal.request_id else ())
+    return msgspec.structs.replace(start, further=tuple(further))
+
+
+def _apart(start: msg.Start, actor: Actor) -> msg.Start:
+    """The same with large arguments of messages apart."""
+    if not start.spoken:
+        return start
+    own = [msgspec.structs.replace(message, input=actor.set_apart(message.input)) for message in start.spoken]
+    return msgspec.structs.replace(start, first=own[0], further=tuple(own[1:]))

@@ -15,7 +15,7 @@ from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workf
 from perdure.runtime.draft import Draft
 from perdure.runtime.families import Families
 from perdure.runtime.holders import Holder, Holders
-from perdure.runtime.letters import Started, StartRequest
+from perdure.runtime.letters import Heard, Started, StartRequest
 from perdure.runtime.queued import Queued
 from perdure.runtime.refusals import error_of
 from perdure.runtime.turn import Turns
@@ -92,11 +92,10 @@ class Starts:
             if actor is None:
                 raise errors.RunClosed(f"run {request.id!r} has ended just now; start it again")
             draft.actors[newest.key] = actor
-            self._say(draft, actor, wishes.first)
+            self._demand_taken(self.queued.say(draft, actor, wishes.first))
         return Started(newest.key, newest.run_id, attached=True, at_rest=newest.rests)
 
-    def _say(self, draft: Draft, actor: Actor, first: msg.Signal | msg.Update | None) -> None:
-        heard = self.queued.say(draft, actor, first)
+    def _demand_taken(self, heard: Heard) -> None:
         if heard.code:
             raise error_of(heard)
 
@@ -106,7 +105,14 @@ class Starts:
         terms = with_own(self._workflows[request.workflow].terms, wishes.terms, wishes.chosen)
         run_id = self._world.new_id()
         start = msg.Start(
-            self._today(request.workflow), request.input, run_id, self._build, False, terms, memo=wishes.memo
+            self._today(request.workflow),
+            request.input,
+            run_id,
+            self._build,
+            False,
+            terms,
+            memo=wishes.memo,
+            first=wishes.first,
         )
         actor = self.holders.add(draft, request.id, start)
         actor.blobs = dict(request.blobs) if request.blobs else None
@@ -117,8 +123,7 @@ class Starts:
         if wishes.delay_ns:
             draft.queue(actor, start, min(draft.now + wishes.delay_ns, END_OF_TIME))
         else:
-            self._turns.take(actor, start, draft.now)
-            self._say(draft, actor, wishes.first)
+            self._demand_taken(self.queued.begin(draft, actor, start))
         return Started(actor.run.key, start.run_id)
 
     def _demand_heard(self, request: StartRequest, first: msg.Signal | msg.Update) -> None:

@@ -11,10 +11,10 @@ import msgspec
 from perdure import errors
 from perdure.failures import failure_of
 from perdure.kernel import messages as msg
-from perdure.kernel.decide import Refused, knows_update
-from perdure.kernel.events import Failure, HistoryEvent, Payload
+from perdure.kernel.decide import Refused, decide, knows_update
+from perdure.kernel.events import Failure, HistoryEvent, Payload, RunStarted
 from perdure.kernel.program import Divergence, Meddled, Program, ProgramBlocked, left_open, replay
-from perdure.kernel.run import Run
+from perdure.kernel.run import Run, evolve
 from perdure.runtime.actors import Actor
 from perdure.runtime.coding import payloads_in
 from perdure.runtime.programs import Programs, wrong_build
@@ -74,6 +74,29 @@ class Talks:
         if not run.seq or not run.is_open or run.block is not None:
             return False
         return actor.program is not None or self._stand(actor, now)
+
+    def rehearse(self, actor: Actor, start: msg.Start, now: int) -> None:
+        """Have the validator look at the update that comes with a start. For that the program begins, before its run does: it
+        is shown its beginning next.
+
+        Raises:
+            Refused: the validator rejects it.
+            ProgramBlocked: the run would be blocked before it has heard it.
+        """
+        run, update = actor.run, start.first
+        assert isinstance(update, msg.Update)
+        (begun, *_) = decide(run, start, now)
+        assert isinstance(begun, RunStarted)
+        program = self._programs.load(actor, (), run=evolve(Run(run.key, run.id, run.chain), begun))
+        if program is None:
+            raise self._programs.unknown(start.workflow)
+        self._marker.enter(run.key)
+        try:
+            program.begin(begun)
+        finally:
+            self._marker.leave()
+        actor.program = program
+        self._validate(actor, update)
 
     def _validate(self, actor: Actor, update: msg.Update) -> None:
         program = actor.program

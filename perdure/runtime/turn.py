@@ -110,6 +110,15 @@ class Turns:
             self._talks.demand_build(actor.run)
         return self.fits(actor, now)
 
+    def rehearse(self, actor: Actor, start: msg.Start, now: int) -> None:
+        """Have the code look at the update that comes with a start, which is to be taken next.
+
+        Raises:
+            decide.Refused: the validator rejects it.
+            ProgramBlocked: the run would be blocked before it has heard it.
+        """
+        self._talks.rehearse(actor, start, now)
+
     def fits(self, actor: Actor, now: int) -> bool:
         """Whether the run may be moved by the code at hand. One that is pinned to another build is blocked, and waits."""
         run = actor.run
@@ -167,8 +176,11 @@ class Turns:
                 self._claims.want(actor, step.name, step.id)
 
     def _show(self, actor: Actor, event: ev.HistoryEvent, now: int) -> None:
-        """Show the program a new event and record its answer, or block the run and void the answer."""
+        """Show the program a new event and record its answer, or block the run and void the answer. What comes with the beginning
+        of a run that is blocked by it is shown later."""
         run = actor.run
+        if run.block is not None:
+            return
         program = actor.program
         if program is None:
             program = actor.program = self.programs.load(actor, ())

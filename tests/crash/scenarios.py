@@ -717,7 +717,23 @@ async def counter(wanted: int) -> int:
     return done
 
 
-ALL += [Desk, counter]
+@workflow
+class Hasty:
+    """Ends without having waited."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        return self.heard
+
+    @workflow.signal
+    def tell(self, text: str) -> None:
+        self.heard.append(text)
+
+
+ALL += [Desk, counter, Hasty]
 
 
 def talk(engine: Engine) -> None:
@@ -738,6 +754,18 @@ def talk_by_mail(client: Client) -> None:
     for n in range(1, 4):
         desk.as_request(f"s{n}").signal("note", f"n{n}").wait()
     desk.as_request("end").signal("close").wait()
+
+
+def speak_first(client: Client) -> None:
+    hasty = client.start("Hasty", id=ID, signal=Message("tell", ["a"])).wait()
+    for text in ("b", "x" * LARGE):
+        hasty.as_request(text[:9]).signal("tell", text).wait()
+
+
+def hear_first(engine: Engine) -> None:
+    assert engine.handle(ID).result().wait() == ["a", "b", "x" * LARGE]
+    spoken = engine.start(Hasty.run(), id="told", signal=Hasty.tell.message("c"), request_id="r").wait()
+    assert spoken.result().wait() == ["c"]
 
 
 def order_by_channel(engine: Engine) -> None:
@@ -980,6 +1008,7 @@ SCENARIOS = {
     "talked to": Scenario(talk, in_order=False),
     "talked to, with a codec": Scenario(talk, in_order=False, codec=Backwards()),
     "talked to by mail": Scenario(wait_for_it, prepare=talk_by_mail, in_order=False),
+    "told before it begins": Scenario(hear_first, ids=[ID, "told"], prepare=speak_first),
     "channel": Scenario(order_by_channel, in_order=False),
     "tried again": Scenario(run_it(lambda: third_time("bread"))),
     "out of time": Scenario(run_out_of_time),

@@ -19,6 +19,7 @@ from perdure.kernel.messages import CompleteTask, Query, Signal, Update
 from perdure.kernel.notes import failure_line
 from perdure.kernel.program import Blobs, Lookup, Meddled, Program, ProgramBlocked, Recorded, RunInfo
 from perdure.languages.python import alike, guard, handling, refused, replaced, stops, unwind
+from perdure.languages.python.beginning import Beginning, demand_sound
 from perdure.languages.python.entering import enter, leave
 from perdure.languages.python.handling import Ears
 from perdure.languages.python.logs import emit
@@ -114,9 +115,9 @@ _ENDLESS = "it did not come to its end in time and was interrupted"
 
 class PythonProgram:
     """One run's coroutine on its loop. `instance`: of a class, the one whose methods hear messages; `failed_by`: what one of
-    them raised, so that the run has to fail."""
+    them raised, so that the run has to fail. `beginning`: of a run that begins with messages, until it has heard them."""
 
-    __slots__ = ("cancel_reason", "definition", "ears", "failed_by", "instance", "loop")
+    __slots__ = ("beginning", "cancel_reason", "definition", "ears", "failed_by", "instance", "loop")
 
     def __init__(
         self, definition: "WorkflowDefinition[Any, Any]", ears: Ears, loop: WorkflowLoop, tracer: Tracer | None
@@ -129,6 +130,7 @@ class PythonProgram:
         self.failed_by: BaseException | None = None
         loop.tracer = tracer
         self.cancel_reason: str | None = None
+        self.beginning: Beginning | None = None
 
     def advance(self, event: ev.HistoryEvent, replaying: bool) -> Sequence[Command]:
         loop = self.loop
@@ -138,10 +140,23 @@ class PythonProgram:
         loop.length += 1
         if event.at > loop.now:
             loop.now = event.at
+        return self._react(event, self._answer)
+
+    def begin(self, event: ev.RunStarted) -> None:
+        loop = self.loop
+        loop.now, loop.length, loop.handling = event.at, 1, event.spoken
+        self._react(msgspec.structs.replace(event, spoken=0), lambda: demand_sound(self))
+        self.beginning, loop.length = Beginning(None), 0
+        self.beginning.early = True
+
+    def _react(self, event: ev.HistoryEvent, answer: Callable[[], Sequence[Command]]) -> Sequence[Command]:
+        loop = self.loop
         try:
             _DELIVER[type(event)](self, event)
+            if self.beginning is not None and self.beginning.coming:
+                return ()
             self._drain()
-            return self._answer()
+            return answer()
         except ProgramBlocked:
             unwind.unwind(loop)
             raise
@@ -192,12 +207,13 @@ class PythonProgram:
     def _drain(self) -> None:
         """Run the user's code, with everything around it that it must not see or must not reach."""
         loop, tracer = self.loop, self.loop.tracer
+        begins, self.beginning = self.beginning, None
         before = enter(loop)
         try:
             if tracer is not None:
                 tracer.begin()
             try:
-                guard.run(loop, loop.drain)
+                guard.run(loop, loop.drain if begins is None else lambda: begins.hear(self))
             finally:
                 if tracer is not None:
                     tracer.end()
@@ -249,7 +265,7 @@ class PythonProgram:
 
             return msgspec.structs.replace(error.command, left=left_over(self.loop))
         if is_bug(error):
-            raise self._bug(error, commands)
+            raise self.blocked_by(error, commands)
         return FailRun(failure_of(error))
 
     def _sealed_result(self, value: Any) -> ev.Payload:
@@ -257,7 +273,7 @@ class PythonProgram:
         data = guard.run(loop, self.definition.result.encode, value)
         return seal(data, loop.put, loop.max_bytes, f"the result of workflow {self.definition.name}")
 
-    def _bug(self, error: BaseException, commands: Sequence[Command]) -> ProgramBlocked:
+    def blocked_by(self, error: BaseException, commands: Sequence[Command]) -> ProgramBlocked:
         loop = self.loop
         failure = failure_of(error)
         source = raised_at(error) or self.definition.source
@@ -274,12 +290,23 @@ class PythonProgram:
     # delivery
 
     def _started(self, event: ev.RunStarted) -> None:
-        loop, definition = self.loop, self.definition
-        what = f"the input of workflow {definition.name}"
+        if self.beginning is not None:
+            self.beginning.coming = event.spoken
+            return
+        what = f"the input of workflow {self.definition.name}"
         try:
-            args, kwargs = decoded(loop, definition.parameters.decode, event.input)
+            input = decoded(self.loop, self.definition.parameters.decode, event.input)
         except PerdureError as error:
-            raise undecodable(what, error, definition.source) from error
+            raise undecodable(what, error, self.definition.source) from error
+        if event.spoken:
+            self.beginning = Beginning(input)
+            self.beginning.coming = event.spoken
+        else:
+            self.start(*input)
+
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Begin the main line."""
+        loop, definition = self.loop, self.definition
         coroutine = (
             definition.direct(args, kwargs) if definition.cls is None else handling.on_instance(self, args, kwargs)
         )
@@ -319,11 +346,12 @@ class PythonProgram:
             case ev.ExternalAnswered():
                 children.answered(self.loop, event)
 
-    def _cancel_requested(self, event: ev.CancelRequested) -> None:
-        self.cancel_reason = event.reason
-        main = self.loop.main
-        assert main is not None
-        main.cancel(event.reason or None)
+
+def _cancel_requested(program: PythonProgram, event: ev.CancelRequested) -> None:
+    program.cancel_reason = event.reason
+    main = program.loop.main
+    assert main is not None
+    main.cancel(event.reason or None)
 
 
 def _fired(program: PythonProgram, event: ev.TimerFired) -> None:
@@ -356,7 +384,13 @@ def _heard(program: PythonProgram, kind: "Kind", event: Any, update: str = "") -
         args = decoded(program.loop, program.ears.reader(kind, event.name, program.loop), event.input)
     except PerdureError as error:
         raise undecodable(f"the {kind} {event.name}", error, program.definition.source) from error
-    handling.begin(program, kind, event.name, args, update)
+    begins = program.beginning
+    if begins is None:
+        handling.begin(program, kind, event.name, args, update)
+        return
+    by_channel = program.ears.method(kind, event.name) is None
+    if begins.comes(by_channel, lambda: handling.begin(program, kind, event.name, args, update)):
+        program.start(*begins.input)
 
 
 def _json(loop: WorkflowLoop, payload: ev.Payload) -> Any:
@@ -387,7 +421,7 @@ _DELIVER: dict[type, Any] = {
     ev.TaskCompleted: _told_of_task,
     ev.TaskReminded: _told_of_task,
     ev.TaskExpired: _told_of_task,
-    ev.CancelRequested: PythonProgram._cancel_requested,
+    ev.CancelRequested: _cancel_requested,
     ev.SignalReceived: lambda program, event: _heard(program, "signal", event),
     ev.UpdateAccepted: lambda program, event: _heard(program, "update", event, event.id),
 }

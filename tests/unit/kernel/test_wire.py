@@ -69,6 +69,9 @@ _FIELDS = {
     tuple[Left, ...]: st.lists(st.builds(Left, texts, int64), max_size=2).map(tuple),
     msg.Signal: st.deferred(lambda: of(msg.Signal)),
     msg.Update: st.deferred(lambda: of(msg.Update)),
+    tuple[msg.Signal | msg.Update, ...]: st.lists(
+        st.deferred(lambda: of(msg.Signal)) | st.deferred(lambda: of(msg.Update)), max_size=2
+    ).map(tuple),
     tuple[Attribute, ...]: st.lists(st.deferred(lambda: _FIELDS[Attribute]), max_size=2).map(tuple),
     tuple[str, ...]: st.lists(texts, max_size=2).map(tuple),
     dict[str, Any]: st.dictionaries(texts, texts | st.booleans() | st.lists(texts, max_size=2), max_size=3),
