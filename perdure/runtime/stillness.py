@@ -76,10 +76,10 @@ class Stillness:
 
     def next_due(self, now: int, monotonic: float) -> int | None:
         """When the next thing happens by itself, in nanoseconds since the epoch: a run is due, or an attempt has to be
-        over. None: nothing ever does."""
+        over; a run that has to wait until there is room begins when others have ended. None: nothing ever does."""
         limits = [each.deadline for each in self._slots.all() if each.deadline and not each.given_up]
         dues = [now + int((limit - monotonic) * 1e9) + 1_000 for limit in limits]
-        for key in self._store.work.poll(END_OF_TIME, 1).due:
+        for key in self._store.work.poll(END_OF_TIME, 1, starts=self._room() > 0).due:
             wake_at = self._store.views.rows_by_key([key])[key].wake_at
             if wake_at is not None and wake_at < END_OF_TIME:
                 dues.append(wake_at)

@@ -59,6 +59,26 @@ def test_whatever_befalls_any_commit_the_outcome_is_the_same(how: How) -> None:
     assert 10 < commit < MOST_COMMITS
 
 
+@pytest.mark.parametrize("how", ["after", "in-doubt-lost"])
+def test_whatever_befalls_any_commit_runs_that_speak_to_each_other_come_to_the_same_end(how: How) -> None:
+    act = ["act", "work", 1]
+    kin = [["child", "a", ["chain", 2, act]], ["retried", "b", act], ["told", "c", "hear"], ["told", "d", "relay"]]
+    kin += [["left", policy, policy] for policy in ("terminate", "cancel", "abandon")]
+    kin += [["given up", f"{kind} it", kind] for kind in ("wait", "try", "abandon")]
+    wish = Wish("kin", ["gather", [*kin, ["stopped", "e"]]], 0.0, False, True)
+    wrong: list[str] = []
+    commit = 0
+    for commit in range(1, MOST_COMMITS):
+        found = simulate(Plan(1, (wish,), (Disturbance(commit, how),), (2, 1), 1, 100, forgetful=bool(commit % 2)))
+        if found.violation:
+            wrong.append(f"{how} commit {commit}: {found.violation}")
+        if found.commits < commit:
+            break
+
+    assert wrong == []
+    assert 10 < commit < MOST_COMMITS
+
+
 def test_the_same_seed_gives_the_same_trace_to_the_byte() -> None:
     program = "from perdure.testing.simulation.__main__ import main; main(['--seed', '11'])"
     traces = {

@@ -8,6 +8,7 @@ compared with that in a life that nothing disturbed. The same seed gives the sam
     python -m perdure.testing.simulation --seed 7 --crash-at 4
 
  plan.py    what a seed decides           programs.py   the workflow that performs any program, and its activities
+                                          families.py   parts of programs that are other runs
  life.py    the cycle, driven by hand     world.py      the clock, and what happens when
  crew.py    how attempts end              clients.py    who starts, cancels and ends runs
  checks.py  what must always hold         trace.py      a line for each thing that happens

@@ -5,14 +5,26 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.project import restore, run_row
 from perdure.kernel.run import LOST, Run, Status
 from perdure.runtime.stillness import Stillness
-from perdure.stores.base import Batch, Store, Stored
+from perdure.stores.base import FIXED, Batch, Store, Stored
 
-_ENDS = (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled)
+_ONCE: tuple[tuple[type, ...], ...] = (
+    (ev.ActivityScheduled,),
+    (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled),
+    (ev.TimerStarted,),
+    (ev.TimerFired, ev.TimerCancelled),
+    (ev.ChildScheduled,),
+    (ev.ChildCompleted, ev.ChildFailed, ev.ChildStartFailed),
+    (ev.ExternalSignalSent, ev.ExternalCancelRequested),
+    (ev.ExternalAnswered,),
+)
+"""Of each step there is at most one of these."""
 
 
 class Violation(Exception):
@@ -44,7 +56,7 @@ class Checks:
         _demand(stored.run.seq == len(events), f"{id} counts {stored.run.seq} events and has {len(events)} (4)")
         _demand(all(type(event) not in ev.TERMINAL for event in events[:-1]), f"{id} goes on after its end (4)")
         _demand(_times(events, ev.RunStarted) == {"": 1} if events else True, f"{id} has begun more than once (3)")
-        for kinds in ((ev.ActivityScheduled,), _ENDS, (ev.TimerStarted,), (ev.TimerFired, ev.TimerCancelled)):
+        for kinds in _ONCE:
             twice = [step for step, times in _times(events, *kinds).items() if times > 1]
             _demand(not twice, f"{id}: {', '.join(each.__name__ for each in kinds)} twice for {twice} (3)")
         times = [event.at for event in events]
@@ -53,9 +65,9 @@ class Checks:
         self._timers(id, events)
         self._streams(key, id, events)
         run = restore(stored.run, events, stored.attempts)
-        _demand(
-            run_row(run) == stored.run, f"{id}: the fold of its history is {run_row(run)}, stored is {stored.run} (3)"
-        )
+        fixed = ["followed_by"] if events else FIXED  # what it was started with may be in its mailbox still
+        folded = msgspec.structs.replace(run_row(run), **{field: getattr(stored.run, field) for field in fixed})
+        _demand(folded == stored.run, f"{id}: the fold of its history is {folded}, stored is {stored.run} (3)")
         _demand(run.block is None, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
 
     def _timers(self, id: str, events: Iterable[ev.HistoryEvent]) -> None:
@@ -116,7 +128,25 @@ class Checks:
             word = Status(row.status).word
             _demand(row.status >= Status.COMPLETED, f"{id} is {word}, and nothing will ever wake it (6)")
             outcomes[id] = (word, row.note, self._essence(row.key, row.status))
+        self._families()
         return outcomes
+
+    def _families(self) -> None:
+        """Every child that a run has scheduled is there, once, and has ended like all others; nothing for it is left unread."""
+        begun: Counter[str] = Counter()
+        scheduled: set[str] = set()
+        for stored in self._store.work.load(sorted(self._histories)).values():
+            run = stored.run
+            _demand(run.status >= Status.COMPLETED, f"{run.id} is {Status(run.status).word}, and stays so (6)")
+            _demand(not stored.mail, f"{run.id} has mail that nobody reads: {stored.mail}")
+            begun[f"{run.id} {run.run_id.hex()}"] += 1
+            refused: set[str] = set()
+            for event in reversed(wire.decode_history(stored.history)):
+                if isinstance(event, ev.ChildStartFailed):
+                    refused.add(event.id)
+                elif isinstance(event, ev.ChildScheduled) and event.id not in refused:
+                    scheduled.add(f"{event.child_id} {event.run_id.hex()}")
+        _demand(all(begun[child] == 1 for child in scheduled), f"of {scheduled} there are {begun} (3)")
 
     def _essence(self, key: int, status: int) -> list[str]:
         """What is the same in every life of a run that nobody has ended from outside."""

@@ -8,6 +8,7 @@ from typing import Any
 from perdure.activities import Retry, activity
 from perdure.errors import ActivityFailed
 from perdure.streams import stream
+from perdure.testing.simulation.families import FAMILIES, MAIN_LINES, a_family
 from perdure.workflows import workflow
 
 Spec = list[Any]
@@ -57,6 +58,10 @@ async def perform(spec: list) -> int:
 
 async def do(spec: Spec) -> int:
     kind, *rest = spec
+    if kind in FAMILIES:
+        return await FAMILIES[kind](perform, *rest)
+    if kind in MAIN_LINES:
+        return await MAIN_LINES[kind](do, *rest)
     return await _DO[kind](*rest)
 
 
@@ -146,7 +151,7 @@ def program(chance: Random, workload: str) -> Spec:
 def _any(chance: Random, depth: int = 3) -> Spec:
     kinds = ["act", "act", "act", "fail", "sleep", "timeout"]
     if depth:
-        kinds += ["sequence", "sequence", "gather", "group", "finally"]
+        kinds += ["sequence", "sequence", "gather", "group", "finally", "family"]
     match chance.choice(kinds):
         case "act":
             return _an_act(chance)
@@ -156,6 +161,8 @@ def _any(chance: Random, depth: int = 3) -> Spec:
             return ["sleep", chance.choice([0.0, 0.01, 1.0, 60.0, 3 * 86_400.0])]
         case "timeout":
             return ["timeout", chance.choice([0.1, 3.0, 3_600.0]), chance.randrange(10)]
+        case "family":
+            return a_family(chance, lambda: _any(chance, depth - 1))
         case "finally":
             return ["finally", _any(chance, depth - 1), _an_act(chance)]
         case kind:
@@ -180,6 +187,7 @@ WORKLOADS: dict[str, Any] = {
     "timeout": lambda chance: ["sequence", [["timeout", 10.0, n] for n in range(3)]],
     "cancel": lambda chance: ["for ever", _any(chance, 1)],
     "streams": lambda chance: ["gather", [_telling(chance, name) for name in "ab"]],
+    "families": lambda chance: ["gather", [a_family(chance, lambda: _any(chance, 1)) for _ in range(3)]],
     "random": _any,
 }
 """Ways to make a program, by name."""

@@ -65,8 +65,8 @@ class SimulatedWorld(World):
         self.rested(stillness)
         dues = [] if not self._agenda else [self._agenda[0][0]]
         due = stillness.next_due(self._now, self.monotonic())
-        if due is not None:
-            dues.append(due)
+        if due is not None:  # a run that was due while there was no room is found when the owner looks next
+            dues.append(due if due > self._now else self._now + int(seconds * 1e9))
         if stillness.has_letters():  # that nobody told the owner of: it finds them when it looks next
             dues.append(self._now + int(seconds * 1e9))
         if dues:

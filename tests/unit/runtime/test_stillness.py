@@ -27,8 +27,8 @@ class Table:
         roster = Roster(self.store, 9)
         self.stillness = Stillness(self.store, self.inbox, self.slots, self.waiters, roster, self.outside, lambda: room)
 
-    def run(self, id: str, wake_at: int | None) -> None:
-        row = RunRow(self.store.work.last_key() + 2, id, b"r", "w", Status.WAITING, "", "b", 1, None, wake_at, 1)
+    def run(self, id: str, wake_at: int | None, status: Status = Status.WAITING) -> None:
+        row = RunRow(self.store.work.last_key() + 2, id, b"r", "w", status, "", "b", 1, None, wake_at, 1)
         self.store.journal.commit(Batch(created=[row]))
 
     def submit(self, id: str) -> None:
@@ -46,6 +46,16 @@ def test_the_next_thing_due_is_the_earliest_of_all_runs() -> None:
         table.run(id, wake_at)
 
     assert table.stillness.next_due(0, 0.0) == 5_000
+
+
+def test_a_run_that_begins_later_is_due_only_if_there_is_room_for_it() -> None:
+    with_room, without = Table(room=1), Table(room=0)
+    for table in (with_room, without):
+        table.run("begins", 5_000, Status.QUEUED)
+        table.run("goes on", 9_000)
+
+    assert with_room.stillness.next_due(0, 0.0) == 5_000
+    assert without.stillness.next_due(0, 0.0) == 9_000
 
 
 def test_nothing_is_due_at_the_end_of_time() -> None:
