@@ -246,7 +246,8 @@ class UpdateHandle(Generic[R_co]):
         door = self.handle._door
         if self._key is None:
             self._key = self.handle._row().key
-        forget = door.watch_update(self._key, self.id, receiver)
+        update = door.store.messages.update(self._key, self.id)
+        forget = door.watch_update(self._key if update is None else update.run, self.id, receiver)
         if self.is_settled() and forget():
             give(receiver, None, None)
         return forget
@@ -256,8 +257,11 @@ class UpdateHandle(Generic[R_co]):
         return self._is_settled(*self._found())
 
     def _found(self) -> tuple[RunRow | None, UpdateRow | None]:
+        """The update, and the run that has accepted it: of those of a chain, whichever it was."""
         store, key = self.handle._door.store, self._key or 0
-        return store.views.rows_by_key([key]).get(key), store.messages.update(key, self.id)
+        update = store.messages.update(key, self.id)
+        key = key if update is None else update.run
+        return store.views.rows_by_key([key]).get(key), update
 
     def _is_settled(self, row: RunRow | None, update: UpdateRow | None) -> bool:
         if row is None or update is None or row.status >= Status.COMPLETED or self.handle._door.is_blocked(row):
@@ -295,7 +299,7 @@ class UpdateHandle(Generic[R_co]):
                 error.__cause__ = remote_error(failure)
                 raise error
             payload = wire.decode_payload(update.detail)
-            key = self._key or 0
+            key = update.run
             views = self.handle._door.store.views
             return self._result(self.handle._door.coder.unseal(payload, lambda digest: views.blob(key, digest) or b""))
 

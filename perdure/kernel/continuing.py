@@ -3,13 +3,14 @@ commit. What that run is follows from the one that has ended, so nothing else ab
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.attributes import Attribute
-from perdure.kernel.limits import END_OF_TIME
+from perdure.kernel.limits import END_OF_TIME, REQUESTS_CARRIED
 from perdure.kernel.policy import RetryPolicy, delay_ns, exhausted, is_listed
 from perdure.kernel.run import Run
 from perdure.kernel.terms import Chain, RunTerms
@@ -53,7 +54,8 @@ def continuation(run: Run) -> Continuation | None:
     ):
         return None
     first = run.run_id if terms.chain is None else terms.chain.first_run_id
-    chain = Chain(terms.attempt + 1, first, run.run_id, terms.execution_ends_at(run.started_at))
+    ends_at = terms.execution_ends_at(run.started_at)
+    chain = Chain(terms.attempt + 1, first, run.run_id, ends_at, _carried(run, ()))
     input, memo = run.beginning.input, run.beginning.memo
     start = msg.Start(
         run.workflow, input, end.continued_as, terms=msgspec.structs.replace(terms, chain=chain), memo=memo
@@ -61,17 +63,37 @@ def continuation(run: Run) -> Continuation | None:
     return Continuation(start, _begin_at(run, terms, terms.retry, failure_of_end(end), end.at))
 
 
-def renewal(run: Run, attributes: tuple[Attribute, ...], memo: ev.Payload | None) -> Continuation:
-    """What a run goes on as that continues as new, with these attributes and this memo: those of the one that has ended."""
+def renewal(
+    run: Run, attributes: tuple[Attribute, ...], memo: ev.Payload | None, left: Sequence[ev.SignalReceived] = ()
+) -> Continuation:
+    """What a run goes on as that continues as new, with these attributes and this memo: those of the one that has ended. The
+    signals that are `left` are sent to it again."""
     end = run.outcome
     assert isinstance(end, ev.RunContinuedAsNew)
     before, anew = run.terms or RunTerms(), end.terms or RunTerms()
     chosen = {name: getattr(anew, name) for name in end.chosen}
     first = run.run_id if before.chain is None else before.chain.first_run_id
-    chain = Chain(1, first, run.run_id, before.execution_ends_at(run.started_at))
+    chain = Chain(1, first, run.run_id, before.execution_ends_at(run.started_at), _carried(run, left))
     terms = msgspec.structs.replace(before, chain=chain, attributes=anew.attributes or attributes, **chosen)
     start = msg.Start(end.workflow, end.input, end.continued_as, terms=terms, memo=end.memo or memo)
     return Continuation(start, end.at)
+
+
+def left_of(end: ev.RunContinuedAsNew, history: Sequence[ev.HistoryEvent]) -> list[ev.SignalReceived]:
+    """The signals that have come and were not received, in their order."""
+    counts = {each.name: each.count for each in end.left}
+    left: list[ev.SignalReceived] = []
+    for event in reversed(history) if counts else ():
+        if isinstance(event, ev.SignalReceived) and counts.get(event.name):
+            counts[event.name] -= 1
+            left.append(event)
+    return left[::-1]
+
+
+def _carried(run: Run, left: Sequence[ev.SignalReceived]) -> tuple[str, ...]:
+    """Requests that are not to be taken again."""
+    again = {signal.request_id for signal in left}
+    return tuple(id for id in run.requests or () if id not in again)[-REQUESTS_CARRIED:]
 
 
 def failure_of_end(end: ev.RunFailed | ev.RunTimedOut) -> ev.Failure:

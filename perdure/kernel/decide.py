@@ -245,7 +245,7 @@ def _signal(run: Run, message: msg.Signal, now: int) -> tuple[ev.Event, ...]:
 
 def _update(run: Run, message: msg.Update, now: int) -> tuple[ev.Event, ...]:
     if knows_update(run, message.id):
-        _demand_same(run, message)
+        demand_same(run, message, run.updates[message.id][0] if run.updates else message.name)
         return _NOTHING
     _refuse_closed(run)
     if run.block is not None:
@@ -257,9 +257,12 @@ def _update(run: Run, message: msg.Update, now: int) -> tuple[ev.Event, ...]:
     return (_heard(message, now),)
 
 
-def _demand_same(run: Run, message: msg.Update) -> None:
-    """Whoever sends another update under the id of one would take its answer for that of the other."""
-    name = run.updates[message.id][0] if run.updates else message.name
+def demand_same(run: Run, message: msg.Update, name: str) -> None:
+    """Whoever sends another update under the id of one would take its answer for that of the other.
+
+    Raises:
+        Refused: the run, or one that it continues, has accepted an update of that id and another name.
+    """
     if name != message.name:
         raise Refused(
             "invalid-arguments",

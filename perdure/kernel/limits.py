@@ -58,6 +58,9 @@ thread; from the second on it is refused. Each chunk counts as so much more than
 PUBLISHED_NAMES = 100
 """Names under which one run publishes values."""
 
+REQUESTS_CARRIED = 1_000
+"""Request ids of signals, the latest, that a run hands on to the one it goes on as: sent again, they are not taken again."""
+
 FAILURE_MESSAGE_CHARS = 4_000
 TRACEBACK_CHARS = 16_000
 FAILURE_CAUSES = 10

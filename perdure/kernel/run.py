@@ -61,7 +61,8 @@ class Run:
     `chain` is the key of the run it continues, by way of any others; 0 if it continues none. `queued`: some step of it had
     a queue. `begin_at`: when it begins, of one that was not begun yet and has to wait; `expires_at`: when it has to be over;
     None without a time. `beginning` is kept if the run is to be tried again. `links` are its open children, and what it has
-    asked of other runs, by step; None of one that never had any; `people` has its human tasks in the same way. `requests`: those of signals it has received, that had one.
+    asked of other runs, by step; None of one that never had any; `people` has its human tasks in the same way. `requests`: those of signals it has received, that had one,
+    or one that it continues.
     `updates`: those it has accepted, by id, each with its name and time; `asked` have no answer yet.
     `pinned`: the only build that may go on with it, "" is any.
     """
@@ -131,7 +132,7 @@ class Run:
         self.strikes = 0
         self.outcome: Outcome | None = None
         self.links: dict[str, Link] | None = None
-        self.requests: set[str] | None = None
+        self.requests: dict[str, None] | None = None
         self.updates: dict[str, tuple[str, int]] | None = None
         self.asked: dict[str, None] | None = None
 
@@ -266,6 +267,8 @@ def _started(run: Run, event: ev.RunStarted) -> None:
     if event.terms is not None:
         run.terms = event.terms
         run.expires_at = event.terms.expires_at(event.at)
+        if event.terms.chain is not None and event.terms.chain.requests:
+            run.requests = dict.fromkeys(event.terms.chain.requests)
         run.pinned = event.build if event.terms.pinned else ""
         _keep_for_another_attempt(run, event)
 
@@ -363,8 +366,9 @@ def _passes(run: Run, event: ev.ChunksMade) -> None:
 def _signal_received(run: Run, event: ev.SignalReceived) -> None:
     run.seq += 1
     if event.request_id:
-        run.requests = run.requests or set()
-        run.requests.add(event.request_id)
+        if run.requests is None:
+            run.requests = {}
+        run.requests[event.request_id] = None
 
 
 def _update_accepted(run: Run, event: ev.UpdateAccepted) -> None:

@@ -12,13 +12,15 @@ from perdure.kernel.policy import RetryPolicy
 class Chain(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a run stands in the chain of those that continue each other. `attempt` counts from 1.
 
-    `execution_ends_at`: when the whole chain has to be over, None without a limit.
+    `execution_ends_at`: when the whole chain has to be over, None without a limit. `requests`: those of signals that earlier
+    runs of it have received.
     """
 
     attempt: int
     first_run_id: bytes
     previous_run_id: bytes
     execution_ends_at: int | None = None
+    requests: tuple[str, ...] = ()
 
 
 class Parent(msgspec.Struct, frozen=True, array_like=True, gc=False):

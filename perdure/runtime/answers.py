@@ -16,6 +16,7 @@ class Answers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._receivers: dict[int, dict[str, list[Receiver]]] = {}
+        self._moved: dict[Receiver, int] = {}
 
     def add(self, key: int, id: str, receiver: Receiver) -> None:
         with self._lock:
@@ -24,6 +25,7 @@ class Answers:
     def remove(self, key: int, id: str, receiver: Receiver) -> bool:
         """Wait no more; false if the answer is on its way already."""
         with self._lock:
+            key = self._moved.pop(receiver, key) if self._moved else key
             of_run = self._receivers.get(key, {})
             waiting = of_run.get(id, [])
             if receiver not in waiting:
@@ -35,13 +37,28 @@ class Answers:
                 del self._receivers[key]
             return True
 
+    def move(self, key: int, id: str, further: int) -> None:
+        """Another run hears the update."""
+        with self._lock:
+            waiting = self._taken(key, id)
+            for receiver in waiting:
+                self._moved[receiver] = further
+            if waiting:
+                self._receivers.setdefault(further, {}).setdefault(id, []).extend(waiting)
+
+    def _taken(self, key: int, id: str) -> list[Receiver]:
+        of_run = self._receivers.get(key, {})
+        waiting = of_run.pop(id, [])
+        if not of_run:
+            self._receivers.pop(key, None)
+        return waiting
+
     def tell(self, key: int, id: str, outbox: Outbox) -> None:
         """There is an answer to an update."""
         with self._lock:
-            of_run = self._receivers.get(key, {})
-            waiting = of_run.pop(id, [])
-            if not of_run:
-                self._receivers.pop(key, None)
+            waiting = self._taken(key, id)
+            for receiver in waiting if self._moved else ():
+                self._moved.pop(receiver, None)
         for receiver in waiting:
             outbox.answer(receiver, None, None)
 
@@ -55,10 +72,11 @@ class Answers:
         """Ask the store about all that are waited for."""
         with self._lock:
             wanted = [(key, id) for key, of_run in self._receivers.items() for id in of_run]
-        rows = store.views.rows_by_key(sorted({key for key, _ in wanted})) if wanted else {}
-        for key, id in wanted:
-            row = rows.get(key)
-            update = store.messages.update(key, id)
+        found = {(key, id): store.messages.update(key, id) for key, id in wanted}
+        keys = {key if update is None else update.run for (key, _), update in found.items()}
+        rows = store.views.rows_by_key(sorted(keys)) if keys else {}
+        for (key, id), update in found.items():
+            row = rows.get(key if update is None else update.run)
             over = row is None or row.status >= Status.COMPLETED or is_blocked(row)
             if row is None or (update is not None and (over or update.state != UpdateState.ACCEPTED)):
                 self.tell(key, id, outbox)
@@ -68,6 +86,7 @@ class Answers:
         with self._lock:
             receivers = [each for of_run in self._receivers.values() for waiting in of_run.values() for each in waiting]
             self._receivers.clear()
+            self._moved.clear()
         for receiver in receivers:
             outbox.answer(receiver, None, error)
 

@@ -311,6 +311,9 @@ class Cycle:
             message = msgspec.structs.replace(message, result=actor.set_apart(message.result))
         known = type(message) is msg.Update and knows_update(actor.run, message.id)
         try:
+            if type(message) is msg.Update and not known and self._people.heard_earlier(draft, actor, message):
+                draft.consume(letter, known=True)
+                return
             taken = self._guarded(letter, self._turns.take, actor, message, draft.now)
         except Refused as refused:
             if type(message) is msg.CompleteTask and message.result.data not in blobs:

@@ -10,6 +10,7 @@ import msgspec
 
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel.continuing import left_of
 from perdure.kernel.family import ABANDON, TERMINATE, ChildTerms
 from perdure.kernel.ids import ALLOW_DUPLICATE, FAIL, Claim, claim
 from perdure.kernel.limits import CHILD_DEPTH, END_OF_TIME
@@ -243,6 +244,7 @@ class Families:
             if actor is not None and type(actor.run.outcome) is ev.RunContinuedAsNew and not actor.events:
                 row = self._store.views.end_of_chain(letter.key)
                 if row is not None and row.key != letter.key:
+                    self._holders.follow(letter.message, letter.key, row.key)
                     letter.key, letter.moved = row.key, True
                     moved.append(row.key)
         return moved
@@ -261,6 +263,7 @@ class Families:
         if type(letter.message) is msg.Signal and not actor.run.seq:
             draft.pass_on(letter, key)
             return None
+        self._holders.follow(letter.message, letter.key, key)
         return Letter(key, letter.message, letter.mail_id, letter.reply_to, letter.blobs, letter.receiver)
 
     def _follower(self, draft: Draft, actor: Actor) -> Actor | None:
@@ -299,14 +302,8 @@ def _whole(actor: Actor, payload: Payload) -> Payload:
 def _hand_on(draft: Draft, actor: Actor, end: ev.RunContinuedAsNew) -> None:
     """Signals that have come and were not received are sent to the run that this one goes on as, in their order."""
     key = draft.continued[actor.run.key]
-    counts = {each.name: each.count for each in end.left}
-    left: list[MailRow] = []
-    for event in reversed(actor.history()):
-        if isinstance(event, ev.SignalReceived) and counts.get(event.name):
-            counts[event.name] -= 1
-            left.append(MailRow(0, key, msg.Signal(event.name, _whole(actor, event.input), event.request_id)))
-    for mail in reversed(left):
-        draft.post(mail)
+    for event in left_of(end, actor.history()):
+        draft.post(MailRow(0, key, msg.Signal(event.name, _whole(actor, event.input), event.request_id)))
 
 
 def has_ended(actor: Actor) -> bool:

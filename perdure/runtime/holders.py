@@ -6,7 +6,8 @@ import msgspec
 
 from perdure.kernel import messages as msg
 from perdure.kernel.attributes import Attribute, merged
-from perdure.kernel.continuing import Continuation, continuation, renewal
+from perdure.kernel.continuing import Continuation, continuation, left_of, renewal
+from perdure.kernel.decide import demand_same
 from perdure.kernel.events import MemoSet, Payload, RunContinuedAsNew, RunStarted
 from perdure.kernel.project import RunRow, attributes_in
 from perdure.kernel.run import Run, Status
@@ -97,6 +98,33 @@ class Holders:
             return Started(draft.followers[end.key], row.run_id, attached=True)
         return Started(end.key, row.run_id, attached=True, at_rest=self._waiters.rests(end))
 
+    def _earlier_update(self, draft: Draft, run: Run, id: str) -> str | None:
+        """The name of the update of that id which a run has accepted that this one continues; None without."""
+        if not run.chain:
+            return None
+        for actor in draft.actors.values():
+            updates = actor.run.updates
+            if updates and id in updates and run.chain in (actor.run.key, actor.run.chain):
+                return updates[id][0]
+        row = self._store.messages.update(run.key, id)
+        return None if row is None else row.name
+
+    def heard_earlier(self, draft: Draft, run: Run, update: msg.Update) -> bool:
+        """Whether such a run has accepted the update: its answer stands.
+
+        Raises:
+            Refused: it was another one.
+        """
+        name = self._earlier_update(draft, run, update.id)
+        if name is not None:
+            demand_same(run, update, name)
+        return name is not None
+
+    def follow(self, message: msg.Message, key: int, further: int) -> None:
+        """A message for a run is heard by the one it goes on as: who waits for the answer waits for that one's."""
+        if isinstance(message, msg.Update):
+            self._waiters.answers.move(key, message.id, further)
+
     def add(self, draft: Draft, id: str, start: msg.Start, chain: int = 0) -> Actor:
         """A run that the store does not have yet, the newest of its id."""
         self._last_key = (self._last_key + 2) & ~1
@@ -131,12 +159,15 @@ class Holders:
 
 
 def _continuation(actor: Actor) -> Continuation | None:
-    if type(actor.run.outcome) is not RunContinuedAsNew:
+    end = actor.run.outcome
+    if not isinstance(end, RunContinuedAsNew):
         return continuation(actor.run)
     attributes: dict[str, Attribute] = {}
     memos: list[Payload] = []
-    for event in actor.history():
+    history = actor.history()
+    for event in history:
         attributes = merged(attributes, tuple(attributes_in(event)))
         if isinstance(event, RunStarted | MemoSet) and event.memo is not None:
             memos.append(event.memo)
-    return renewal(actor.run, tuple(attributes.values()), merged_memo(memos, actor.plain))
+    memo = merged_memo(memos, actor.plain)
+    return renewal(actor.run, tuple(attributes.values()), memo, left_of(end, history))

@@ -58,6 +58,14 @@ class People:
         actor = self._roster.get(key)
         return actor is not None and self._programs.listens(actor.run.workflow)
 
+    def heard_earlier(self, draft: Draft, actor: Actor, update: msg.Update) -> bool:
+        """Whether a run has accepted the update that this one continues: its answer stands.
+
+        Raises:
+            Refused: it was another one.
+        """
+        return self._holders.heard_earlier(draft, actor.run, update)
+
     def refuse(self, draft: Draft, actor: Actor, letter: Letter, refused: Refused) -> None:
         """Tell the sender; but a signal that comes too late for a run that goes on as another one is for that one."""
         further = self._further(draft, actor) if _is_late_signal(letter, refused) else None

@@ -115,7 +115,7 @@ class Queued:
         for letter in () if isinstance(start.first, msg.Update) else spoken:
             message: Any = letter.message
             alone = isinstance(message, msg.Update)
-            if alone and (hears or start.first is not None):
+            if alone and (hears or start.first is not None or actor.run.chain):
                 break
             try:
                 self._turns.programs.check_message(actor, message)
@@ -135,6 +135,8 @@ class Queued:
             if letter in self.begin_now(draft, actor, [letter]):
                 return Heard()
         try:
+            if isinstance(first, msg.Update) and self._holders.heard_earlier(draft, actor.run, first):
+                return Heard()
             if not self._turns.take(actor, first, draft.now):
                 draft.keep(Letter(actor.run.key, first))
         except Refused as refused:
@@ -236,7 +238,8 @@ def _with(start: msg.Start, messages: Sequence[Any]) -> msg.Start:
     """A start and what is heard with it, each request once. An update comes first, and alone."""
     if messages and isinstance(messages[0], msg.Update):
         return msgspec.structs.replace(start, first=messages[0])
-    ids: set[str] = set()
+    chain = None if start.terms is None else start.terms.chain
+    ids = set(() if chain is None else chain.requests)
     further: list[msg.Signal] = []
     for signal in messages:
         if signal.request_id not in ids:

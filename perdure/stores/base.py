@@ -509,7 +509,9 @@ class Messages(Protocol):
         """Those the run has accepted, in the order of their time."""
         ...
 
-    def update(self, key: int, id: str) -> UpdateRow | None: ...
+    def update(self, key: int, id: str) -> UpdateRow | None:
+        """The one of that id which the run has accepted, or else the newest that another run of its chain has."""
+        ...
 
     def published(self, key: int) -> list[PublishedRow]:
         """What the run shows, by name."""

@@ -21,8 +21,16 @@ class MemoryMessages:
 
     def update(self, key: int, id: str) -> UpdateRow | None:
         with self._shelf.lock:
-            row = self._shelf.updates.get((key, id))
-            return None if row is None else msgspec.structs.replace(row)
+            found = [self._shelf.updates.get((run, id)) for run in (key, *self._of_chain(key))]
+            return next((msgspec.structs.replace(row) for row in found if row is not None), None)
+
+    def _of_chain(self, key: int) -> list[int]:
+        """The runs of a chain, the newest first."""
+        own = self._shelf.runs.get(key)
+        if own is None or not (own.chain or own.followed_by > 0):
+            return []
+        runs = self._shelf.with_id(own.id)
+        return sorted((row.key for row in runs if (own.chain or key) in (row.key, row.chain)), reverse=True)
 
     def published(self, key: int) -> list[PublishedRow]:
         with self._shelf.lock:

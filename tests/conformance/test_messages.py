@@ -7,7 +7,7 @@ from perdure.kernel.messages import Cancel, Query, Retry, Signal, Update
 from perdure.kernel.project import PublishedRow, UpdateRow, UpdateState
 from perdure.kernel.run import Status
 from perdure.stores import base
-from tests.conformance.rows import mail, messages, run, start
+from tests.conformance.rows import follows, mail, messages, run, start
 
 NOTHING = Payload(b"[]")
 
@@ -110,3 +110,27 @@ def test_settling_finds_an_answer_by_its_bytes(store: base.Store) -> None:
 
     assert store.journal.settle(batch)
     assert not store.journal.settle(other)
+
+
+def test_an_update_is_found_by_every_run_of_its_chain(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, "r", Status.COMPLETED)]))
+    store.journal.commit(follows(2, run(4, "r", Status.COMPLETED, chain=2)))
+    store.journal.commit(follows(4, run(6, "r", chain=2)))
+    store.journal.commit(base.Batch(updates=[update(2, "a"), update(4, "b")], updated=[run(6, "r", chain=2)]))
+    store.journal.commit(base.Batch(created=[run(8, "other")], updates=[update(8, "c")]))
+
+    for key in (2, 4, 6):
+        assert store.messages.update(key, "a") == update(2, "a")
+        assert store.messages.update(key, "b") == update(4, "b")
+        assert store.messages.update(key, "c") is None
+    assert store.messages.update(8, "a") is None
+    assert [len(store.messages.updates(key)) for key in (2, 4, 6)] == [1, 1, 0]
+
+
+def test_a_run_that_merely_comes_after_another_one_knows_nothing_of_its_updates(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2, "r", Status.COMPLETED)]))
+    store.journal.commit(follows(2, run(4, "r")))
+    store.journal.commit(base.Batch(updates=[update(2, "a"), update(4, "b")], updated=[run(4, "r")]))
+
+    assert store.messages.update(4, "a") is None
+    assert store.messages.update(2, "b") is None

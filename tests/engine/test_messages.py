@@ -15,11 +15,13 @@ from perdure import (
     EngineNotRunning,
     Handle,
     InvalidArguments,
+    Retry,
     RunBlocked,
     RunClosed,
     RunFailed,
     activity,
     channel,
+    continue_as_new,
     publish,
     saga,
     wait_until,
@@ -972,3 +974,147 @@ async def test_a_condition_may_ask_how_much_a_channel_has(door: Door) -> None:
     await run.signal(numbers, 4)
 
     assert await run.result() == 7
+
+
+@workflow
+class GoesOn:
+    """Goes on as a new run when it is told to, or fails and is tried again; in its third life it ends."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.over = False
+
+    @workflow.run
+    async def run(self, by: str, life: int = 1, heard: list[str] | None = None) -> list[str]:
+        self.heard = [*(heard or ()), *self.heard]
+        await wait_until(lambda: self.over)
+        attempt = workflow.info().attempt
+        if by == "failing" and attempt < 3:
+            raise ValueError("again")
+        if by == "going on" and life < 3:
+            continue_as_new(by, life + 1, self.heard)
+        return self.heard
+
+    @workflow.signal
+    def hear(self, text: str) -> None:
+        self.heard.append(text)
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.over = True
+
+    @workflow.update
+    async def ask(self, text: str) -> str:
+        self.heard.append(text)
+        return await book(f"{text} in life {workflow.info().attempt}: {','.join(self.heard)}")
+
+    @workflow.update
+    def other(self, text: str) -> None: ...
+
+
+@workflow
+async def hands_on(left: int, got: list[int]) -> list[int]:
+    await words.receive()
+    if left:
+        continue_as_new(left - 1, got)
+    while (n := numbers.receive_nowait(None)) is not None:
+        got.append(n)
+    return got
+
+
+GO_ON = [GoesOn, hands_on, book]
+
+
+@pytest.fixture(params=["engine", "database", "memory"])
+def chain(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Door]:
+    done.clear()
+    address = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'runs.db'}"
+    with Engine(address, GO_ON) as engine:
+        if request.param == "database":
+            with Client(address) as client:
+                yield Door(engine, client)
+        else:
+            yield Door(engine, engine)  # type: ignore[arg-type]
+
+
+async def _lives(door: Door, count: int) -> None:
+    while (await door.client.count(id_prefix="a")) < count:
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("by", ["going on", "failing"])
+async def test_a_signal_of_one_request_is_taken_once_by_a_run_and_those_that_it_goes_on_as(
+    chain: Door, by: str
+) -> None:
+    await chain.engine.start(GoesOn.run(by), id="a", retry=Retry(max_attempts=3, initial="1ms"))
+    run = chain.client.handle("a", GoesOn)
+    for life in (1, 2, 3):
+        await _lives(chain, life)
+        await run.as_request("mail-17").signal(GoesOn.hear, "x")
+        await run.as_request(f"life-{life}").signal(GoesOn.go_on)
+
+    await run.result()
+
+    received = [
+        event["request_id"]
+        for each in await chain.client.list(id_prefix="a")
+        for event in await chain.client.handle("a", run_id=each.run_id).history()
+        if event["type"] == "SignalReceived"
+    ]
+    assert sorted(received) == ["life-1", "life-2", "life-3", "mail-17"]
+
+
+async def test_a_signal_with_a_request_that_was_handed_on_is_received_once(chain: Door) -> None:
+    await chain.engine.start(hands_on(2, []), id="a")
+    run = chain.client.handle("a")
+    for _ in range(3):
+        await run.as_request("n").signal("numbers", 7)
+        await run.signal("words", "on")
+
+    assert await run.result() == [7]
+
+
+@pytest.mark.parametrize("by", ["going on", "failing"])
+async def test_an_update_sent_again_has_the_answer_of_the_run_that_took_it(chain: Door, by: str) -> None:
+    await chain.engine.start(GoesOn.run(by), id="a", retry=Retry(max_attempts=3, initial="1ms"))
+    run = chain.client.handle("a", GoesOn)
+    first = await run.as_request("u").update(GoesOn.ask, "x")
+    await run.signal(GoesOn.go_on)
+    await _lives(chain, 2)
+
+    assert await run.as_request("u").update(GoesOn.ask, "x") == first
+    assert await (await run.as_request("u").start_update(GoesOn.ask, "x")).result() == first
+    assert await run.update_handle("u").result() == first
+    with pytest.raises(InvalidArguments, match="knows 'u' as the id of an update 'ask'"):
+        await run.as_request("u").update(GoesOn.other, "x")
+    assert done == ["x in life 1: x"]
+
+
+async def test_an_update_with_a_start_made_again_has_the_answer_of_the_run_that_took_it(chain: Door) -> None:
+    async def send(**options: Any) -> Any:
+        message = GoesOn.ask.message("x")
+        update = await chain.client.update_with_start(GoesOn.run("going on"), message, id="a", update_id="u", **options)
+        return await asyncio.wait_for(update.result(), 10)
+
+    first = await send(request_id="r")
+    await chain.client.handle("a").signal("go_on")
+    await _lives(chain, 2)
+
+    assert await send(request_id="r") == first
+    assert await send() == first
+    assert done == ["x in life 1: x"]
+
+
+async def test_who_waits_for_an_update_hears_the_answer_of_the_run_that_came_to_take_it(chain: Door) -> None:
+    await chain.engine.start(GoesOn.run("going on"), id="a")
+    run = chain.client.handle("a", GoesOn)
+
+    answers = await asyncio.wait_for(
+        asyncio.gather(
+            *(run.signal(GoesOn.go_on) if n in (3, 9) else run.update(GoesOn.ask, str(n)) for n in range(14)),
+            return_exceptions=True,
+        ),
+        20,
+    )
+
+    assert all(answer is None or isinstance(answer, str | RunClosed) for answer in answers), answers

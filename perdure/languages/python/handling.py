@@ -213,7 +213,7 @@ def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:
         Meddled: it did something that would count, or raised what is no `Exception`.
     """
     loop = program.loop
-    before, kept = _standing(loop), (loop.commands, loop.ready, loop.sealed)
+    before, kept, tasks = _standing(loop), (loop.commands, loop.ready, loop.sealed), set(loop.tasks)
     streams = None if loop.streams is None else {name: copy(own) for name, own in loop.streams.items()}
     serials, chance = loop.serials, None if loop.chance is None else loop.chance.getstate()
     loop.commands, loop.ready, loop.sealed = {}, [], False
@@ -228,6 +228,8 @@ def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:
         leave(entered)
         did = loop.commands or loop.ready or loop.blocked is not None or _standing(loop) != before
         loop.commands, loop.ready, loop.sealed = kept
+        for path in [path for path in loop.tasks if path not in tasks]:
+            loop.tasks.pop(path).coro.close()  # it has not begun
         loop.serials, loop.streams = serials, streams
         if chance is None or loop.chance is None:
             loop.chance = None

@@ -8,6 +8,14 @@ from perdure.stores.sqlite.trouble import told_to_people
 _UPDATES = f"SELECT {rows.UPDATE_COLUMNS} FROM updates WHERE run = ?"
 
 
+_IN_CHAIN = f"""
+SELECT {", ".join(f"updates.{column}" for column in UpdateRow.__struct_fields__)} FROM runs AS own
+JOIN runs AS other ON other.id = own.id AND iif(own.chain, own.chain, own.key) IN (other.key, other.chain)
+JOIN updates ON updates.run = other.key AND updates.id = ?
+WHERE own.key = ? AND (own.chain <> 0 OR own.followed_by > 0) ORDER BY other.key DESC LIMIT 1
+"""
+
+
 class SqliteMessages:
     def __init__(self, path: str, readers: Readers) -> None:
         self._path = path
@@ -21,6 +29,7 @@ class SqliteMessages:
     def update(self, key: int, id: str) -> UpdateRow | None:
         with told_to_people(self._path), self._readers.use() as connection:
             found = connection.execute(f"{_UPDATES} AND id = ?", (key, id)).fetchone()
+            found = found or connection.execute(_IN_CHAIN, (id, key)).fetchone()
         return None if found is None else UpdateRow(*found)
 
     def published(self, key: int) -> list[PublishedRow]:

@@ -8,8 +8,9 @@ import pytest
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
-from perdure.kernel.continuing import RUN_TIMED_OUT, continuation
-from perdure.kernel.limits import END_OF_TIME
+from perdure.kernel.continuing import RUN_TIMED_OUT, continuation, left_of, renewal
+from perdure.kernel.family import Left
+from perdure.kernel.limits import END_OF_TIME, REQUESTS_CARRIED
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.run import Status
 from perdure.kernel.terms import Chain, RunTerms, with_own
@@ -188,3 +189,46 @@ def test_times_beyond_the_end_of_time_are_the_end_of_time():
 )
 def test_a_start_has_the_terms_it_has_chosen_and_else_those_of_its_workflow(own, asked, chosen, holds):
     assert with_own(own, asked, chosen) == holds
+
+
+def signalled(actor: Actor, *requests: str) -> None:
+    for request in requests:
+        actor.tell(msg.Signal("s", INPUT, request))
+
+
+def test_the_next_run_takes_no_signal_again_that_an_earlier_one_has_received():
+    first = begun(RunTerms(retry=RetryPolicy()))
+    signalled(first, "a", "", "b")
+    first.do(cmd.FailRun(BOOM))
+    second = Actor()
+    second.tell(continuation(first.run).start)  # type: ignore[union-attr]
+    signalled(second, "b", "c", "a")
+    second.do(cmd.FailRun(BOOM))
+    third = Actor()
+    third.tell(continuation(second.run).start)  # type: ignore[union-attr]
+    signalled(third, "a", "b", "c", "d")
+
+    assert [event.request_id for event in second.history if isinstance(event, ev.SignalReceived)] == ["c"]
+    assert [event.request_id for event in third.history if isinstance(event, ev.SignalReceived)] == ["d"]
+
+
+def test_signals_that_are_handed_on_are_taken_by_the_next_run():
+    first = begun(None)
+    signalled(first, "a", "b", "c")
+    first.do(cmd.ContinueAsNew("process_order", INPUT, left=(Left("s", 2),)))
+    left = left_of(first.run.outcome, first.history)  # type: ignore[arg-type]
+    start = renewal(first.run, (), None, left).start
+
+    assert [signal.request_id for signal in left] == ["b", "c"]
+    assert start.terms is not None and start.terms.chain is not None
+    assert start.terms.chain.requests == ("a",)
+
+
+def test_of_the_requests_the_latest_are_carried_on():
+    first = begun(RunTerms(retry=RetryPolicy()))
+    signalled(first, *(f"r{n}" for n in range(REQUESTS_CARRIED + 5)))
+    first.do(cmd.FailRun(BOOM))
+    chain = continuation(first.run).start.terms.chain  # type: ignore[union-attr]
+
+    assert chain is not None
+    assert chain.requests == tuple(f"r{n}" for n in range(5, REQUESTS_CARRIED + 5))

@@ -186,6 +186,7 @@ def test_what_only_looks_may_start_nothing() -> None:
 
     with pytest.raises(Meddled, match="a query and a validator only look"):
         _ask(driver, "schedules")
+    assert list(driver.program.loop.tasks) == ["0"]  # type: ignore[attr-defined]
     with pytest.raises(Meddled, match="a query and a validator only look"):
         driver.program.validate(Update("u", "never", ev.Payload(b"[]")))
 
