@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from perdure.cli.options import Command, Settings, options
-from perdure.cli.problems import ERROR, NOT_FOUND, OK, Problem
+from perdure.cli.options import CODEC, Command, Settings, options
+from perdure.cli.problems import DIVERGED, NOT_FOUND, OK, USAGE, Problem
 from perdure.cli.progress import Progress
 from perdure.cli.times import took
 from perdure.cli.tokens import Line
@@ -19,10 +19,11 @@ from perdure.cli.tokens import Line
 @click.option("--closed", type=click.IntRange(min=0), default=100, show_default=True, metavar="N",
               help="Look at the newest N closed runs, too.")  # fmt: skip
 @click.option("--build", metavar="NAME", help="What the code will be called, if builds are named; else a fingerprint.")
+@CODEC
 @options(json=True, quiet="Ids of runs that would not go on only, the first of each kind.")
 @click.pass_obj
 def check(settings: Settings, modules: tuple[str, ...], against: str | None, closed: int,
-          build: str | None) -> int:  # fmt: skip
+          build: str | None, codec: str | None) -> int:  # fmt: skip
     """Show every open run of a database to the code at hand, and say which would not go on, where, and what to write.
 
     Nothing is run and nothing is written; an engine may own the database meanwhile. Looked at is all that the code will be
@@ -30,7 +31,7 @@ def check(settings: Settings, modules: tuple[str, ...], against: str | None, clo
     over, so what does not fit them is told and does not count; nor does what does not fit runs that are pinned to another
     build.
 
-    Exit code 0: all open runs go on; 1: some do not; 2: the question makes no sense.
+    Exit code 0: all open runs go on; 6: some do not; 2, 4, 5: the question makes no sense.
 
     Example: perdure check shop.workflows --against sqlite:///orders.db
     """
@@ -39,15 +40,20 @@ def check(settings: Settings, modules: tuple[str, ...], against: str | None, clo
     from perdure.client.checking import Checks
 
     if against is not None:
-        settings.db = against
+        if not against.strip():
+            raise Problem("--against is empty", USAGE, [], "name the database:  --against sqlite:///orders.db")
+        settings.db, settings.db_option = against, "--against"
     code = [loading.import_module(module) for module in modules]
     with ExitStack() as stack:
         client = stack.enter_context(opened(settings))
-        checks = stack.enter_context(Checks(code, client.store, build=build))
+        spoken = None if codec is None else loading.load_codec(codec)
+        checks = stack.enter_context(Checks(code, client.store, spoken, build))
         if not checks.workflows:
             raise Problem(f"{', '.join(modules)} has no workflow", NOT_FOUND, [], "name the module that has them")
         progress = stack.enter_context(Progress(settings, "checking", checks.total(closed)))
         report = checks.all(closed, progress.step)
+    if codec is None:
+        _demand_codec(report)
     if settings.json:
         output.write_json(record(report))
     elif settings.quiet:
@@ -57,7 +63,25 @@ def check(settings: Settings, modules: tuple[str, ...], against: str | None, clo
     else:
         for line in lines_of(report):
             settings.write(line)
-    return ERROR if report.blocking else OK
+    return DIVERGED if report.blocking else OK
+
+
+def _demand_codec(report: Any) -> None:
+    """Refuse to judge what nobody here can read.
+
+    Raises:
+        Problem: a codec has written it.
+    """
+    from perdure.payload.coding import NO_CODEC
+
+    for finding in report.findings:
+        if NO_CODEC in finding.verdict.block.message:
+            facts = [
+                finding.verdict.block.message.partition("; give")[0],
+                f"{finding.ids[0]} is the first of such runs",
+            ]
+            hint = "name what Engine(codec=...) is given:  --codec MODULE:NAME"
+            raise Problem("the database has values that a codec has written", USAGE, facts, hint)
 
 
 def record(report: Any) -> dict[str, Any]:
@@ -117,6 +141,7 @@ def lines_of(report: Any) -> list[Line]:
 def _told(finding: Any) -> list[Line]:
     """Which runs, what, where, and what to write."""
     from perdure.cli.lines import clean
+    from perdure.client.replaying import one_head
 
     verdict = finding.verdict
     label = f"{_runs(finding.runs, 'open' if finding.open else 'closed')} of {clean(verdict.workflow)}"
@@ -124,7 +149,8 @@ def _told(finding: Any) -> list[Line]:
     more = f" and {finding.runs - 3:,} more" if finding.runs > 3 else ""
     label += f", pinned to build {clean(finding.pinned)}," if finding.pinned else ""
     sign = ("✗ ", "failed") if finding.open and not finding.pinned else ("! ", "retrying")
-    lines: list[Line] = [[sign, (label, "bold"), (f" {_HEADS[verdict.kind]}", sign[1])]]
+    head = one_head(verdict.kind) if finding.runs == 1 else _HEADS.get(verdict.kind, "cannot be replayed")
+    lines: list[Line] = [[sign, (label, "bold"), (f" {head}", sign[1])]]
     after = f"; {finding.ids[0]} after event {verdict.after:,}" if verdict.after else ""
     lines.append([(f"    {named}{more}{clean(after)}", "")])
     hints = [hint for hint in verdict.block.hint.splitlines() if hint.strip()]

@@ -24,7 +24,7 @@ class Database(NamedTuple):
 def find(settings: Settings) -> Database:
     """By --db, then PERDURE_DB, then perdure.toml or pyproject.toml here or above, then the default."""
     if settings.db:
-        return _database(settings.db, Path.cwd(), "--db")
+        return _database(settings.db, Path.cwd(), settings.db_option)
     if os.environ.get("PERDURE_DB"):
         return _database(os.environ["PERDURE_DB"], Path.cwd(), "PERDURE_DB")
     for folder in (Path.cwd(), *Path.cwd().parents):

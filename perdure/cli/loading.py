@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from perdure.cli.problems import ERROR, NOT_FOUND, USAGE, Problem, guess
+
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def load(target: str) -> tuple[ModuleType, Any]:
@@ -20,12 +23,12 @@ def load(target: str) -> tuple[ModuleType, Any]:
     place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
     if not place:
         raise Problem(f"{target!r} names no module", USAGE, [], "write  perdure run shop.workflows:process_order")
-    module = import_module(place)
+    module = import_module(place, "perdure run {}:WORKFLOW")
     return module, _workflow(module, place, name)
 
 
-def import_module(place: str) -> ModuleType:
-    """The module of a dotted name, searched from the working folder, or of a file.
+def import_module(place: str, meant: str = "{}") -> ModuleType:
+    """The module of a dotted name, searched from the working folder, or of a file. `meant` is how one writes it.
 
     Raises:
         Problem: there is no such module, or the import fails.
@@ -46,7 +49,7 @@ def import_module(place: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (place == error.name or place.startswith(error.name + ".")):
             raise Problem(
-                f"there is no module {place!r}", NOT_FOUND, [f"searched from {root}"], _nearby(place, root)
+                f"there is no module {place!r}", NOT_FOUND, [f"searched from {root}"], _nearby(place, root, meant)
             ) from error
         raise _broken(place, error) from error
     except SystemExit as error:
@@ -68,6 +71,29 @@ def import_module(place: str) -> ModuleType:
     return module
 
 
+def load_codec(target: str) -> Any:
+    """The codec that MODULE:NAME says; what makes one is called.
+
+    Raises:
+        Problem: there is no such module or name, or the import fails.
+    """
+    place, _, name = target.rpartition(":")
+    if not place:
+        raise Problem(f"--codec {target} names no codec", USAGE, [], "write  --codec shop.codecs:encrypted")
+    names = vars(import_module(place, "{}:NAME"))
+    if name not in names:
+        likely = guess(name, [each for each in names if not each.startswith("_")])
+        hint = f"did you mean  --codec {place}:{likely}" if likely else "name what Engine(codec=...) is given"
+        raise Problem(f"{place} has no {name!r}", NOT_FOUND, [], hint)
+    found = names[name]
+    if not (isinstance(found, type) or inspect.isfunction(found)):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        raise _broken(target, error) from error
+
+
 def _dotted(file: Path) -> tuple[str, Path]:
     """The module name of a file, and the folder it is imported from: the first one above that is no package."""
     parts = [file.stem] if file.stem != "__init__" else []
@@ -78,19 +104,22 @@ def _dotted(file: Path) -> tuple[str, Path]:
     return ".".join(parts), root
 
 
-def _nearby(place: str, root: Path) -> str:
-    meant = guess(place, [path.stem for path in root.glob("*.py")])
-    return (
-        f"did you mean  perdure run {meant}:WORKFLOW" if meant else "a file works too: perdure run path/to/file.py:NAME"
-    )
+def _nearby(place: str, root: Path, meant: str) -> str:
+    likely = guess(place, [path.stem for path in root.glob("*.py")])
+    return f"did you mean  {meant.format(likely)}" if likely else f"a file works too: {meant.format('path/to/file.py')}"
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a line is none of the user's, who wants to see where they have called us."""
+    return "importlib" in file or Path(file).is_relative_to(_PACKAGE)
 
 
 def _broken(place: str, error: BaseException) -> Problem:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     facts = []
     if isinstance(error, SyntaxError):
         facts.append(f"at {error.filename}:{error.lineno}")
-    elif frames and frames[-1].filename != __file__:
+    elif frames:
         facts.append(f"at {frames[-1].filename}:{frames[-1].lineno}")
         facts += [str(frames[-1].line)] if frames[-1].line else []
     first = (str(error).splitlines() or [""])[0]

@@ -22,6 +22,7 @@ class Settings:
     def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
         self.now = clock or _now
         self.db: str | None = None
+        self.db_option = "--db"
         self.color = "auto"
         self.ascii = False
         self.utc = False
@@ -125,6 +126,10 @@ _TIMES = (
     _option("--time", type=click.Choice(["rel", "iso", "raw"]), help="Form of times."),
 )
 _JSON = _option("--json", metavar="[=FIELDS]", help="JSON; --json=NAME,NAME selects fields.")
+
+
+CODEC = click.option("--codec", metavar="MODULE:NAME", help="What Engine(codec=...) is given, or makes it.")
+"""For commands that show values to code."""
 
 
 def options(json: bool = False, quiet: str = "", times: bool = False) -> Callable[[Any], Any]:

@@ -12,7 +12,7 @@ import click
 from perdure.cli import picking
 from perdure.cli.completion import files_and_run_ids
 from perdure.cli.filters import filtered
-from perdure.cli.options import Command, Settings, options
+from perdure.cli.options import CODEC, Command, Settings, options
 from perdure.cli.problems import DIVERGED, ERROR, NOT_FOUND, OK, USAGE, Problem
 from perdure.cli.progress import Progress
 from perdure.cli.times import took
@@ -47,12 +47,13 @@ class Judged(NamedTuple):
 @click.option("-m", "--module", "modules", multiple=True, required=True, metavar="MODULE",
               help="Where the code is: shop.workflows, or a path; may be repeated.")  # fmt: skip
 @click.option("--junit", metavar="FILE", help="Write the verdicts as JUnit XML, too.")
+@CODEC
 @filtered
 @picking.EVERY
 @options(json=True, quiet="Names of those that do not fit only.")
 @click.pass_obj
 def replay(settings: Settings, sources: tuple[str, ...], modules: tuple[str, ...], junit: str | None,
-           state: tuple[str, ...], workflow: str | None, since_: str | None,
+           codec: str | None, state: tuple[str, ...], workflow: str | None, since_: str | None,
            attributes: tuple[str, ...], all_: bool) -> int:  # fmt: skip
     """Show recorded histories to the code at hand, and say where it does otherwise. Nothing is run, nothing is changed.
 
@@ -71,7 +72,8 @@ def replay(settings: Settings, sources: tuple[str, ...], modules: tuple[str, ...
     code = [loading.import_module(module) for module in modules]
     began = time.perf_counter()
     with ExitStack() as stack:
-        replays = stack.enter_context(Replays(code))
+        spoken = None if codec is None else loading.load_codec(codec)
+        replays = stack.enter_context(Replays(code, codec=spoken))
         if not replays.workflows:
             raise Problem(f"{', '.join(modules)} has no workflow", NOT_FOUND, [], "name the module that has them")
         work = _work(settings, pick, stack, replays)
@@ -86,7 +88,15 @@ def replay(settings: Settings, sources: tuple[str, ...], modules: tuple[str, ...
     if junit is not None:
         _write_junit(Path(junit), judged)
     _sum_up(settings, judged, time.perf_counter() - began)
+    if codec is None and any(_lacks_codec(each.verdict) for each in judged):
+        settings.narrate([("hint", "hint"), (": name what Engine(codec=...) is given:  --codec MODULE:NAME", "")])
     return _exit_code([each.verdict for each in judged])
+
+
+def _lacks_codec(verdict: Any) -> bool:
+    from perdure.payload.coding import NO_CODEC
+
+    return verdict.block is not None and NO_CODEC in verdict.block.message
 
 
 class Work(NamedTuple):

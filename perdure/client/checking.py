@@ -7,7 +7,7 @@ read: arguments of steps that have no result yet, mail, starts. Nothing is writt
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -15,15 +15,18 @@ from typing import Any, Self
 import msgspec
 
 from perdure.client.replaying import Replays, Shelf, Verdict, unknown_workflow
-from perdure.errors import PerdureError
+from perdure.errors import PerdureError, UnknownMessage
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
+from perdure.kernel.human import HumanTask
 from perdure.kernel.program import RunInfo
 from perdure.kernel.project import RunRow, restore
 from perdure.kernel.run import Status
 from perdure.languages.python.build import fingerprint
 from perdure.payload import PayloadCodec
+from perdure.payload.forms import outgrown
+from perdure.payload.misfit import how_to_read
 from perdure.stores.base import RunFilter, Store, Stored, Views
 
 OPEN = tuple(int(status) for status in Status if status < Status.COMPLETED)
@@ -150,19 +153,6 @@ class Checks:
         self.report.seconds = time.perf_counter() - began
         return self._summed_up()
 
-    def _keys(self, statuses: tuple[int, ...], most: int | None) -> Iterator[int]:
-        wanted = RunFilter(statuses=statuses, limit=PAGE)
-        left = most
-        while left is None or left > 0:
-            page = self._views.search(
-                wanted if left is None else msgspec.structs.replace(wanted, limit=min(PAGE, left))
-            )
-            if not page:
-                return
-            yield from (row.key for row in page)
-            left = None if left is None else left - len(page)
-            wanted = msgspec.structs.replace(wanted, before_key=page[-1].key)
-
     def look(self, stored: Stored) -> None:
         """Judge one run."""
         report, row = self.report, stored.run
@@ -175,7 +165,7 @@ class Checks:
             if self._elsewhere(row):
                 report.pinned = {**report.pinned, row.pinned: report.pinned.get(row.pinned, 0) + 1}
             if verdict.block is None:
-                verdict = msgspec.structs.replace(verdict, block=self._waiting(stored, blob))
+                verdict = msgspec.structs.replace(verdict, block=self._waiting(stored, blob, verdict.forms))
             self._count_patches(stored, verdict)
         else:
             report.closed += 1
@@ -198,8 +188,11 @@ class Checks:
         if len(finding.ids) < NAMED:
             finding.ids = [*finding.ids, verdict.id]
 
-    def _waiting(self, stored: Stored, blob: Callable[[bytes], bytes | None]) -> ev.Block | None:
-        """Why the code could not read what it will be shown: arguments of steps, mail, the start of a run that is queued."""
+    def _waiting(
+        self, stored: Stored, blob: Callable[[bytes], bytes | None], forms: Mapping[str, dict[str, Any]]
+    ) -> ev.Block | None:
+        """Why the code could not read what it will be shown: arguments of steps, answers to human tasks, mail, the start of a run
+        that is queued."""
         row = stored.run
         shelf = Shelf(row.id, blob, self._replays.coder)
         history = wire.decode_history(stored.history)
@@ -209,7 +202,12 @@ class Checks:
                 return block
         if not history:
             return None
-        for step in restore(row, history, stored.attempts).pending.values():
+        run = restore(row, history, stored.attempts)
+        for task in () if run.people is None else run.people.open.values():
+            why = outgrown(task.form, forms.get(task.id, task.form))
+            if why:
+                return _outgrown(task, why, self._replays.languages[run.workflow].definition.source)
+        for step in run.pending.values():
             definition = self._replays.activities.get(step.name)
             if definition is None:
                 return _unknown_activity(step.name, step.id)
@@ -233,6 +231,8 @@ class Checks:
                 except PerdureError as error:
                     what = f"the input of workflow {language.definition.name}"
                     return _undecodable(what, error, language.definition.source)
+                if message.first is not None:
+                    return self._unreadable_mail(message.first, row, history, shelf)
             case msg.Signal() | msg.Update() if row.workflow in self._replays.languages:
                 language = self._replays.languages[row.workflow]
                 try:
@@ -249,6 +249,15 @@ class Checks:
                 except PerdureError as error:
                     what = f"the result of activity {definition.name} [{message.id}], which waits to be read,"  # type: ignore[union-attr]
                     return _undecodable(what, error, definition.source)  # type: ignore[union-attr]
+            case msg.ChildEnded(result=ev.Payload() as result):
+                names = {event.id: event.workflow for event in history if isinstance(event, ev.ChildScheduled)}
+                child = self._replays.languages.get(names.get(message.id, ""))
+                try:
+                    if child is not None:
+                        child.definition.result.decode(shelf.plain(result))
+                except PerdureError as error:
+                    what = f"the result of child {child.definition.name} [{message.id}], which waits to be read,"  # type: ignore[union-attr]
+                    return _undecodable(what, error, child.definition.source)  # type: ignore[union-attr]
         return None
 
     def _count_patches(self, stored: Stored, verdict: Verdict) -> None:
@@ -335,6 +344,16 @@ def _unknown_activity(name: str, step: str) -> ev.Block:
     )
 
 
+def _outgrown(task: HumanTask, why: Sequence[str], source: str) -> ev.Block:
+    return ev.Block(
+        "undecodable",
+        "",
+        f"human task {task.title} [{task.id}] is open, and no answer to what people are asked can be read: {'; '.join(why)}",
+        "give new fields a default, and let the type read what is asked, until nobody has such a task any more",
+        source=source,
+    )
+
+
 def _undecodable(what: str, error: PerdureError, source: str) -> ev.Block:
-    hint = getattr(error, "hint", "") or "mend the type hint, or let the type read what older code wrote"
-    return ev.Block("undecodable", "", f"{what} can no longer be read: {error}", hint, source=source)
+    verb = "heard" if isinstance(error, UnknownMessage) else "read"
+    return ev.Block("undecodable", "", f"{what} can no longer be {verb}: {error}", how_to_read(error), source=source)

@@ -19,7 +19,7 @@ from perdure.client.export import ExportedRun
 from perdure.client.summary import summary_of
 from perdure.kernel import events as ev
 from perdure.kernel import wire
-from perdure.kernel.commands import MarkPatch
+from perdure.kernel.commands import MarkPatch, OpenTask
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.program import Divergence, Lookup, ProgramBlocked, replay
 from perdure.kernel.project import RunRow
@@ -41,7 +41,8 @@ class Verdict(msgspec.Struct, frozen=True):
     `block` says why the code at hand cannot go on with it, as a run's own block does; None: it does what the history
     has. Its kind may also be "unreadable": what should be a history is none, or has been redacted. `after` is the number
     of the event the code was shown last, `why` what the rest of the history lets one guess. `patches`: for which changes
-    the code has asked, and whether the run goes the new way; `deprecated` are those that have no old way any more.
+    the code has asked, and whether the run goes the new way; `deprecated` are those that have no old way any more. `forms`:
+    what the code reads as answers to its human tasks, by step.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Verdict(msgspec.Struct, frozen=True):
     why: str = ""
     patches: dict[str, bool] = {}
     deprecated: frozenset[str] = frozenset()
+    forms: dict[str, dict[str, Any]] = {}
 
     @property
     def kind(self) -> str:
@@ -70,7 +72,7 @@ class Verdict(msgspec.Struct, frozen=True):
         """What the history does to the code, in a few words."""
         if self.block is None:
             return f"has {_count(self.events, 'event')}"
-        head = _HEADS.get(self.block.kind, "cannot be replayed")
+        head = one_head(self.block.kind)
         return f"{head} after event {self.after:,}" if self.after and self.block.kind in _IN_THE_MIDDLE else head
 
     def lines(self) -> list[str]:
@@ -183,7 +185,13 @@ class Replays:
         after, block = self._shown(program, stored.run, history)
         why = "" if block is None or block.kind != "divergence" else _guess(block, history, after)
         return msgspec.structs.replace(
-            verdict, after=after, block=block, why=why, patches=program.patches(), deprecated=program.deprecated
+            verdict,
+            after=after,
+            block=block,
+            why=why,
+            patches=program.patches(),
+            deprecated=program.deprecated,
+            forms=program.forms,
         )
 
     def _shown(
@@ -206,13 +214,14 @@ class Replays:
 
 
 class _Watched:
-    """A program, the event it was shown last, and the changes of which it has said that they have no old way."""
+    """A program, the event it was shown last, the changes of which it has said that they have no old way, and its human tasks."""
 
     def __init__(self, program: Any) -> None:
         self._program = program
         self._advance = program.advance
         self._last: ev.HistoryEvent | None = None
         self.deprecated: frozenset[str] = frozenset()
+        self.forms: dict[str, dict[str, Any]] = {}
         self.where = program.where
         self.name_of = program.name_of
         self.close = program.close
@@ -223,6 +232,8 @@ class _Watched:
         for command in commands:
             if type(command) is MarkPatch and command.deprecated:
                 self.deprecated |= {command.patch}
+            elif type(command) is OpenTask:
+                self.forms[command.id] = command.form
         return commands
 
     def patches(self) -> dict[str, bool]:
@@ -289,6 +300,11 @@ _HEADS = {
     "unreadable": "cannot be replayed",
 }
 _IN_THE_MIDDLE = frozenset({"divergence", "bug", "stuck", "undecodable", "unknown-activity"})
+
+
+def one_head(kind: str) -> str:
+    """What a run does to the code, by the kind of its block."""
+    return _HEADS.get(kind, "cannot be replayed")
 
 
 def _verdict_of(name: str, stored: Stored, events: int) -> Verdict:

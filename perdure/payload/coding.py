@@ -11,6 +11,8 @@ from perdure.errors import DefinitionError, PayloadNotDecodable, PayloadNotEncod
 from perdure.kernel.events import Payload
 from perdure.payload.sealing import demand_size, kept, seal, unseal
 
+NO_CODEC = "there is none here"
+
 
 @runtime_checkable
 class PayloadCodec(Protocol):
@@ -79,7 +81,7 @@ class Coder:
             return unseal(payload, get)
         codec = self.codec
         if codec is None or codec.name != payload.encoding:
-            ours = "there is none here" if codec is None else f"the one here is {codec.name!r}"
+            ours = NO_CODEC if codec is None else f"the one here is {codec.name!r}"
             raise unreadable(
                 f"a payload was written by the codec {payload.encoding!r}, and {ours}; give the same one: codec=..."
             )

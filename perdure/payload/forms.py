@@ -103,6 +103,43 @@ def _takes_texts(schema: Any, components: dict[str, Any]) -> bool:
     return schema.get("type") == "string"
 
 
+def outgrown(asked: dict[str, Any], read: dict[str, Any]) -> list[str]:
+    """Why an answer to the form that people are shown would not fit the one that the code reads, as far as schemas tell it."""
+    if asked == read:
+        return []
+    before, now = (fields_of(schema) for schema in (asked, read))
+    if not before or not now:
+        return [] if _takes(read, asked, read, asked) else [f"asked is {words_in(asked)}, read is {words_in(read)}"]
+    known = {field.name: field for field in before}
+    new = [
+        f"{field.name} is required, and not asked for" for field in now if field.required and field.name not in known
+    ]
+    properties, others = (_resolved(each, _components(each))["properties"] for each in (asked, read))
+    return new + [
+        f"{field.name} is to be {field.expected}, and was {known[field.name].expected}"
+        for field in now
+        if field.name in known and not _takes(others[field.name], properties[field.name], read, asked)
+    ]
+
+
+def _takes(wide: Any, narrow: Any, wide_form: dict[str, Any], narrow_form: dict[str, Any]) -> bool:
+    """Whether a schema takes what the other one takes, by the kinds of values and by what is listed."""
+    many, few = _options(wide, _components(wide_form)), _options(narrow, _components(narrow_form))
+    return all(any(_covers(one, other) for one in many) for other in few)
+
+
+def _options(schema: Any, components: dict[str, Any]) -> list[dict[str, Any]]:
+    root = _resolved(schema, components) if isinstance(schema, dict) else {}
+    return [_resolved(each, components) for each in root.get("anyOf") or root.get("oneOf") or [root]]
+
+
+def _covers(wide: dict[str, Any], narrow: dict[str, Any]) -> bool:
+    if "enum" in wide:
+        return "enum" in narrow and set(map(repr, narrow["enum"])) <= set(map(repr, wide["enum"]))
+    kinds = {None, narrow.get("type"), "number" if narrow.get("type") == "integer" else None}
+    return wide.get("type") in kinds or "enum" in narrow
+
+
 def wrong_in(schema: dict[str, Any], value: Any) -> list[Wrong]:
     """Where a JSON value does not fit a form, as far as its schema tells it."""
     return list(_wrong(schema, value, "", _components(schema)))

@@ -6,6 +6,8 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
+from perdure.errors import UnknownMessage
+
 WORKS = (
     "None, bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID, Enum, Literal, list, tuple, "
     "set, frozenset, dict, dataclasses, NamedTuple, TypedDict, msgspec.Struct, attrs and pydantic classes, and Any"
@@ -50,6 +52,22 @@ def shown(value: Any) -> str:
     except Exception as broken:  # noqa: BLE001  the user's __repr__ may raise anything
         text = f"(its repr raises {type(broken).__name__})"
     return f"{text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + '...'} ({type_text(type(value))})"
+
+
+_MISSING = re.compile(r"missing required field `?(\w+)`?")
+
+
+def how_to_read(error: BaseException) -> str:
+    """What to write so that the code at hand reads what older code wrote."""
+    if isinstance(error, UnknownMessage):
+        return "keep its handler, or its channel, for as long as open runs have heard it, or are going to"
+    missing = _MISSING.search(str(error))
+    if missing is not None:
+        return (
+            f"give the new field a default:  {missing[1]}: ... = ...;  or, if a field is called {missing[1]} now, keep the old "
+            "name for as long as open runs have it"
+        )
+    return getattr(error, "hint", "") or "mend the type hint, or let the type read what older code wrote"
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

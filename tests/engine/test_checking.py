@@ -8,8 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from perdure import Client, Engine, RunBlocked, RunCancelled, activity, deprecate_patch, patched, sleep, workflow
+from perdure import (
+    Client,
+    Engine,
+    RunBlocked,
+    RunCancelled,
+    activity,
+    channel,
+    deprecate_patch,
+    patched,
+    sleep,
+    task,
+    workflow,
+)
 from perdure.client.checking import CheckReport, Checks
+from perdure.handlers import Message
 from perdure.stores.open import open_store
 
 
@@ -371,3 +384,83 @@ def test_arguments_that_can_no_longer_be_read_hold_the_attempt_until_code_that_c
     assert "Bill" in str(held.value)
     with Engine(address, [charging_at_last, charge]) as engine:
         assert engine.handle("o").result(timeout=20).wait() == 7
+
+
+class Decision(msgspec.Struct):
+    approved: bool
+
+
+class ReasonedDecision(msgspec.Struct):
+    approved: bool
+    reason: str
+
+
+class LaxDecision(msgspec.Struct):
+    approved: bool
+    reason: str = ""
+
+
+def asking(form: Any) -> Any:
+    @workflow(name="order")
+    async def asks() -> None:
+        await task("Approve", form=form)
+
+    return asks
+
+
+def test_a_human_task_whose_answer_could_not_be_read_any_more_is_found(address: str):
+    left(address, asking(Decision))
+
+    (found,) = looked(address, asking(ReasonedDecision)).findings
+
+    assert found.verdict.block.message == (
+        "human task Approve [0:1] is open, and no answer to what people are asked can be read: reason is required, and not "
+        "asked for"
+    )
+    assert "give new fields a default" in found.verdict.block.hint
+    assert looked(address, asking(LaxDecision)).findings == []
+
+
+def test_a_signal_that_nobody_hears_any_more_is_found_with_what_to_write(address: str):
+    news = channel("news", str)
+
+    @order
+    async def hears(pause: float) -> None:
+        await news.receive()
+        await sleep(pause)
+
+    olds = channel("olds", str)
+
+    @order
+    async def deaf(pause: float) -> None:
+        await olds.receive()
+
+    with Engine(address, [hears]) as engine:
+        engine.start(hears(3600), id="o").wait()
+        engine.handle("o").signal("news", "new").wait()
+        while engine.handle("o").describe().wait().note != "timer":
+            pass
+    (found,) = looked(address, deaf).findings
+
+    assert "the signal news can no longer be heard" in found.verdict.block.message
+    assert found.verdict.block.hint.startswith("keep its handler, or its channel")
+
+
+def test_a_signal_that_comes_with_a_queued_start_is_read_too(address: str):
+    def listening(kind: type) -> Any:
+        news = channel("news", kind)
+
+        @order
+        async def hears(pause: float) -> None:
+            await news.receive()
+
+        return hears
+
+    with Engine(address, [listening(Bill)]):
+        pass
+    with Client(address) as client:
+        client.start("order", [1.0], id="o", signal=Message("news", [Bill(7)])).wait()
+    assert looked(address, listening(Bill)).findings == []
+
+    (found,) = looked(address, listening(DatedBill)).findings
+    assert "the signal news, which waits to be read, can no longer be read" in found.verdict.block.message

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from perdure.errors import DefinitionError, PayloadNotDecodable, PerdureError, is_bug
+from perdure.errors import DefinitionError, PayloadNotDecodable, PerdureError, UnknownMessage, is_bug
 from perdure.failures import activity_error, failure_of
 from perdure.kernel import events as ev
 from perdure.kernel.commands import Command, CompleteRun, EndCancelled, FailRun, MarkPatch
@@ -28,6 +28,7 @@ from perdure.languages.python.places import raised_at, waits_at
 from perdure.languages.python.tasks import ChildFuture, Continued, Sealed, StepFuture
 from perdure.languages.python.tracing import Tracer
 from perdure.payload import seal
+from perdure.payload.misfit import how_to_read
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
@@ -401,8 +402,8 @@ def undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked:
     """What is recorded does not fit the code at hand."""
     return ProgramBlocked(
         "undecodable",
-        f"{what} can no longer be read: {error}",
-        getattr(error, "hint", "") or "mend the type hint, or let the type read what older code wrote",
+        f"{what} can no longer be {'heard' if isinstance(error, UnknownMessage) else 'read'}: {error}",
+        how_to_read(error),
         failure=failure_of(error),
         source=source,
     )

@@ -117,16 +117,9 @@ class WatchedTasks:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tasks, name)
 
-    def exchange(
-        self,
-        member: int,
-        endings: Sequence[base.Ending],
-        queues: Sequence[str],
-        wants: Sequence[base.Want],
-        now: int,
-    ) -> base.Exchanged:
+    def exchange(self, member: int, endings: Sequence[base.Ending], *rest: Any) -> base.Exchanged:
         self._dies("exchange")
-        got = self._tasks.exchange(member, endings, queues, wants, now)
+        got = self._tasks.exchange(member, endings, *rest)
         brought = [ending for ending, taken in zip(endings, got.accepted, strict=True) if taken]
         self._watch.exchanged(
             [(each.run, each.message.id, each.message.attempt, _what(each.message)) for each in brought],

@@ -1,5 +1,6 @@
 """`perdure check`: the question before a deploy."""
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for n in (1, 2):
             engine.run(orders.order(n), id=f"order-{n}").wait()
     monkeypatch.chdir(tmp_path)
+    sys.path.insert(0, str(tmp_path))
     for name, body in {"check_good": FITS, "check_swapped": SWAPPED, "check_guarded": GUARDED}.items():
         (tmp_path / f"{name}.py").write_text(CODE.format(body=body).replace("workflow\n", "patched, workflow\n", 1))
     (tmp_path / "check_wordy.py").write_text(
@@ -74,7 +76,7 @@ def test_open_runs_that_would_not_go_on_are_a_failure(folder: Path, perdure: Per
     said = perdure("check", "check_wordy", "--against", "check.db", "--closed", "0")
     quiet = perdure("check", "check_wordy", "--against", "check.db", "-q")
 
-    assert said.code == quiet.code == 1
+    assert said.code == quiet.code == 6
     assert said.out.splitlines()[0] == "✗ 7 open runs of order have a value that can no longer be read"
     assert said.out.splitlines()[1] == "    queued-6, queued-5, queued-4 and 4 more"
     assert "the input of workflow order can no longer be read" in said.out
@@ -99,6 +101,12 @@ def test_json_has_findings_and_changes(folder: Path, perdure: Perdure):
         (["check", "check_good", "--against", "nowhere.db"], 5, "does not exist"),
         (["check", "check_none", "--against", "check.db"], 4, "check_none"),
         (["check", "check_empty", "--against", "check.db"], 4, "has no workflow"),
+        (["check", "check_goo", "--against", "check.db"], 4, "did you mean  check_good\n"),
+        (["check", "check_good", "--against", " "], 2, "--against is empty"),
+        (["check", "check_good", "--against", "nowhere.db"], 5, "chosen by --against"),
+        (["check", "check_good", "--against", "check.db", "--codec", "check_good"], 2, "write  --codec shop.codecs"),
+        (["check", "check_good", "--against", "check.db", "--codec", "check_good:z"], 4, "check_good has no 'z'"),
+        (["check", "check_good", "--against", "check.db", "--codec", "check_good:charge"], 2, "a codec has a name"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(
@@ -108,3 +116,56 @@ def test_a_question_that_makes_no_sense_is_refused(
 
     assert said.code == code
     assert words in said.err
+
+
+def test_one_run_is_told_as_one(folder: Path, perdure: Perdure):
+    queue(1)
+
+    said = perdure("check", "check_wordy", "--against", "check.db", "--closed", "0")
+
+    assert said.out.splitlines()[0] == "✗ 1 open run of order has a value that can no longer be read"
+
+
+RECORD = """
+import dataclasses, zlib
+from perdure import activity, workflow
+
+class Zip:
+    name = "zip"
+    def encode(self, data): return zlib.compress(data)
+    def decode(self, data): return zlib.decompress(data)
+
+@dataclasses.dataclass
+class Order:
+    item: str{more}
+
+@workflow
+async def order(order: Order) -> str:
+    return order.item
+"""
+
+
+def test_of_a_field_that_older_code_did_not_write_it_is_told_what_to_write(folder: Path, perdure: Perdure):
+    (folder / "check_record.py").write_text(RECORD.replace("{more}", "\n    cents: int"))
+    with Client("sqlite:///check.db") as client:
+        client.start("order", [{"item": "lamp"}], id="queued").wait()
+
+    said = perdure("check", "check_record", "--against", "check.db", "--closed", "0")
+
+    assert said.code == 6
+    assert "hint: give the new field a default:  cents: ... = ...;  or, if a field is called cents now" in said.out
+
+
+def test_a_database_with_a_codec_is_checked_with_that_and_refused_without(folder: Path, perdure: Perdure):
+    (folder / "check_coded.py").write_text(RECORD.replace("{more}", ""))
+    module = importlib.import_module("check_coded")
+    with Client("sqlite:///check.db", codec=module.Zip()) as client:
+        client.start("order", [{"item": "lamp"}], id="queued").wait()
+
+    said = perdure("check", "check_coded", "--against", "check.db", "--closed", "0", "--codec", "check_coded:Zip")
+    without = perdure("check", "check_coded", "--against", "check.db", "--closed", "0")
+
+    assert (said.code, without.code) == (0, 2)
+    assert said.out.startswith("✓ 1 open run goes on with this code; ")
+    assert "the database has values that a codec has written" in without.err
+    assert "--codec MODULE:NAME" in without.err

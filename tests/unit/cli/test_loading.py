@@ -82,7 +82,11 @@ def test_what_is_not_there_is_answered_with_what_is(folder: Path, target, exit, 
     assert (raised.value.exit, raised.value.hint) == (exit, hint)
 
 
-@pytest.mark.parametrize("text", ["def f(:\n", "import no_such_thing_anywhere\n", "1 / 0\n"])
+REFUSED = "import perdure; perdure.Retry(initial='2h')\n"
+"""By a line of ours, which is not the one to be mended."""
+
+
+@pytest.mark.parametrize("text", ["def f(:\n", "import no_such_thing_anywhere\n", "1 / 0\n", REFUSED])
 def test_an_import_that_fails_names_the_line(folder: Path, text) -> None:
     (folder / "cli_shop_g.py").write_text(text)
 

@@ -1,5 +1,6 @@
 """`perdure replay`: a determinism check for people and for CI."""
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -219,3 +220,27 @@ def test_names_cannot_move_the_cursor(perdure: Perdure, folder: Path) -> None:
     (folder / "h" / "a\x1b[2Jb.json").write_text("{")
 
     assert "\x1b" not in perdure("replay", "h", "-m", "replay_good").out
+
+
+def test_a_run_whose_values_are_encoded_is_replayed_with_the_codec(perdure: Perdure, folder: Path) -> None:
+    code = CODE.format(body="return amount") + ENCODED
+    (folder / "replay_coded.py").write_text(code)
+    sys.path.insert(0, str(folder))
+    module = importlib.import_module("replay_coded")
+    with Engine("sqlite:///coded.db", [module.order], codec=module.Zip()) as engine:
+        engine.run(module.order(3), id="coded").wait()
+
+    said = perdure("replay", "coded", "-m", "replay_coded", "--db", "coded.db", "--codec", "replay_coded:Zip")
+    without = perdure("replay", "coded", "-m", "replay_coded", "--db", "coded.db")
+
+    assert (said.code, without.code) == (0, 6)
+    assert "--codec MODULE:NAME" in without.err
+
+
+ENCODED = """
+
+class Zip:
+    name = "zip"
+    def encode(self, data): return data[::-1]
+    def decode(self, data): return data[::-1]
+"""

@@ -11,7 +11,7 @@ import pydantic
 import pytest
 
 from perdure.errors import AnswerMisfit, DefinitionError
-from perdure.payload.forms import Form, fields_of, wrong_in
+from perdure.payload.forms import Form, fields_of, outgrown, wrong_in
 
 
 class Mood(enum.Enum):
@@ -150,3 +150,34 @@ def test_a_form_whose_schema_is_huge_is_refused() -> None:
 
     with pytest.raises(DefinitionError, match=r"the JSON schema of its form has .* bytes; at most 32,768 are kept"):
         Form(huge, "task 'x'")
+
+
+def form_of(**fields: Any) -> dict[str, Any]:
+    """The schema of a form with these fields; a pair is a type and a default."""
+    named = [(name, *of) if isinstance(of, tuple) else (name, of) for name, of in fields.items()]
+    return Form(msgspec.defstruct("Answer", named, kw_only=True), "task").schema
+
+
+@pytest.mark.parametrize(
+    ("asked", "read", "why"),
+    [
+        (form_of(ok=bool), form_of(ok=bool), []),
+        (form_of(ok=bool), form_of(ok=bool, why=(str, "")), []),
+        (form_of(ok=bool), form_of(ok=bool | None), []),
+        (form_of(ok=int), form_of(ok=float), []),
+        (form_of(ok=Literal["a"]), form_of(ok=Literal["a", "b"]), []),
+        (form_of(ok=Literal["a"]), form_of(ok=str), []),
+        (form_of(ok=bool, why=str), form_of(ok=bool), []),
+        (form_of(ok=bool), Form(Any, "task").schema, []),
+        (form_of(ok=bool), form_of(approved=bool), ["approved is required, and not asked for"]),
+        (form_of(ok=bool), form_of(ok=str), ["ok is to be a text, and was true or false"]),
+        (form_of(ok=bool | None), form_of(ok=bool), ["ok is to be true or false, and was true or false or null"]),
+        (form_of(ok=str), form_of(ok=Literal["a"]), ['ok is to be one of "a", and was a text']),
+        (Form(bool, "task").schema, Form(str, "task").schema, ["asked is true or false, read is a text"]),
+        (Form(bool, "task").schema, form_of(ok=bool), ["asked is true or false, read is an object with ok"]),
+    ],
+)
+def test_an_answer_to_what_is_asked_fits_what_is_read_or_it_is_said_why_not(
+    asked: dict[str, Any], read: dict[str, Any], why: list[str]
+) -> None:
+    assert outgrown(asked, read) == why
