@@ -23,7 +23,7 @@ from perdure.kernel.limits import TASK_PERSON_CHARS
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.payload import ValueType
-from perdure.payload.forms import wrong_in
+from perdure.payload.fitting import wrong_in
 from perdure.payload.sealing import demand_size
 from perdure.stores.base import Stored
 from perdure.stores.health import told_as_damage
@@ -304,7 +304,7 @@ class Tasks:
         return isinstance(end, ev.TaskCompleted) and end.request_id == request
 
 
-_answers = ValueType.of(Any, owner="tasks.complete(answer)")
+_answers = ValueType.of(Any, owner="tasks.complete(...)", noun="the answer")
 
 
 def _demand_fit(task: HumanTaskRow, data: bytes) -> None:

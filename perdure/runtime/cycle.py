@@ -67,7 +67,7 @@ class Cycle:
         self._log = log
         self._closing = closing
         self._coding = coding
-        self._people = People(store, roster, turns.programs, starts.holders)
+        self._people = People(store, roster, turns.programs, starts.holders, log)
         self._culprits = Culprits(build, world, log)
         self._items: Sequence[Item] = ()
         self._apart = False

@@ -1,5 +1,6 @@
 """What people say to runs, in a batch: heard before runs end, answered, or passed on to the run that goes on."""
 
+import logging
 from collections.abc import Sequence
 
 from perdure import errors
@@ -19,6 +20,8 @@ _MOVING = frozenset({msg.AttemptEnded, msg.Complete, msg.CompleteTask, msg.Wake}
 
 
 _SPOKEN = frozenset({msg.Signal, msg.Update})
+_DONE = frozenset({msg.ClaimTask, msg.ReleaseTask, msg.CompleteTask})
+"""What people do with human tasks."""
 _RELEASING = frozenset({msg.Retry, msg.Move, msg.NewBuild})
 """What lets a blocked run go on: before that it takes nothing of what lies in its mailbox."""
 
@@ -26,7 +29,10 @@ _RELEASING = frozenset({msg.Retry, msg.Move, msg.NewBuild})
 class People:
     """Looks into the mailboxes of runs that listen."""
 
-    def __init__(self, store: base.Store, roster: Roster, programs: Programs, holders: Holders) -> None:
+    def __init__(
+        self, store: base.Store, roster: Roster, programs: Programs, holders: Holders, log: logging.Logger
+    ) -> None:
+        self._log = log
         self._store = store
         self._roster = roster
         self._programs = programs
@@ -73,6 +79,13 @@ class People:
             draft.pass_on(letter, further)
             return
         heard = heard_of(refused)
+        if type(letter.message) in _DONE and not letter.reply_to and letter.receiver is None:
+            self._log.warning(
+                "run %r: what %s has done with a task while no engine ran is refused: %s",
+                actor.run.id,
+                letter.message.by,  # type: ignore[union-attr]
+                heard.error,
+            )
         draft.consume(letter, heard.code, heard.error, heard.data)
 
     def _further(self, draft: Draft, actor: Actor) -> int | None:

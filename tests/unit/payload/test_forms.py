@@ -2,16 +2,20 @@
 
 import enum
 import json
+import time
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Any, Literal
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 import pydantic
 import pytest
 
 from perdure.errors import AnswerMisfit, DefinitionError
-from perdure.payload.forms import Form, fields_of, outgrown, wrong_in
+from perdure.payload.fitting import wrong_in
+from perdure.payload.forms import Form, fields_of, outgrown
 
 
 class Mood(enum.Enum):
@@ -112,6 +116,104 @@ def test_answers_of_many_types(hint: Any, good: list[Any], bad: list[Any]) -> No
 
     assert [wrong_in(schema, each) for each in good] == [[] for _ in good]
     assert [bool(wrong_in(schema, each)) for each in bad] == [True for _ in bad]
+
+
+class Leaf(msgspec.Struct, tag=True):
+    inner: "Leaf | Branch | None" = None
+    size: int = 0
+
+
+class Branch(msgspec.Struct, tag=True):
+    inner: "Leaf | Branch | None" = None
+    size: int = 0
+
+
+def nested(depth: int, innermost: Any = None) -> Any:
+    value = innermost
+    for n in range(depth):
+        value = {"type": ("Leaf", "Branch")[n % 2], "inner": value, "size": n}
+    return value
+
+
+class Left(pydantic.BaseModel):
+    inner: "Left | Right | None" = None
+    size: int = 0
+
+
+class Right(pydantic.BaseModel):
+    inner: "Left | Right | None" = None
+    size: int = 0
+    more: int = 0
+
+
+def test_a_union_in_a_union_takes_no_time_that_doubles_with_each() -> None:
+    tagged, untagged = Form(Leaf | Branch, "task 'x'").schema, Form(Left, "task 'x'").schema
+    began = time.monotonic()
+
+    assert wrong_in(tagged, nested(100)) == []
+    (wrong,) = wrong_in(tagged, nested(50, 7))
+    value: Any = {"size": "x"}
+    for _ in range(100):
+        value = {"inner": value}
+    wrong_in(untagged, value)
+
+    assert wrong.field == ".".join(["inner"] * 50)
+    assert time.monotonic() - began < 5
+
+
+class Bounded(msgspec.Struct):
+    share: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    above: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
+    code: Annotated[str, msgspec.Meta(min_length=2, max_length=3)] = "ab"
+    sign: Annotated[str, msgspec.Meta(pattern="^[A-Z]+$")] = "A"
+    pair: tuple[int, str] = (1, "a")
+    some: Annotated[list[int], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: [1])
+    on: date = date(2026, 1, 1)
+    wait: timedelta = timedelta()
+    price: Decimal = Decimal(1)
+    key: UUID = UUID(int=0)
+    raw: bytes = b""
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad", "expected"),
+    [
+        ("share", [0, 100], [-1, 101], "a whole number of 0 to 100"),
+        ("above", [0.1], [0, 1], "a number more than 0 less than 1"),
+        ("code", ["ab", "abc"], ["a", "abcd"], "a text of 2 to 3 characters"),
+        ("sign", ["AB"], ["ab", ""], "a text that matches ^[A-Z]+$"),
+        ("pair", [[1, "a"]], [[1], [1, "a", 2]], "a list of a whole number and a text"),
+        ("some", [[1]], [[]], "a list of 1 or more items, each a whole number"),
+        ("on", ["2026-02-28"], ["2026-02-30", "soon", ""], "a date such as 2026-11-29"),
+        ("wait", ["P2D", "PT5M"], ["2 days", ""], "a duration such as P2D"),
+        ("price", ["1.50"], ["cheap", ""], "a decimal number as a text"),
+        ("key", ["00000000-0000-0000-0000-000000000001"], ["1", ""], "a UUID"),
+        ("raw", ["YWJj", ""], ["###", "YWJ"], "bytes in base64"),
+    ],
+)
+def test_bounds_and_formats_are_checked_without_the_code_and_agree_with_it(
+    field: str, good: list[Any], bad: list[Any], expected: str
+) -> None:
+    form = Form(Bounded, "task 'x'")
+
+    for value in good:
+        assert wrong_in(form.schema, {field: value}) == []
+        form.decode(json.dumps({field: value}).encode())
+    for value in bad:
+        (wrong,) = wrong_in(form.schema, {field: value})
+        assert (wrong.field, wrong.expected) == (field, expected)
+        with pytest.raises(AnswerMisfit):
+            form.decode(json.dumps({field: value}).encode())
+
+
+def test_what_is_wrong_in_a_member_of_a_union_is_told_where_it_is() -> None:
+    def told(hint: Any, answer: Any) -> list[str]:
+        return [str(each) for each in wrong_in(Form(hint, "task 'x'").schema, answer)]
+
+    assert told(Yes | No, {"type": "Maybe"}) == ['field type: expected one of "No", "Yes", found \'Maybe\' (str)']
+    assert told(Yes | No, {"limit": 1}) == ['field type: expected one of "No", "Yes", found nothing']
+    assert told(Yes | None, {"type": "Yes", "limit": "1"}) == ["field limit: expected a whole number, found '1' (str)"]
+    assert told(tuple[int, str] | None, ["a", "b"]) == ["field [0]: expected a whole number, found 'a' (str)"]
 
 
 def test_the_schema_of_a_pydantic_model_is_used_too() -> None:
