@@ -191,6 +191,10 @@ class Language(Protocol):
         """Whether messages can be sent to the runs."""
         ...
 
+    def listens_to_more(self) -> bool:
+        """Whether a run may hear signals that nobody knows of unless its program stands."""
+        ...
+
     def messages(self) -> Iterable[tuple[str, str, dict[str, Any]]]:
         """Those that are known without a run: "signal", "query" or "update"; the name, "" for all others; and what clients
         without code must know of the arguments."""

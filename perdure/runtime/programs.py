@@ -54,6 +54,11 @@ class Programs:
             self._listens[workflow] = language is not None and language.listens()
         return self._listens[workflow]
 
+    def listens_to_more(self, workflow: str) -> bool:
+        """Whether a run of a workflow may hear signals that nobody knows of unless its program stands."""
+        language = self._languages.get(workflow)
+        return language is not None and language.listens_to_more()
+
     def unknown(self, workflow: str) -> ProgramBlocked:
         known = ", ".join(sorted(self._languages)[:10]) or "none"
         return ProgramBlocked(

@@ -54,10 +54,17 @@ class Talks:
                 self._programs.check_message(actor, message)
             except errors.UnknownMessage:
                 if actor.program is not None or not self._stands(actor, now):
+                    if self._may_hear_later(actor.run, message):
+                        return
                     raise
                 self._programs.check_message(actor, message)  # the main line may have made a channel
         except errors.PerdureError as error:
             raise Refused(error.code, str(error)) from None
+
+    def _may_hear_later(self, run: Run, message: Spoken) -> bool:
+        """Whether a signal is to wait until its run, which is blocked, can say whether it has a channel for it."""
+        waits = run.block is not None and isinstance(message, msg.Signal)
+        return waits and self._programs.listens_to_more(run.workflow)
 
     def demand_build(self, run: Run) -> None:
         """Nobody but the build to which a run is pinned can say what its code makes of a message.

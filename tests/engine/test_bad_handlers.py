@@ -96,6 +96,28 @@ class Odd:
         return 7
 
 
+@workflow
+class Stubborn:
+    """Does not let itself be cancelled."""
+
+    @workflow.run
+    async def run(self, how: str) -> str:
+        try:
+            await wait_until(lambda: False)
+        except asyncio.CancelledError:
+            if how == "fails":
+                raise ValueError("while it cleaned up")  # noqa: B904  it has the cancellation for a context
+            if how == "goes on":
+                continue_as_new("returns")
+            if how == "waits":
+                await asyncio.sleep(0.01)
+        return "fine"
+
+    @workflow.signal
+    def told(self) -> None:
+        raise OSError("the handler's fault")
+
+
 @dataclass
 class Deadly:
     how: str
@@ -157,7 +179,7 @@ async def publishes(name: str) -> str:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    with Engine("memory://", [Odd, Unborn, Twice, publishes]) as engine:
+    with Engine("memory://", [Odd, Stubborn, Unborn, Twice, publishes]) as engine:
         yield engine
 
 
@@ -200,6 +222,41 @@ async def test_whatever_a_signal_raises_fails_the_run(engine: Engine, how: str) 
     await run.signal(Odd.told, how)
 
     with pytest.raises(RunFailed, match=type(ODD[how]).__name__):
+        await run.result()
+
+
+@pytest.mark.parametrize("how", ["returns", "waits", "goes on"])
+async def test_what_a_signal_raises_fails_the_run_whatever_its_main_line_makes_of_it(engine: Engine, how: str) -> None:
+    run = await engine.start(Stubborn.run(how), id="a")
+
+    await run.signal(Stubborn.told)
+
+    with pytest.raises(RunFailed, match="OSError: the handler's fault"):
+        await run.result()
+
+
+async def test_what_the_main_line_raises_instead_has_it_for_a_cause(engine: Engine) -> None:
+    run = await engine.start(Stubborn.run("raises"), id="a")
+    await run.cancel("enough")
+    assert await run.result() == "fine"  # nobody's failure
+    run = await engine.start(Stubborn.run("fails"), id="b")
+
+    await run.signal(Stubborn.told)
+
+    with pytest.raises(RunFailed, match="ValueError: while it cleaned up") as failed:
+        await run.result()
+    causes = []
+    cause = failed.value.__cause__
+    while cause is not None:
+        causes.append(str(cause))
+        cause = cause.__cause__
+    assert any("the handler's fault" in text for text in causes)
+
+
+async def test_what_a_signal_raises_that_came_with_the_start_fails_the_run(engine: Engine) -> None:
+    run = await engine.start(Odd.run(), id="a", signal=Odd.told.message("wordless"))
+
+    with pytest.raises(RunFailed, match="NoWords"):
         await run.result()
 
 

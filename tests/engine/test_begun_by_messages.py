@@ -54,6 +54,10 @@ class Hasty:
     def tell(self, text: str) -> None:
         self.heard.append(text)
 
+    @workflow.signal
+    def fail(self) -> None:
+        raise ValueError("not with me")
+
     @workflow.query
     def all(self) -> list[str]:
         return self.heard
@@ -159,6 +163,13 @@ async def test_a_run_that_fails_at_once_has_heard_what_came_with_its_start(door:
     with pytest.raises(RunFailed, match="at once"):
         await run.result()
     assert await run.query(Hasty.all) == ["init", "main", "x"]
+
+
+async def test_what_a_signal_raises_that_came_with_the_start_fails_a_run_that_is_at_its_end(door: Door) -> None:
+    run = await door.verbs.start(Hasty.run(), id="a", signal=Hasty.fail.message())
+
+    with pytest.raises(RunFailed, match="ValueError: not with me"):
+        await run.result()
 
 
 async def test_a_run_that_goes_on_at_once_has_heard_what_came_with_its_start(door: Door) -> None:

@@ -242,6 +242,18 @@ async def makes_its_channel() -> int:
 
 
 @workflow
+async def breaks_with_its_channel() -> int:
+    mine = channel("mine", int)
+    first = await mine.receive()
+    if first in faults:
+        raise TypeError("a bug")
+    return first + await mine.receive()
+
+
+faults: list[int] = []
+
+
+@workflow
 async def two_listen() -> list[int]:
     return await asyncio.gather(numbers.receive(), numbers.receive(), numbers.receive())
 
@@ -274,6 +286,7 @@ DEFINITIONS = [
     adds,
     waits_for_a_reply,
     makes_its_channel,
+    breaks_with_its_channel,
     two_listen,
     gives_up_one,
     waits_for_two,
@@ -1118,3 +1131,30 @@ async def test_who_waits_for_an_update_hears_the_answer_of_the_run_that_came_to_
     )
 
     assert all(answer is None or isinstance(answer, str | RunClosed) for answer in answers), answers
+
+
+async def test_a_run_that_is_blocked_keeps_what_comes_for_a_channel_that_it_has_made(door: Door) -> None:
+    faults[:] = [1]
+    run = await door.start(breaks_with_its_channel(), "a")
+    await run.signal("mine", 1)
+    with pytest.raises(RunBlocked):
+        await run.result()
+
+    await run.signal("mine", 2)
+    faults.clear()
+    await run.retry()
+
+    assert await run.result() == 3
+
+
+def test_a_run_with_a_channel_of_its_own_ends_when_it_has_heard_what_was_in_its_mailbox() -> None:
+    @workflow
+    async def ends() -> str:
+        own = channel("own", str)
+        await is_told_meanwhile("x")
+        return own.receive_nowait("nothing was said")
+
+    with Engine("memory://", [ends, is_told_meanwhile]) as engine:
+        posts.append((engine, Signal("own", Payload(b'["just in time"]'))))
+
+        assert engine.run(ends(), id="a").wait() == "just in time"

@@ -211,20 +211,25 @@ def channel(name: str, type: Any = Any) -> Channel[Any]:
     return made
 
 
-def channels_of(fn: Any, cls: type | None) -> dict[str, Channel[Any]]:
-    """The channels that the code of a workflow names, by name; functions of the user's own that it names are followed."""
+def channels_of(fn: Any, cls: type | None) -> tuple[dict[str, Channel[Any]], bool]:
+    """The channels that the code of a workflow names, by name, and whether it may make others; functions of the user's own
+    that it names are followed."""
     found: dict[str, Channel[Any]] = {}
+    makes = False
     waiting = functions_of(fn, cls)
     seen = {function.__code__ for function in waiting}
     while waiting:
         function = waiting.pop(0)
+        makes = makes or channel.__name__ in _names(function.__code__)
         for value in _named(function):
-            if isinstance(value, Channel):
+            if value is channel or value is Channel:
+                makes = True
+            elif isinstance(value, Channel):
                 found.setdefault(value.name, value)
             elif isinstance(value, FunctionType) and value.__code__ not in seen and _is_followed(value, len(seen)):
                 seen.add(value.__code__)
                 waiting.append(value)
-    return found
+    return found, makes
 
 
 def _is_followed(function: FunctionType, followed: int) -> bool:

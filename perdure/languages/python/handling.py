@@ -33,17 +33,24 @@ KINDS: "dict[type, Kind]" = {Signal: "signal", Update: "update", Query: "query"}
 class Ears:
     """What the runs of a workflow hear. Channels are looked for when they are first asked about."""
 
-    __slots__ = ("_channels", "definition")
+    __slots__ = ("_channels", "_makes", "definition")
 
     def __init__(self, definition: "WorkflowDefinition[Any, Any]") -> None:
         self.definition = definition
         self._channels: dict[str, Channel[Any]] | None = None
+        self._makes = False
 
     @property
     def channels(self) -> dict[str, Channel[Any]]:
         if self._channels is None:
-            self._channels = channels_of(self.definition.fn, self.definition.cls)
+            self._channels, self._makes = channels_of(self.definition.fn, self.definition.cls)
         return self._channels
+
+    @property
+    def makes_channels(self) -> bool:
+        """Whether a run may have channels that nobody knows before it has made them."""
+        _ = self.channels  # they are found together
+        return self._makes
 
     def published(self) -> "Iterator[tuple[Kind, str, dict[str, Any]]]":
         """Kind, name and parameters of all that is heard; the name "" stands for all that have no method of their own."""
@@ -201,9 +208,20 @@ def _failed(program: "PythonProgram", method: "HandlerMethod[Any, Any]", error: 
 def _fail(program: "PythonProgram", error: BaseException) -> None:
     """A signal's handler fails the run: its main line is cancelled, so that sagas undo what they have done."""
     main = program.loop.main
-    if program.failed_by is None and main is not None and not main.done():
+    if program.failed_by is None and main is not None:
         program.failed_by = error
         main.cancel(f"a handler has failed: {type(error).__name__}")
+
+
+def come_of(error: BaseException, earlier: BaseException) -> None:
+    """Something was raised while what a handler has raised was dealt with, as `raise` would note it."""
+    seen = {id(earlier)}
+    while id(error) not in seen:
+        seen.add(id(error))
+        if error.__context__ is None:
+            error.__context__ = earlier
+            return
+        error = error.__context__
 
 
 def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:

@@ -88,7 +88,10 @@ class PythonLanguage:
             handling.check(self.ears, self._loop(info, blobs), message, standing, decoded)
 
     def listens(self) -> bool:
-        return bool(self.definition.handlers) or bool(self.ears.channels)
+        return bool(self.definition.handlers) or bool(self.ears.channels) or self.ears.makes_channels
+
+    def listens_to_more(self) -> bool:
+        return self.ears.makes_channels
 
     def messages(self) -> Iterable[tuple[str, str, dict[str, Any]]]:
         return self.ears.published()
@@ -256,6 +259,10 @@ class PythonProgram:
                 return EndCancelled(self.cancel_reason)
             return FailRun(failure_of(asyncio.CancelledError("the workflow cancelled itself; nobody asked for it")))
         error = main.exception()
+        if self.failed_by is not None:  # whatever the main line has made of its cancellation
+            if error is None or isinstance(error, Continued):
+                return FailRun(failure_of(self.failed_by))
+            handling.come_of(error, self.failed_by)
         if error is None:
             try:
                 return CompleteRun(self._sealed_result(main.result()))

@@ -107,7 +107,22 @@ def test_channels_are_found_in_the_code_of_a_workflow_and_what_it_calls() -> Non
         await reads_elsewhere()
         await inside.receive()
 
-    assert set(channels_of(main, None)) == {"elsewhere", "inside"}
+    found, makes_others = channels_of(main, None)
+
+    assert set(found) == {"elsewhere", "inside"}
+    assert not makes_others
+
+
+def test_code_that_may_make_channels_of_its_own_is_known() -> None:
+    make = channel
+
+    async def by_name() -> None:
+        channel("mine")
+
+    async def by_another_name() -> None:
+        make("mine")
+
+    assert [channels_of(each, None)[1] for each in (by_name, by_another_name)] == [True, True]
 
 
 def test_two_channels_of_a_name_with_different_types_are_refused() -> None:
