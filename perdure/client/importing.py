@@ -87,7 +87,7 @@ def _placed(name: str, exported: ExportedRun, new_ids: bool, running: bool) -> P
         run.id = f"{run.id}~{run.run_id.hex()[:6]}"
         row = msgspec.structs.replace(row, id=run.id)
     if run.is_open:
-        _demand_alone(name, run)
+        _demand_alone(name, run, mail)
         mail += _lost(run, mail)
         run.block = _block(exported, run)
         row = msgspec.structs.replace(run_row(run), request=row.request, key=row.key)
@@ -146,9 +146,10 @@ def _demand_blobs(name: str, exported: ExportedRun) -> None:
             raise errors.ExportUnreadable(f"{name}: the bytes of payload sha256:{blob.sha256} are damaged")
 
 
-def _demand_alone(name: str, run: Run) -> None:
+def _demand_alone(name: str, run: Run, mail: Sequence[msg.Mail]) -> None:
     """Raises errors.ExportUnreadable of an open run whose relatives would be told, or asked, what is meant for others."""
-    parent = None if run.terms is None else run.terms.parent
+    terms = [run.terms, *(each.terms for each in mail if isinstance(each, msg.Start))]
+    parent = next((each.parent for each in terms if each is not None and each.parent is not None), None)
     if parent is not None or run.links:
         kin = f"the child of {parent.id!r}" if parent is not None else "the parent of runs that are open"
         raise errors.ExportUnreadable(

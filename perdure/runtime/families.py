@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from perdure.errors import RunExists
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.continuing import left_of
@@ -71,6 +72,9 @@ class Families:
         parent = _parent_for(actor.run, event.id)
         newest = self._holders.newest(draft, event.child_id)
         refused = self._refusal(draft, actor, event, parent, newest)
+        if refused is not None and newest is not None and self._yields(draft, refused[0], newest):
+            newest = self._holders.newest(draft, event.child_id)
+            refused = self._refusal(draft, actor, event, parent, newest)
         if refused is not None:
             draft.post(MailRow(0, actor.run.key, msg.ChildAnswered(event.id, *refused)))
             return
@@ -87,6 +91,12 @@ class Families:
         draft.queue(child, start, min(draft.now + terms.delay_ns, END_OF_TIME) if terms.delay_ns else None)
         if terms.awaits_start:
             draft.post(MailRow(0, actor.run.key, msg.ChildAnswered(event.id)))
+
+    def _yields(self, draft: Draft, refused: str, newest: Holder) -> bool:
+        """Whether the run that has the id is about to end, and does so now: a child of a run that this one continues, say."""
+        return (
+            refused == RunExists.code and newest.status < Status.COMPLETED and self._queued.end_if_told(draft, newest)
+        )
 
     def _refusal(
         self, draft: Draft, actor: Actor, event: ev.ChildScheduled, parent: Parent, newest: Holder | None
@@ -139,10 +149,7 @@ class Families:
     def _other(self, draft: Draft, id: str, run_id: bytes) -> tuple[int | None, Status | None, str, str]:
         """The key of a run that can be told something, and its status; else the code of an error, and what it says."""
         if run_id:
-            row = self._store.views.row_of(id, run_id)
-            actor = None if row is None else draft.actors.get(row.key)
-            key = None if row is None else row.key
-            status = Status(row.status) if row is not None and actor is None else actor and actor.run.status
+            key, status = self._certain(draft, id, run_id)
         else:
             newest = self._holders.newest(draft, id)
             key, status = (None, None) if newest is None else (newest.key, Status(newest.status))
@@ -152,6 +159,22 @@ class Families:
         if status >= Status.COMPLETED:
             return None, None, "run-closed", f"run {id!r} is {status.word} already"
         return key, status, "", ""
+
+    def _certain(self, draft: Draft, id: str, run_id: bytes) -> tuple[int | None, Status | None]:
+        """The key and the status of the run that one with this number goes on as, or its own."""
+        row = self._store.views.row_of(id, run_id)
+        row = None if row is None else self._store.views.end_of_chain(row.key) or row
+        begun = draft.begun.get(id)
+        if row is not None:
+            key, status = row.key, Status(row.status)
+        elif begun is not None and begun[0].run.run_id == run_id:
+            key, status = begun[0].run.key, begun[0].run.status
+        else:
+            return None, None
+        while key in draft.continued:
+            key = draft.continued[key]
+        actor = draft.actors.get(key)
+        return key, status if actor is None else actor.run.status
 
     # ends
 

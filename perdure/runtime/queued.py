@@ -158,10 +158,23 @@ class Queued:
 
     def end(self, draft: Draft, newest: Holder) -> None:
         """A new run of the id ends the one that is open."""
+        self._terminate(draft, newest, msg.Terminate(REPLACED))
+
+    def end_if_told(self, draft: Draft, newest: Holder) -> bool:
+        """End a run now whose termination lies in its mailbox already, so that another one may have its id."""
+        stored = self._store.work.load([newest.key]).get(newest.key)
+        for mail in () if stored is None else stored.mail:
+            if isinstance(mail.message, msg.Terminate) and mail.id not in draft.read:
+                self._terminate(draft, newest, mail.message)
+                draft.consume(Letter(mail.run, mail.message, mail.id, mail.reply_to))
+                return True
+        return False
+
+    def _terminate(self, draft: Draft, newest: Holder, message: msg.Terminate) -> None:
         actor = newest.actor or self._roster.get(newest.key) or self._loaded(newest.key)
         draft.actors[newest.key] = actor
         self.begin_silently(draft, actor)
-        self._turns.take(actor, msg.Terminate(REPLACED), draft.now)
+        self._turns.take(actor, message, draft.now)
 
     def _letter(self, draft: Draft, actor: Actor) -> Letter | None:
         """The Start of a run that has not begun: in its mailbox, or about to be put there."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,18 @@ from perdure import (
     ChildFailed,
     DefinitionError,
     Engine,
+    PerdureError,
     RunCancelled,
     RunExists,
     RunFailed,
     RunTerminated,
     activity,
+    continue_as_new,
     saga,
     start_child,
     workflow,
 )
-from perdure.errors import ChildCancelled, ChildTerminated, ChildTimedOut, CircularChild
+from perdure.errors import ChildCancelled, ChildrenTooDeep, ChildTerminated, ChildTimedOut, CircularChild
 from perdure.kernel.limits import CHILD_DEPTH
 from perdure.testing import TestEngine
 
@@ -180,9 +182,59 @@ async def awaits(id: str) -> str:
         return str(error)
 
 
+@workflow
+async def ends(how: str, policy: str) -> str:
+    """With a child that is open."""
+    if workflow.info().attempt > 1 or how == "at last":
+        return how
+    await start_child(naps(7200).with_options(id="left", parent_close=policy))
+    if how in ("failed", "retried"):
+        raise Refused(how)
+    if how == "continued as new":
+        continue_as_new("at last", policy)
+    if how != "completed":
+        await asyncio.sleep(3600)
+    return how
+
+
+@workflow
+async def ends_where_it_starts_them(policy: str) -> str:
+    """In one turn."""
+    starts = [naps(60).with_options(id="named", parent_close=policy), naps(60).with_options(parent_close=policy)]
+    tasks = [asyncio.create_task(start_child(call)) for call in starts]
+    await asyncio.sleep(0)
+    return f"over, {len(tasks)} started"
+
+
+@workflow
+async def goes_deep(depth: int) -> int:
+    try:
+        child = await start_child(goes_deep(depth + 1))
+    except ChildrenTooDeep:
+        return depth
+    return await child
+
+
+@workflow
+async def swells() -> str:
+    return LARGE
+
+
+@workflow
+async def gets_the_same_twice() -> int:
+    return sum(len(text) for text in await asyncio.gather(swells(), swells()))
+
+
+@workflow
+async def starts_the_same_again(times: int, many: int) -> str:
+    """More than what lies in the mail can be read at once."""
+    await asyncio.gather(*[start_child(naps(3600).with_options(id=f"child-{n}")) for n in range(many)])
+    return "over" if times == 1 else continue_as_new(times - 1, many)
+
+
 ALL = [leaf, refuses, naps, fans_out, says_what_it_saw, nests, for_ever, takes_its_own_id, takes_that_of_its_parent]
 ALL += [lets_it_try, starts, leaves_after_an_hour, waits_under_a_timeout, cancels_what_it_started, undoes, outlives]
-ALL += [awaits, note]
+ALL += [awaits, note, ends, ends_where_it_starts_them, goes_deep, swells, gets_the_same_twice, starts_the_same_again]
 
 
 @asynccontextmanager
@@ -324,6 +376,67 @@ async def test_a_child_that_is_open_when_its_parent_ends(policy: str, status: st
             assert "its parent 'p' has ended" in str(error)
         assert (await engine.handle("left").describe()).status == status
         assert done == noted
+
+
+LEFT = {"terminate": ("terminated", []), "cancel": ("cancelled", ["cleaned up"]), "abandon": ("completed", ["slept"])}
+
+
+@pytest.mark.parametrize("policy", LEFT)
+@pytest.mark.parametrize(
+    "how", ["completed", "failed", "cancelled", "terminated", "timed out", "continued as new", "retried"]
+)
+async def test_what_becomes_of_a_child_is_the_same_however_its_parent_ends(how: str, policy: str):
+    options: dict[str, Any] = {"timed out": {"run_timeout": "1h"}, "retried": {"retry": 2}}.get(how, {})
+    async with TestEngine(ALL) as engine:
+        parent = await engine.start(ends(how, policy), id="p", **options)
+        while not await engine.count(parent="p"):
+            await asyncio.sleep(0.001)
+        if how in ("cancelled", "terminated"):
+            await (parent.cancel() if how == "cancelled" else parent.terminate())
+        with suppress(PerdureError):
+            await parent.result()
+        with suppress(PerdureError):
+            await engine.handle("left").result()
+
+        rows = list(reversed(await engine.list(id_prefix="p")))
+        assert rows[0].status == ("failed" if how == "retried" else how)
+        assert ((await engine.handle("left").describe()).status, done) == LEFT[policy]
+        assert await engine.count(parent="p") == 1
+
+
+@pytest.mark.parametrize("policy", LEFT)
+async def test_children_that_are_started_in_the_last_turn_begin_and_meet_what_was_chosen_for_them(policy: str):
+    async with TestEngine(ALL) as engine:
+        assert await engine.run(ends_where_it_starts_them(policy), id="p") == "over, 2 started"
+
+        children = await engine.list(parent="p")
+        assert len(children) == 2
+        for child in children:
+            with suppress(PerdureError):
+                await engine.handle(child.id).result()
+            assert (await engine.handle(child.id).describe()).status == LEFT[policy][0]
+
+
+async def test_whoever_starts_a_child_that_would_be_too_deep_is_told_there_also_without_an_id():
+    async with TestEngine(ALL) as engine:
+        assert await engine.run(goes_deep(0), id="d") == CHILD_DEPTH
+        assert await engine.count(root="d") == CHILD_DEPTH + 1
+
+
+async def test_children_may_have_the_same_large_result(tmp_path: Path):
+    async with Engine(f"sqlite:///{tmp_path}/runs.db", ALL) as engine:
+        assert await engine.run(gets_the_same_twice(), id="p") == 2 * len(LARGE)
+
+
+async def test_a_run_that_continues_as_new_gets_the_ids_of_the_children_that_end_with_the_one_before():
+    async with Engine("memory://", ALL) as engine:
+        assert await engine.run(starts_the_same_again(2, 1_200), id="p") == "over"
+
+        assert await engine.count(parent="p") == 2_400
+        for row in await engine.list(parent="p", status="waiting"):
+            with pytest.raises(RunTerminated):
+                await engine.handle(row.id).result()
+        assert await engine.count(parent="p", status="terminated") == 2_400
 
 
 async def test_a_parent_that_is_terminated_takes_its_children_with_it():

@@ -65,7 +65,12 @@ async def failing() -> None:
     raise ValueError("no")
 
 
-ALL: list[Any] = [order, sending, failing, note, far]
+@workflow
+async def with_a_child(delay: float) -> str:
+    return await order(3600).with_options(id="child", start_delay=delay)
+
+
+ALL: list[Any] = [order, sending, failing, with_a_child, note, far]
 
 
 def exports(address: str, *ids: str) -> list[tuple[str, ExportedRun]]:
@@ -399,3 +404,16 @@ def test_a_snapshot_of_a_run_that_goes_on_writing_is_whole(here: str, there: str
 
 def renamed(run: ExportedRun, number: int) -> Any:
     return msgspec.structs.replace(run.run, id=f"{run.id}-{number}", run_id=number.to_bytes(16, "big"))
+
+
+@pytest.mark.parametrize(("delay", "status"), [(0, "waiting"), (3600, "queued")])
+def test_relatives_that_are_open_stay_where_they_can_reach_each_other(here: str, there: str, delay: float, status: str):
+    """Also a child that has not begun, whose start alone says whose child it is."""
+    with Engine(here, ALL) as engine:
+        engine.start(with_a_child(delay), id="p").wait()
+        while [run.status for run in engine.list(parent="p").wait()] != [status]:
+            pass
+
+    for id, kin in (("p", "the parent of runs that are open"), ("child", "the child of 'p'")):
+        with pytest.raises(ExportUnreadable, match=f"is open, and {kin}, which it could not reach from here"):
+            taken_in(there, exports(here, id))

@@ -13,6 +13,7 @@ from perdure import (
     Retry,
     RunBlocked,
     RunClosed,
+    RunFailed,
     RunNotFound,
     activity,
     channel,
@@ -123,6 +124,20 @@ class GoesOn:
         self.over = True
 
 
+@workflow
+async def says_to(id: str, run_id: str, text: str) -> str:
+    await external(id, run_id=run_id).signal(words, text)
+    return "said"
+
+
+@workflow
+async def says_at_once() -> list[str]:
+    """By the number of the child's first run, in the turn that starts it."""
+    child = await start_child(hears(1))
+    await external(child.id, run_id=child.run_id).signal(words, "hello")
+    return await child
+
+
 gate = asyncio.Event()
 
 
@@ -144,7 +159,7 @@ async def stops(id: str) -> str:
 
 
 ALL = [hears, Listener, says, speaks_to_its_child, says_it_wrongly, receives_one_a_run, moves_on, GoesOn, think]
-ALL += [breaks, stops, wait_for_the_gate]
+ALL += [says_to, says_at_once, breaks, stops, wait_for_the_gate]
 
 
 async def test_a_run_signals_another_one_in_the_order_in_which_it_does():
@@ -155,6 +170,22 @@ async def test_a_run_signals_another_one_in_the_order_in_which_it_does():
         assert await handle.result() == ["a", LARGE, "c"]
         assert await engine.run(says("h", ["late"]), id="t") == "run 'h' is completed already"
         assert await engine.run(says("nobody", ["x"]), id="u") == "there is no run 'nobody'"
+
+
+async def test_what_is_said_to_a_run_that_goes_on_as_another_one_is_for_that_by_whichever_number():
+    async with TestEngine(ALL) as engine:
+        first = await engine.start(moves_on([], 3), id="m")
+        for text in "abc":
+            assert await engine.run(says_to("m", first.run_id, text), id=f"says-{text}") == "said"
+
+        assert await first.result() == ["a", "b", "c"]
+        with pytest.raises(RunFailed, match="run 'm' is completed already"):
+            await engine.run(says_to("m", first.run_id, "late"), id="late")
+
+
+async def test_a_child_is_spoken_to_by_its_number_as_soon_as_it_is_started():
+    async with TestEngine(ALL) as engine:
+        assert await engine.run(says_at_once(), id="p") == ["hello"]
 
 
 async def test_a_child_is_spoken_to_by_its_handle():

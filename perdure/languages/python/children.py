@@ -10,7 +10,7 @@ from perdure.failures import child_error, refused
 from perdure.kernel import events as ev
 from perdure.kernel.commands import CancelExternal, ContinueAsNew, SignalExternal, StartChild
 from perdure.kernel.family import Left, child_id, child_run_id
-from perdure.kernel.limits import ID_CHARS
+from perdure.kernel.limits import CHILD_DEPTH, ID_CHARS
 from perdure.languages.python.context import current_loop
 from perdure.languages.python.loop import WorkflowLoop
 from perdure.languages.python.tasks import ChildFuture, Continued, ReplyFuture, Sealed
@@ -81,10 +81,10 @@ async def start_child(call: "Call[R]") -> ChildHandle[R]:
     if loop is None:
         raise DefinitionError(f"start_child({call!r}) is known only in a workflow that an engine runs")
     options: ChildOptions = call.options or USUAL_CHILD
-    chosen = options.id is not None
-    future = schedule(loop, call, awaits_start=chosen)
+    may_fail = options.id is not None or (loop.info.parent is not None and loop.info.parent.depth >= CHILD_DEPTH)
+    future = schedule(loop, call, awaits_start=may_fail)
     future._log_traceback = False  # type: ignore[attr-defined]  its failure is told by its own run, if nobody here asks
-    if chosen:
+    if may_fail:
         future.started = loop.create_future()
         try:
             await future.started
