@@ -236,6 +236,34 @@ async def test_a_saga_that_is_left_by_it_undoes_nothing():
     assert undone == []
 
 
+@workflow
+async def fails_and_goes_on(n: int) -> int:
+    try:
+        async with saga() as undo:
+            undo(take_back, n)
+            raise ValueError("in vain")
+    except ValueError:
+        return n if n == 3 else continue_as_new(n + 1)
+
+
+async def test_a_cancellation_that_came_while_a_saga_was_undone_is_not_left_behind():
+    async with TestEngine([fails_and_goes_on, take_back]) as engine:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def take_back_slowly(n: int) -> None:
+            begun.set()
+            await ended.wait()
+
+        engine.replace(take_back, take_back_slowly)
+        handle = await engine.start(fails_and_goes_on(1), id="r")
+        await begun.wait()
+        await handle.cancel()
+        ended.set()
+
+        with pytest.raises(RunCancelled):
+            await handle.result()
+
+
 async def test_children_stay_behind_with_the_run_that_started_them():
     async with TestEngine(ALL) as engine:
         await engine.run(with_open_children(1), id="p")

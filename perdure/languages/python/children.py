@@ -13,7 +13,7 @@ from perdure.kernel.family import Left, child_id, child_run_id
 from perdure.kernel.limits import CHILD_DEPTH, ID_CHARS
 from perdure.languages.python.context import current_loop
 from perdure.languages.python.loop import WorkflowLoop
-from perdure.languages.python.tasks import ChildFuture, Continued, ReplyFuture, Sealed
+from perdure.languages.python.tasks import ChildFuture, Continued, ReplyFuture, Sealed, Task
 from perdure.options import USUAL_CHILD, ChildOptions, checked_run_id
 from perdure.payload import encode_untyped, seal
 
@@ -192,7 +192,8 @@ def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
     """End this run and go on as a new one of the same id, with an empty history: for what runs for ever.
 
     The new run is queued in the commit that ends this one. It has the memo, the attributes, the timeouts and the parent of
-    this one; whoever waits for the result waits for its. Call it in the workflow's own code, not in a task beside it.
+    this one; whoever waits for the result waits for its. Call it in the workflow's own code, not in a task beside it. A
+    cancellation that was to be raised at the next await is raised here: it is not for the new run.
 
     Args:
         args, kwargs: what the workflow is called with now. Or one call of a workflow, this one or another, which may have
@@ -203,6 +204,9 @@ def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
         errors.DefinitionError: an option makes no sense here, or this is no workflow that an engine runs.
     """
     loop = _loop_for("continue_as_new")
+    task = asyncio.current_task()
+    if isinstance(task, Task):
+        task.heed()
     definition: Any = loop.definition
     options = USUAL_CHILD
     if len(args) == 1 and not kwargs and isinstance(args[0], Call):

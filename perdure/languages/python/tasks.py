@@ -235,6 +235,12 @@ class Task(asyncio.Task[Any]):
                 self.must_cancel = False
         return self.cancels
 
+    def heed(self) -> None:
+        """Raise the cancellation that is due at the next await, if one is."""
+        if self.must_cancel:
+            self.must_cancel = False
+            raise self._cancelled_error()
+
     def wake(self, future: "asyncio.Future[Any]") -> None:
         """What the task waited for is done."""
         try:

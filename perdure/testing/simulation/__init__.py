@@ -8,8 +8,10 @@ compared with that in a life that nothing disturbed. The same seed gives the sam
     python -m perdure.testing.simulation --seed 7 --crash-at 4
 
  plan.py    what a seed decides           programs.py   the workflow that performs any program, and its activities
-                                          families.py   parts of programs that are other runs
+ values.py  what must come out of it      families.py   parts of programs that are other runs
+                                          talks.py      parts that wait for somebody outside; a workflow that answers
  life.py    the cycle, driven by hand     world.py      the clock, and what happens when
  crew.py    how attempts end              clients.py    who starts, cancels and ends runs
+ people.py  who answers human tasks       talkers.py    who tells runs something
  checks.py  what must always hold         trace.py      a line for each thing that happens
 """

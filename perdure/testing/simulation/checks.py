@@ -13,6 +13,7 @@ from perdure.kernel.project import restore, run_row
 from perdure.kernel.run import LOST, Run, Status
 from perdure.runtime.stillness import Stillness
 from perdure.stores.base import FIXED, Batch, Store, Stored
+from perdure.testing.simulation.plan import Wish
 
 _ONCE: tuple[tuple[type, ...], ...] = (
     (ev.ActivityScheduled,),
@@ -23,8 +24,15 @@ _ONCE: tuple[tuple[type, ...], ...] = (
     (ev.ChildCompleted, ev.ChildFailed, ev.ChildStartFailed),
     (ev.ExternalSignalSent, ev.ExternalCancelRequested),
     (ev.ExternalAnswered,),
+    (ev.TaskOpened,),
+    (ev.TaskCompleted, ev.TaskExpired, ev.TaskWithdrawn),
+    (ev.UpdateAccepted,),
+    (ev.UpdateCompleted, ev.UpdateFailed),
 )
-"""Of each step there is at most one of these."""
+"""Of each step, and of each update, there is at most one of these."""
+
+_BY_CHANCE = frozenset({ev.SignalReceived, ev.TaskClaimed, ev.TaskReleased, ev.TaskReminded, ev.ChildCompleted})
+"""What is not in the history of a run in every life: it may come later than its end, or before it goes on as another one."""
 
 
 class Violation(Exception):
@@ -62,6 +70,8 @@ class Checks:
         times = [event.at for event in events]
         _demand(times == sorted(times), f"the time of {id} goes back")
         _demand(not times or times[-1] <= now, f"{id} has an event from the future")
+        signals = Counter(each.request_id for each in events if isinstance(each, ev.SignalReceived) and each.request_id)
+        _demand(max(signals.values(), default=1) == 1, f"{id} was told the same more than once: {signals} (3)")
         self._timers(id, events)
         self._streams(key, id, events)
         run = restore(stored.run, events, stored.attempts)
@@ -116,18 +126,20 @@ class Checks:
             raise Violation(f"something happens for a run of the key {key}, which is not in the store (1)")
         return restore(stored.run, wire.decode_history(stored.history), stored.attempts)
 
-    def ended(self, ids: Iterable[str]) -> dict[str, Any]:
-        """How each run ended; every one has, and the store finds nothing wrong with itself."""
+    def ended(self, wishes: Iterable[Wish]) -> dict[str, Any]:
+        """How each run ended that was wished for; every one has, and the store finds nothing wrong with itself."""
         problems = self._store.admin.check()
         _demand(not problems, f"the store finds: {'; '.join(problems)}")
         outcomes: dict[str, Any] = {}
-        for id in ids:
-            row = self._store.views.row(id)
+        for wish in wishes:
+            row = self._store.views.row(wish.id)
             if row is None:
-                raise Violation(f"{id} was never begun (6)")
+                raise Violation(f"{wish.id} was never begun (6)")
             word = Status(row.status).word
-            _demand(row.status >= Status.COMPLETED, f"{id} is {word}, and nothing will ever wake it (6)")
-            outcomes[id] = (word, row.note, self._essence(row.key, row.status))
+            _demand(row.status >= Status.COMPLETED, f"{wish.id} is {word}, and nothing will ever wake it (6)")
+            history = wire.decode_history(self._store.work.load([row.key])[row.key].history)
+            _demand_value(wish, history[-1])
+            outcomes[wish.id] = (word, row.note, _essence(history))
         self._families()
         return outcomes
 
@@ -148,12 +160,22 @@ class Checks:
                     scheduled.add(f"{event.child_id} {event.run_id.hex()}")
         _demand(all(begun[child] == 1 for child in scheduled), f"of {scheduled} there are {begun} (3)")
 
-    def _essence(self, key: int, status: int) -> list[str]:
-        """What is the same in every life of a run that nobody has ended from outside."""
-        if status != Status.COMPLETED:
-            return []
-        events = wire.decode_history(self._store.work.load([key])[key].history)
-        return sorted(f"{type(event).__name__} {getattr(event, 'id', '')}" for event in events)
+
+def _demand_value(wish: Wish, end: ev.HistoryEvent) -> None:
+    if wish.value is not None:
+        value = msgspec.json.decode(end.result.data) if isinstance(end, ev.RunCompleted) else end
+        _demand(
+            value == wish.value, f"{wish.id} came to {value}, and to {wish.value} if the program is performed once (3)"
+        )
+
+
+def _essence(history: list[ev.HistoryEvent]) -> list[str]:
+    """What is the same in every life of a run that nobody has ended from outside."""
+    if not isinstance(history[-1], ev.RunCompleted):
+        return []
+    return sorted(
+        f"{type(event).__name__} {getattr(event, 'id', '')}" for event in history if type(event) not in _BY_CHANCE
+    )
 
 
 def _times(events: Iterable[ev.HistoryEvent], *kinds: type) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""Who starts runs in a simulation, and cancels or terminates those that do not end by themselves."""
+"""Who starts runs in a simulation, talks to them, and cancels or terminates those that do not end by themselves."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,9 @@ from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.stores.base import MailRow, Store
+from perdure.testing.simulation.people import People
 from perdure.testing.simulation.plan import Wish
+from perdure.testing.simulation.talkers import Talker
 from perdure.testing.simulation.world import SimulatedWorld
 
 PATIENCE_SECONDS = 1.0
@@ -29,12 +31,17 @@ class Clients:
         self._store = store
         self._fail = fail
         self._unanswered: dict[str, Wish] = {}
+        self._people = People(seed, world, store, lambda letter: self.ask(letter), fail)
         self.ask: Callable[[StartRequest | Letter], None] = lambda item: None
         self.nudge: Callable[[], None] = lambda: None
 
     def plan(self, wishes: tuple[Wish, ...]) -> None:
+        self._people.look_after(wishes)
         for wish in wishes:
             self._world.at(wish.at, lambda wish=wish: self._start(wish))
+            if wish.words:
+                talker = Talker(wish, self._world, self._store, lambda letter: self.ask(letter), self._fail)
+                self._world.at(wish.at, talker.speak)
             if wish.end_at is not None:
                 self._world.at(wish.at + wish.end_at, lambda wish=wish: self._end(wish))
 
@@ -56,14 +63,14 @@ class Clients:
             self._ask(wish)
             return
         run_id = self._chance.randbytes(16)
-        row = RunRow(0, wish.id, run_id, "perform", Status.QUEUED, "", "", self._world.now(), None, None, 0)
-        self._store.post.submit(row, MailRow(0, 0, msg.Start("perform", _input(wish), run_id)))
+        row = RunRow(0, wish.id, run_id, wish.workflow, Status.QUEUED, "", "", self._world.now(), None, None, 0)
+        self._store.post.submit(row, MailRow(0, 0, msg.Start(wish.workflow, _input(wish), run_id)))
         self._world.say("mail", f"{wish.id} {wish.spec}")
         self._nudge(wish)
 
     def _ask(self, wish: Wish) -> None:
         self._world.say("ask", f"{wish.id} {wish.spec}")
-        self.ask(StartRequest(wish.id, "perform", _input(wish), None, _Receiver(self, wish)))
+        self.ask(StartRequest(wish.id, wish.workflow, _input(wish), None, _Receiver(self, wish)))
 
     def _end(self, wish: Wish) -> None:
         row = self._store.views.row(wish.id)
@@ -91,4 +98,4 @@ class _Receiver:
 
 
 def _input(wish: Wish) -> Payload:
-    return Payload(msgspec.json.encode([wish.spec]))
+    return Payload(msgspec.json.encode([wish.input]))

@@ -21,7 +21,7 @@ from perdure.testing.simulation.checks import Checks, Violation
 from perdure.testing.simulation.clients import Clients
 from perdure.testing.simulation.crew import SimulatedCrew
 from perdure.testing.simulation.plan import Plan
-from perdure.testing.simulation.programs import ACTIVITIES, perform
+from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
 from perdure.testing.simulation.trace import Trace
 from perdure.testing.simulation.world import Crash, SimulatedWorld
 from perdure.workflows import definitions_of
@@ -93,8 +93,8 @@ class _Life:
         self._outside = opened(None)
         self._checks = Checks(self._outside)
         self._clients = Clients(plan.seed, self._world, self._outside, self._violations.append)
-        self._workflows, self._activities = definitions_of([perform, *ACTIVITIES])
-        self._languages = {"perform": PythonLanguage(perform, self._activities)}
+        self._workflows, self._activities = definitions_of([*WORKFLOWS, *ACTIVITIES])
+        self._languages = {name: PythonLanguage(each, self._activities) for name, each in self._workflows.items()}
 
     def live(self) -> Found:
         self._world.committed = lambda batch: self._checks.committed(batch, self._world.member, self._world.now())
@@ -104,7 +104,7 @@ class _Life:
         try:
             while not self._world.over:
                 self._own()
-            outcomes = self._checks.ended(wish.id for wish in self._plan.wishes)
+            outcomes = self._checks.ended(self._plan.wishes)
             self._world.say("rest", ", ".join(f"{id} {outcome[0]}" for id, outcome in outcomes.items()))
         except Violation as violation:
             self._violations.append(str(violation))

@@ -1,11 +1,12 @@
 """What a seed decides before anything happens."""
 
 from random import Random
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from perdure.testing.simulation.programs import Spec, program
+from perdure.testing.simulation.values import value_of, words_for
 
 How = Literal["before", "inside", "after", "in-doubt-applied", "in-doubt-lost", "unavailable"]
 """What befalls a commit: the process dies before it, when it is half way, or when it is durable and nobody knows it yet; or
@@ -25,9 +26,20 @@ class Disturbance(msgspec.Struct, frozen=True):
     how: How
 
 
+class Word(msgspec.Struct, frozen=True):
+    """What a client tells a run, so many seconds after it was heard the last time: by mail or by a request to the owner, and
+    perhaps twice. One that is `wrong` is refused."""
+
+    n: int
+    after: float
+    by_mail: bool
+    twice: bool = False
+    wrong: bool = False
+
+
 class Wish(msgspec.Struct, frozen=True):
-    """What a client wants: a run of a program, by mail or by a request to the owner. A run that does not end by itself is
-    cancelled, or terminated. Times in seconds."""
+    """What a client wants: a run of a program, by mail or by a request to the owner, and what it tells that run. A run that
+    does not end by itself is cancelled, or terminated. Times in seconds."""
 
     id: str
     spec: Spec
@@ -36,6 +48,23 @@ class Wish(msgspec.Struct, frozen=True):
     nudged: bool
     end_at: float | None = None
     terminate: bool = False
+    words: tuple[Word, ...] = ()
+
+    @property
+    def workflow(self) -> str:
+        return "Desk" if self.spec[0] == "desk" else "perform"
+
+    @property
+    def input(self) -> Any:
+        return self.spec[1] if self.workflow == "Desk" else self.spec
+
+    @property
+    def value(self) -> int | None:
+        """What must come out; None if it is ended from outside."""
+        if self.end_at is not None:
+            return None
+        told = [word.n if self.workflow == "perform" else 2 * word.n + 1 for word in self.words if not word.wrong]
+        return value_of(self.spec, sum(told))
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -75,8 +104,9 @@ def _at(disturbance: Disturbance) -> int:
 
 
 def _wish(chance: Random, workload: str, n: int) -> Wish:
-    ends_by_itself = workload != "cancel" and (workload != "random" or chance.random() < 0.8)
-    spec = program(chance, workload if ends_by_itself else "cancel")
+    cancels = {"random": "cancel", "everything": "cancel everything"}
+    ends_by_itself = not workload.startswith("cancel") and (workload not in cancels or chance.random() < 0.8)
+    spec = program(chance, workload if ends_by_itself else cancels.get(workload, workload))
     return Wish(
         f"r{n}",
         spec,
@@ -85,4 +115,23 @@ def _wish(chance: Random, workload: str, n: int) -> Wish:
         nudged=chance.random() < 0.7,
         end_at=None if ends_by_itself else chance.choice([0.5, 1.0, 10.0, 200.0]),
         terminate=not ends_by_itself and chance.random() < 0.3,
+        words=_words(chance, spec),
+    )
+
+
+def _words(chance: Random, spec: Spec) -> tuple[Word, ...]:
+    if spec[0] == "desk":
+        wrong = [True] * chance.randint(0, 2) + [False] * spec[1]
+        chance.shuffle(wrong)
+    else:
+        wrong = [False] * words_for(spec)
+    return tuple(
+        Word(
+            -1 if each else chance.randrange(100),
+            chance.choice([0.0, 0.0, 0.001, 1.0, 90.0]),
+            by_mail=chance.random() < 0.5,
+            twice=chance.random() < 0.3,
+            wrong=each,
+        )
+        for each in wrong
     )

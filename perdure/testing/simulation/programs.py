@@ -1,15 +1,17 @@
 """What is simulated: one workflow that performs any program, a nested list, whose result no order of events can change."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any
 
 from perdure.activities import Retry, activity
 from perdure.errors import ActivityFailed
 from perdure.streams import stream
-from perdure.testing.simulation.families import FAMILIES, MAIN_LINES, a_family
-from perdure.workflows import workflow
+from perdure.testing.simulation.families import FAMILIES, MAIN_LINES, a_family, numbers
+from perdure.testing.simulation.talks import TALKS, desk
+from perdure.testing.simulation.values import UNDONE
+from perdure.workflows import saga, workflow
 
 Spec = list[Any]
 """A program: its kind, then what it needs."""
@@ -47,19 +49,31 @@ async def never(n: int) -> int:
     return n
 
 
-ACTIVITIES = [work, toil, linger, refuse, never]
+@activity(retry=Retry(initial=1, maximum=8))
+async def take_back(n: int) -> int:
+    """Undoes `work`."""
+    return n
+
+
+ACTIVITIES = [work, toil, linger, refuse, never, take_back]
 WAYS = {"work": work, "toil": toil, "linger": linger}
 
 
 @workflow
 async def perform(spec: list) -> int:
+    assert numbers.name  # where it is looked for, since what is told may come before somebody receives it
     return await do(spec)
+
+
+WORKFLOWS = [perform, desk(work)]
 
 
 async def do(spec: Spec) -> int:
     kind, *rest = spec
     if kind in FAMILIES:
         return await FAMILIES[kind](perform, *rest)
+    if kind in TALKS:
+        return await TALKS[kind](*rest)
     if kind in MAIN_LINES:
         return await MAIN_LINES[kind](do, *rest)
     return await _DO[kind](*rest)
@@ -124,6 +138,20 @@ async def _write(name: str, count: int) -> int:
     return count
 
 
+async def _saga(ns: list[int], fails: bool) -> int:
+    try:
+        async with saga() as undo:
+            total = 0
+            for n in ns:
+                undo(take_back, n)
+                total += await work(n)
+            if fails:
+                await refuse(0)
+            return total
+    except ActivityFailed:
+        return UNDONE
+
+
 async def _for_ever(spec: Spec) -> int:
     """Ends only when it is cancelled or terminated."""
     try:
@@ -138,6 +166,7 @@ _DO: dict[str, Any] = {
     "act": _act,
     "fail": _fail,
     "write": _write,
+    "saga": _saga,
     "for ever": _for_ever,
     **composed(do, work, never),
 }
@@ -148,8 +177,8 @@ def program(chance: Random, workload: str) -> Spec:
     return WORKLOADS[workload](chance)
 
 
-def _any(chance: Random, depth: int = 3) -> Spec:
-    kinds = ["act", "act", "act", "fail", "sleep", "timeout"]
+def _any(chance: Random, depth: int = 3, more: Sequence[str] = ()) -> Spec:
+    kinds = ["act", "act", "act", "fail", "sleep", "timeout", *more]
     if depth:
         kinds += ["sequence", "sequence", "gather", "group", "finally", "family"]
     match chance.choice(kinds):
@@ -161,12 +190,16 @@ def _any(chance: Random, depth: int = 3) -> Spec:
             return ["sleep", chance.choice([0.0, 0.01, 1.0, 60.0, 3 * 86_400.0])]
         case "timeout":
             return ["timeout", chance.choice([0.1, 3.0, 3_600.0]), chance.randrange(10)]
+        case "saga":
+            return ["saga", [chance.randrange(10) for _ in range(chance.randint(1, 3))], chance.random() < 0.5]
+        case "ask":
+            return ["ask", chance.randrange(1_000)]
         case "family":
-            return a_family(chance, lambda: _any(chance, depth - 1))
+            return a_family(chance, lambda: _any(chance, depth - 1, more))
         case "finally":
-            return ["finally", _any(chance, depth - 1), _an_act(chance)]
+            return ["finally", _any(chance, depth - 1, more), _an_act(chance)]
         case kind:
-            return [kind, [_any(chance, depth - 1) for _ in range(chance.randint(1, 4))]]
+            return [kind, [_any(chance, depth - 1, more) for _ in range(chance.randint(1, 4))]]
 
 
 def _an_act(chance: Random) -> Spec:
@@ -179,6 +212,18 @@ def _telling(chance: Random, name: str) -> Spec:
     return ["sequence", [part for step in steps for part in (["write", name, chance.randint(0, 4)], step)]]
 
 
+def _listening(chance: Random, more: Sequence[str] = ()) -> Spec:
+    """Other things are done meanwhile, and in several places it is waited for what is told."""
+    parts: list[Spec] = [["listen", chance.randint(1, 3)], _any(chance, 1, more), ["listen", chance.randint(0, 2)]]
+    chance.shuffle(parts)
+    return [chance.choice(["sequence", "gather", "group"]), parts]
+
+
+def _everything(chance: Random) -> Spec:
+    spec = _listening(chance, ("saga", "saga", "ask", "ask"))
+    return spec if chance.random() < 0.7 else ["chain", chance.randint(1, 3), spec]
+
+
 WORKLOADS: dict[str, Any] = {
     "sequence": lambda chance: ["sequence", [_an_act(chance) for _ in range(chance.randint(1, 6))]],
     "fan-out": lambda chance: ["group", [["act", "work", n] for n in range(chance.randint(3, 20))]],
@@ -188,6 +233,13 @@ WORKLOADS: dict[str, Any] = {
     "cancel": lambda chance: ["for ever", _any(chance, 1)],
     "streams": lambda chance: ["gather", [_telling(chance, name) for name in "ab"]],
     "families": lambda chance: ["gather", [a_family(chance, lambda: _any(chance, 1)) for _ in range(3)]],
+    "sagas": lambda chance: _any(chance, 2, ("saga", "saga", "saga")),
+    "signals": _listening,
+    "signals to chains": lambda chance: ["chain", chance.randint(1, 4), _listening(chance)],
+    "updates": lambda chance: ["desk", chance.randint(1, 6)],
+    "people": lambda chance: _any(chance, 2, ("ask", "ask", "ask")),
+    "everything": _everything,
+    "cancel everything": lambda chance: ["for ever", _any(chance, 2, ("saga", "ask"))],
     "random": _any,
 }
 """Ways to make a program, by name."""

@@ -1,0 +1,56 @@
+"""What must come out of a simulated program, and what it has to be told: found without an engine."""
+
+from typing import Any
+
+Spec = list[Any]
+
+UNDONE = -1
+"""What a saga comes to that fails."""
+
+
+def value_of(spec: Spec, told: int = 0) -> int:
+    """What the program comes to, `told` being the sum of all that its run is told."""
+    return _value(spec) + told
+
+
+def _value(spec: Spec) -> int:
+    match spec:
+        case ["act", _, n] | ["fail", n] | ["timeout", _, n]:
+            return 2 * n + 1
+        case ["sleep", _] | ["left", *_]:
+            return 1
+        case ["sequence" | "gather" | "group", specs]:
+            return sum(map(_value, specs))
+        case ["finally", inner, _] | ["third time", inner] | ["child" | "retried", _, inner]:
+            return _value(inner)
+        case ["write", _, count]:
+            return count
+        case ["saga", ns, fails]:
+            return UNDONE if fails else sum(2 * n + 1 for n in ns)
+        case ["chain", left, inner]:
+            return (left + 1) * _value(inner)
+        case ["ask", n]:
+            return n
+        case ["given up", *_]:
+            return 2
+        case ["stopped", _]:
+            return 3
+        case ["told", *_]:
+            return 123  # the words 0 to 3, in this order
+        case ["listen" | "desk", _]:
+            return 0
+        case _:
+            raise ValueError(f"nobody knows what {spec} comes to")
+
+
+def words_for(spec: Spec) -> int:
+    """How many numbers the run has to be told by clients."""
+    match spec:
+        case ["listen", count]:
+            return count
+        case ["chain", left, inner]:
+            return (left + 1) * words_for(inner)
+        case ["sequence" | "gather" | "group", specs]:
+            return sum(map(words_for, specs))
+        case _:
+            return 0
