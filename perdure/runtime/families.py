@@ -257,14 +257,14 @@ class Families:
         elsewhere = {key: row.status < Status.COMPLETED for key, row in rows.items()}
         return {key for key, is_open in (here | elsewhere).items() if is_open}
 
-    # runs that continue as new
+    # runs that go on as others: as new ones, or because they are tried again
 
     def redirect(self, letters: Iterable[Letter]) -> list[int]:
-        """Letters for runs that have continued as new before are for those they go on as; the keys of these."""
+        """Letters for runs that go on as others, and have done so before, are for those; the keys of these."""
         moved: list[int] = []
         for letter in letters:
             actor = self._roster.get(letter.key) if type(letter.message) in FOLLOWING else None
-            if actor is not None and type(actor.run.outcome) is ev.RunContinuedAsNew and not actor.events:
+            if actor is not None and goes_on(actor.run) and not actor.events:
                 row = self._store.views.end_of_chain(letter.key)
                 if row is not None and row.key != letter.key:
                     self._holders.follow(letter.message, letter.key, row.key)
@@ -273,10 +273,10 @@ class Families:
         return moved
 
     def follow(self, draft: Draft, letter: Letter) -> Letter | None:
-        """A letter for a run that has continued as new is for the one it goes on as. None: a signal, which comes behind those
-        that are handed on."""
+        """A letter for a run that goes on as another one is for that one. None: a signal, which comes behind those that are
+        handed on."""
         actor, key = self._roster.get(letter.key), letter.key
-        while actor is not None and type(actor.run.outcome) is ev.RunContinuedAsNew:
+        while actor is not None and goes_on(actor.run):
             actor = self._follower(draft, actor)
             if actor is not None:
                 draft.actors[actor.run.key] = actor
@@ -327,6 +327,11 @@ def _hand_on(draft: Draft, actor: Actor, end: ev.RunContinuedAsNew) -> None:
     key = draft.continued[actor.run.key]
     for event in left_of(end, actor.history()):
         draft.post(MailRow(0, key, msg.Signal(event.name, _whole(actor, event.input), event.request_id)))
+
+
+def goes_on(run: Run) -> bool:
+    """Whether the run has ended, and goes on as another one."""
+    return getattr(run.outcome, "continued_as", None) is not None
 
 
 def has_ended(actor: Actor) -> bool:

@@ -235,6 +235,18 @@ async def test_a_run_that_waits_for_its_next_attempt_is_queued_and_can_be_cancel
         assert await attempts(engine, "a") == ["failed", "cancelled"]
 
 
+async def test_a_cancellation_on_its_way_to_an_attempt_that_fails_meanwhile_is_for_the_next_one():
+    async with TestEngine(ALL) as engine:
+        first = await engine.start(job(9), id="a", retry=Retry(initial="1 day", maximum="1 day"))
+        while (await first.describe()).attempt == 1:
+            await asyncio.sleep(0)
+        failed = (await engine.list(status="failed"))[0]
+        await engine.handle("a", run_id=failed.run_id).cancel("enough")
+
+        with pytest.raises(RunCancelled, match="enough"):
+            await first.result()
+
+
 async def test_a_run_that_waits_for_its_next_attempt_can_be_terminated_and_released():
     async with TestEngine(ALL) as engine:
         retry = Retry(initial="1 day", maximum="1 day")

@@ -32,9 +32,10 @@ async def _retried(perform: Any, name: str, spec: Spec) -> int:
 
 
 async def _left(perform: Any, name: str, parent_close: str) -> int:
-    """The child outlives this run, or would."""
+    """The child outlives this run, or would; it makes room for the one of a run that this one goes on as."""
     spec = ["sleep", 10 * LONG_SECONDS] if parent_close == "abandon" else FOR_EVER
-    await start_child(perform(spec).with_options(id=_id(name), parent_close=parent_close))
+    child = perform(spec).with_options(id=_id(name), parent_close=parent_close, id_conflict="terminate_existing")
+    await start_child(child)
     return 1
 
 
@@ -42,7 +43,8 @@ async def _given_up(perform: Any, name: str, cancellation: str) -> int:
     """What the child does then takes less time than what comes next."""
     try:
         async with asyncio.timeout(3.0):
-            return await perform(FOR_EVER).with_options(id=_id(name), cancellation=cancellation)
+            child = perform(FOR_EVER).with_options(id=_id(name), cancellation=cancellation)
+            return await child.with_options(id_conflict="terminate_existing")
     except TimeoutError:
         await asyncio.sleep(LONG_SECONDS)
     return 2
