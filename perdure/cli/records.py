@@ -94,7 +94,7 @@ def _event_line(settings: Settings, entry: dict[str, Any], zero: datetime | None
 def _worth(field: str, value: Any) -> bool:
     if field == "attempt":
         return bool(value != 1)
-    if field in ("forced", "assignees", "request_id"):
+    if field in ("forced", "assignees", "request_id", "spoken"):
         return bool(value)
     return field not in _SILENT and field not in _NAMED and value is not None
 

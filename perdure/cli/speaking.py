@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from perdure.cli.completion import message_names, run_ids
+from perdure.cli.completion import message_names, run_ids, workflows
 from perdure.cli.options import Command, Settings, options
-from perdure.cli.problems import NOT_FOUND, OK, TIMED_OUT, UNREACHABLE, Problem, guess
+from perdure.cli.problems import NOT_FOUND, OK, TIMED_OUT, UNREACHABLE, USAGE, Problem, guess
 
 POLL_S = 0.05
 POLL_MOST_S = 0.5
@@ -33,6 +33,12 @@ def _spoken(name: str, help: str, *further: Any) -> Any:
 
 
 _REQUEST_ID = click.option("--request-id", metavar="TEXT", help="Names this request: made again, it is taken once.")
+_START = (
+    click.option("--start", metavar="WORKFLOW", shell_complete=workflows,
+                 help="Unless there is an open run of the id RUN, begin one that hears this first."),
+    click.option("--start-input", metavar="JSON|@FILE|-", help="With --start: arguments of the workflow."),
+    click.option("--start-arg", "start_args", multiple=True, metavar="NAME=VALUE", help="One of them; may be repeated."),
+)  # fmt: skip
 
 
 @_spoken(
@@ -40,15 +46,17 @@ _REQUEST_ID = click.option("--request-id", metavar="TEXT", help="Names this requ
     f"Tell a run something: NAME is a signal of its workflow, or a channel.\n\nARGS are {FORMS}.\n\n"
     "Example: perdure signal loan-7 decide approved=true by=maria",
     _REQUEST_ID,
+    *_START,
     options(json=True, quiet="Say nothing if it went well."),
     click.pass_obj,
 )
 def signal(settings: Settings, run: str, name: str, args: tuple[str, ...], input_: str | None,
-           request_id: str | None) -> int:  # fmt: skip
+           request_id: str | None, **start: Any) -> int:  # fmt: skip
     from perdure.cli import database, output
 
+    beginning = Beginning.asked(**start)
     with database.opened(settings) as client:
-        talk = Talk(settings, client, run, "signal", name)
+        talk = Talk(settings, client, run, "signal", name, beginning)
         talk.send(args, input_, request_id)
         state, told = talk.signal_state()
         if settings.json:
@@ -80,6 +88,7 @@ def query(settings: Settings, run: str, name: str, args: tuple[str, ...], input_
     f"Have a run do something, wait for its answer, and print that as JSON.\n\nARGS are {FORMS}.\n\n"
     "Example: perdure update loan-7 raise_by 50 --timeout 30s",
     _REQUEST_ID,
+    *_START,
     click.option(
         "--wait",
         type=click.Choice(["accepted", "completed"]),
@@ -93,13 +102,14 @@ def query(settings: Settings, run: str, name: str, args: tuple[str, ...], input_
     click.pass_obj,
 )
 def update(settings: Settings, run: str, name: str, args: tuple[str, ...], input_: str | None, request_id: str | None,
-           wait: str, timeout: str | None) -> int:  # fmt: skip
+           wait: str, timeout: str | None, **start: Any) -> int:  # fmt: skip
     from perdure.cli import database
     from perdure.cli.result import timeout_seconds
 
     limit = timeout_seconds(timeout)
+    beginning = Beginning.asked(**start)
     with database.opened(settings) as client:
-        talk = Talk(settings, client, run, "update", name)
+        talk = Talk(settings, client, run, "update", name, beginning)
         accepted = talk.send(args, input_, request_id)
         if wait == "accepted":
             _print_accepted(settings, talk, accepted)
@@ -109,10 +119,52 @@ def update(settings: Settings, run: str, name: str, args: tuple[str, ...], input
     return OK
 
 
-class Talk:
-    """One message to one run, with what the database knows of its workflow."""
+class Beginning:
+    """What `--start` asks for: a workflow, and its arguments as they were typed."""
 
-    def __init__(self, settings: Settings, client: Any, run: str, kind: str, name: str) -> None:
+    def __init__(self, workflow: str, input: str | None, args: Sequence[str]) -> None:
+        self.workflow = workflow
+        self.input = input
+        self.args = args
+
+    @staticmethod
+    def asked(start: str | None, start_input: str | None, start_args: Sequence[str]) -> "Beginning | None":
+        """None without.
+
+        Raises:
+            Problem: there are arguments, and no workflow.
+        """
+        if start is not None:
+            return Beginning(start, start_input, start_args)
+        if start_input is not None or start_args:
+            raise Problem("arguments of a workflow need one: --start WORKFLOW", USAGE)
+        return None
+
+    def send(self, talk: "Talk", message: Any, request_id: str | None) -> Any:
+        """Say the message to the open run of the id, or begin one; of an update its handle.
+
+        Raises:
+            Problem: there is no such workflow, or its arguments cannot be read.
+        """
+        from perdure.cli import arguments
+        from perdure.cli.start import parameters
+
+        names, texts = parameters(talk.client, self.workflow)
+        positional, named = arguments.parse(self.input, self.args, names, texts)
+        verbs = talk.client.verbs
+        if talk.kind == "update":
+            options = {"id": talk.id, "update_id": request_id, "request_id": request_id}
+            return verbs.update_with_start(self.workflow, message, positional, named, **options).wait()
+        options = {"id": talk.id, "signal": message, "request_id": request_id}
+        return verbs.start(self.workflow, positional, named, **options).wait()
+
+
+class Talk:
+    """One message to one run, with what the database knows of its workflow. `beginning`: unless that is open, it begins."""
+
+    def __init__(
+        self, settings: Settings, client: Any, run: str, kind: str, name: str, beginning: Beginning | None = None
+    ) -> None:
         from perdure.cli import selection
         from perdure.client.known import heard_by
 
@@ -120,8 +172,9 @@ class Talk:
         self.client = client
         self.kind = kind
         self.name = name
-        self.id = selection.one(client, settings, run)
-        self.workflow = client.store.views.row(self.id).workflow
+        self.beginning = beginning
+        self.id = selection.one(client, settings, run) if beginning is None else run
+        self.workflow = client.store.views.row(self.id).workflow if beginning is None else beginning.workflow
         self.heard = heard_by(client.store.views.definitions(), self.workflow)
 
     @property
@@ -136,16 +189,20 @@ class Talk:
         """
         from perdure import errors
         from perdure.cli.message_arguments import spoken
+        from perdure.handlers import Message
 
         published = None if self.heard is None else self.heard.by_name.get((self.kind, self.name))
         self._demand_heard()
         positional, named = spoken(input, args, published)
-        handle = self.client.verbs.handle(self.id)
-        if request_id is not None:
-            handle = handle.as_request(request_id)
-        send = handle.start_update if self.kind == "update" else getattr(handle, self.kind)
+        message = Message(self.name, positional, named)
         try:
-            return send(self.name, *positional, **named).wait()
+            if self.beginning is not None:
+                return self.beginning.send(self, message, request_id)
+            handle = self.client.verbs.handle(self.id)
+            if request_id is not None:
+                handle = handle.as_request(request_id)
+            send = handle.start_update if self.kind == "update" else getattr(handle, self.kind)
+            return send(message).wait()
         except errors.UnknownMessage as error:
             raise (self._unknown() or error) from error
 

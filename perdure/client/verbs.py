@@ -314,7 +314,7 @@ class Verbs:
                 f"{_advice(workflow)}"
             )
         if signal is not None:
-            first = first_of(Said("signal", signal, definition), "", self._payload_max_bytes)
+            first = first_of(Said("signal", signal, definition), wishes.request_id, self._payload_max_bytes)
             wishes = with_message(wishes, first)
         return _Wish(self._door, name, definition, data, id, wishes, self._payload_max_bytes)
 

@@ -253,9 +253,11 @@ def _with(start: msg.Start, messages: Sequence[Any]) -> msg.Start:
         return msgspec.structs.replace(start, first=messages[0])
     chain = None if start.terms is None else start.terms.chain
     ids = set(() if chain is None else chain.requests)
+    if isinstance(start.first, msg.Signal):
+        ids.add(start.first.request_id)
     further: list[msg.Signal] = []
     for signal in messages:
-        if signal.request_id not in ids:
+        if not signal.request_id or signal.request_id not in ids:
             further.append(signal)
             ids.update([signal.request_id] if signal.request_id else ())
     return msgspec.structs.replace(start, further=tuple(further))

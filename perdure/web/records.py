@@ -79,7 +79,7 @@ def _event(entry: dict[str, Any], known: dict[str, str]) -> Event:
 
 
 def _says_something(field: str, value: Any) -> bool:
-    if field in _SILENT or (field == "attempt" and value == 1):
+    if field in _SILENT or (field == "attempt" and value == 1) or (field == "spoken" and value == 0):
         return False
     return value is not None and value != "" and value != {}
 

@@ -94,3 +94,47 @@ def test_lists_and_pictures_say_that_a_run_waits_for_a_message(talking: Place) -
     assert shown.endswith(
         'published  stage "waits for a decision"\nwaits for a message: decide  → perdure signal loan-7 decide\n'
     )
+
+
+def test_a_signal_begins_a_run_that_hears_it_first_unless_one_is_open(talking: Place) -> None:
+    words = ("signal", "ben", "reply", "hello", "--start", "campaign", "--start-arg", "address=ben@example.org")
+    begun = talking.perdure(*words, "--request-id", "r")
+    again = talking.perdure(*words, "--request-id", "r")
+    to_the_open_one = talking.perdure("signal", "ann", "reply", "yes", "--start", "campaign", "--start-input", '["x"]')
+
+    assert (begun.returncode, begun.stdout) == (0, "✓ ben  reply: received\n")
+    assert (again.returncode, to_the_open_one.returncode) == (0, 0)
+    assert talking.perdure("result", "ben", "--timeout", "20s").stdout == '"hello"\n'
+    assert talking.perdure("result", "ann", "--timeout", "20s").stdout == '"yes"\n'
+    assert len(json.loads(talking.perdure("list", "--json=id").stdout)) == 3
+
+
+def test_an_update_begins_a_run_that_answers_it(talking: Place) -> None:
+    words = ("update", "loan-8", "raise_by", "more=5", "--start", "Loan", "--start-arg", "amount=100")
+
+    assert talking.perdure(*words).stdout == "105\n"
+    assert talking.perdure(*words).stdout == "110\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "err"),
+    [
+        (("signal", "new", "reply", "x", "--start", "campain"), 4, "did you mean  perdure start campaign"),
+        (("signal", "new", "repl", "x", "--start", "campaign", "--start-input", '["a"]'), 4, "it hears: reply"),
+        (("signal", "new", "reply", "x", "--start", "campaign"), 2, "missing: address"),
+        (("signal", "new", "reply", "x", "--start-arg", "address=a"), 2, "arguments of a workflow need one"),
+        (
+            ("signal", "loan-7", "reply", "x", "--start", "campaign", "--start-input", '["a"]'),
+            1,
+            "run of workflow Loan",
+        ),
+    ],
+)
+def test_a_run_that_cannot_hear_what_it_begins_with_does_not_begin(
+    talking: Place, words: tuple[str, ...], code: int, err: str
+) -> None:
+    said = talking.perdure(*words)
+
+    assert (said.returncode, said.stdout) == (code, "")
+    assert err in said.stderr
+    assert len(json.loads(talking.perdure("list", "--json=id").stdout)) == 2

@@ -1158,3 +1158,11 @@ def test_a_run_with_a_channel_of_its_own_ends_when_it_has_heard_what_was_in_its_
         posts.append((engine, Signal("own", Payload(b'["just in time"]'))))
 
         assert engine.run(ends(), id="a").wait() == "just in time"
+
+
+async def test_a_start_with_a_signal_made_again_says_it_once(door: Door) -> None:
+    await door.client.start(adds(2), id="a")
+    for n in (5, 5, 6):
+        run = await door.client.start(adds(2), id="a", signal=numbers.message(n), request_id=f"r{n}")
+
+    assert await run.result() == 11
