@@ -17,8 +17,10 @@ from perdure.cli.tokens import CLOSED, COMPENSATION, Line, Style, token
 from perdure.client.axis import Axis, Clockwork, axis_of
 from perdure.client.crowds import Row, grouped, row_state
 from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
+from perdure.client.kin import told
 from perdure.client.sources import short, source_of
 from perdure.kernel.notes import MESSAGE
+from perdure.kernel.project import RunRow
 
 ROWS = 60
 """Rows shown before completed ones in the middle are left out."""
@@ -34,7 +36,7 @@ SAID_CELLS = 30
 class View(NamedTuple):
     """How to draw. `owned`: whether an engine holds the database; `details` shows side effects and patches; `all` every
     row, else as many as fit into `height`; `result` the result of a completed run; `whole` texts of any length; `hears` the
-    signals that its workflow knows."""
+    signals that its workflow knows; `stuck` the runs below it that cannot go on."""
 
     width: int
     now: datetime
@@ -45,6 +47,7 @@ class View(NamedTuple):
     result: bool = True
     whole: bool = False
     hears: Sequence[str] = ()
+    stuck: Sequence[RunRow] = ()
 
 
 def portrait(run: RunDescription, view: View) -> list[Line]:
@@ -289,6 +292,7 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         _remedy(f"people are asked: {clean(step.name)}", f"perdure task show {clean(run.id)}/{step.id}")
         for step in asked[:ERRORS]
     ]
+    lines += [_remedy(clean(told(row)), f"perdure show {clean(row.id)}") for row in view.stuck]
     if run.status == "waiting" and run.note == MESSAGE:
         lines.append(hearing.wait_line(run, view.hears))
     if run.status == "queued" and run.wake_at is not None and run.wake_at > view.now:

@@ -72,10 +72,12 @@ def picture(settings: Settings, client: Any, stored: Any, form: str, **how: Any)
     """The run in one of its forms, as lines for the terminal; `how` is of a `portrait.View`."""
     from perdure.cli import portrait
     from perdure.cli.database import description
+    from perdure.client.kin import stuck_below
 
     run = description(settings, client, stored)
     owned = run.status in CLOSED or client.store.views.owner() is not None
-    view = portrait.View(settings.width, settings.now(), owned, hears=_hears(client, run), **how)
+    stuck = stuck_below(client.store.views, stored.run)
+    view = portrait.View(settings.width, settings.now(), owned, hears=_hears(client, run), stuck=stuck, **how)
     if form == "events":
         from perdure.cli.records import event_lines
 

@@ -12,6 +12,8 @@ from perdure.client.sources import short, source_of
 from perdure.client.spoken import MessageView
 from perdure.durations import took
 from perdure.kernel.notes import MESSAGE
+from perdure.kernel.project import RunRow
+from perdure.kernel.run import Status
 from perdure.web.markup import flat
 
 CARDS = 3
@@ -20,11 +22,12 @@ CARDS = 3
 
 class Scene(NamedTuple):
     """What is around a run: whether an engine owns the database, who serves queues (queue, activity), and which signals
-    the workflow hears, if it waits for one."""
+    the workflow hears, if it waits for one; `stuck` are the runs below it that cannot go on."""
 
     owned: bool = True
     served: frozenset[tuple[str, str]] = frozenset()
     hears: tuple[str, ...] = ()
+    stuck: tuple[RunRow, ...] = ()
 
 
 class Reason(NamedTuple):
@@ -255,6 +258,14 @@ def _running(run: RunDescription, scene: Scene) -> Iterable[Reason]:
         yield Reason("run", "arc", "Running", _named(step, count), detail, since=began, key=step.id)
 
 
+def _stuck(run: RunDescription, scene: Scene) -> Iterable[Reason]:
+    for row in scene.stuck:
+        whose = "Its child is" if any(child.id == row.id for child in run.children) else "A descendant is"
+        yield Reason(
+            "held", "wrench", f"{whose} {Status(row.status).word}", row.id, row.note, command=f"perdure show {row.id}"
+        )
+
+
 def _children(run: RunDescription, scene: Scene) -> Iterable[Reason]:
     ids = {child.step: child.id for child in run.children}
     for step, count in _alike(run, "running"):
@@ -296,6 +307,7 @@ HEARD = 6
 REASONS: tuple[Callable[[RunDescription, Scene], Iterable[Reason]], ...] = (
     _unowned,
     _held,
+    _stuck,
     _retrying,
     _scheduled,
     _queued,

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from perdure.client.crowds import grouped
 from perdure.client.description import AttemptView, Blob, RunDescription, StepView, describe, history_entries, shown
 from perdure.client.family import RunLink
+from perdure.client.kin import stuck_below
 from perdure.client.known import heard_by
 from perdure.durations import took
 from perdure.kernel import events as ev
@@ -110,7 +111,11 @@ class Subject:
         attempts = [(a.step, a.attempt, a.state, a.ended_at, a.retry_at, a.detail) for a in self.stored.attempts]
         tasks = [(task.step, task.attempt, task.member) for task in self.stored.tasks]
         mail = [mail.id for mail in self.stored.mail]
-        return version(self.row, attempts, tasks, mail, self.owner, self.workers)
+        return version(self.row, attempts, tasks, mail, self.owner, self.workers, self.stuck)
+
+    @cached_property
+    def stuck(self) -> list[RunRow]:
+        return stuck_below(self.place.views, self.row)
 
     @cached_property
     def workers(self) -> list[WorkerRow]:
@@ -122,7 +127,7 @@ class Subject:
         if self.run.note == MESSAGE:
             heard = heard_by(self.place.views.definitions(), self.row.workflow)
             hears = None if heard is None else heard.names("signal")
-        return Scene(self.owner is not None, frozenset(served), tuple(hears or ()))
+        return Scene(self.owner is not None, frozenset(served), tuple(hears or ()), tuple(self.stuck))
 
     @cached_property
     def step(self) -> StepView | None:
