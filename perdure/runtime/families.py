@@ -273,8 +273,8 @@ class Families:
         return moved
 
     def follow(self, draft: Draft, letter: Letter) -> Letter | None:
-        """A letter for a run that goes on as another one is for that one. None: a signal, which comes behind those that are
-        handed on."""
+        """A letter for a run that goes on as another one is for that one. None: which has not begun, so that what it is told comes
+        behind what is handed on to it."""
         actor, key = self._roster.get(letter.key), letter.key
         while actor is not None and goes_on(actor.run):
             actor = self._follower(draft, actor)
@@ -283,10 +283,10 @@ class Families:
                 key = actor.run.key
         if actor is None or key == letter.key:
             return letter
-        if type(letter.message) is msg.Signal and not actor.run.seq:
+        self._holders.follow(letter.message, letter.key, key)
+        if not actor.run.seq:
             draft.pass_on(letter, key)
             return None
-        self._holders.follow(letter.message, letter.key, key)
         return Letter(key, letter.message, letter.mail_id, letter.reply_to, letter.blobs, letter.receiver)
 
     def _follower(self, draft: Draft, actor: Actor) -> Actor | None:

@@ -24,6 +24,9 @@ from perdure import (
     workflow,
 )
 from perdure.errors import StoreUnreachable
+from perdure.kernel.events import Payload
+from perdure.kernel.messages import Signal
+from perdure.stores.base import MailRow
 from perdure.stores.memory import MemoryStore
 from perdure.testing import TestEngine
 
@@ -158,7 +161,33 @@ async def stops(id: str) -> str:
     return "stopped"
 
 
-ALL = [hears, Listener, says, speaks_to_its_child, says_it_wrongly, receives_one_a_run, moves_on, GoesOn, think]
+@workflow
+class Counts:
+    """Receives nothing before it goes on, and says how much has come."""
+
+    def __init__(self) -> None:
+        self.moves = False
+
+    @workflow.run
+    async def run(self, life: int = 1) -> int:
+        try:
+            await wait_until(lambda: self.moves)
+        except asyncio.CancelledError:
+            return len(words)
+        if life == 1:
+            continue_as_new(2)
+        return len(words)
+
+    @workflow.signal
+    def move(self) -> None:
+        self.moves = True
+
+    @workflow.update
+    def count(self) -> int:
+        return len(words)
+
+
+ALL = [Counts, hears, Listener, says, speaks_to_its_child, says_it_wrongly, receives_one_a_run, moves_on, GoesOn, think]
 ALL += [says_to, says_at_once, breaks, stops, wait_for_the_gate]
 
 
@@ -294,3 +323,28 @@ async def test_whoever_asks_something_of_a_run_does_not_wait_for_it_when_a_bug_b
 
         assert await sender.result(timeout=10) == "stopped"
         await target.terminate()
+
+
+@pytest.mark.parametrize(("way", "then"), [("engine", "update"), ("client", "update"), ("client", "cancel")])
+async def test_nothing_overtakes_signals_that_are_handed_on(way: str, then: str, tmp_path: Path):
+    async with Engine(f"sqlite:///{tmp_path}/runs.db", ALL) as engine, Client(engine.store) as client:
+        runs = engine if way == "engine" else client
+        for n in range(10):
+            await engine.start(Counts.run(), id=f"r{n}")
+            handle = runs.handle(f"r{n}", Counts)
+            sent = [handle.signal(words, "a"), handle.signal(words, "b"), handle.signal(Counts.move)]
+            if way == "engine":
+                answer = (await asyncio.gather(*sent, handle.update(Counts.count)))[-1]
+            else:
+                engine.store.post.nudge = lambda: None  # type: ignore[method-assign]  all is in the mailbox when it is read
+                key = engine.store.views.row(f"r{n}").key  # type: ignore[union-attr]
+                for text in ("a", "b"):
+                    engine.store.post.send(MailRow(0, key, Signal("words", Payload(f'["{text}"]'.encode()))))
+                engine.store.post.send(MailRow(0, key, Signal("move", Payload(b"[]"))))
+                for each in sent:
+                    each.take()
+                answer = await (handle.update(Counts.count) if then == "update" else handle.cancel())
+            if then == "cancel":
+                answer = await engine.handle(f"r{n}").result()
+
+            assert answer == 2
