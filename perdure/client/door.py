@@ -32,6 +32,9 @@ T = TypeVar("T")
 REPLY_SECONDS = 10.0
 """How long a reply of a living owner is waited for. What was asked is in the mailbox, and will be heard all the same."""
 
+TAKEOVER_SECONDS = 2.0
+"""How long after its death another owner is waited for, which has the mailbox then."""
+
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
 _WATCH_SECONDS = (0.01, 0.2)
@@ -371,7 +374,7 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
         return started
     store.post.nudge()
     if owned and not _await_reply(store, token) and isinstance(wishes.first, msg.Update):
-        raise _late()
+        raise _late(row, wishes.first)
     return Started(found.key, run_id)
 
 
@@ -423,11 +426,12 @@ def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     store.post.nudge()
     if not waits:
         return Heard()
-    reply = _awaited_reply(store, token, lambda: _sleeps(store.views.rows_by_key([row.key]).get(row.key, row), message))
+    sleeps = lambda: _sleeps(store.views.rows_by_key([row.key]).get(row.key, row), message)  # noqa: E731
+    reply = _awaited_reply(store, token, sleeps)
     if reply is not None:
         return Heard(reply.code, reply.error, reply.data)
-    if asks:
-        raise _late()
+    if asks or (isinstance(message, msg.Signal) and store.views.owner() is not None and not sleeps()):
+        raise _late(row, message)
     return Heard()
 
 
@@ -437,8 +441,20 @@ def _nobody(store: Store, workflow: str) -> errors.EngineNotRunning:
     )
 
 
-def _late() -> errors.WaitedTooLong:
-    return errors.WaitedTooLong(f"the engine has not answered within {REPLY_SECONDS:g} s; ask again")
+def _late(row: RunRow, message: msg.Mail) -> errors.WaitedTooLong:
+    """What was sent lies in the mailbox: sent again it would be another message, unless it is the same request."""
+    who = f"the engine has died, or has not answered within {REPLY_SECONDS:g} s"
+    if isinstance(message, msg.Query):
+        return errors.WaitedTooLong(f"{who}; ask again")
+    if isinstance(message, msg.Update):
+        return errors.WaitedTooLong(
+            f"{who}; the update {message.id!r} is in the mailbox of run {row.id!r}, which hears it when it can: ask for its answer, "
+            f"handle.update_handle({message.id!r}).result(), or send it again as the same request, handle.as_request({message.id!r})"
+        )
+    return errors.WaitedTooLong(
+        f"{who}; the signal is in the mailbox of run {row.id!r}, which hears it when it can. To be able to send it again, name the "
+        "request: handle.as_request(...)"
+    )
 
 
 def _sleeps(row: RunRow, message: msg.Mail) -> bool:
@@ -459,14 +475,23 @@ def _await_reply(store: Store, token: str) -> bool:
 
 
 def _awaited_reply(store: Store, token: str, sleeps: Callable[[], bool]) -> ReplyRow | None:
-    """Until the owner answers, dies, or cannot read the message for as long as the run `sleeps`."""
+    """Until an owner answers, there is none, or it cannot read the message for as long as the run `sleeps`."""
     pause = _FIRST_PAUSE_SECONDS
     end = time.monotonic() + REPLY_SECONDS
+    orphaned_at: float | None = None
     while (reply := store.post.take_reply(token)) is None:
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             return None
-        if pause >= _LONGEST_PAUSE_SECONDS and (store.views.owner() is None or sleeps()):
-            return None
+        if pause >= _LONGEST_PAUSE_SECONDS:
+            if sleeps():
+                return None
+            if store.views.owner() is not None:
+                orphaned_at = None
+            elif orphaned_at is None:
+                orphaned_at = now
+            elif now - orphaned_at > TAKEOVER_SECONDS:
+                return None
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
     return reply

@@ -46,6 +46,8 @@ class Talks:
         self._demand_heard(actor, message, now)
         if type(message) is msg.Update and self._stands(actor, now):
             self._validate(actor, message)
+        if run.block is not None:
+            return message  # it is not taken now
         return msgspec.structs.replace(message, input=actor.set_apart(message.input))
 
     def _demand_heard(self, actor: Actor, message: Spoken, now: int) -> None:

@@ -120,6 +120,10 @@ class Sum:
     def state(self) -> str:
         return str(self.total)
 
+    @workflow.update
+    def take(self, text: str) -> int:
+        return len(text)
+
 
 @workflow
 class Faulty:
@@ -1166,3 +1170,20 @@ async def test_a_start_with_a_signal_made_again_says_it_once(door: Door) -> None
         run = await door.client.start(adds(2), id="a", signal=numbers.message(n), request_id=f"r{n}")
 
     assert await run.result() == 11
+
+
+def test_an_update_that_a_blocked_run_refuses_leaves_no_bytes() -> None:
+    with Engine("memory://", DEFINITIONS) as engine:
+        engine.start(Anything.run(), id="a").wait()
+        run = engine.start(Sum.run(), id="b").wait()
+        run.signal(Sum.add, -1).wait()
+        with pytest.raises(RunBlocked):
+            run.result().wait()
+        blobs: Any = engine.store.shelf.blobs  # type: ignore[attr-defined]
+
+        with pytest.raises(UnknownMessage):
+            run.update("anything", "x" * 300_000).wait()
+        with pytest.raises(RunBlocked):
+            engine.update_with_start(Sum.run(), Sum.take.message("x" * 300_000), id="b").wait()
+
+        assert not blobs
