@@ -16,7 +16,8 @@ FIELDS = ("build", "open", "pinned", "runs", "last_started_at", "drained", "owne
 def builds(settings: Settings) -> int:
     """Builds that have begun runs, the latest first: how many of their runs are open, and how many wait for just that build.
 
-    A build without open runs is drained: nobody needs its code any more. Looks at every run of the database.
+    A build without open runs is drained: nobody needs its code any more. That of the engine, with which runs begin now, is there
+    in any case. Looks at every run of the database.
 
     Example: perdure builds
     """
@@ -43,23 +44,28 @@ def builds(settings: Settings) -> int:
 def records_of(rows: Any, owner: str) -> list[dict[str, Any]]:
     """One for each build; `pinned` are those of its open runs that no other build may go on with."""
     found: dict[str, dict[str, Any]] = {}
+    if owner and all(row.build != owner for row in rows):
+        found[owner] = _nothing_of(owner, True)
     for row in rows:
-        record = found.setdefault(
-            row.build, dict.fromkeys(FIELDS, 0) | {"build": row.build, "owner": row.build == owner}
-        )
+        record = found.setdefault(row.build, _nothing_of(row.build, row.build == owner))
         record["open"] += row.open
         record["pinned"] += row.open if row.pinned else 0
         record["runs"] += row.runs
         record["last_started_at"] = max(record["last_started_at"], row.last_started_at)
     for record in found.values():
-        record["drained"] = not record["open"]
+        record["drained"] = not record["open"] and not record["owner"]
     return list(found.values())
+
+
+def _nothing_of(build: str, owner: bool) -> dict[str, Any]:
+    return dict.fromkeys(FIELDS, 0) | {"build": build, "owner": owner}
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:
     from perdure.client.moments import rfc3339
 
-    return {**record, "last_started_at": rfc3339(record["last_started_at"])}
+    began = record["last_started_at"]
+    return {**record, "last_started_at": rfc3339(began) if began else None}
 
 
 def _table(settings: Settings, records: list[dict[str, Any]]) -> None:
@@ -71,8 +77,8 @@ def _table(settings: Settings, records: list[dict[str, Any]]) -> None:
     now = settings.now()
     rows = [["BUILD", "OPEN", "PINNED", "RUNS", "LAST BEGAN", "STATE"]]
     for each in records:
-        says = "drained" if each["drained"] else ("the engine's" if each["owner"] else "open")
-        began = _when(settings, each["last_started_at"], now)
+        says = "the engine's" if each["owner"] else ("drained" if each["drained"] else "open")
+        began = _when(settings, each["last_started_at"], now) if each["last_started_at"] else "never"
         rows.append([clean(each["build"]), *(f"{each[name]:,}" for name in ("open", "pinned", "runs")), began, says])
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     for row in rows:

@@ -177,12 +177,10 @@ class Checks:
         return row.pinned if row.pinned != self._build else ""
 
     def _add(self, verdict: Verdict, is_open: bool, pinned: str) -> None:
-        verdict = _advised(verdict, self._replays.activities)
+        verdict = _advised(verdict, self._replays)
         block = verdict.block
         assert block is not None
-        message = "" if block.recorded or block.produced else _without_ids(block.message)
-        group = (is_open, pinned, verdict.workflow, block.kind, block.source, message)
-        group += (_without_ids(block.recorded), _without_ids(block.produced))
+        group = (is_open, pinned, verdict.workflow, block.kind, block.source, *_cause(block))
         finding = self._findings.setdefault(group, Finding(verdict, is_open, pinned))
         finding.runs += 1
         if len(finding.ids) < NAMED:
@@ -319,19 +317,33 @@ def marks_of_open_runs(views: Views) -> Iterator[tuple[str, int, dict[str, int]]
         yield workflow, count, dict(marks[workflow])
 
 
+def _cause(block: ev.Block) -> tuple[str, ...]:
+    """The same of all runs that do not fit for one reason: ids, titles and values are each run's own."""
+    if block.recorded or block.produced:
+        return (_without_ids(block.recorded), _without_ids(block.produced))
+    if block.kind == "bug" and block.source:
+        return (block.message.partition(":")[0],)
+    return (_without_ids(block.message),)
+
+
 def _without_ids(text: str) -> str:
-    """The same of all runs: which step it was, the number of the event, and the value that was found, differ."""
-    return re.sub(r"event \d+|, found .*", "", re.sub(r" \[[^\]]*\]", "", text))
+    """Without which step it was, the number of the event, the value that was found, and what runs may call by names of their
+    own."""
+    text = re.sub(r"event \d+|, found .*", "", re.sub(r" \[[^\]]*\]", "", text))
+    return re.sub(r"^(human task|stream|cancel run|signal .* to run) .*", r"\1", text)
 
 
-def _advised(verdict: Verdict, activities: Any) -> Verdict:
-    """An activity of which nobody has heard, where the code calls another one, was probably renamed."""
+def _advised(verdict: Verdict, known: Replays) -> Verdict:
+    """An activity, or a child, of which nobody has heard, where the code calls another one, was probably renamed."""
     block = verdict.block
     assert block is not None
-    recorded, produced = (re.match(r"activity (\S+) \[", words) for words in (block.recorded, block.produced))
-    if recorded is None or produced is None or recorded[1] in activities:
+    recorded, produced = (re.match(r"(activity|child) (\S+) \[", words) for words in (block.recorded, block.produced))
+    if recorded is None or produced is None or recorded[1] != produced[1]:
         return verdict
-    hint = f"if {recorded[1]} is called {produced[1]} now:  @activity(aliases=[{recorded[1]!r}]);  else {block.hint}"
+    what, old, new = "activity" if recorded[1] == "activity" else "workflow", recorded[2], produced[2]
+    if old in (known.activities if what == "activity" else known.languages):
+        return verdict
+    hint = f"if {old} is called {new} now:  @{what}(aliases=[{old!r}]);  else {block.hint}"
     return msgspec.structs.replace(verdict, block=msgspec.structs.replace(block, hint=hint))
 
 

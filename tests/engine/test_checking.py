@@ -1,6 +1,7 @@
 """Before a deploy: `Checks` says what would become of the runs of a database, and changes nothing."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -464,3 +465,66 @@ def test_a_signal_that_comes_with_a_queued_start_is_read_too(address: str):
 
     (found,) = looked(address, listening(DatedBill)).findings
     assert "the signal news, which waits to be read, can no longer be read" in found.verdict.block.message
+
+
+def test_what_each_run_calls_by_a_name_of_its_own_is_one_finding(address: str):
+    def asking_for(first: str) -> Any:
+        @order
+        async def asks(pause: float) -> None:
+            if first:
+                await mail(first)
+            await task(f"Approve {workflow.info().id}")
+
+        return asks
+
+    left(address, asking_for(""), 1, ids=("a", "b", "c"))
+
+    (found,) = looked(address, asking_for("ada"), mail).findings
+
+    assert (found.runs, sorted(found.ids)) == (3, ["a", "b", "c"])
+    assert re.fullmatch(r"human task Approve [abc] \[0:1\]", found.verdict.block.recorded)
+
+
+def test_a_bug_that_names_its_run_is_one_finding(address: str):
+    @order
+    async def buggy(pause: float) -> None:
+        raise TypeError(f"of {workflow.info().id}")
+
+    left(address, recorded, 3600, ids=("a", "b", "c"))
+
+    (found,) = looked(address, buggy).findings
+
+    assert (found.runs, found.verdict.block.kind) == (3, "bug")
+
+
+def test_a_child_that_was_renamed_is_found_with_the_alias_to_write(address: str):
+    @workflow(name="pay")
+    async def pay(pause: float) -> None:
+        await sleep(pause)
+
+    @workflow(name="charge")
+    async def charge_it(pause: float) -> None:
+        await sleep(pause)
+
+    @workflow(name="charge", aliases=["pay"])
+    async def charge_as_before(pause: float) -> None:
+        await sleep(pause)
+
+    def calling(child: Any) -> list[Any]:
+        @order
+        async def calls(pause: float) -> None:
+            await child(pause)
+
+        return [calls, child]
+
+    with Engine(address, calling(pay)) as engine:
+        engine.start("order", [3600.0], id="o").wait()
+        while engine.handle("o").describe().wait().note != "child pay":
+            pass
+    hints = {
+        found.verdict.workflow: found.verdict.block.hint for found in looked(address, *calling(charge_it)).findings
+    }
+
+    assert hints["order"].startswith("if pay is called charge now:  @workflow(aliases=['pay']);  else keep the old way")
+    assert "@workflow(aliases=['pay'])" in hints["pay"]
+    assert looked(address, *calling(charge_as_before)).findings == []

@@ -12,7 +12,7 @@ from perdure.client.answer import Answer
 from perdure.errors import DefinitionError
 from perdure.runtime.threads import Threads
 from perdure.testing.crashing.findings import FACTS, Finding, Findings
-from perdure.testing.crashing.judge import KEY_HINT, Judge, Verdict, blocked, broken, unended
+from perdure.testing.crashing.judge import KEY_HINT, Judge, Verdict, blocked, broken, unended, unlike
 from perdure.testing.crashing.life import Script
 from perdure.testing.crashing.points import Point, point_of, points_of, sample
 from perdure.testing.crashing.report import CrashReport
@@ -141,12 +141,17 @@ class Work:
     def report(self) -> CrashReport:
         """Try everything."""
         began = time.perf_counter()
-        clean = tried(self._setting, None)
+        with Progress(0, self._progress) as progress:
+            clean = tried(self._setting, None, progress.commit)
         report = self._of_clean(clean)
         if report.ok:
-            judge = Judge(clean, tried(self._setting, None), self._setting.state is not None, self._accept)
+            again = tried(self._setting, None)
+            judge = Judge(clean, again, self._setting.state is not None, self._accept)
             report.violations += judge.unrepeatable
             self._try_all(report, judge)
+            lines = {each.about for each in report.violations if each.kind == "divergence"}
+            found = unlike(clean.replayed or again.replayed)
+            report.violations += [each for each in found if each.about not in lines]
         report.seconds = time.perf_counter() - began
         return report
 
@@ -268,12 +273,18 @@ class Progress:
 
     def step(self) -> None:
         self._done += 1
+        full = 24 * self._done // self._total
+        self._draw(f"crashing  {'━' * full}{'─' * (24 - full)}  {self._done:,} of {self._total:,}")
+
+    def commit(self, number: int) -> None:
+        """Of the run without a crash, which nobody knows the length of."""
+        self._draw(f"without a crash first: commit {number:,}")
+
+    def _draw(self, line: str) -> None:
         if self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + 0.1
             self._drawn = True
-            full = 24 * self._done // self._total
-            bar = "━" * full + "─" * (24 - full)
-            sys.stderr.write(f"\r\x1b[Kcrashing  {bar}  {self._done:,} of {self._total:,}")
+            sys.stderr.write(f"\r\x1b[K{line}")
             sys.stderr.flush()
 
 

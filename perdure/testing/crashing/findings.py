@@ -82,6 +82,11 @@ def same(one: Any, other: Any) -> bool:
         return repr(one) == repr(other)
 
 
+def is_no_value(value: Any) -> bool:
+    """Whether it is an object that is equal to nothing but itself."""
+    return value is not None and type(value).__eq__ is object.__eq__
+
+
 def difference(one: Any, other: Any) -> list[str]:
     """What is not the same in two values, in a few lines: of dicts by key, of long lists by what is in them, else as a whole."""
     if isinstance(one, dict) and isinstance(other, dict):

@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 
 from perdure.kernel.events import Block
-from perdure.testing.crashing.findings import IN_FLIGHT, Finding, difference, same, short
+from perdure.testing.crashing.findings import IN_FLIGHT, Finding, difference, is_no_value, same, short
 from perdure.testing.crashing.life import Outcome
 from perdure.testing.crashing.trial import Trial
+
+ENDLESS = 2_000
+"""A run that has made so many commits in a minute does not wait for anything."""
 
 KEY_HINT = "give what it calls activity.info().idempotency_key, which is the same for all attempts of a step and for no other step"
 
@@ -43,7 +46,8 @@ class Judge:
         self._same_state = looks and same(clean.state, again.state)
         if looks and not self._same_state and self._same_outcome:
             facts = difference(clean.state, again.state)
-            self.unrepeatable.append(Finding("unrepeatable", _TWICE.format("state()"), facts, _RESET))
+            hint = _NO_VALUE if is_no_value(clean.state) else _RESET
+            self.unrepeatable.append(Finding("unrepeatable", _TWICE.format("state()"), facts, hint))
 
     def judge(self, trial: Trial) -> Verdict:
         """What is wrong with a trial, if anything is."""
@@ -123,6 +127,7 @@ _OUTLIVES = (
     "something outlives a run (a variable of a module, a cache, a file) or is chance: have reset= put it back, "
     "or let an activity, workflow.random() or workflow.side_effect give it"
 )
+_NO_VALUE = "let state= give something that can be compared, like a list, a dict or a number: this is an object that is like no other"
 _RESET = "have reset= put the world back to where it was: it is called before each run"
 
 
@@ -158,8 +163,16 @@ def unended(trial: Trial) -> list[Finding]:
         hint = "nobody sends what it waits for: write a script= that does"
         return [Finding("unended", "the run waits for ever", note, hint)]
     if trial.how == "late":
+        commits = sum(row.what == "commit" for row in trial.watch.rows)
+        what = "the run does not come to its end within a minute of real time"
         hint = "give activities that take real time a stand-in: activities={charge: fake_charge}"
-        return [Finding("unended", "the run does not come to its end within a minute of real time", note, hint)]
+        if commits >= ENDLESS:
+            note = [f"it has made {commits:,} commits, and goes on"]
+            hint = (
+                "of a workflow that never ends let a script see the beginning, and end it: await engine.sleep('30 days'); "
+                "await handle.cancel()"
+            )
+        return [Finding("unended", what, note, hint)]
     error = trial.error
     text = f"{type(error).__name__}: {error}" if error is not None else "it does not come to its end"
     what = "the engine has stopped" if trial.how == "over" else "the script has raised"
@@ -173,6 +186,14 @@ def broken(trial: Trial) -> list[Finding]:
     return [*promises, *(Finding("store", f"the store finds: {problem}", hint=_OURS) for problem in trial.problems)]
 
 
+def unlike(blocks: list[Block]) -> list[Finding]:
+    """Of code that did not do again what it had just done."""
+    if not blocks:
+        return []
+    what = "the workflow does not do the same again when it is shown its history, in the process that has made it"
+    return [Finding("divergence", what, _block_facts(blocks[0]), _CHANCE, about=blocks[0].source)]
+
+
 def blocked(block: Block) -> Finding:
     if block.kind == "divergence":
         what = "the workflow does not do the same again when it is shown its history"
@@ -183,7 +204,7 @@ def blocked(block: Block) -> Finding:
 
 _CHANCE = (
     "what it decides by must be recorded, or be the same each time: workflow.now(), workflow.random(), "
-    "workflow.side_effect, or an activity (docs/determinism.md)"
+    "workflow.side_effect, or an activity; not a variable that other runs change (docs/determinism.md)"
 )
 
 

@@ -6,11 +6,15 @@ import gc
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from perdure.calls import Call
+from perdure.client.replaying import Replays
+from perdure.kernel.events import Block
+from perdure.stores.base import RunFilter, Views
 from perdure.testing.crashing.life import Life, Outcome, Script
 from perdure.testing.crashing.loop import Clock
 from perdure.testing.crashing.points import Point
@@ -21,6 +25,9 @@ from perdure.testing.simulation.life import Opener, Stores, in_memory
 
 BEGINNING = 1_700_000_000 * 1_000_000_000
 """What the clock shows when a run begins, if nothing else was asked for."""
+
+REPLAYED_RUNS = 100
+"""Of more runs than these it is not looked whether their code does the same again."""
 
 MOST_LIVES = 4
 """An engine dies once or twice in a trial; whatever else needs so many does not come to an end."""
@@ -54,6 +61,8 @@ class Trial(msgspec.Struct):
     seconds: float
     note: str = ""
     error: BaseException | None = None
+    replayed: list[Block] = []
+    """Why the code does not do again what it has just done, of each run that it does not."""
 
     @property
     def crashed(self) -> bool:
@@ -61,8 +70,8 @@ class Trial(msgspec.Struct):
         return any(row.what == "crash" for row in self.watch.rows)
 
 
-def tried(setting: Setting, point: Point | None) -> Trial:
-    """Run the workflow, and let the engine die at that point.
+def tried(setting: Setting, point: Point | None, step: Callable[[int], object] | None = None) -> Trial:
+    """Run the workflow, and let the engine die at that point. `step` is told the number of each commit.
 
     Raises:
         Exception: `reset` or `state` has raised it.
@@ -70,11 +79,11 @@ def tried(setting: Setting, point: Point | None) -> Trial:
     if setting.reset is not None:
         _called(setting.reset)
     with setting.stores() as opened:
-        return _tried(setting, point, opened)
+        return _tried(setting, point, opened, step)
 
 
-def _tried(setting: Setting, point: Point | None, opened: Opener) -> Trial:
-    clock, watch = Clock(setting.beginning), Watch()
+def _tried(setting: Setting, point: Point | None, opened: Opener, step: Callable[[int], object] | None) -> Trial:
+    clock, watch = Clock(setting.beginning), Watch(step)
     world = CrashWorld(clock, watch, point, setting.twice)
     outside = opened(None)
     lives: list[tuple[Life, Span]] = []
@@ -101,6 +110,7 @@ def _tried(setting: Setting, point: Point | None, opened: Opener) -> Trial:
             clock.seconds(),
             "" if row is None else row.note,
             life.error,
+            _replayed(setting, outside.views) if point is None and span.how == "done" else [],
         )
     finally:
         left_open = any(loop.talks() for _, span in lives for loop in span.loops)
@@ -111,6 +121,18 @@ def _tried(setting: Setting, point: Point | None, opened: Opener) -> Trial:
         lives.clear()
         if left_open:
             _close_what_is_left()
+
+
+def _replayed(setting: Setting, views: Views) -> list[Block]:
+    """Show the code what it has just done, in the process that it has been done in. What a variable keeps since then tells."""
+    blocks: list[Block] = []
+    with Replays(setting.definitions, codec=setting.options.get("codec")) as replays:
+        for row in views.search(RunFilter(limit=REPLAYED_RUNS)):
+            stored = views.stored(row.key)
+            if stored is not None and row.block is None:
+                verdict = replays.judge_stored(row.id, stored, partial(views.blob, row.key))
+                blocks += [verdict.block] if verdict.kind == "divergence" and verdict.block is not None else []
+    return blocks
 
 
 def _close_what_is_left() -> None:

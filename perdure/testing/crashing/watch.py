@@ -67,9 +67,10 @@ class Call(NamedTuple):
 
 
 class Watch:
-    """Of all lives of one trial. `dies` is asked before each call, with its number."""
+    """Of all lives of one trial. `dies` is asked before each call, with its number; `step` is told that of each commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: Callable[[int], object] | None = None) -> None:
+        self._step = step
         self.rows: list[Row] = []
         self.calls: list[Call] = []
         self.broken: list[str] = []
@@ -126,6 +127,8 @@ class Watch:
             if attempt.state not in (AttemptState.STARTED, AttemptState.RELEASED):
                 self._ended.add(((self._keys.get(attempt.run, ""), attempt.step), attempt.attempt))
         self.rows.append(Row("commit", number, self._words.of(batch), self.life))
+        if self._step is not None:
+            self._step(number)
         self._look_for_losses(batch)
 
     def _look_for_losses(self, batch: Batch) -> None:

@@ -45,6 +45,18 @@ def test_builds_are_listed_with_their_open_runs_and_those_without_are_drained(fo
     assert perdure("builds", "-q").out == "monday\n"
 
 
+def test_the_engines_build_is_listed_whatever_has_begun_with_it(folder: Path, perdure: Perdure):
+    for build, began in (("wednesday", "never"), ("tuesday", "")):
+        with Engine("sqlite:///builds.db", [pinned, step], build=build):
+            rows = {line.split("\t")[0]: line.split("\t")[1:] for line in perdure("builds").out.splitlines()}
+            (found,) = [each for each in json.loads(perdure("builds", "--json").out) if each["build"] == build]
+
+        assert rows[build][-1] == "the engine's"
+        assert began in rows[build][3]
+        assert (found["drained"], found["owner"], found["open"]) == (False, True, 0)
+    assert rows["monday"][-1] == "open"
+
+
 def test_doctor_tells_which_runs_the_engine_cannot_go_on_with(folder: Path, perdure: Perdure):
     assert "1 open run is pinned to build monday" in perdure("doctor").out
     with Engine("sqlite:///builds.db", [pinned, step], build="wednesday"):

@@ -26,6 +26,7 @@ from perdure import (
     saga,
     sleep,
     stream,
+    task,
     wait_until,
     workflow,
 )
@@ -33,8 +34,10 @@ from perdure.errors import CrashTestFailed, DefinitionError, TokenRefused
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import CrashReport, crash_everywhere
 from perdure.testing.crashing.everywhere import Progress, Work
+from perdure.testing.crashing.judge import unended
 from perdure.testing.crashing.points import KINDS, Point, point_of, points_of, sample
-from perdure.testing.crashing.trial import BEGINNING, Setting, listed_definitions
+from perdure.testing.crashing.trial import BEGINNING, Setting, Trial, listed_definitions
+from perdure.testing.crashing.watch import Row, Watch
 
 ledger: list[str] = []
 keys: set[str] = set()
@@ -581,6 +584,29 @@ def test_channels_bear_crashes() -> None:
     assert report.points == report.places == 31
 
 
+@workflow
+async def asks_people(amount: int) -> str:
+    approved = await task("Approve", form=bool, assignees=["ada"], remind="1 day")
+    return await charge_once(str(amount)) if approved else "refused"
+
+
+async def ada_answers(engine: Any, handle: Any) -> None:
+    await engine.sleep("30h")
+    await engine.tasks.complete("crash-test/0:1", True, by="ada", request_id="once")
+
+
+def test_human_tasks_bear_crashes_and_have_words_of_their_own() -> None:
+    report = tried(asks_people(7), script=ada_answers, state=charges, reset=reset).assert_ok()
+
+    assert report.points == report.places == 17
+    texts = [row.text for row in report.rows if row.what == "commit"]
+    assert texts[:3] == [
+        'asks_people begins, task "Approve" [0:1] asked',
+        "reminder of task [0:1]",
+        "task [0:1] answered by ada, charge_once [0:2] scheduled",
+    ]
+
+
 tokens: list[str] = []
 
 
@@ -633,6 +659,60 @@ def test_a_workflow_that_is_not_deterministic_diverges_and_its_line_is_named(cal
     assert re.fullmatch(rf"at {re.escape(__file__)}:\d+", finding.facts[2])
     with pytest.raises(CrashTestFailed, match="does not do the same again"):
         report.assert_ok()
+
+
+known: dict[str, str] = {}
+
+
+@workflow
+async def remembers(account: str) -> str:
+    if account not in known:
+        known[account] = await charge_once(account)
+    return await ship(known[account])
+
+
+def test_what_a_variable_keeps_from_run_to_run_is_found_without_any_crash() -> None:
+    known.clear()
+    report = tried(remembers("ada"), reset=reset)
+
+    (finding,) = report.violations
+    assert (finding.kind, finding.at) == ("divergence", [])
+    assert finding.what.endswith("when it is shown its history, in the process that has made it")
+    assert finding.facts[:2] == ["history:  activity charge_once [0:1]", "code:     activity ship [0:1]"]
+    assert "not a variable that other runs change" in finding.hint
+    assert str(report).splitlines()[1].startswith("✗ wrong without any crash; ")
+
+
+def test_what_crashes_find_as_well_is_told_once() -> None:
+    report = tried(remembers("ada"), reset=lambda: (reset(), known.clear()))
+
+    (finding,) = report.violations
+    assert finding.kind == "divergence"
+    assert "before commit 2" in finding.at
+
+
+class Unlike:
+    """An object that is equal to nothing but itself."""
+
+
+def test_a_state_that_cannot_be_compared_is_told_as_that() -> None:
+    report = tried(sound_order("ada"), state=Unlike, reset=reset)
+
+    (finding,) = report.violations
+    assert finding.what == "state() is not the same in two runs without any crash"
+    assert finding.hint.startswith("let state= give something that can be compared, like a list, a dict or a number")
+
+
+def test_of_a_run_that_never_ends_it_is_told_how_to_end_it() -> None:
+    watch = Watch()
+    trial = Trial(None, "late", None, [], None, watch, [], 0.0, "timer")
+    waits = unended(trial)[0]
+    watch.rows += [Row("commit", n, "timer set", 1) for n in range(2_000)]
+    goes_on = unended(trial)[0]
+
+    assert "stand-in" in waits.hint
+    assert goes_on.facts == ["it has made 2,000 commits, and goes on"]
+    assert "await handle.cancel()" in goes_on.hint
 
 
 @workflow
@@ -953,11 +1033,14 @@ def test_an_activity_that_was_not_given_blocks_the_run_without_a_crash() -> None
 
 def test_on_a_terminal_a_line_shows_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(8, True, patience=0.0) as progress:
+        progress.commit(1_234)
+        progress._next = 0.0
         for _ in range(3):
             progress.step()
 
     shown = capsys.readouterr().err
     assert "crashing  ━━━─────────────────────  1 of 8" in shown
+    assert "without a crash first: commit 1,234" in shown
     assert shown.endswith("\r\x1b[K")
 
 
