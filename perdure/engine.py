@@ -316,7 +316,9 @@ def _warn_of_doubts(workflows: Iterable[WorkflowDefinition[Any, Any]]) -> None:
     from perdure.languages.python.scan import findings  # what it reads code with is slow to import
 
     for workflow in workflows:
-        for finding in findings(workflow):
+        if workflow.doubts is None:
+            workflow.doubts = findings(workflow)
+        for finding in workflow.doubts:
             text = f"{finding.call} in a workflow: {finding.why}; {finding.instead}"
             warnings.warn_explicit(text, errors.DeterminismWarning, finding.file, finding.line)
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from types import ModuleType
-from typing import Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from perdure.activities import ActivityDefinition, checked_aliases, checked_name, demand_options, source_of
 from perdure.calls import Call
@@ -26,6 +26,9 @@ from perdure.options import (
     run_terms,
 )
 from perdure.payload import Parameters, ValueType
+
+if TYPE_CHECKING:
+    from perdure.languages.python.scan import Finding
 
 __all__ = [
     "Channel",
@@ -63,7 +66,7 @@ class WorkflowDefinition(Generic[P, R]):
     """A durable program: an `async def` function, or a class with one method marked `@workflow.run`.
 
     `fn` is the original function; `cls` the class, or None, whose `handlers` hear messages. `terms`: those of its runs
-    whose starts choose no others. `aliases` are names it had before.
+    whose starts choose no others. `aliases` are names it had before. `doubts`: what was found in its code, once it was read.
     """
 
     kind: ClassVar[str] = "workflow"
@@ -71,6 +74,7 @@ class WorkflowDefinition(Generic[P, R]):
         "__wrapped__",
         "aliases",
         "cls",
+        "doubts",
         "fn",
         "handlers",
         "name",
@@ -102,6 +106,7 @@ class WorkflowDefinition(Generic[P, R]):
         self.parameters = Parameters.of(fn, owner=owner, skip=0 if cls is None else 1)
         self.handlers = NO_HANDLERS if cls is None else handlers_of(cls)
         self.result = ValueType.result_of(fn, owner=owner)
+        self.doubts: list[Finding] | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         return Call(self, args, kwargs)

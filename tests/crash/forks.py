@@ -55,9 +55,18 @@ def live(job: dict[str, Any]) -> None:
         scenario.drive(engine)
 
 
+def read_once() -> None:
+    """Read the code of all workflows, for all children."""
+    from perdure import Engine
+    from tests.crash import scenarios
+
+    Engine("memory://", scenarios.ALL)
+
+
 def main() -> None:
-    for module in ("perdure.engine", "perdure.stores.sqlite.store", "tests.crash.scenarios"):
+    for module in ("perdure.stores.sqlite.store", "perdure.runtime.processes", "perdure.testing.killing"):
         importlib.import_module(module)  # once, for all children
+    read_once()
     for line in sys.stdin:
         child = os.fork()
         if not child:

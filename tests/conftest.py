@@ -1,0 +1,26 @@
+"""Where tests keep their files: in memory, if there is room. A process that is killed loses nothing there either, and a commit
+does not wait for a disk; `pytest --basetemp=FOLDER` says otherwise."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+MEMORY = Path("/dev/shm")  # noqa: S108  the name that Linux gives it
+ROOM_BYTES = 4 << 30
+
+_made = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or config.option.basetemp is not None:
+        return  # a worker has a part of its controller's
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM_BYTES:
+        config.stash[_made] = MEMORY / f"perdure-tests-{os.getpid()}"
+        config.option.basetemp = str(config.stash[_made])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _made in config.stash:
+        shutil.rmtree(config.stash[_made], ignore_errors=True)
