@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-MEMORY = Path("/dev/shm")  # noqa: S108  the name that Linux gives it
+MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 << 30
 
 _made = pytest.StashKey[Path]()
