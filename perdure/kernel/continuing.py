@@ -13,7 +13,7 @@ from perdure.kernel.attributes import Attribute
 from perdure.kernel.limits import END_OF_TIME, REQUESTS_CARRIED
 from perdure.kernel.policy import RetryPolicy, delay_ns, exhausted, is_listed
 from perdure.kernel.run import Run
-from perdure.kernel.terms import Chain, RunTerms
+from perdure.kernel.terms import Chain, RunTerms, digest_of, joined
 
 RUN_TIMED_OUT = "perdure.errors.RunTimedOut"
 """What a policy calls the failure of a run that took too long."""
@@ -90,10 +90,10 @@ def left_of(end: ev.RunContinuedAsNew, history: Sequence[ev.HistoryEvent]) -> li
     return left[::-1]
 
 
-def _carried(run: Run, left: Sequence[ev.SignalReceived]) -> tuple[str, ...]:
+def _carried(run: Run, left: Sequence[ev.SignalReceived]) -> bytes:
     """Requests that are not to be taken again."""
-    again = {signal.request_id for signal in left}
-    return tuple(id for id in run.requests or () if id not in again)[-REQUESTS_CARRIED:]
+    again = {digest_of(signal.request_id) for signal in left}
+    return joined((digest for digest in run.requests or () if digest not in again), REQUESTS_CARRIED)
 
 
 def failure_of_end(end: ev.RunFailed | ev.RunTimedOut) -> ev.Failure:

@@ -237,7 +237,7 @@ def _terminate(run: Run, message: msg.Terminate, now: int) -> tuple[ev.Event, ..
 
 
 def _signal(run: Run, message: msg.Signal, now: int) -> tuple[ev.Event, ...]:
-    if message.request_id and run.requests is not None and message.request_id in run.requests:
+    if run.has_received(message.request_id):
         return _NOTHING
     _refuse_closed(run)
     return (_heard(message, now),)

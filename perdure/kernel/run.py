@@ -24,7 +24,7 @@ from perdure.kernel import human
 from perdure.kernel.family import Link, link_of
 from perdure.kernel.human import HumanTask, People
 from perdure.kernel.step import OUT, Place, Step
-from perdure.kernel.terms import RunTerms
+from perdure.kernel.terms import RunTerms, digest_of, digests_in
 
 
 class Status(enum.IntEnum):
@@ -61,8 +61,8 @@ class Run:
     `chain` is the key of the run it continues, by way of any others; 0 if it continues none. `queued`: some step of it had
     a queue. `begin_at`: when it begins, of one that was not begun yet and has to wait; `expires_at`: when it has to be over;
     None without a time. `beginning` is kept if the run is to be tried again. `links` are its open children, and what it has
-    asked of other runs, by step; None of one that never had any; `people` has its human tasks in the same way. `requests`: those of signals it has received, that had one,
-    or one that it continues.
+    asked of other runs, by step; None of one that never had any; `people` has its human tasks in the same way. `requests`: the digests of those of signals that it has
+    received, or one that it continues.
     `updates`: those it has accepted, by id, each with its name and time; `asked` have no answer yet.
     `pinned`: the only build that may go on with it, "" is any.
     """
@@ -132,7 +132,7 @@ class Run:
         self.strikes = 0
         self.outcome: Outcome | None = None
         self.links: dict[str, Link] | None = None
-        self.requests: dict[str, None] | None = None
+        self.requests: dict[bytes, None] | None = None
         self.updates: dict[str, tuple[str, int]] | None = None
         self.asked: dict[str, None] | None = None
 
@@ -153,6 +153,10 @@ class Run:
         if self.held:
             return Status.HELD
         return Status.RETRYING if self.retrying else Status.WAITING
+
+    def has_received(self, request_id: str) -> bool:
+        """Whether the run, or one that it continues, has received the signal of that request."""
+        return bool(request_id) and self.requests is not None and digest_of(request_id) in self.requests
 
     @property
     def unresolved(self) -> int:
@@ -268,7 +272,7 @@ def _started(run: Run, event: ev.RunStarted) -> None:
         run.terms = event.terms
         run.expires_at = event.terms.expires_at(event.at)
         if event.terms.chain is not None and event.terms.chain.requests:
-            run.requests = dict.fromkeys(event.terms.chain.requests)
+            run.requests = dict.fromkeys(digests_in(event.terms.chain.requests))
         run.pinned = event.build if event.terms.pinned else ""
         _keep_for_another_attempt(run, event)
 
@@ -368,7 +372,7 @@ def _signal_received(run: Run, event: ev.SignalReceived) -> None:
     if event.request_id:
         if run.requests is None:
             run.requests = {}
-        run.requests[event.request_id] = None
+        run.requests[digest_of(event.request_id)] = None
 
 
 def _update_accepted(run: Run, event: ev.UpdateAccepted) -> None:

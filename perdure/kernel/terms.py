@@ -1,6 +1,7 @@
 """What a run is started with beside its workflow and its arguments."""
 
-from collections.abc import Container
+import hashlib
+from collections.abc import Container, Iterable, Iterator
 
 import msgspec
 
@@ -13,14 +14,14 @@ class Chain(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a run stands in the chain of those that continue each other. `attempt` counts from 1.
 
     `execution_ends_at`: when the whole chain has to be over, None without a limit. `requests`: those of signals that earlier
-    runs of it have received.
+    runs of it have received, as digests of 8 bytes, one behind the other: each run of a chain keeps them.
     """
 
     attempt: int
     first_run_id: bytes
     previous_run_id: bytes
     execution_ends_at: int | None = None
-    requests: tuple[str, ...] = ()
+    requests: bytes = b""
 
 
 class Parent(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -85,6 +86,24 @@ def with_own(own: RunTerms | None, terms: RunTerms | None, chosen: Container[str
     kept = {name: getattr(own, name) for name in OWN if name not in chosen}
     merged = msgspec.structs.replace(terms or RunTerms(), **kept)
     return None if merged == RunTerms() else merged
+
+
+_DIGEST_BYTES = 8
+
+
+def digest_of(request_id: str) -> bytes:
+    """What is kept of the request of a signal."""
+    return hashlib.blake2b(request_id.encode(), digest_size=_DIGEST_BYTES, person=b"request").digest()
+
+
+def joined(digests: Iterable[bytes], most: int) -> bytes:
+    """The latest of them, as `Chain.requests` has them."""
+    return b"".join(list(digests)[-most:])
+
+
+def digests_in(requests: bytes) -> Iterator[bytes]:
+    """And back."""
+    return (requests[at : at + _DIGEST_BYTES] for at in range(0, len(requests), _DIGEST_BYTES))
 
 
 def _after(at: int, ns: int | None) -> int | None:

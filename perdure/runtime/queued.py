@@ -13,7 +13,7 @@ from perdure.kernel.decide import Refused, decide, decide_command
 from perdure.kernel.ids import TERMINATE_EXISTING
 from perdure.kernel.program import ProgramBlocked
 from perdure.kernel.run import Status
-from perdure.kernel.terms import with_own
+from perdure.kernel.terms import digest_of, digests_in, with_own
 from perdure.runtime.actors import Actor, Roster, actor_of
 from perdure.runtime.attaching import unknown_workflow
 from perdure.runtime.draft import Draft
@@ -252,14 +252,15 @@ def _with(start: msg.Start, messages: Sequence[Any]) -> msg.Start:
     if messages and isinstance(messages[0], msg.Update):
         return msgspec.structs.replace(start, first=messages[0])
     chain = None if start.terms is None else start.terms.chain
-    ids = set(() if chain is None else chain.requests)
+    known = set(() if chain is None else digests_in(chain.requests))
     if isinstance(start.first, msg.Signal):
-        ids.add(start.first.request_id)
+        known.add(digest_of(start.first.request_id))
     further: list[msg.Signal] = []
     for signal in messages:
-        if not signal.request_id or signal.request_id not in ids:
+        request = digest_of(signal.request_id)
+        if not signal.request_id or request not in known:
             further.append(signal)
-            ids.update([signal.request_id] if signal.request_id else ())
+            known.add(request)
     return msgspec.structs.replace(start, further=tuple(further))
 
 

@@ -234,7 +234,7 @@ def knows(run: Run, message: msg.Message) -> bool:
     """Whether the run has heard it before."""
     if isinstance(message, msg.Update):
         return knows_update(run, message.id)
-    return isinstance(message, msg.Signal) and bool(message.request_id) and message.request_id in (run.requests or ())
+    return isinstance(message, msg.Signal) and run.has_received(message.request_id)
 
 
 def _blocked(actor: Actor) -> str:

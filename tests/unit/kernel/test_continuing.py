@@ -13,7 +13,7 @@ from perdure.kernel.family import Left
 from perdure.kernel.limits import END_OF_TIME, REQUESTS_CARRIED
 from perdure.kernel.policy import RetryPolicy
 from perdure.kernel.run import Status
-from perdure.kernel.terms import Chain, RunTerms, with_own
+from perdure.kernel.terms import Chain, RunTerms, digest_of, digests_in, with_own
 from tests.unit.kernel.actor import BOOM, BUG, INPUT, SECOND, T0, Actor
 
 TWICE = RetryPolicy(initial_ns=SECOND, max_attempts=2)
@@ -221,7 +221,7 @@ def test_signals_that_are_handed_on_are_taken_by_the_next_run():
 
     assert [signal.request_id for signal in left] == ["b", "c"]
     assert start.terms is not None and start.terms.chain is not None
-    assert start.terms.chain.requests == ("a",)
+    assert start.terms.chain.requests == digest_of("a")
 
 
 def test_of_the_requests_the_latest_are_carried_on():
@@ -231,4 +231,4 @@ def test_of_the_requests_the_latest_are_carried_on():
     chain = continuation(first.run).start.terms.chain  # type: ignore[union-attr]
 
     assert chain is not None
-    assert chain.requests == tuple(f"r{n}" for n in range(5, REQUESTS_CARRIED + 5))
+    assert list(digests_in(chain.requests)) == [digest_of(f"r{n}") for n in range(5, REQUESTS_CARRIED + 5)]
