@@ -6,6 +6,7 @@ Nothing of the engine is imported before a test asks for it.
 """
 
 import asyncio
+import shlex
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -101,11 +102,18 @@ class CrashTester:
         return self._judged(await answer)
 
     def _judged(self, report: "CrashReport") -> "CrashReport":
-        told = report.told(f'pytest "{self._nodeid}" --crash-at "{{}}"')
+        told = report.told(f'pytest {_quoted(self._nodeid)} --crash-at "{{}}"')
         if not report.ok:
-            pytest.fail(told, pytrace=False)
+            call, verdict, rest = told.split("\n", 2)
+            pytest.fail(f"{verdict}\n{call}\n{rest}", pytrace=False)  # of the first line pytest's summary is made
         print(told)  # seen with -s, or with -rP
         return report
+
+
+def _quoted(nodeid: str) -> str:
+    """As a shell takes it, in a format string: what tests are parametrized with may be anything."""
+    quoted = shlex.quote(nodeid) if any(each in nodeid for each in '"$`\\!') else f'"{nodeid}"'
+    return quoted.replace("{", "{{").replace("}", "}}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

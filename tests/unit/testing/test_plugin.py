@@ -1,5 +1,6 @@
 """The fixtures that pytest gets, seen by running pytest on small files."""
 
+import shlex
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -224,16 +225,35 @@ def test_a_workflow_that_does_not_bear_crashes_fails_its_test_with_the_report(py
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "crash_everywhere(order('ada'))",
             "✗ 2 of 9 crash points went wrong*",
+            "crash_everywhere(order('ada'))",
             "*commit 2  charge ?0:1? done, run completed*✗*✗*·*·*",
             "✗ state() is not what it is without a crash",
             "*?'ada'? → ?'ada', 'ada'?",
             'again: pytest "test_it.py::test_order" --crash-at "before commit 2"',
+            "FAILED test_it.py::test_order - Failed: ✗ 2 of 9 crash points went wrong*",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*plugin.py*")
+
+
+@pytest.mark.parametrize("who", ["a b", 'x"y', "{z}", "$(echo 1)", "it's"])
+def test_the_line_that_tries_it_again_is_one_a_shell_takes(pytester: pytest.Pytester, who: str) -> None:
+    result = crashed(
+        pytester,
+        f"""
+        import pytest
+        from charges import ledger, order
+
+        @pytest.mark.parametrize("who", [{who!r}])
+        def test_order(crash_everywhere, who):
+            crash_everywhere(order(who), state=lambda: list(ledger), reset=ledger.clear)
+        """,
+    )
+    (line,) = [each for each in result.outlines if each.startswith("again: ")]
+
+    assert shlex.split(line)[1:] == ["pytest", f"test_it.py::test_order[{who}]", "--crash-at", "before commit 2"]
 
 
 def test_a_place_is_tried_again_from_the_command_line(pytester: pytest.Pytester) -> None:
