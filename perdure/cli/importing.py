@@ -37,7 +37,7 @@ def import_(settings: Settings, sources: tuple[str, ...], store: str | None, new
     from perdure.client.importing import import_runs
 
     if store is not None:
-        settings.db = store
+        settings.db, settings.db_option = store, "--store"
     chosen = output.fields(settings.json, FIELDS)
     runs = _read(sources)
     with opened(settings) as client:
