@@ -169,7 +169,7 @@ def _shown(settings: Settings, found: Any) -> None:
         ("reminders", found.reminders or None),
         ("next reminder", found.next_reminder_at),
         ("expires", found.expires_at if found.closed_at is None else None),
-        ("completed by", found.completed_by),
+        ("completed by", f"{found.completed_by} (by force)" if found.forced else found.completed_by),
         ("closed", found.closed_at),
         ("answer", None if found.completed_by is None else compact(found.answer)),
         ("data", None if found.data is None else compact(found.data)),
@@ -185,7 +185,19 @@ def _shown(settings: Settings, found: Any) -> None:
     if found.closed_at is None:
         for line in form_lines(found.form):
             settings.write([("  ", ""), (line, "")])
-        settings.narrate([(f"perdure task complete {found.id} {example(found.form)} --by NAME", "hint")])
+        settings.narrate([(_how(found), "hint")])
+
+
+def _how(found: Any) -> str:
+    """The command that answers a task."""
+    return " ".join(filter(None, ["perdure task complete", found.id, example(found.form), "--by NAME"]))
+
+
+def _said(value: Any) -> str:
+    """What stands for a field that is left out."""
+    from perdure.cli.portrait import compact
+
+    return f"  ({compact(value)} if it is left out)" if value not in (None, "", [], {}) else ""
 
 
 def form_lines(form: dict[str, Any]) -> list[str]:
@@ -195,9 +207,11 @@ def form_lines(form: dict[str, Any]) -> list[str]:
 
     fields = fields_of(form)
     if not fields:
-        return [f"{'answer':<14}{clean(words_in(form))}"]
+        words = "nothing but that it is done" if form.get("type") == "null" else clean(words_in(form))
+        return [f"{'answer':<14}{words}"]
     lines = [
-        f"{'--field ' + clean(each.name):<22}{clean(each.expected)}" + ("  (required)" if each.required else "")
+        f"{'--field ' + clean(each.name):<22}{clean(each.expected)}"
+        + ("  (required)" if each.required else clean(_said(each.default)))
         for each in fields[:FORM_FIELDS]
     ]
     return lines + [f"… and {len(fields) - FORM_FIELDS} more"] * (len(fields) > FORM_FIELDS)
@@ -211,7 +225,11 @@ def example(form: dict[str, Any]) -> str:
     if fields:
         wanted = [each for each in fields if each.required] or fields[:1]
         return " ".join(f"--field {each.name}=..." for each in wanted)
-    return "" if form.get("type") == "null" else "--json-value ..."
+    return "" if form.get("type") == "null" else f"--json-value {_VALUES.get(form.get('type', ''), '...')}"
+
+
+_VALUES = {"boolean": "true", "string": "'\"a text\"'", "integer": "3", "number": "1.5"}
+"""What an answer looks like, on a command line, to a form without fields."""
 
 
 @task.command(cls=Command)
@@ -285,14 +303,15 @@ def _answer(found: Any, fields: tuple[str, ...], json_value: str | None) -> Any:
     from perdure.payload.forms import fields_of, texts_in
 
     if json_value is not None:
-        return arguments.json_given(json_value, "--json-value")
+        try:
+            return arguments.json_given(json_value, "--json-value")
+        except Problem as problem:
+            raise Problem(problem.message, problem.exit, problem.facts, _how(found)) from problem
     if not fields:
         return {} if fields_of(found.form) else None
     if found.closed_at is None and not fields_of(found.form):
         what = "it asks for nothing" if found.form.get("type") == "null" else "its form has no fields"
-        raise Problem(
-            f"task {found.title!r} takes no --field: {what}", USAGE, form_lines(found.form), example(found.form)
-        )
+        raise Problem(f"task {found.title!r} takes no --field: {what}", USAGE, form_lines(found.form), _how(found))
     return arguments.named_values(fields, "--field", texts_in(found.form))
 
 
@@ -303,7 +322,7 @@ def _misfit(found: Any, misfit: Any) -> Problem:
         f"the answer to task {found.title!r} does not fit its form",
         USAGE,
         [*wrong, "the form:", *(f"  {line}" for line in form_lines(found.form))],
-        f"perdure task complete {found.id} {example(found.form)} --by NAME",
+        _how(found),
     )
 
 
@@ -320,8 +339,20 @@ def _name(by: str | None) -> str:
         ) from error
 
 
+def _whose(found: Any, refused: Any) -> tuple[str, int, list[str], str]:
+    """That a task is not that person's, and what to type if it is all the same."""
+    from perdure import errors
+    from perdure.cli.problems import exit_code
+
+    groups = [each.removeprefix("group:") for each in found.assignees if each.startswith("group:")]
+    member = isinstance(refused, errors.TaskNotAssigned) and groups
+    way = f"--group {groups[0]}  for a member of that group, or  --force" if member else "--force  passes over that"
+    return str(refused).partition("; ")[0], exit_code(refused), [], way
+
+
 def _done(settings: Settings, id: str, what: str, act: Any) -> int:
     """Do it, and say what was done; with --json what has become of the task."""
+    from perdure import errors
     from perdure.cli import database
     from perdure.cli.lines import clean
 
@@ -330,9 +361,12 @@ def _done(settings: Settings, id: str, what: str, act: Any) -> int:
         found = tasks.get(id).wait()
         if found.closed_at is None:
             id = found.id  # one that is named by its run alone is closed afterwards
-        answer = act(tasks)
-        if answer is not None:
-            answer.wait()
+        try:
+            answer = act(tasks)
+            if answer is not None:
+                answer.wait()
+        except (errors.TaskNotAssigned, errors.TaskClaimed) as refused:
+            raise Problem(*_whose(found, refused)) from refused
         if settings.json:
             _shown(settings, tasks.get(id, run_id=found.run_id).wait())
         else:

@@ -11,7 +11,7 @@ import msgspec
 from perdure import errors
 from perdure.client.answer import Answer, Looked
 from perdure.client.door import Door, looking
-from perdure.client.human_view import ENDS, TaskDetails, TaskSummary, summaries_of, summary_fields, tales
+from perdure.client.human_view import ENDS, Tale, TaskDetails, TaskSummary, summaries_of, summary_fields, tales
 from perdure.client.moments import moment
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
@@ -96,12 +96,10 @@ class Tasks:
         row = door.store.views.human.one(run.key, step)
         if row is not None:
             body = decode_body(row.body)
-            return TaskDetails(**summary_fields(row, run, door.now()), form=body.form, data=self._value(run, body.data))
-        stored = self._stored(run)
-        with told_as_damage(run.id):
-            tale = tales(wire.decode_history(stored.history)).get(step)
-        if tale is None:
-            raise self._not_found(run, step)
+            return TaskDetails(
+                **summary_fields(row, run, door.now()), form=body.form, data=_value(door, run, body.data)
+            )
+        tale = self._tale(run, step)
         view, end = tale.view(None), tale.end
         fields = summary_fields(row_of(run.key, tale.task), run, 0)
         fields |= {
@@ -109,22 +107,16 @@ class Tasks:
             "overdue": view.overdue,
             "next_reminder_at": None,
         }
-        closed_at = stored.run.closed_at if end is None else end.at
+        closed_at = self._stored(run).run.closed_at if end is None else end.at
         return TaskDetails(
             **fields,
             form=tale.task.form,
-            data=self._value(run, tale.task.data),
+            data=_value(door, run, tale.task.data),
             closed_at=None if closed_at is None else moment(closed_at),
             completed_by=view.completed_by,
-            answer=self._value(run, end.result) if isinstance(end, ev.TaskCompleted) else None,
+            answer=_value(door, run, end.result) if isinstance(end, ev.TaskCompleted) else None,
+            forced=view.forced,
         )
-
-    def _value(self, run: RunRow, payload: ev.Payload | None) -> Any:
-        from perdure.client.description import shown
-
-        door = self._opened()
-        views = door.store.views
-        return None if payload is None else shown(payload, lambda digest: views.blob(run.key, digest), door.coder)
 
     def claim(
         self, id: str, *, by: str, groups: Sequence[str] = (), force: bool = False, run_id: str | None = None
@@ -258,9 +250,22 @@ class Tasks:
         if len(rows) == 1:
             return rows[0].step
         if not rows:
-            raise self._not_found(run, "")
+            return self._only_closed(run)
         names = ", ".join(f"{run.id}/{row.step} ({row.title})" for row in rows)
         raise errors.TaskNotFound(f"run {run.id!r} has several open tasks; name one of: {names}")
+
+    def _only_closed(self, run: RunRow) -> str:
+        """Of a run without open tasks the one that it has had."""
+        with told_as_damage(run.id):
+            had = tales(wire.decode_history(self._stored(run).history))
+        if len(had) == 1:
+            return next(iter(had))
+        if not had:
+            raise self._not_found(run, "")
+        shown = [f"{run.id}/{step} ({tale.opened.title})" for step, tale in list(had.items())[-SHOWN:]]
+        raise errors.TaskNotFound(
+            f"run {run.id!r} has no open human task any more; name the one you mean: {', '.join(shown)}"
+        )
 
     def _not_found(self, run: RunRow, step: str) -> errors.TaskNotFound:
         rows = self._opened().store.views.human.find(HumanFilter(run=run.key, limit=SHOWN))
@@ -283,25 +288,32 @@ class Tasks:
         row = self._opened().store.views.human.one(run.key, step)
         if row is not None:
             return row
-        end = self._ended(run, step)
-        by = end.by if isinstance(end, ev.TaskCompleted) else ""
-        how = "cancelled" if end is None else ENDS[type(end)]
-        raise errors.TaskClosed(f"task {run.id}/{step} is closed: {closed_words(how, by)}")
+        tale = self._tale(run, step)
+        by = tale.end.by if isinstance(tale.end, ev.TaskCompleted) else ""
+        how = "cancelled" if tale.end is None else ENDS[type(tale.end)]
+        raise errors.TaskClosed(f"task {run.id}/{step} ({tale.opened.title}) is closed: {closed_words(how, by)}")
 
-    def _ended(self, run: RunRow, step: str) -> Any:
-        """What has closed a task; None if that was the end of its run."""
+    def _tale(self, run: RunRow, step: str) -> Tale:
+        """What the history tells of a task. Without an `end`, that of its run has closed it."""
         with told_as_damage(run.id):
             tale = tales(wire.decode_history(self._stored(run).history)).get(step)
         if tale is None:
             raise self._not_found(run, step)
-        return tale.end
+        return tale
 
     def _is_done(self, run: RunRow, step: str, request: str) -> bool:
         """Whether the same request has completed the task before."""
         if self._opened().store.views.human.one(run.key, step) is not None:
             return False
-        end = self._ended(run, step)
+        end = self._tale(run, step).end
         return isinstance(end, ev.TaskCompleted) and end.request_id == request
+
+
+def _value(door: Door, run: RunRow, payload: ev.Payload | None) -> Any:
+    from perdure.client.description import shown
+
+    views = door.store.views
+    return None if payload is None else shown(payload, lambda digest: views.blob(run.key, digest), door.coder)
 
 
 _answers = ValueType.of(Any, owner="tasks.complete(...)", noun="the answer")

@@ -35,13 +35,14 @@ class TaskSummary(msgspec.Struct, frozen=True):
 
 class TaskDetails(TaskSummary, frozen=True):
     """`form` is the JSON schema of the answer, `data` what is shown with it. Of one that has ended `closed_at` says when,
-    of one that is completed `completed_by` and `answer` who gave which answer."""
+    of one that is completed `completed_by` and `answer` who gave which answer; `forced`: although it was for others."""
 
     form: dict[str, Any] = {}
     data: Any = None
     closed_at: datetime | None = None
     completed_by: str | None = None
     answer: Any = None
+    forced: bool = False
 
 
 class HumanView(msgspec.Struct, frozen=True):

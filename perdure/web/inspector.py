@@ -29,7 +29,7 @@ FACTS: tuple[tuple[str, Callable[[StepView], Markup | str]], ...] = (
     ("Due", lambda step: when(step.due_at)),
     ("For", lambda step: ", ".join(step.task.assignees) or "anybody" if step.task is not None else ""),
     ("Claimed by", lambda step: step.task.claimed_by or "" if step.task is not None else ""),
-    ("Completed by", lambda step: step.task.completed_by or "" if step.task is not None else ""),
+    ("Completed by", lambda step: _completed_by(step)),
     ("Due by", lambda step: when(step.task.due_at) if step.task is not None else ""),
     ("Reminders", lambda step: f"{step.task.reminders:,}" if step.task is not None and step.task.reminders else ""),
     ("Next reminder", lambda step: when(step.task.next_reminder_at) if step.task is not None else ""),
@@ -54,6 +54,25 @@ def link(id: str, run_id: str) -> Markup:
 
 def _took(step: StepView) -> str:
     return took((step.ended_at - step.scheduled_at).total_seconds()) if step.ended_at is not None else ""
+
+
+def _completed_by(step: StepView) -> str:
+    task = step.task
+    if task is None or task.completed_by is None:
+        return ""
+    return f"{task.completed_by} (by force)" if task.forced else task.completed_by
+
+
+def _form(step: StepView) -> list[tuple[str, str]]:
+    """What a human task that is open asks for: names and words."""
+    if step.task is None or step.ended_at is not None:
+        return []
+    from perdure.payload.forms import fields_of, words_in
+
+    fields = fields_of(step.task.form)
+    if not fields:
+        return [("answer", words_in(step.task.form))]
+    return [(each.name, f"{each.expected}, required" if each.required else each.expected) for each in fields]
 
 
 def _attempts(step: StepView) -> str:
@@ -107,6 +126,7 @@ def _of_step(about: "Subject", step: StepView) -> Markup:
         step=step,
         version=about.version,
         facts=[fact for fact in facts if fact.value],
+        form=_form(step),
         attempt=attempt,
         errors=chain(error),
         input=about.payload(step.input, lambda event: _step_input(event, step.id)),

@@ -234,14 +234,14 @@ def _unread(digest: bytes) -> bytes:
 
 def _doing(run: RunSummary, owned: bool) -> Doing:
     """The note of a run, made of what it waits for if it waits."""
-    late = "" if owned else "no engine holds the database"
+    late, at = ("", run.wake_at) if owned else ("no engine holds the database", None)
     match run.status:
         case "queued":
-            return Doing("", late or ("begins" if run.wake_at else "waits for its turn"), run.wake_at)
+            return Doing("", late or ("begins" if at else "waits for its turn"), at)
         case "retrying":
-            return Doing(run.note, late or "next attempt", run.wake_at)
+            return Doing(run.note, late or "next attempt", at)
         case "waiting":
-            return Doing(run.note, late or ("due" if run.wake_at else ""), run.wake_at)
+            return Doing(run.note, late or ("due" if at else ""), at)
         case "completed":
             return Doing(run.note, is_result=True)
         case "failed" | "timed out" | "blocked" | "quarantined":

@@ -223,7 +223,7 @@ def _people(run: RunDescription, scene: Scene) -> Iterable[Reason]:
         told = f"{task.reminders:,} reminder{'s' * (task.reminders != 1)}" if task.reminders else ""
         yield Reason(
             "fail" if task.overdue else "wait", "person", "Overdue" if task.overdue else "Asks people", step.name,
-            " · ".join(fact for fact in (who, told) if fact), until=None if task.overdue else task.due_at,
+            " · ".join(fact for fact in (who, told) if fact), until=task.expires_at if task.overdue else task.due_at or task.expires_at,
             since=step.scheduled_at, key=step.id, command=f"perdure task show {run.id}/{step.id}",
         )  # fmt: skip
 

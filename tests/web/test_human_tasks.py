@@ -89,6 +89,23 @@ def test_the_pages_of_a_run_with_a_task_are_shown(tmp_path: Path) -> None:
     assert "TaskOpened" in events
 
 
+def test_beside_the_timeline_is_said_whom_it_is_for_and_what_it_asks_before_what_it_shows(tmp_path: Path) -> None:
+    with TestEngine([loan], store=f"sqlite:///{tmp_path}/runs.db") as engine:
+        engine.start(loan(), id="loan-17").wait()
+        web = Web(engine.store)
+        before = web.get("/runs/loan-17?step=0:1").text
+        engine.tasks.complete("loan-17", True, by="<i>zoe</i>", force=True).wait()
+        engine.handle("loan-17").result().wait()
+        after = web.get("/runs/loan-17?step=0:1").text
+
+    assert (
+        before.index("<dt>For</dt>") < before.index("<dt>answer</dt><dd>true or false</dd>") < before.index("<h2>Data")
+    )
+    assert "&lt;i&gt;zoe&lt;/i&gt; (by force)" in after
+    assert "<dt>answer</dt>" not in after
+    assert "<h2>Answer" in after
+
+
 def test_the_title_of_a_task_is_seen_beside_those_it_waits_for(shows: Callable[..., Looked], tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'runs.db'}"
 

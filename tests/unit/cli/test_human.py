@@ -35,7 +35,7 @@ def store() -> None:
 
 @pytest.fixture
 def engine(address: str) -> Iterator[Engine]:
-    with Engine(address, [loan, parcel]) as engine:
+    with Engine(address, [loan, parcel, survey]) as engine:
         engine.start(loan(), id="loan-17").wait()
         engine.start(parcel(), id="parcel-1").wait()
         while len(engine.tasks.list().wait()) < 2:
@@ -152,6 +152,68 @@ def test_what_makes_no_sense_is_told_with_a_way_out(
 
     assert said.code == code
     assert message in said.err
+
+
+def test_whoever_is_refused_is_told_what_to_type(perdure: Perdure) -> None:
+    foreign = perdure("task", "claim", "loan-17", "--by", "bob")
+    perdure("task", "claim", "loan-17", "--by", "ann")
+    taken = perdure("task", "complete", "loan-17", "--field", "approved=true", "--by", "cy")
+
+    assert foreign.err == (
+        "error: task 'Approve loan' is for ann or group:credit, and not for bob\n"
+        "  hint: --group credit  for a member of that group, or  --force\n"
+    )
+    assert taken.err.splitlines()[1] == "  hint: --force  passes over that"
+
+
+def test_a_task_named_by_its_run_is_told_to_be_closed_and_by_whom(perdure: Perdure) -> None:
+    perdure("task", "complete", "loan-17", "--field", "approved=true", "--by", "bob", "--force")
+
+    shown = perdure("task", "show", "loan-17")
+    again = perdure("task", "complete", "loan-17", "--field", "approved=true", "--by", "ann")
+
+    assert shown.out.startswith("completed  Approve loan  loan-17/0:1\n")
+    assert "  completed by  bob (by force)\n" in shown.out
+    assert again.code == 1
+    assert "task loan-17/0:1 (Approve loan) is closed: bob has completed it" in again.err
+
+
+@workflow
+async def survey() -> list[object]:
+    return [
+        await task("How many?", form=int),
+        await task("Fine?", form=bool),
+        await task("Whence?", form=Origin),
+    ]
+
+
+@dataclass
+class Origin:
+    city: str = "Paris"
+    size: int = 7
+
+
+def test_what_to_type_fits_the_form(perdure: Perdure, engine: Engine) -> None:
+    assert "answer        nothing but that it is done" in perdure("task", "show", "parcel-1").out
+    assert perdure("task", "show", "parcel-1").err == "perdure task complete parcel-1/0:1 --by NAME\n"
+    engine.start(survey(), id="survey").wait()
+    told = []
+    for n, answer in enumerate(("3", "true", "{}"), start=1):
+        while not engine.tasks.list(run="survey").wait():
+            pass
+        told.append(perdure("task", "show", "survey"))
+        wrong = perdure("task", "complete", "survey", "--json-value", "many", "--by", "ann")
+        assert wrong.code == 2
+        assert f"hint: perdure task complete survey/0:{n} --" in wrong.err
+        assert perdure("task", "complete", "survey", "--json-value", answer, "--by", "ann").code == 0
+
+    assert [said.err.partition("survey/")[2] for said in told] == [
+        "0:1 --json-value 3 --by NAME\n",
+        "0:2 --json-value true --by NAME\n",
+        "0:3 --field city=... --by NAME\n",
+    ]
+    assert '--field city          a text  ("Paris" if it is left out)' in told[2].out
+    assert "--field size          a whole number  (7 if it is left out)" in told[2].out
 
 
 def test_a_task_without_a_form_needs_nothing_but_a_name(perdure: Perdure, engine: Engine, monkeypatch) -> None:
