@@ -28,10 +28,10 @@ _NO_LOGS = ev.Logs()
 
 def must_wait(run: Run, message: msg.Message) -> bool:
     """Whether the message has to stay in the mailbox: the run is blocked and its program would have to see it."""
-    return run.block is not None and type(message) in _FOR_THE_PROGRAM
+    return run.block is not None and type(message) in FOR_THE_PROGRAM
 
 
-_FOR_THE_PROGRAM = frozenset(
+FOR_THE_PROGRAM = frozenset(
     {msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Signal, msg.Takeover, msg.GrantSlot}
     | {msg.ChildAnswered, msg.ChildEnded, msg.ExternalReplied}
     | {msg.ClaimTask, msg.ReleaseTask, msg.CompleteTask}  # what is told of a task comes in order

@@ -8,6 +8,7 @@ from perdure import errors
 from perdure.failures import failure_of
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel.decide import FOR_THE_PROGRAM
 from perdure.runtime.actors import Actor
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.world import World
@@ -71,11 +72,14 @@ class Culprits:
             text = f"{type(failed.error).__name__}: {failed.error}"
             self.blocks[culprit.key] = self._block("bug", text, "report this; then: perdure retry", failed.error)
             instead = culprit
+        if instead is not culprit and not any(item is culprit for item in items):
+            return [instead, *items]  # it came from the mailbox
         return [instead if item is culprit else item for item in items]
 
     def refused(self, item: Item, refusal: CommitRefused, tries: int) -> list[Item]:
-        """What becomes of the one letter whose batch the store refuses: first it waits, its run blocked; if the store
-        refuses that too it goes, and its attempt counts as lost."""
+        """What becomes of the one letter whose batch the store refuses: first it waits, its run blocked. If the store refuses
+        that too, only the block is written: what lies in the mailbox of a blocked run stays there, anything else goes, and
+        its attempt counts as lost."""
         why = str(refusal)
         if isinstance(item, StartRequest):
             if tries < REQUEST_TRIES:  # somebody else may have taken the id meanwhile
@@ -88,6 +92,8 @@ class Culprits:
             return [item]
         if item.message is block:
             raise errors.StoreUnreachable(f"the database refuses even to block a run: {why}")
+        if item.mail_id and type(item.message) in FOR_THE_PROGRAM:
+            return [Letter(item.key, block)]
         return [_only_block(item, block)]
 
     def _block(self, kind: str, text: str, hint: str, error: BaseException | None = None) -> msg.BlockRun:

@@ -211,6 +211,7 @@ class Cycle:
                 except msgspec.MsgspecError as error:
                     draft.damage(stored.run, self._build, str(error))
                 else:
+                    draft.actors[actor.run.key] = actor  # so that it leaves again, be there nothing for it to do
                     self._loaded(draft, actor, ended | _ended(Letter(mail.run, mail.message) for mail in stored.mail))
 
     def _loaded(self, draft: Draft, actor: Actor, ended: set[tuple[int, str, int]]) -> None:

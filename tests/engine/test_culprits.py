@@ -9,7 +9,7 @@ import pytest
 from perdure import Client, Engine, RunBlocked, StoreError, activity, channel, workflow
 from perdure.kernel.messages import Start
 from perdure.runtime.world import World
-from perdure.stores.base import Batch
+from perdure.stores.base import Batch, Fault, Moment
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import FaultAt, FaultWhere
 
@@ -187,3 +187,39 @@ async def test_a_batch_that_is_split_brings_each_signal_once_and_in_order():
         for id in ("first", "second"):
             await engine.handle(id).signal(words, "end")
             assert await engine.handle(id).result() == [*said, "end"]
+
+
+@workflow
+async def asks_for_help(name: str) -> str:
+    return await helps(name).with_options(id="helper")
+
+
+@workflow
+async def helps(name: str) -> str:
+    return await greet(name)
+
+
+@activity
+async def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+@pytest.mark.parametrize("commit", range(2, 5))
+async def test_what_runs_tell_each_other_is_not_lost_though_not_even_a_block_is_written_at_first(commit: int):
+    """It stays in the mailbox."""
+
+    def refuses_two(moment: Moment, batch: Batch) -> Fault | None:
+        nonlocal commits
+        commits += moment == "before"
+        return "refused" if commits in (commit, commit + 1) else None
+
+    commits = 0
+    async with Engine(MemoryStore(faults=refuses_two), [asks_for_help, helps, greet]) as engine:
+        handle = await engine.start(asks_for_help("Ada"), id="asks")
+        while (row := await handle.describe()).status != "completed":
+            for blocked in await engine.list(status="blocked"):
+                await engine.handle(blocked.id).retry()
+            await asyncio.sleep(0.001)
+
+    assert row.result == "hello Ada"
+    assert commits > commit + 1

@@ -26,6 +26,7 @@ from perdure import (
 from perdure.errors import StoreUnreachable
 from perdure.kernel.events import Payload
 from perdure.kernel.messages import Signal
+from perdure.kernel.run import Status
 from perdure.stores.base import MailRow
 from perdure.stores.memory import MemoryStore
 from perdure.testing import TestEngine
@@ -210,6 +211,22 @@ async def test_what_is_said_to_a_run_that_goes_on_as_another_one_is_for_that_by_
         assert await first.result() == ["a", "b", "c"]
         with pytest.raises(RunFailed, match="run 'm' is completed already"):
             await engine.run(says_to("m", first.run_id, "late"), id="late")
+
+
+async def test_a_run_that_has_ended_takes_no_room_when_something_was_said_to_it():
+    """A letter that was sent to it when it was the newest of its chain."""
+    async with Engine("memory://", ALL, awake_runs=1) as engine:
+        first = await engine.start(moves_on([], 3), id="m")
+        await first.signal(words, "a")
+        row = engine.store.views.row_of("m", bytes.fromhex(first.run_id))
+        assert row is not None and row.status == Status.CONTINUED_AS_NEW
+        engine.store.post.send(MailRow(0, row.key, Signal("words", Payload(b'["b"]'))))
+        engine.store.post.nudge()
+        while await engine.count(id_prefix="m") < 3:
+            await asyncio.sleep(0.001)
+
+        async with asyncio.timeout(10):
+            assert await engine.run(hears(0), id="h") == []
 
 
 async def test_a_child_is_spoken_to_by_its_number_as_soon_as_it_is_started():
