@@ -1,5 +1,6 @@
 """In which order the runs of a batch hear what there is for them."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -41,7 +42,9 @@ def heard(store: MemoryStore, *letters: msg.Message) -> list[type]:
     roster.add(Actor(Run(KEY, "r"), store))
     nobody: Any = None
     programs: Any = AllListen()
-    items = People(store, roster, programs, nobody).first([Letter(KEY, letter) for letter in letters])
+    items = People(store, roster, programs, nobody, logging.getLogger()).first(
+        [Letter(KEY, letter) for letter in letters]
+    )
     return [type(item.message) for item in items if isinstance(item, Letter)]
 
 
