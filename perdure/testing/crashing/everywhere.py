@@ -244,7 +244,7 @@ def _steps(names: Mapping[str, Sequence[str]]) -> str:
 def _times(names: Mapping[str, Sequence[str]]) -> list[str]:
     if len(names) == 1:
         return []
-    lines = [f"{name}, at {len(at)} crash points" for name, at in names.items()]
+    lines = [f"{name}, at {len(at)} crash point{'' if len(at) == 1 else 's'}" for name, at in names.items()]
     more = len(lines) - FACTS
     return lines if more <= 0 else [*lines[:FACTS], f"and {more} more"]
 

@@ -95,7 +95,7 @@ class Words:
                 yield f"attempt {row.attempt} of {self.step(row.run, row.step)} is lost"
             elif (row.run, row.step) in told or not state:
                 continue
-            elif row.state != AttemptState.STARTED or row.attempt > 1 or row.detail is not None:
+            else:
                 state = "lives" if row.state == AttemptState.STARTED and row.detail is not None else state
                 yield f"attempt {row.attempt} of {self.step(row.run, row.step)} {state}"
         for task in batch.tasks:
@@ -105,7 +105,7 @@ class Words:
     def _event(self, run: int, event: Any) -> str:
         kind = type(event)
         if kind is ev.RunStarted:
-            return f"{event.workflow} begins{self._owner(run)}"
+            return f"{event.workflow} begins{self._owner(run).replace(' of ', ' as ', 1)}"
         if kind is ev.ActivityScheduled:
             return f"{self.step(run, event.id)} scheduled"
         if kind in _OF_STEPS:
