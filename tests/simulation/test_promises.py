@@ -79,6 +79,20 @@ def test_whatever_befalls_any_commit_runs_that_speak_to_each_other_come_to_the_s
     assert 10 < commit < MOST_COMMITS
 
 
+@pytest.mark.parametrize("workload", ["everything", "signals to chains", "updates", "people", "sagas", "families"])
+def test_whatever_befalls_any_commit_of_a_life_of_that_kind_the_outcome_is_the_same(workload: str) -> None:
+    seed, calm = next(
+        (seed, calm) for seed in range(100) if 10 < (calm := simulate(plan_of(seed, workload, ()))).commits <= 30
+    )
+    lives = {
+        f"{how} commit {at}": simulate(plan_of(seed, workload, (Disturbance(at, how),)))
+        for how in HOWS
+        for at in range(1, calm.commits + 1)
+    }
+
+    assert {place: found.violation for place, found in lives.items() if found.violation} == {}
+
+
 def test_the_same_seed_gives_the_same_trace_to_the_byte() -> None:
     program = "from perdure.testing.simulation.__main__ import main; main(['--seed', '11'])"
     traces = {
