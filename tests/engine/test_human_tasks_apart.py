@@ -1,6 +1,7 @@
 """Human tasks over restarts, in other processes, and in runs that take another turn than to answer."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from perdure import Client, Engine, Retry, RunFailed, activity, continue_as_new, errors, task, workflow
 from perdure.errors import AnswerMisfit, TaskClosed
 from perdure.tasks import TaskNotice
-from perdure.testing import TestEngine
+from perdure.testing import TestEngine, crash_everywhere
 
 MONDAY = datetime(2027, 3, 1, 9, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,3 +282,66 @@ def test_an_answer_that_the_schema_takes_and_the_type_does_not_leaves_the_task_t
         assert "TaskCompleted" not in kinds
         with pytest.raises(errors.TaskClaimed):
             engine.tasks.complete("r", {"number": 4}, by="bob").wait()
+
+
+@pytest.mark.parametrize("times", range(3))
+def test_an_answer_that_was_left_before_its_time_ran_out_counts_though_no_engine_ran(address: str, times: int):
+    with TestEngine([reminded, tell], store=address, start=MONDAY) as engine:
+        engine.start(reminded(), id="r").wait()
+        engine.sleep("1h").wait()
+    with Client(address) as client:
+        client.tasks.complete("r", "in time", by="ann").wait()
+    with TestEngine([reminded, tell], store=address, start=MONDAY + timedelta(days=61)) as engine:
+        assert engine.handle("r").result().wait() == "in time"
+
+
+@workflow
+async def nagging() -> str:
+    asked = task("Answer", form=str, assignees=["ann"], due="36h", remind="1 day", notify=tell)
+    outcome = await asked.with_actor()
+    return f"{outcome.by}: {outcome.value}"
+
+
+def test_wherever_the_engine_dies_each_reminder_is_recorded_once_and_people_are_told_at_least_once():
+    async def decide(engine: Any, run: Any) -> None:
+        """Begins anew after each crash."""
+        await engine.sleep("2 days 1h")
+        with contextlib.suppress(TaskClosed):  # it has answered in the life before
+            await engine.tasks.claim(f"{run.id}/0:1", by="ann")
+        await engine.tasks.complete(f"{run.id}/0:1", "yes", by="ann", request_id="form-1")
+        await run.result()
+        told = [(each["type"], each.get("kind", "")) for each in await run.history() if each["type"].startswith("Task")]
+        assert told == [
+            ("TaskOpened", ""),
+            ("TaskReminded", "reminder"),
+            ("TaskReminded", "overdue"),
+            ("TaskReminded", "reminder"),
+            ("TaskClaimed", ""),
+            ("TaskCompleted", ""),
+        ]
+
+    report = crash_everywhere(
+        nagging(),
+        script=decide,
+        definitions=[nagging, tell],
+        state=lambda: sorted(set(notices)),
+        reset=notices.clear,
+        progress=False,
+    ).wait()
+    report.assert_ok()
+    assert sorted(set(notices)) == [("opened", 0), ("overdue", 0), ("reminder", 1), ("reminder", 2)]
+
+
+def test_a_claim_outlives_the_engine_and_is_nobody_elses_in_the_next(address: str):
+    with Engine(address, [ask]) as engine:
+        engine.start(ask(), id="r").wait()
+        while not engine.tasks.list().wait():
+            pass
+        engine.tasks.claim("r", by="ann").wait()
+    with Engine(address, [ask]) as engine:
+        (asked,) = engine.tasks.list(assignee="ann").wait()
+        assert asked.state == "claimed"
+        with pytest.raises(errors.TaskClaimed):
+            engine.tasks.complete("r", "x", by="bob").wait()
+        engine.tasks.complete("r", "x", by="ann").wait()
+        assert engine.handle("r").result().wait() == "ann: x"
