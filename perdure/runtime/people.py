@@ -10,7 +10,7 @@ from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.culprits import Item
 from perdure.runtime.draft import Draft
 from perdure.runtime.holders import Holders
-from perdure.runtime.letters import Letter
+from perdure.runtime.letters import Heard, Letter
 from perdure.runtime.programs import Programs
 from perdure.runtime.refusals import heard_of
 from perdure.stores import base
@@ -79,14 +79,20 @@ class People:
             draft.pass_on(letter, further)
             return
         heard = heard_of(refused)
-        if type(letter.message) in _DONE and not letter.reply_to and letter.receiver is None:
-            self._log.warning(
-                "run %r: what %s has done with a task while no engine ran is refused: %s",
-                actor.run.id,
-                letter.message.by,  # type: ignore[union-attr]
-                heard.error,
-            )
+        if not letter.reply_to and letter.receiver is None:
+            self._log_of_nobody(actor, letter, heard)
         draft.consume(letter, heard.code, heard.error, heard.data)
+
+    def _log_of_nobody(self, actor: Actor, letter: Letter, heard: Heard) -> None:
+        """Nobody waits to hear that what was left in the mailbox is refused."""
+        said = letter.message
+        if type(said) in _DONE:
+            what = f"what {said.by} has done with a task while no engine ran"  # type: ignore[union-attr]
+        elif isinstance(said, msg.Signal):
+            what = f"the signal {said.name!r}, which was sent while nobody could hear it,"
+        else:
+            return
+        self._log.warning("run %r: %s is refused: %s", actor.run.id, what, heard.error)
 
     def _further(self, draft: Draft, actor: Actor) -> int | None:
         """The key of the run that this one goes on as; None if it does not."""

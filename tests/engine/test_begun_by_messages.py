@@ -245,3 +245,17 @@ def test_a_run_that_has_heard_messages_as_it_began_replays(tmp_path: Path) -> No
             handle = engine.handle(id)
             handle.result().wait()
             assert len(replay(handle, ALL).verdicts) == 1
+
+
+async def test_the_log_says_what_became_of_a_signal_that_nobody_waits_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = f"sqlite:///{tmp_path / 'runs.db'}"
+    async with Client(address, create=True) as client:
+        run = await client.start("Hasty", id="a")
+        await run.signal("tell", 5)
+
+        async with Engine(address, ALL):
+            await run.result()
+
+    assert "run 'a': the signal 'tell', which was sent while nobody could hear it, is refused" in caplog.text
