@@ -8,7 +8,7 @@ from markupsafe import Markup
 from perdure.client.description import shown
 from perdure.kernel import wire
 from perdure.stores.health import told_as_damage
-from perdure.stores.streaming import StreamRow
+from perdure.stores.streaming import PageRow, StreamRow
 from perdure.web.pages import Part, version
 
 if TYPE_CHECKING:
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 STREAMS = 6
 """Shown with what they hold; of the others the number is told."""
 
-CHUNKS = 60
+CHUNKS = (60, 10, 1)
 PAGE_BYTES = 64 * 1024
 CHARACTERS = 1_200
-"""What is shown of a stream: so many of its last chunks, and of those the last characters."""
+"""What is shown of a stream: so many of its last chunks, fewer if they are larger than a page, and of those the last
+characters."""
 
 _UNITS = ("B", "KB", "MB")
 
@@ -52,22 +53,40 @@ def drawn(about: "Subject", rows: list[StreamRow], sight: str) -> Markup:
 
 
 def _shown(about: "Subject", row: StreamRow) -> Shown:
-    first = max(row.chunks - CHUNKS, 0)
-    page = about.place.store.streams.page(about.row.key, row.name, first, PAGE_BYTES)
-    values = [
-        (offset, shown(chunk.value, lambda digest: None, about.place.coder))
-        for part in page.rows
-        for offset, chunk in enumerate(wire.decode_chunks(part.body), part.first)
-    ][-CHUNKS:]
-    text = "".join(_words(value) for _, value in values)
+    found = _last(about, row)
+    words: list[str] = []
+    attempts: dict[str, int] = {}
+    for _, part, chunk in found:
+        if attempts.setdefault(part.step, part.attempt) < part.attempt:
+            attempts[part.step] = part.attempt
+            words.append(f"\n— attempt {part.attempt:,} of [{part.step}] begins anew —\n")
+        words.append(_words(shown(chunk.value, lambda digest: None, about.place.coder)))
+    text = "".join(words)
     return Shown(
         row.name,
         row.chunks,
         _size(row.size_bytes),
         row.closed or about.row.closed_at is not None,
-        values[0][0] if values else 0,
+        found[0][0] if found else 0,
         text if len(text) <= CHARACTERS else f"…{text[-CHARACTERS:]}",
     )
+
+
+def _last(about: "Subject", row: StreamRow) -> list[tuple[int, PageRow, wire.Chunk]]:
+    """The last chunks of a stream, each with its offset and the row it is in."""
+    found: list[tuple[int, PageRow, wire.Chunk]] = []
+    for most in CHUNKS:
+        first = max(row.chunks - most, 0)
+        page = about.place.store.streams.page(about.row.key, row.name, first, PAGE_BYTES)
+        found = [
+            (offset, part, chunk)
+            for part in page.rows
+            for offset, chunk in enumerate(wire.decode_chunks(part.body), part.first)
+            if offset >= first
+        ]
+        if not found or found[-1][0] >= row.chunks - 1:
+            break
+    return found
 
 
 def _words(value: Any) -> str:

@@ -55,6 +55,29 @@ def test_texts_go_on_and_other_values_have_their_lines(web: Web, store: Store) -
     assert 'log 2 chunks · 8 B · open {"n": 1} 2' in text(page)
 
 
+def test_a_further_attempt_is_told_where_it_begins_anew(web: Web, store: Store) -> None:
+    row = store.views.row(RUNNING)
+    assert row is not None
+    for attempt, words in ((1, ("Dear ", "Bob")), (2, ("Dear ",)), (2, ("Ada",))):
+        made = [wire.Chunk(7, ev.Payload(f'"{word}"'.encode())) for word in words]
+        store.journal.commit(Batch(chunks=chunk_rows(row.key, "words", made, False, "0:2", attempt)))
+
+    page = web.get(f"/runs/{RUNNING}").text
+
+    assert "Dear Bob — attempt 2 of [0:2] begins anew — Dear Ada" in text(page)
+
+
+@pytest.mark.parametrize(("count", "size"), [(60, 10_000), (60, 2_000), (3, 300_000), (100, 700_000)])
+def test_the_end_of_a_stream_is_shown_however_large_its_chunks_are(
+    web: Web, store: Store, count: int, size: int
+) -> None:
+    write(store, "large", *[f'"{"x" * size} {n} "' for n in range(count)])
+
+    page = web.get(f"/runs/{RUNNING}").text
+
+    assert f"xx {count - 1}" in text(page)
+
+
 def test_what_came_last_is_shown_of_a_long_stream_and_the_number_of_further_ones_told(web: Web, store: Store) -> None:
     write(store, "long", *[f'"{n} "' for n in range(1_000)])
     for n in range(8):
