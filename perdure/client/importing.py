@@ -153,7 +153,8 @@ def _demand_alone(name: str, run: Run, mail: Sequence[msg.Mail]) -> None:
     if parent is not None or run.links:
         kin = f"the child of {parent.id!r}" if parent is not None else "the parent of runs that are open"
         raise errors.ExportUnreadable(
-            f"{name}: run {run.id!r} is open, and {kin}, which it could not reach from here; import it when it has ended"
+            f"{name}: run {run.id!r} is open, and {kin}, which it could not reach from here; import it when it has ended. "
+            "To look at it, or to try other code on it, no database is needed: perdure show FILE, perdure replay FILE"
         )
 
 

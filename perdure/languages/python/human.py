@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 
 from perdure.calls import Call, Lazy
-from perdure.durations import duration_ns
+from perdure.durations import duration_ns, took
 from perdure.errors import AnswerMisfit, DefinitionError, PerdureError, TaskExpired, is_bug
 from perdure.kernel import commands as cmd
 from perdure.kernel import events as ev
@@ -316,8 +316,8 @@ class Asked(Future):
         self._end_notices()
         title = self._wish.title
         if isinstance(event, ev.TaskExpired):
-            seconds = (self._wish.timeout_ns or 0) / 1e9
-            self.set_exception(TaskExpired(f"nobody has completed task {title!r} within its timeout of {seconds:g} s"))
+            limit = took((self._wish.timeout_ns or 0) / 1e9)
+            self.set_exception(TaskExpired(f"nobody has completed task {title!r} within its timeout of {limit}"))
             return
         try:
             value = decoded(self.loop, self._wish.form.decode, event.result)
