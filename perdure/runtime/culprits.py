@@ -102,5 +102,7 @@ class Culprits:
 
 
 def _only_block(letter: Letter, block: msg.BlockRun) -> Letter:
-    """Whoever sent the letter is told that it was read."""
-    return Letter(letter.key, block, letter.mail_id, letter.reply_to, receiver=letter.receiver)
+    """Whoever sent the letter is told that nothing comes of it."""
+    left = Letter(letter.key, block, letter.mail_id, letter.reply_to, receiver=letter.receiver)
+    left.fault = f"nothing came of it, and the run is blocked: {block.block.message}\n  hint: {block.block.hint}"
+    return left

@@ -322,7 +322,7 @@ class Cycle:
             self._guarded(letter, self._people.refuse, draft, actor, letter, refused)
             return
         if taken:
-            draft.consume(letter, known=known)
+            draft.consume(letter, errors.StoreError.code if letter.fault else "", letter.fault, known=known)
         else:
             draft.keep(letter)
             draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that

@@ -15,10 +15,10 @@ class Letter:
     """A message for a run. `mail_id` names its row in the store, 0 if it has none; `reply_to` the row for the answer.
 
     `blobs` are bytes that payloads in the message refer to. `receiver`, in this process, gets a `Heard`. `moved`: it was
-    addressed to a run that this one continues.
+    addressed to a run that this one continues. `fault`: why nothing comes of what it said at first.
     """
 
-    __slots__ = ("blobs", "key", "mail_id", "message", "moved", "receiver", "reply_to")
+    __slots__ = ("blobs", "fault", "key", "mail_id", "message", "moved", "receiver", "reply_to")
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class Letter:
     ) -> None:
         self.receiver = receiver
         self.moved = False
+        self.fault = ""
         self.key = key
         self.message = message
         self.mail_id = mail_id

@@ -7,7 +7,8 @@ from time import time_ns
 import pytest
 
 from perdure import Client, Engine, RunBlocked, StoreError, activity, channel, workflow
-from perdure.kernel.messages import Start
+from perdure.kernel.messages import Signal, Start
+from perdure.kernel.run import Status
 from perdure.runtime.world import World
 from perdure.stores.base import Batch, Fault, Moment
 from perdure.stores.memory import MemoryStore, Shelf
@@ -223,3 +224,38 @@ async def test_what_runs_tell_each_other_is_not_lost_though_not_even_a_block_is_
 
     assert row.result == "hello Ada"
     assert commits > commit + 1
+
+
+@pytest.mark.parametrize("way", ["engine", "client"])
+async def test_whoever_ends_a_run_that_the_store_does_not_let_end_is_told_so(way: str):
+    plan = FaultWhere("refused", lambda batch: any(row.status == Status.TERMINATED for row in batch.updated))
+    async with Engine(MemoryStore(faults=plan), [listens]) as engine, Client(engine.store) as client:
+        handle = (engine if way == "engine" else client).handle((await engine.start(listens(), id="l")).id)
+
+        with pytest.raises(StoreError, match="nothing came of it, and the run is blocked: the database refuses"):
+            await handle.terminate()
+
+        assert (await handle.describe()).status == "blocked"
+        plan.broken = False
+        await handle.terminate()
+        assert (await handle.describe()).status == "terminated"
+
+
+async def test_a_signal_that_the_store_does_not_take_is_not_said_to_be_taken():
+    plan = FaultWhere("refused", lambda batch: spoken(batch))
+    async with Engine(MemoryStore(faults=plan), [listens]) as engine:
+        handle = await engine.start(listens(), id="l")
+
+        with pytest.raises(StoreError, match="nothing came of it"):
+            await handle.signal(words, "a")
+
+        plan.broken = False
+        await handle.retry()
+        await handle.signal(words, "end")
+        assert await handle.result() == ["end"]
+
+
+def spoken(batch: Batch) -> bool:
+    """Whether there is a signal in it, taken or kept."""
+    kept = any(isinstance(mail.message, Signal) for mail in batch.mail_kept)
+    return kept or any(b"words" in part.events for part in batch.history)
