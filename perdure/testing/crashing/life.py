@@ -148,8 +148,12 @@ class Life(Engine):
             self._member.nudge()
             if not span.ended.wait(REAL_SECONDS):
                 span.end("late")
-        finally:
+        except BaseException:  # Ctrl-C
+            span.end("died")
             self._leave(0.0)
+            span.clear_away()
+            raise
+        self._leave(0.0)
         if span.how == "over":
             self.error = self._member.failure
         return span

@@ -6,11 +6,14 @@ import copy
 import itertools
 import random
 import re
+import signal
+import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1170,6 +1173,38 @@ again: crash_everywhere(..., crash_at='before commit 2')"""
 def test_bad_input_is_refused(wrong: Any, told: str) -> None:
     with pytest.raises(DefinitionError, match=told):
         wrong()
+
+
+ENDLESS = """
+from perdure import activity, sleep, workflow
+from perdure.testing import crash_everywhere
+
+@activity
+async def tell() -> None:
+    print("begun", flush=True)
+
+@workflow
+async def endless() -> None:
+    await tell()
+    while True:
+        await sleep("1 day")
+
+crash_everywhere(endless()).wait()
+"""
+
+
+def test_ctrl_c_ends_it_without_further_noise(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    with subprocess.Popen(
+        [sys.executable, "endless.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+
+    assert process.returncode != 0
+    assert told.endswith("KeyboardInterrupt\n")
+    assert "destroyed" not in told
 
 
 # points
