@@ -45,15 +45,15 @@ def crash_everywhere(
     **options: Any,
 ) -> Answer[CrashReport]:
     """Run a workflow again and again, and each time let the engine die somewhere else: before, inside and after every
-    commit, and before every call of an activity; or a worker of queues, whenever it writes. Another one takes over; what comes out is compared with a run without
-    a crash. `report = crash_everywhere(process_order(10, "acct")).wait()`, or with `await`.
+    commit, and before every call of an activity; or a worker of queues, whenever it writes. Another one takes over; what
+    comes out is compared with a run without a crash. `report = crash_everywhere(process_order(10, "acct")).wait()`, or with `await`.
 
     Activities run really, or what stands in for them, one after the other, on a loop of the tool's own; sleeps take no
     time. Of each promise of the engine it is checked that it is kept: no step whose end is recorded is called again.
 
     Args:
         workflow: a call, `process_order(10, "acct")`.
-        definitions: workflows, activities and modules; by default those that the workflow's code can name.
+        definitions: workflows, activities and modules; by default those that the code of it and its children can name.
         activities: stand-ins, by the activity they are called for.
         state: gives what the world is like, as a value that can be compared: what was charged, say. Called after each run.
         reset: puts the world back to where it was. Called before each run.
@@ -62,7 +62,7 @@ def crash_everywhere(
         script: `async def script(engine, handle)`, which does what somebody outside does: cancels, or lets time pass
             (`await engine.sleep("1 day")`). After a crash it begins anew, as a client does that has died with its engine.
         crash_at: only there: "before commit 7", or several of these.
-        twice: let the engine that takes over die as well, in its first commit.
+        twice: let the one that takes over die as well, in its first commit or exchange.
         store: "memory", or "sqlite" for a file in a folder for temporary files: slower, and the real thing.
         max_points: at most so many crash points, evenly from all there are, chosen by the `seed`.
         start: what the clock shows when a run begins; 2023-11-14, if None.

@@ -7,6 +7,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -155,22 +156,45 @@ def _called(function: Callable[[], Any]) -> Any:
 
 
 def listed_definitions(call: Call[Any], definitions: Iterable[Any] | None) -> list[Any]:
-    """Those that were given, and the workflow itself. Without any, all that its code can name."""
+    """Those that were given, and the workflow itself. Without any, all that its code can name, beside it or in modules, and all
+    that the code of its children can. Of two with one name the nearer counts."""
     own: Any = call.definition
     if definitions is not None:
         return [own, *(each for each in definitions if each is not own)]
+    found: dict[int, Any] = {id(own): own}
+    names = {(own.kind, own.name)}
+    workflows = [own]
+    while workflows:
+        beside, elsewhere = _named_by(workflows.pop(0))
+        is_near = len(found) == 1
+        for each in [*beside, *elsewhere]:
+            if id(each) in found or ((each.kind, each.name) in names and not (is_near and each in beside)):
+                continue
+            found[id(each)] = each
+            names.add((each.kind, each.name))
+            if each.kind == "workflow":
+                workflows.append(each)
+    return list(found.values())
+
+
+def _named_by(workflow: Any) -> tuple[list[Any], list[Any]]:
+    """The definitions that the code of a workflow sees, and those in modules that it sees."""
+    values = [*workflow.fn.__globals__.values(), *(_content(cell) for cell in workflow.fn.__closure__ or ())]
+    modules = [value for value in values if isinstance(value, ModuleType)]
+    return _definitions_in(values), _definitions_in(value for module in modules for value in vars(module).values())
+
+
+def _definitions_in(values: Iterable[Any]) -> list[Any]:
     from perdure.activities import ActivityDefinition
     from perdure.workflows import WorkflowDefinition, definitions_of
 
-    values = [*own.fn.__globals__.values(), *(_content(cell) for cell in own.fn.__closure__ or ())]
-    found: dict[int, Any] = {id(own): own}
+    found: list[Any] = []
     for value in values:
         if isinstance(value, ActivityDefinition | WorkflowDefinition):
-            found[id(value)] = value
+            found.append(value)
         elif isinstance(value, type) and "__perdure_workflow__" in vars(value):
-            for definition in definitions_of([value])[0].values():
-                found[id(definition)] = definition
-    return list(found.values())
+            found += definitions_of([value])[0].values()
+    return found
 
 
 def _content(cell: Any) -> Any:

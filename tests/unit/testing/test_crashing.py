@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import copy
+import importlib
 import itertools
 import random
 import re
@@ -1072,6 +1073,44 @@ def test_definitions_of_a_function_are_found() -> None:
         return await inner()
 
     assert tried(outer()).assert_ok().outcome == "completed with 'inner'"
+
+
+STEPS = """
+from perdure import activity, workflow
+
+@activity
+async def charge(account: str) -> str:
+    return f"txn-{account}"
+
+@activity
+async def ship(item: str) -> str:
+    return f"parcel of {item}"
+
+@workflow
+async def parcel(item: str) -> str:
+    return await ship(item)
+"""
+SHOP = """
+import crash_steps
+from crash_steps import parcel
+from perdure import workflow
+
+@workflow
+async def buy(item: str) -> str:
+    return await crash_steps.charge(await parcel(item))
+"""
+
+
+def test_definitions_in_modules_and_those_of_children_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "crash_steps.py").write_text(STEPS)
+    (tmp_path / "crash_shop.py").write_text(SHOP)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    buy = importlib.import_module("crash_shop").buy
+
+    assert tried(buy("lamp")).assert_ok().outcome == "completed with 'txn-parcel of lamp'"
+    assert {each.name for each in listed_definitions(buy("x").take(), None)} == {"buy", "charge", "ship", "parcel"}
 
 
 def test_a_certain_point_can_be_tried_alone() -> None:
