@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from perdure.cli.options import CODEC, Command, Settings, options
-from perdure.cli.problems import DIVERGED, NOT_FOUND, OK, USAGE, Problem
+from perdure.cli.problems import DIVERGED, NOT_FOUND, OK, UNREACHABLE, USAGE, Problem
 from perdure.cli.progress import Progress
 from perdure.cli.times import took
 from perdure.cli.tokens import Line
@@ -38,6 +38,7 @@ def check(settings: Settings, modules: tuple[str, ...], against: str | None, clo
     from perdure.cli import loading, output
     from perdure.cli.database import opened
     from perdure.client.checking import Checks
+    from perdure.errors import SchemaTooOld
 
     if against is not None:
         if not against.strip():
@@ -45,7 +46,13 @@ def check(settings: Settings, modules: tuple[str, ...], against: str | None, clo
         settings.db, settings.db_option = against, "--against"
     code = [loading.import_module(module) for module in modules]
     with ExitStack() as stack:
-        client = stack.enter_context(opened(settings))
+        try:
+            client = stack.enter_context(opened(settings))
+        except SchemaTooOld as error:
+            copy = "ask a copy:  sqlite3 orders.db '.backup copy.db';  perdure migrate --db copy.db"
+            raise Problem(
+                str(error), UNREACHABLE, ["that changes the database, and this command must not"], copy
+            ) from error
         spoken = None if codec is None else loading.load_codec(codec)
         checks = stack.enter_context(Checks(code, client.store, spoken, build))
         if not checks.workflows:

@@ -1,7 +1,9 @@
 """`perdure check`: the question before a deploy."""
 
+import contextlib
 import importlib
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,3 +171,17 @@ def test_a_database_with_a_codec_is_checked_with_that_and_refused_without(folder
     assert said.out.startswith("✓ 1 open run goes on with this code; ")
     assert "the database has values that a codec has written" in without.err
     assert "--codec MODULE:NAME" in without.err
+
+
+def test_a_database_of_an_older_schema_is_left_as_it_is_and_a_copy_is_advised(folder: Path, perdure: Perdure):
+    old = Path(__file__).parents[2] / "engine" / "databases" / "schema-3.sql"
+    with contextlib.closing(sqlite3.connect("old.db")) as connection:
+        connection.executescript(old.read_text())
+    before = Path("old.db").read_bytes()
+
+    said = perdure("check", "check_good", "--against", "old.db")
+
+    assert said.code == 5
+    assert "old.db has schema 3, and this version of Perdure needs" in said.err
+    assert "hint: ask a copy:  sqlite3 orders.db '.backup copy.db';  perdure migrate --db copy.db" in said.err
+    assert Path("old.db").read_bytes() == before
