@@ -47,6 +47,20 @@ def test_a_start_begins_the_run_once():
     assert actor.run.seq == 1
 
 
+def test_a_start_is_followed_by_what_was_said_before_the_run_began():
+    actor = Actor()
+    signals = (msg.Signal("s", INPUT, "r-1"), msg.Signal("t", INPUT))
+
+    actor.tell(msg.Start("process_order", INPUT, b"r", first=msg.Update("u", "n", INPUT), further=signals))
+
+    begun, *heard = actor.history
+    assert begun.spoken == 3
+    assert [type(event) for event in heard] == [ev.UpdateAccepted, ev.SignalReceived, ev.SignalReceived]
+    assert actor.run.has_received("r-1")
+    assert not actor.run.has_received("")
+    assert actor.run.updates == {"u": ("n", actor.now)}
+
+
 def test_a_result_completes_the_step_without_a_row_of_its_own():
     actor = scheduled()
 

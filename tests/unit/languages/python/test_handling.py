@@ -35,6 +35,21 @@ def test_a_program_that_is_made_anew_at_any_time_goes_on_as_it_would_have(defini
     assert again.result == calm.result
 
 
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("definition", [Talkative.run, reads_letters])
+def test_a_program_that_begins_with_messages_goes_on_when_it_is_made_anew(definition: Any, seed: int) -> None:
+    said = list(SAID[definition.name])
+    first, later = said[: seed % len(said) + 1], said[seed % len(said) + 1 :]
+
+    calm = Driver(definition, ACTIVITIES).start(*first).finish(_Same(random.Random(seed)), said=later)
+    again = Driver(definition, ACTIVITIES).start(*first)
+    again.finish(_Same(random.Random(seed)), evictions=0.5, said=later)
+
+    assert calm.history[0].spoken == len(first)  # type: ignore[union-attr]
+    assert [type(event) for event in again.history] == [type(event) for event in calm.history]
+    assert again.result == calm.result
+
+
 class _Same(random.Random):
     """The choices of another one; whether a program is evicted is its own affair."""
 
@@ -212,7 +227,7 @@ def test_a_message_whose_method_is_gone_blocks_the_replay() -> None:
 
     with pytest.raises(UnknownMessage, match="hears no signal 'rol'"):
         driver.program.ears.reader("signal", "rol")  # type: ignore[attr-defined]
-    with pytest.raises(Exception, match="the signal gone can no longer be read"):
+    with pytest.raises(Exception, match="the signal gone can no longer be heard"):
         driver.tell(Signal("gone", ev.Payload(b"[]")))
 
 

@@ -55,9 +55,9 @@ class Driver:
         info = RunInfo("run-1", RUN_ID, self.definition.name, START)
         return self.language.load(info, Lookup(self.history), self.shelf, self.traced)
 
-    def start(self) -> "Driver":
+    def start(self, *spoken: msg.Signal | msg.Update) -> "Driver":
         input = ev.Payload(self.definition.parameters.encode(tuple(self.args), {}))
-        self.tell(msg.Start(self.definition.name, input, RUN_ID))
+        self.tell(msg.Start(self.definition.name, input, RUN_ID, further=spoken))
         return self
 
     def tell(self, message: msg.Message) -> None:
