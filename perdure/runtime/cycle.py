@@ -266,7 +266,7 @@ class Cycle:
             return
         if self._culprits.blocks and actor.run.block is None:
             block = self._culprits.blocks.get(item.key)
-            if block is not None:
+            if block is not None and block is not item.message:
                 self._turns.take(actor, block, draft.now)
         if type(item.message) is msg.Start and actor.run.block is None:
             self._guarded(item, self._starts.queued.take, draft, actor, item)

@@ -227,7 +227,9 @@ async def test_what_runs_tell_each_other_is_not_lost_though_not_even_a_block_is_
 
 
 @pytest.mark.parametrize("way", ["engine", "client"])
-async def test_whoever_ends_a_run_that_the_store_does_not_let_end_is_told_so(way: str):
+async def test_whoever_ends_a_run_that_the_store_does_not_let_end_is_told_so(
+    way: str, caplog: pytest.LogCaptureFixture
+):
     plan = FaultWhere("refused", lambda batch: any(row.status == Status.TERMINATED for row in batch.updated))
     async with Engine(MemoryStore(faults=plan), [listens]) as engine, Client(engine.store) as client:
         handle = (engine if way == "engine" else client).handle((await engine.start(listens(), id="l")).id)
@@ -236,6 +238,7 @@ async def test_whoever_ends_a_run_that_the_store_does_not_let_end_is_told_so(way
             await handle.terminate()
 
         assert (await handle.describe()).status == "blocked"
+        assert sum("run l is blocked" in record.message for record in caplog.records) == 1
         plan.broken = False
         await handle.terminate()
         assert (await handle.describe()).status == "terminated"
