@@ -74,6 +74,10 @@ class Stillness:
         runs = views.rows_by_key([task.run for task in tasks]) if tasks else {}
         return [(runs[task.run].id, task) for task in tasks if task.run in runs]
 
+    def is_worked_on(self) -> bool:
+        """Whether workers of queues have something in hand, elsewhere."""
+        return any(row.taken for row in self._store.views.backlog())
+
     def next_due(self, now: int, monotonic: float) -> int | None:
         """When the next thing happens by itself, in nanoseconds since the epoch: a run is due, or an attempt has to be
         over; a run that has to wait until there is room begins when others have ended. None: nothing ever does."""

@@ -162,7 +162,7 @@ class SkippingWorld(World):
         """Nothing is due any more. If a run waits for people whom nobody stands in for, so would the test, for ever."""
         if self._still_since is None or monotonic() - self._still_since < self._stuck_seconds:
             return
-        asked = stillness.asked() if stillness.is_awaited() else []
+        asked = stillness.asked() if stillness.is_awaited() and not stillness.is_worked_on() else []
         if asked:
             run, task = asked[0]
             more = f", and {len(asked) - 1:,} more tasks are open" if len(asked) > 1 else ""

@@ -1,13 +1,15 @@
 """Stand-ins for people: who answers which task, with what, after how long."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perdure import activity, sleep, task, workflow
+from perdure import Worker, activity, sleep, task, workflow
 from perdure.errors import AnswerMisfit, DefinitionError, TaskClaimed, TaskNotAssigned, WaitedTooLong
 from perdure.tasks import TaskNotice
 from perdure.testing import GivenAnswer, People, TaskDetails, TestEngine
@@ -209,6 +211,28 @@ def test_who_acts_in_time_is_not_told_so():
         engine.people.answer("Answer", "yes", after="30 days")
 
         assert engine.run(pausing()).wait() == "yes"
+
+
+@activity(queue="far")
+def far() -> str:
+    time.sleep(2.2)
+    return "done"
+
+
+@workflow
+async def elsewhere() -> str:
+    asked = asyncio.ensure_future(task("Anything else?"))
+    result = await far()
+    asked.cancel()
+    return result
+
+
+def test_a_worker_that_takes_its_time_is_not_taken_for_nobody(tmp_path: Path):
+    address = f"sqlite:///{tmp_path}/runs.db"
+    with TestEngine([elsewhere, far], store=address, queues=[]) as engine, Worker(address, [far], queues=["far"]):
+        engine._clock._stuck_seconds = 0.2
+
+        assert engine.run(elsewhere()).wait() == "done"
 
 
 @pytest.mark.parametrize(
