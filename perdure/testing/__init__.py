@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from perdure.testing.engine import TestEngine
     from perdure.testing.faults import FaultAt, FaultWhere
     from perdure.testing.killing import KillingWorld
-    from perdure.testing.people import GivenAnswer, People
+    from perdure.testing.people import GivenAnswer, People, answering
     from perdure.testing.replayer import replay
     from perdure.testing.stand_ins import ActivityCall
 
@@ -60,6 +60,7 @@ _PLACE = {
     "TestEngine": "perdure.testing.engine",
     "Verdict": "perdure.client.replaying",
     "activity_context": "perdure.testing.by_hand",
+    "answering": "perdure.testing.people",
     "crash_everywhere": "perdure.testing.crashing.everywhere",
     "open_store": "perdure.stores.open",
     "replay": "perdure.testing.replayer",
@@ -80,6 +81,7 @@ __all__ = [
     "TestEngine",
     "Verdict",
     "activity_context",
+    "answering",
     "crash_everywhere",
     "open_store",
     "replay",

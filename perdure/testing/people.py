@@ -5,15 +5,16 @@
 They answer as people do, by `engine.tasks.complete`, while somebody waits for a run or in `engine.sleep`, and no attempt runs.
 """
 
+import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from perdure.client.human_view import TaskDetails
+from perdure.client.human_view import TaskDetails, TaskSummary
 from perdure.durations import duration_ns
 from perdure.errors import DefinitionError, EngineNotRunning, TaskClosed, TaskNotFound
 from perdure.kernel.human import is_person
@@ -59,7 +60,7 @@ class _Rule:
         self._titles = _pattern(title)
         self._runs = _pattern(run)
 
-    def fits(self, run: str, task: HumanTaskRow) -> bool:
+    def fits(self, run: str, task: HumanTaskRow | TaskSummary) -> bool:
         return self.left != 0 and bool(self._titles.fullmatch(task.title) and self._runs.fullmatch(run))
 
     def who(self, task: TaskDetails) -> tuple[str, tuple[str, ...]]:
@@ -207,6 +208,50 @@ _TOO_LATE = (TaskClosed, TaskNotFound, EngineNotRunning)
 
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, text.split("*"))), re.DOTALL)
+
+
+LOOKS = 10_000
+"""So often somebody who answers in a crash test looks at what is asked, in one life of the engine."""
+
+
+def answering(answers: Mapping[str, Any], *, every: Duration = "1h") -> Callable[[Any, Any], Awaitable[None]]:
+    """A script for `crash_everywhere` in which people answer: it looks at what is asked, again and again, until the run has
+    ended, and bears to begin anew.
+
+    Args:
+        answers: by the title of the tasks (* stands for any text): a value, or a function of the task that gives it.
+        every: how long it waits before each look, by the engine's clock (a duration).
+
+    Raises:
+        errors.DefinitionError: one of these makes no sense.
+    """
+    _demand(isinstance(answers, Mapping), f"answers are given by the title of their tasks, not as {answers!r}")
+    pause = duration_ns(every) / 1e9
+    _demand(pause > 0, f"every must be longer than nothing, not {every!r}")
+    rules = [_Rule(title, "*", answer, None, (), 0, None) for title, answer in answers.items()]
+
+    async def answer(engine: Any, run: Any) -> None:
+        for _ in range(LOOKS):
+            await engine.sleep(pause)
+            for asked in await engine.tasks.list(limit=LOOKS):
+                rule = next((each for each in rules if each.fits(asked.run, asked)), None)
+                if rule is not None:
+                    await _answer_once(engine, asked, rule)
+            told = await run.describe()
+            if told.closed_at is not None or told.block is not None:
+                return
+
+    return answer
+
+
+async def _answer_once(engine: Any, asked: TaskSummary, rule: _Rule) -> None:
+    details = await engine.tasks.get(asked.id, run_id=asked.run_id)
+    answer = rule.answer(details) if callable(rule.answer) else rule.answer
+    by, groups = rule.who(details)
+    with contextlib.suppress(TaskClosed):  # its time has run out, or it was answered in the life before
+        await engine.tasks.complete(
+            asked.id, answer, by=by, groups=groups, request_id=f"{asked.run_id} {asked.id}"[:200], run_id=asked.run_id
+        )
 
 
 def _demand(holds: bool, problem: str) -> None:

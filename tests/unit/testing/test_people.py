@@ -12,7 +12,7 @@ import pytest
 from perdure import Worker, activity, sleep, task, workflow
 from perdure.errors import AnswerMisfit, DefinitionError, TaskClaimed, TaskNotAssigned, WaitedTooLong
 from perdure.tasks import TaskNotice
-from perdure.testing import GivenAnswer, People, TaskDetails, TestEngine
+from perdure.testing import GivenAnswer, People, TaskDetails, TestEngine, answering, crash_everywhere
 
 START = datetime(2027, 3, 1, 9, tzinfo=UTC)
 
@@ -264,3 +264,29 @@ def test_titles_stand_for_themselves_but_for_the_star():
         engine.people.answer("*swer", "yes")
 
         assert engine.run(in_time(1)).wait() == "yes"
+
+
+def test_in_crash_tests_people_answer_what_is_asked_in_any_life():
+    script = answering({"Say it": lambda asked: asked.id, "Approve *": Decision(True)}, every="30h")
+
+    report = crash_everywhere(thrice(), script=script, definitions=ALL, progress=False).wait().assert_ok()
+    loans = crash_everywhere(loan("Ada", 5), script=script, definitions=ALL, progress=False).wait().assert_ok()
+
+    assert "'crash-test/0:1', 'crash-test/0:2', 'crash-test/0:3'" in str(report)
+    assert "completed with 'True by ann', 1d6h by its own clock" in str(loans)
+
+
+def test_whom_nobody_answers_is_waited_for_until_the_time_of_the_run_is_over():
+    report = (
+        crash_everywhere(in_time(5), script=answering({"Nothing": 1}), definitions=ALL, progress=False)
+        .wait()
+        .assert_ok()
+    )
+
+    assert "completed with 'silence', 5h by its own clock" in str(report)
+
+
+@pytest.mark.parametrize(("answers", "every"), [(["yes"], "1h"), ({}, 0), ({}, "soon")])
+def test_answering_makes_sense_or_is_refused(answers: Any, every: Any):
+    with pytest.raises(DefinitionError):
+        answering(answers, every=every)
