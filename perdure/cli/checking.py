@@ -58,7 +58,8 @@ def check(settings: Settings, modules: tuple[str, ...], against: str | None, clo
         if not checks.workflows:
             raise Problem(f"{', '.join(modules)} has no workflow", NOT_FOUND, [], "name the module that has them")
         progress = stack.enter_context(Progress(settings, "checking", checks.total(closed)))
-        report = checks.all(closed, progress.step)
+        with output.unheard():
+            report = checks.all(closed, progress.step)
     if codec is None:
         _demand_codec(report)
     if settings.json:

@@ -1,8 +1,10 @@
 """JSON for scripts: whole, a selection of fields, or a line per record."""
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from typing import Any
 
 from perdure.cli.options import ALL
@@ -10,6 +12,19 @@ from perdure.cli.problems import USAGE, Problem, guess
 
 _ALIASES = {"state": "status"}
 """Lists call it STATE and filter by --state; the field is `status`. Selected by either name."""
+
+
+class _Nowhere(io.TextIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
+def unheard() -> AbstractContextManager[Any]:
+    """What the user's code prints while it is only looked at is no data, and told a thousand times is no narration either."""
+    return redirect_stdout(_Nowhere())
 
 
 def fields(selection: str | None, known: Sequence[str]) -> list[str] | None:

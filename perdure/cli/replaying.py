@@ -187,11 +187,15 @@ def _of_database(settings: Settings, client: Any, pick: picking.Pick, replays: A
 
 
 def _timed(verdicts: Iterator[Any]) -> Iterator[Judged]:
-    began = time.perf_counter()
-    for verdict in verdicts:
-        ended = time.perf_counter()
-        yield Judged(verdict, ended - began)
+    from perdure.cli import output
+
+    while True:
         began = time.perf_counter()
+        with output.unheard():
+            verdict = next(verdicts, None)
+        if verdict is None:
+            return
+        yield Judged(verdict, time.perf_counter() - began)
 
 
 def _tell(settings: Settings, progress: Progress, verdict: Any) -> None:

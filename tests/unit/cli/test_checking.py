@@ -185,3 +185,22 @@ def test_a_database_of_an_older_schema_is_left_as_it_is_and_a_copy_is_advised(fo
     assert "old.db has schema 3, and this version of Perdure needs" in said.err
     assert "hint: ask a copy:  sqlite3 orders.db '.backup copy.db';  perdure migrate --db copy.db" in said.err
     assert Path("old.db").read_bytes() == before
+
+
+def test_what_the_code_prints_is_not_among_the_data(folder: Path, perdure: Perdure):
+    quiet = RECORD.replace("{more}", "")
+    (folder / "check_loud.py").write_text(quiet)
+    with Engine("sqlite:///check.db", [importlib.import_module("check_loud")]) as engine:
+        engine.run("order", [{"item": "lamp"}], id="loud").wait()
+    del sys.modules["check_loud"]
+    importlib.invalidate_caches()
+    (folder / "check_loud.py").write_text(
+        quiet.replace("    return o", "    print('run')\n    return o") + "print('seen')"
+    )
+
+    said = perdure("check", "check_loud", "--against", "check.db", "--json")
+    replayed = perdure("replay", "loud", "-m", "check_loud", "--db", "check.db", "--json")
+
+    assert json.loads(said.out)["closed"] == 3
+    assert said.err == "seen\n"
+    assert json.loads(replayed.out)[0]["verdict"] == "ok"
