@@ -460,6 +460,49 @@ async def test_a_child_that_is_terminated_raises_that_in_its_parent():
         assert await parent.result() == "child naps (child) was terminated: by hand"
 
 
+@workflow
+async def ends_its_own_way(fails: bool) -> str:
+    try:
+        await asyncio.sleep(3_600)
+    except asyncio.CancelledError:
+        if fails:
+            raise Refused("broken on the way out") from None
+    return "done all the same"
+
+
+@workflow
+async def asks_again_and_again(fails: bool) -> str:
+    while True:
+        with suppress(ChildFailed):
+            await note(await ends_its_own_way(fails))
+
+
+@workflow
+async def asks_once() -> str:
+    return await ends_its_own_way(False)
+
+
+async def told_to_stop(call: Any) -> Any:
+    async with TestEngine([ends_its_own_way, asks_again_and_again, asks_once, note]) as engine:
+        handle = await engine.start(call, id="p")
+        while not await engine.list(parent="p", status="waiting"):
+            await asyncio.sleep(0)
+        await handle.cancel()
+        return await handle.result()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_cancellation_that_a_child_did_not_heed_comes_at_the_next_await(fails: bool):
+    with pytest.raises(RunCancelled):
+        await told_to_stop(asks_again_and_again(fails))
+
+    assert done == []
+
+
+async def test_and_if_there_is_none_the_result_is_not_lost():
+    assert await told_to_stop(asks_once()) == "done all the same"
+
+
 @pytest.mark.parametrize(
     ("cancellation", "result", "status"),
     [

@@ -156,6 +156,7 @@ class Task(asyncio.Task[Any]):
         "loop",
         "must_cancel",
         "name",
+        "owes_cancel",
         "path",
         "sagas",
         "waits_for",
@@ -178,7 +179,7 @@ class Task(asyncio.Task[Any]):
         self.issued = 0
         self.children = 0
         self.waits_for: Any = None
-        self.must_cancel = False
+        self.must_cancel = self.owes_cancel = False
         self.cancel_message: Any = None
         self.cancels = 0
         self.sagas = 0
@@ -222,23 +223,30 @@ class Task(asyncio.Task[Any]):
         if self.done():
             return False
         self.cancels += 1
-        if self.waits_for is not None and self.waits_for.cancel(msg=msg):
+        if self.waits_for is not None and self._cancel(self.waits_for, msg):
             return True
         self.must_cancel = True
         self.cancel_message = msg
         return True
 
+    def _cancel(self, future: Any, message: Any) -> bool:
+        """A child that is waited for may end otherwise: then the cancellation is owed, until the next await."""
+        accepted: bool = future.cancel(msg=message)
+        if accepted and type(future) is ChildFuture and not future.done():
+            self.owes_cancel, self.cancel_message = True, message
+        return accepted
+
     def uncancel(self) -> int:
         if self.cancels > 0:
             self.cancels -= 1
             if self.cancels == 0:
-                self.must_cancel = False
+                self.must_cancel = self.owes_cancel = False
         return self.cancels
 
     def heed(self) -> None:
         """Raise the cancellation that is due at the next await, if one is."""
-        if self.must_cancel:
-            self.must_cancel = False
+        if self.must_cancel or self.owes_cancel:
+            self.must_cancel = self.owes_cancel = False
             raise self._cancelled_error()
 
     def wake(self, future: "asyncio.Future[Any]") -> None:
@@ -257,6 +265,8 @@ class Task(asyncio.Task[Any]):
             if not isinstance(error, asyncio.CancelledError):
                 error = self._cancelled_error()
             self.must_cancel = False
+        if self.owes_cancel and isinstance(error, asyncio.CancelledError):
+            self.owes_cancel = False
         _enter_task(loop, self)
         loop.current = self
         try:
@@ -286,12 +296,14 @@ class Task(asyncio.Task[Any]):
             error = None
 
     def _wait(self, yielded: Any) -> None:
+        if self.owes_cancel:
+            self.owes_cancel, self.must_cancel = False, True
         blocking = getattr(yielded, "_asyncio_future_blocking", None)
         if blocking and yielded is not self and yielded.get_loop() is self.loop:
             yielded._asyncio_future_blocking = False
             yielded.add_done_callback(self.wake, context=self.context)
             self.waits_for = yielded
-            if self.must_cancel and yielded.cancel(msg=self.cancel_message):
+            if self.must_cancel and self._cancel(yielded, self.cancel_message):
                 self.must_cancel = False
         elif yielded is None:
             self.loop.call_soon(self.step, context=self.context)

@@ -14,6 +14,7 @@ from perdure.kernel.run import LOST, Run, Status
 from perdure.runtime.stillness import Stillness
 from perdure.stores.base import FIXED, Batch, Store, Stored
 from perdure.testing.simulation.plan import Wish
+from perdure.testing.simulation.values import undone_in
 
 _ONCE: tuple[tuple[type, ...], ...] = (
     (ev.ActivityScheduled,),
@@ -138,7 +139,7 @@ class Checks:
             word = Status(row.status).word
             _demand(row.status >= Status.COMPLETED, f"{wish.id} is {word}, and nothing will ever wake it (6)")
             history = wire.decode_history(self._store.work.load([row.key])[row.key].history)
-            _demand_value(wish, history[-1])
+            _demand_value(wish, history)
             outcomes[wish.id] = (word, row.note, _essence(history))
         self._families()
         return outcomes
@@ -161,12 +162,15 @@ class Checks:
         _demand(all(begun[child] == 1 for child in scheduled), f"of {scheduled} there are {begun} (3)")
 
 
-def _demand_value(wish: Wish, end: ev.HistoryEvent) -> None:
+def _demand_value(wish: Wish, history: list[ev.HistoryEvent]) -> None:
     if wish.value is not None:
+        end = history[-1]
         value = msgspec.json.decode(end.result.data) if isinstance(end, ev.RunCompleted) else end
         _demand(
             value == wish.value, f"{wish.id} came to {value}, and to {wish.value} if the program is performed once (3)"
         )
+        undone = sum(isinstance(each, ev.ActivityScheduled) and each.name == "take_back" for each in history)
+        _demand(undone == undone_in(wish.spec), f"{wish.id} has undone {undone} steps of {undone_in(wish.spec)} (7)")
 
 
 def _essence(history: list[ev.HistoryEvent]) -> list[str]:

@@ -18,6 +18,10 @@ SHAKY_ATTEMPTS = 3
 """From the next one on every attempt that can succeed does: lost ones count, too, and no life shall last for ever."""
 
 
+TOO_LATE = Payload(b"1000000")
+"""What an attempt comes to that takes no notice of being given up: nobody may ever see it."""
+
+
 class Fate(NamedTuple):
     """How an attempt ends, in how many seconds; None never."""
 
@@ -75,7 +79,9 @@ class SimulatedCrew:
     def give_up(self, flight: Flight) -> None:
         id = self._world.id_of(flight.key)
         self._world.say("give up", f"{id} [{flight.step}]#{flight.attempt}")
-        self._world.at(0.001, self._end(flight, id, None, Failure("asyncio.CancelledError", "given up")))
+        deaf = Random(f"deaf {self._seed} {id} {flight.step} {flight.attempt}").random() < 0.5
+        result, failure = (TOO_LATE, None) if deaf else (None, Failure("asyncio.CancelledError", "given up"))
+        self._world.at(0.001, self._end(flight, id, result, failure))
 
     def beats(self) -> list[Flight]:
         return []

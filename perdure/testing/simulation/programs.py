@@ -240,6 +240,7 @@ WORKLOADS: dict[str, Any] = {
     "people": lambda chance: _any(chance, 2, ("ask", "ask", "ask")),
     "everything": _everything,
     "cancel everything": lambda chance: ["for ever", _any(chance, 2, ("saga", "ask"))],
+    "cancel families": lambda chance: ["for ever", a_family(chance, lambda: _any(chance, 1))],
     "random": _any,
 }
 """Ways to make a program, by name."""

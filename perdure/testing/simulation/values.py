@@ -43,6 +43,19 @@ def _value(spec: Spec) -> int:
             raise ValueError(f"nobody knows what {spec} comes to")
 
 
+def undone_in(spec: Spec) -> int:
+    """How many compensations run in the last run of the program; children have their own."""
+    match spec:
+        case ["saga", ns, True]:
+            return len(ns)
+        case ["sequence" | "gather" | "group", specs]:
+            return sum(map(undone_in, specs))
+        case ["finally", inner, _] | ["third time", inner] | ["chain", _, inner]:
+            return undone_in(inner)
+        case _:
+            return 0
+
+
 def words_for(spec: Spec) -> int:
     """How many numbers the run has to be told by clients."""
     match spec:

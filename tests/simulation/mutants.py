@@ -1,0 +1,343 @@
+"""Bugs that are planted into the engine, to see whether the simulator finds them: each does one thing wrong, in one place."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from pytest import MonkeyPatch
+
+from perdure.kernel import asking, decide, relations
+from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
+from perdure.kernel.run import Run
+from perdure.languages.python.saga import Saga
+from perdure.runtime import families
+from perdure.runtime.alarms import Alarms
+from perdure.runtime.cycle import Cycle
+from perdure.runtime.draft import Draft
+from perdure.runtime.effects import Effects
+from perdure.runtime.families import Families
+from perdure.runtime.holders import Holders
+from perdure.runtime.owner import Owner
+from perdure.runtime.slots import Slots
+from perdure.stores import memory
+from perdure.stores.base import Batch, Poll
+from perdure.stores.memory import MemoryJournal, MemoryWork
+
+Plant = Callable[[MonkeyPatch], None]
+_NOTHING: tuple[ev.Event, ...] = ()
+
+MUTANTS: dict[str, tuple[Plant, tuple[str, ...]]] = {}
+"""What is wrong, how it is planted, and in which workloads it may show."""
+
+
+def mutant(*workloads: str) -> Callable[[Plant], Plant]:
+    def named(plant: Plant) -> Plant:
+        assert plant.__doc__
+        MUTANTS[plant.__doc__.rstrip(".")] = (plant, workloads)
+        return plant
+
+    return named
+
+
+def _spoil_batches(patch: MonkeyPatch, spoil: Callable[[Batch], None]) -> None:
+    """Commit something else than what was decided."""
+    commit = MemoryJournal.commit
+
+    def spoiled(self: MemoryJournal, batch: Batch) -> None:
+        spoil(batch)
+        commit(self, batch)
+
+    patch.setattr(MemoryJournal, "commit", spoiled)
+
+
+def _decide(patch: MonkeyPatch, kind: type, wrong: Callable[[Run, Any, int], Any]) -> None:
+    patch.setitem(decide._MESSAGES, kind, wrong)
+
+
+# the store
+
+
+@mutant("random")
+def running_runs_are_forgotten(patch: MonkeyPatch) -> None:
+    """a new owner does not look for runs that the last one left in motion."""
+    patch.setattr(MemoryWork, "running", lambda self: [])
+
+
+@mutant("random")
+def doubtful_commits_count_as_made(patch: MonkeyPatch) -> None:
+    """a commit that may have failed is taken for made."""
+    patch.setattr(MemoryJournal, "settle", lambda self, batch: True)
+
+
+@mutant("retries", "random")
+def second_attempts_are_not_kept(patch: MonkeyPatch) -> None:
+    """the second attempt of a step is not written."""
+
+    def spoil(batch: Batch) -> None:
+        batch.attempts = [row for row in batch.attempts if row.attempt != 2]
+
+    _spoil_batches(patch, spoil)
+
+
+@mutant("signals", "cancel")
+def mail_is_read_and_not_recorded(patch: MonkeyPatch) -> None:
+    """mail is deleted, and the events it has caused are not written."""
+
+    def spoil(batch: Batch) -> None:
+        if not batch.created and batch.mail_read:
+            batch.history = []
+
+    _spoil_batches(patch, spoil)
+
+
+@mutant("signals", "everything")
+def mail_is_never_deleted(patch: MonkeyPatch) -> None:
+    """mail that was read is not deleted."""
+
+    def spoil(batch: Batch) -> None:
+        batch.mail_read = []
+
+    _spoil_batches(patch, spoil)
+
+
+@mutant("families")
+def mail_between_runs_is_lost(patch: MonkeyPatch) -> None:
+    """what runs tell each other is not written."""
+
+    def spoil(batch: Batch) -> None:
+        batch.mail_kept = [mail for mail in batch.mail_kept if not isinstance(mail.message, msg.ChildEnded)]
+
+    _spoil_batches(patch, spoil)
+
+
+@mutant("timers")
+def long_timers_are_not_found(patch: MonkeyPatch) -> None:
+    """the store does not say which runs are due."""
+    poll = MemoryWork.poll
+
+    def without_due(self: MemoryWork, now: int, limit: int, starts: bool = True) -> Poll:
+        found = poll(self, now, limit, starts)
+        found.due = []
+        return found
+
+    patch.setattr(MemoryWork, "poll", without_due)
+
+
+@mutant("people")
+def answered_tasks_stay_open(patch: MonkeyPatch) -> None:
+    """human tasks that were answered stay in the list."""
+
+    def spoil(batch: Batch) -> None:
+        batch.human_gone, batch.human_gone_of = [], []
+
+    _spoil_batches(patch, spoil)
+
+
+@mutant("sequence", "random")
+def two_events_are_exchanged(patch: MonkeyPatch) -> None:
+    """two events of one commit are written in the other order."""
+
+    def exchanged(run: Run, message: Any, now: int) -> Any:
+        decided = list(right(run, message, now))
+        return decided[::-1]
+
+    right = decide._MESSAGES[msg.AttemptEnded]
+    _decide(patch, msg.AttemptEnded, exchanged)
+
+
+# the kernel
+
+
+@mutant("signals", "signals to chains")
+def signals_are_not_deduplicated(patch: MonkeyPatch) -> None:
+    """a signal that was received is received again."""
+    patch.setattr(Run, "has_received", lambda self, request_id: False)
+
+
+@mutant("updates")
+def updates_are_not_deduplicated(patch: MonkeyPatch) -> None:
+    """an update that was accepted is accepted again."""
+    patch.setattr(decide, "knows_update", lambda run, id: False)
+
+
+@mutant("random", "retries")
+def late_results_are_taken(patch: MonkeyPatch) -> None:
+    """the result of an attempt that was given up counts."""
+
+    def taken(run: Run, message: msg.AttemptEnded, now: int) -> Any:
+        step = run.pending.get(message.id)
+        if step is None or message.result is None:
+            return right(run, message, now)
+        return (
+            ev.ActivityCompleted(now, message.id, message.result, message.started_at, message.attempt, message.member),
+        )
+
+    def lands(self: Owner, letter: Any) -> bool:
+        land(self, letter)
+        return True
+
+    right, land = decide._MESSAGES[msg.AttemptEnded], Owner._lands
+    _decide(patch, msg.AttemptEnded, taken)
+    patch.setattr(Owner, "_lands", lands)
+
+
+@mutant("timers", "random")
+def timers_fire_early(patch: MonkeyPatch) -> None:
+    """timers fire a second too early."""
+
+    def early(run: Run, message: Any, now: int) -> Any:
+        return [
+            msgspec.structs.replace(each, at=now) if isinstance(each, ev.TimerFired) else each
+            for each in right(run, message, now + 1_000_000_000)
+        ]
+
+    right = decide._MESSAGES[msg.Wake]
+    _decide(patch, msg.Wake, early)
+
+
+@mutant("random", "sequence")
+def the_dead_are_not_missed(patch: MonkeyPatch) -> None:
+    """attempts of a member that has died are waited for."""
+    _decide(patch, msg.Takeover, lambda run, message, now: _NOTHING)
+
+
+@mutant("families")
+def ends_of_children_are_told_twice(patch: MonkeyPatch) -> None:
+    """a parent takes the end of a child each time it hears of it, and hears of it twice."""
+    tell = families._tell_parent
+
+    def twice(*told: Any) -> None:
+        tell(*told)
+        tell(*told)
+
+    patch.setattr(families, "_tell_parent", twice)
+    patch.setattr(relations, "_link", lambda run, step: (run.links or {}).get(step) or True)
+
+
+@mutant("people")
+def tasks_are_answered_twice(patch: MonkeyPatch) -> None:
+    """a human task takes a second answer."""
+
+    def again(run: Run, message: msg.CompleteTask, now: int) -> Any:
+        try:
+            return right(run, message, now)
+        except decide.Refused:
+            if not run.is_open:
+                raise
+            return (ev.TaskCompleted(now, message.id, message.by, message.result),)
+
+    right = asking.complete
+    _decide(patch, msg.CompleteTask, again)
+
+
+# the runtime
+
+
+@mutant("sequence", "random")
+def effects_come_before_the_commit(patch: MonkeyPatch) -> None:
+    """attempts begin before they are written."""
+    commit, perform = Cycle._commit, Effects.perform
+    drafts: list[Any] = []
+
+    def early(self: Cycle, batch: Batch) -> None:
+        self._effects._begin(self._effects._slots.take_off(), drafts[-1])
+        commit(self, batch)
+
+    def noting(self: Draft, now: int) -> None:
+        make(self, now)
+        drafts.append(self)
+
+    make = Draft.__init__
+    patch.setattr(Draft, "__init__", noting)
+    patch.setattr(Cycle, "_commit", early)
+    patch.setattr(Effects, "perform", perform)
+
+
+@mutant("timers", "timeout", "random")
+def near_alarms_do_not_ring(patch: MonkeyPatch) -> None:
+    """a wake-up that is near is forgotten."""
+    patch.setattr(Alarms, "due", lambda self, now: [])
+
+
+@mutant("random", "sequence", "fan-out")
+def slots_are_not_given_back(patch: MonkeyPatch) -> None:
+    """the slot of an attempt that has ended stays taken."""
+    patch.setattr(Slots, "land", lambda self, key, step, attempt: None)
+
+
+@mutant("signals to chains", "everything")
+def signals_are_not_handed_on(patch: MonkeyPatch) -> None:
+    """signals that nobody has received end with the run that continues as new."""
+    patch.setattr(families, "_hand_on", lambda *_: None)
+
+
+@mutant("signals to chains")
+def requests_are_not_handed_on(patch: MonkeyPatch) -> None:
+    """a run does not know which signals the one that it continues has received."""
+    from perdure.kernel import continuing
+
+    patch.setattr(continuing, "_carried", lambda run, left: ())
+
+
+@mutant("cancel families")
+def cancellations_do_not_follow(patch: MonkeyPatch) -> None:
+    """a cancellation ends with the run that goes on as another one."""
+    patch.setattr(families, "goes_on", lambda run: type(run.outcome) is ev.RunContinuedAsNew)
+
+
+@mutant("families")
+def children_are_forgotten(patch: MonkeyPatch) -> None:
+    """what becomes of a child is not decided when its parent ends."""
+    patch.setattr(Families, "part", lambda self, draft: None)
+
+
+@mutant("families", "signals to chains")
+def runs_do_not_go_on(patch: MonkeyPatch) -> None:
+    """a run that continues as another one is not continued."""
+    patch.setattr(Holders, "continuing", lambda self, draft: [])
+
+
+@mutant("updates")
+def answers_are_not_kept(patch: MonkeyPatch) -> None:
+    """an update is accepted, and its answer is not written."""
+
+    def spoil(batch: Batch) -> None:
+        batch.updates = [row for row in batch.updates if row.ended_at is None]
+
+    _spoil_batches(patch, spoil)
+
+
+@mutant("streams")
+def chunks_are_written_twice(patch: MonkeyPatch) -> None:
+    """what a run writes to a stream is there twice."""
+
+    def spoil(batch: Batch) -> None:
+        batch.chunks = [*batch.chunks, *batch.chunks]
+
+    _spoil_batches(patch, spoil)
+
+
+@mutant("sagas")
+def the_first_compensation_is_left_out(patch: MonkeyPatch) -> None:
+    """a saga undoes all but its first step."""
+    run_back = Saga._run_back
+
+    async def but_the_first(self: Saga) -> None:
+        del self._todo[:1]
+        await run_back(self)
+
+    patch.setattr(Saga, "_run_back", but_the_first)
+
+
+@mutant("random", "everything")
+def the_blocked_are_not_released(patch: MonkeyPatch) -> None:
+    """an owner does not take up what the last one left."""
+    patch.setattr(Owner, "take_over", lambda self: None)
+
+
+@mutant("signals")
+def the_store_takes_what_it_has(patch: MonkeyPatch) -> None:
+    """a batch whose events are there already is written a second time."""
+    patch.setattr(memory, "_refusal", lambda shelf, batch: None)
+    patch.setattr(MemoryJournal, "settle", lambda self, batch: False)
