@@ -280,12 +280,6 @@ def requests_are_not_handed_on(patch: MonkeyPatch) -> None:
     patch.setattr(continuing, "_carried", lambda run, left: ())
 
 
-@mutant("cancel families")
-def cancellations_do_not_follow(patch: MonkeyPatch) -> None:
-    """a cancellation ends with the run that goes on as another one."""
-    patch.setattr(families, "goes_on", lambda run: type(run.outcome) is ev.RunContinuedAsNew)
-
-
 @mutant("families")
 def children_are_forgotten(patch: MonkeyPatch) -> None:
     """what becomes of a child is not decided when its parent ends."""
