@@ -172,6 +172,10 @@ def of_runs(batch: base.Batch, store: MemoryStore) -> base.Batch:
     living = (store.work.load(list(KEYS)).keys() | {row.key for row in batch.created}) - set(batch.withdrawn)
     return msgspec.structs.replace(
         batch,
+        history=[part for part in batch.history if part.run in living],
+        attempts=[row for row in batch.attempts if row.run in living],
+        blobs=[row for row in batch.blobs if row.run in living],
+        human=[row for row in batch.human if row.run in living],
         attributes=[pair for pair in batch.attributes if pair[0] in living],
         updates=[row for row in batch.updates if row.run in living],
         published=[row for row in batch.published if row.run in living],
