@@ -14,7 +14,7 @@ demo: $(VENV)/.ready  ## process 500 orders while the engine is killed again and
 	@$(PY) -m examples.orders.demo
 
 test: $(VENV)/.dev  ## run all tests (ARGS="-k word" narrows them down, WORKERS=8 spreads them)
-	$(PY) -m pytest -n $(WORKERS) $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --durations=15 $(ARGS)
 
 test-all:  ## run all tests on each supported Python that is installed
 	@set -e; for version in $(VERSIONS); do \

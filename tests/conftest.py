@@ -16,7 +16,12 @@ _made = pytest.StashKey[Path]()
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.basetemp is not None:
         return  # a worker has a part of its controller's
-    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM_BYTES:
+    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
+        return
+    for left in MEMORY.glob("perdure-tests-*"):  # by a run of tests that was killed
+        if not Path("/proc", left.name.rpartition("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    if shutil.disk_usage(MEMORY).free >= ROOM_BYTES:
         config.stash[_made] = MEMORY / f"perdure-tests-{os.getpid()}"
         config.option.basetemp = str(config.stash[_made])
 

@@ -65,8 +65,11 @@ class QueueMember:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take nothing more; what runs goes on."""
+        """Take nothing more, be it in the round that is on its way; what runs goes on."""
         self._stopping.set()
+        work = self._work
+        if work is not None:
+            work.close_slots()
         self._inbox.nudge()
 
     def close(self, drain_seconds: float) -> None:

@@ -123,7 +123,7 @@ class QueueWork:
         store.post.nudge()  # so that the owner knows whom to tell of tasks
 
     def close_slots(self) -> None:
-        """Take nothing more, and ask at once what is not wanted any more: that is not waited for."""
+        """Take nothing more, and ask at once what is not wanted any more: that is not waited for. From any thread."""
         if not self._slots.closed:
             self._slots.closed = True
             self._look_at = 0.0

@@ -185,13 +185,15 @@ def of_runs(batch: base.Batch, store: MemoryStore) -> base.Batch:
 def fitting(batch: base.Batch, store: MemoryStore) -> base.Batch:
     """The batch without what would have it refused."""
     there, known = store.work.load(list(KEYS)), store.work.find(IDS)
-    gone = set(batch.withdrawn)
+    withdrawn = [key for key in batch.withdrawn if key not in there or there[key].run.followed_by <= 0]
+    gone = set(withdrawn)
     created = [row for row in batch.created if row.key not in there and row.id not in known]
     created = list({row.key: row for row in created}.values())
     living = {row.key for row in created} | (there.keys() - gone)
     parts = {(run, part.seq) for run in KEYS if run not in gone for part in store.shelf.parts(run)}
     batch = msgspec.structs.replace(
         batch,
+        withdrawn=withdrawn,  # an owner withdraws no run that another one has followed
         followed=[],
         created=created,
         updated=[row for row in batch.updated if row.key in living],

@@ -84,7 +84,8 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
     expected, said = calm.essences, evidence.at_last(calm.told)
 
     at = 0
-    for at in range(1, MOST):
+    # A codec changes what is written, not when: every second point is enough, which is each kind of point by turns.
+    for at in range(1, MOST, 1 if scenario.codec is None else 2):
         place = prepared(tmp_path / f"kill-{at}", scenario)
         status = killed.live(name, place.address, str(place.ledger), at)
         if status == 0:

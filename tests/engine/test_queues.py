@@ -252,6 +252,14 @@ async def test_cancelling_the_run_frees_the_worker(address: str):
         assert engine.store.views.backlog() == []
 
 
+async def test_a_worker_that_is_stopped_takes_nothing_from_that_moment_on_be_it_in_a_round(address: str):
+    async with Worker(address, ALL, queues=["gpu"]) as worker:
+        member: Any = worker._member
+        worker.stop()
+
+        assert member._work._slots.closed
+
+
 class Stopping(World):
     """From some moment on no second passes on its clock."""
 
