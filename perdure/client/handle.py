@@ -235,16 +235,23 @@ class _Wait:
 
     def ask(self, receiver: Receiver) -> Any:
         handle = self.handle
-        self.key = handle._key if handle._key is not None else handle._row().key
-        return handle._door.watch(self.key, receiver)
+
+        def watched() -> Any:
+            self.key = handle._key if handle._key is not None else handle._row().key
+            return handle._door.watch(self.key, receiver)
+
+        return looking(handle._door, watched)
 
     def read(self, end: Any) -> Any:
         handle = self.handle
         key, event = (self.key, None) if end is None else (end.key, end.event)
-        with told_as_damage(handle.id):
-            return outcome_of(
-                handle._door.store, handle.id, key, event, handle._definition, handle._attached, handle._door.coder
-            )
+        door = handle._door
+
+        def outcome() -> Any:
+            with told_as_damage(handle.id):
+                return outcome_of(door.store, handle.id, key, event, handle._definition, handle._attached, door.coder)
+
+        return looking(door, outcome)
 
 
 def _text(reason: Any) -> str:

@@ -199,11 +199,14 @@ class Tasks:
 
         def complete() -> None:
             run, step = self._find(id, run_id)
-            if not self._is_done(run, step, request):
+            try:
                 task = self._open(run, step)
                 _demand_fit(task, data)
                 message = msg.CompleteTask(step, by, self._coded(data), request, named, bool(force))
                 self._opened().tell(run, message)
+            except (errors.TaskClosed, errors.RunClosed):
+                if not self._is_done(run, step, request):
+                    raise
 
         return self._looked("complete", complete)
 

@@ -255,6 +255,28 @@ async def test_it_is_checked_after_the_program_has_left_memory(tmp_path: Path):
         assert await handles[0].result() == 2
 
 
+async def test_the_same_request_succeeds_though_it_was_heard_between_the_look_and_the_word(
+    address: str, monkeypatch: pytest.MonkeyPatch
+):
+    async with Engine(address, ALL) as engine:
+        handle = await engine.start(loan(500), id="loan-1")
+        await opened(engine)
+        look, looks = engine.store.views.human.one, []
+
+        def overtaken(run: int, step: str) -> Any:
+            found = look(run, step)
+            looks.append(step)
+            if len(looks) == 1:
+                engine.tasks.complete("loan-1/0:1", {"approved": False}, by="ann", request_id="web-17").wait()
+            return found
+
+        monkeypatch.setattr(engine.store.views.human, "one", overtaken)
+        await engine.tasks.complete("loan-1/0:1", {"approved": False}, by="ann", request_id="web-17")
+
+        await handle.result()
+        assert len(looks) > 1
+
+
 async def test_the_same_request_made_again_succeeds(address: str):
     async with Engine(address, ALL) as engine:
         handle = await engine.start(loan(500), id="loan-1")
