@@ -19,7 +19,7 @@ from perdure.payload import PLAIN, Coder
 from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workflow, taken
 from perdure.runtime.letters import Heard, Letter, Started, StartRequest
 from perdure.runtime.outbox import Outbox, Receiver
-from perdure.runtime.refusals import error_of
+from perdure.runtime.refusals import error_of, heard_of
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
 from perdure.runtime.waiters import Waiters, rests
 from perdure.stores.base import MailRow, ReplyRow, Store
@@ -420,6 +420,10 @@ def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     asks = isinstance(message, msg.Query | msg.Update)
     if asks and store.views.owner() is None:
         raise _nobody(store, row.workflow)
+    if isinstance(message, msg.Signal) and row.status >= Status.COMPLETED and store.views.owner() is None:
+        refused = _refused_for_ever(store, row, message)
+        if refused is not None:
+            return refused
     waits = asks or (not _sleeps(row, message) and store.views.owner() is not None)
     token = os.urandom(8).hex() if waits else ""
     store.post.send(MailRow(0, row.key, message, token))
@@ -433,6 +437,26 @@ def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     if asks or (isinstance(message, msg.Signal) and store.views.owner() is not None and not sleeps()):
         raise _late(row, message)
     return Heard()
+
+
+def _refused_for_ever(store: Store, row: RunRow, signal: msg.Signal) -> Heard | None:
+    """What speaks against a signal to a run that has ended and does not go on: no engine is needed to say so. None: nothing, as
+    the run goes on as another one, or has received the same request before."""
+    from perdure.kernel import wire  # only here is a history read
+    from perdure.kernel.decide import Refused, decide
+    from perdure.kernel.project import restore
+    from perdure.stores.health import told_as_damage
+
+    stored = store.views.stored(row.key)
+    if stored is None or stored.run.followed_by > 0:
+        return None
+    with told_as_damage(row.id):
+        run = restore(stored.run, wire.decode_history(stored.history), stored.attempts)
+    try:
+        decide(run, signal, time.time_ns())
+    except Refused as refused:
+        return heard_of(refused)
+    return None
 
 
 def _nobody(store: Store, workflow: str) -> errors.EngineNotRunning:

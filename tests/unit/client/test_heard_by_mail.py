@@ -2,10 +2,12 @@
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from perdure import Client, Engine, RunClosed, channel, workflow
 from perdure.client import door
 from perdure.client.door import heard_by_mail
 from perdure.errors import EngineNotRunning, WaitedTooLong
@@ -18,6 +20,12 @@ from perdure.stores.memory import MemoryStore
 from tests.conformance.rows import run
 
 NOTHING = Payload(b"[]")
+numbers = channel("numbers", int)
+
+
+@workflow
+async def hears_one() -> int:
+    return await numbers.receive()
 
 
 @pytest.fixture
@@ -51,6 +59,19 @@ def test_who_is_not_answered_is_not_told_that_all_is_well(
         heard_by_mail(client, run(2, "r", Status.WAITING), message)
 
     assert [mail.message for mail in client.work.load([2])[2].mail] == [message]
+
+
+def test_a_signal_to_a_run_that_has_ended_is_refused_though_no_engine_runs(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/runs.db"
+    with Engine(address, [hears_one]) as engine:
+        engine.start(hears_one(), id="r").wait()
+        engine.handle("r").as_request("first").signal("numbers", 1).wait()
+        engine.handle("r").result().wait()
+
+    with Client(address) as client:
+        client.handle("r").as_request("first").signal("numbers", 1).wait()  # it was received
+        with pytest.raises(RunClosed, match="run 'r' is completed already"):
+            client.handle("r").signal("numbers", 2).wait()
 
 
 def test_a_signal_that_waits_for_a_blocked_run_is_well_kept(owner: MemoryStore) -> None:
