@@ -83,7 +83,8 @@ def test_a_signal_that_waits_for_a_blocked_run_is_well_kept(owner: MemoryStore) 
 @pytest.mark.parametrize("message", [Signal("s", NOTHING), Update("u", "n", NOTHING), Query("q", NOTHING)])
 def test_another_owner_answers_what_was_asked_of_one_that_has_died(owner: MemoryStore, message: Any) -> None:
     def take_over() -> None:
-        time.sleep(0.3)
+        while not owner.work.poll(1, 9).mail:
+            time.sleep(0.005)
         owner.admin.close()
         time.sleep(0.5)
         heir = client_of(owner)
