@@ -266,14 +266,22 @@ async def parents(size: int) -> list[Any]:
     return [*got, len(await started)]
 
 
+words = channel("words", str)
+
 FAMILY = ["ann", "bob", "tim", "eve", "eve-young", "large"]
 POLICIES = ("terminate", "cancel", "abandon")
 
 
 @workflow
+async def left_alone() -> str:
+    """Outlives its parent: it is spoken to only when that has ended."""
+    return await store(await words.receive())
+
+
+@workflow
 async def leaves_children() -> str:
     for policy in POLICIES:
-        child = waits_or_cleans() if policy != "abandon" else young(policy)
+        child = waits_or_cleans() if policy != "abandon" else left_alone()
         await start_child(child.with_options(id=policy, parent_close=policy))
     return await fetch("end")
 
@@ -314,9 +322,6 @@ async def goes_on(n: int, ballast: str) -> str:
     if n < 3:
         continue_as_new(n + 1, ballast)
     return got + str(len(ballast))
-
-
-words = channel("words", str)
 
 
 @workflow
@@ -608,6 +613,7 @@ ALL += [
     middle,
     waits_or_cleans,
     parents,
+    left_alone,
     leaves_children,
     gives_up_a_child,
     meddles,
@@ -922,6 +928,17 @@ def run_with(call: Callable[[], Any], ids: Sequence[str]) -> Callable[[Engine], 
     return drive
 
 
+def run_and_leave(engine: Engine) -> None:
+    """The child that goes on alone hears of it when its parent has ended."""
+    engine.start(leaves_children(), id=ID).wait()
+    until_ended(engine, ID)
+    with contextlib.suppress(RunClosed):
+        engine.handle("abandon").as_request("once").signal(words, "alone").wait()
+    for id in POLICIES:
+        with contextlib.suppress(RunCancelled, RunTerminated):
+            until_ended(engine, id)
+
+
 def run_and_hand_on(engine: Engine) -> None:
     """Which run hears what is a matter of time, but each hears the next, and all of it is heard once."""
     engine.start(hands_on(4, []), id=ID).wait()
@@ -1031,7 +1048,7 @@ SCENARIOS = {
     "children, with a codec": Scenario(
         run_with(lambda: parents(LARGE), FAMILY), ids=[ID, *FAMILY], in_order=False, codec=Backwards()
     ),
-    "children that are left": Scenario(run_with(leaves_children, POLICIES), ids=[ID, *POLICIES]),
+    "children that are left": Scenario(run_and_leave, ids=[ID, *POLICIES]),
     "a child that is given up": Scenario(run_with(gives_up_a_child, ["late"]), ids=[ID, "late"]),
     "as new": Scenario(run_with(lambda: goes_on(0, "x" * LARGE), LINE), ids=[ID, *LINE]),
     "as new, with a codec": Scenario(run_with(lambda: goes_on(0, "x"), LINE), ids=[ID, *LINE], codec=Backwards()),

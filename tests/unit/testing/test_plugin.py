@@ -203,6 +203,13 @@ CHARGES = """
 """
 
 
+@pytest.fixture(autouse=True)
+def as_at_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of these is set, pytest says in its summary once more, and in full, what went wrong."""
+    for variable in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 def crashed(pytester: pytest.Pytester, tests: str, *options: str) -> pytest.RunResult:
     """What pytest says of tests that let the engine die, of the workflow in the module `charges`."""
     pytester.makepyfile(charges=CHARGES, test_it=tests)
