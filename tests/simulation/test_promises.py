@@ -3,19 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from perdure.kernel.project import AttemptRow
-from perdure.stores.base import Batch, Faults
-from perdure.stores.memory import MemoryAdmin, MemoryJournal, MemoryStore, MemoryWork, Shelf
 from perdure.testing.simulation.__main__ import main
-from perdure.testing.simulation.life import Opener, Stores, in_a_file, in_memory, simulate
+from perdure.testing.simulation.life import Stores, in_a_file, in_memory, simulate
 from perdure.testing.simulation.plan import HOWS, Disturbance, How, Plan, Wish, plan_of
 from perdure.testing.simulation.programs import WORKLOADS
 from perdure.testing.simulation.trace import LEGEND
+from tests.simulation.buggy_stores import ForgetsHistory, ForgetsWhoRuns, LosesAttempts, SettlesBlindly, with_bug
 
 LIVES = 12
 """Of each workload; `python -m perdure.testing.simulation --seeds 10000` is for more."""
@@ -94,7 +90,7 @@ def test_whatever_befalls_any_commit_of_a_life_of_that_kind_the_outcome_is_the_s
 
 
 def test_the_same_seed_gives_the_same_trace_to_the_byte() -> None:
-    program = "from perdure.testing.simulation.__main__ import main; main(['--seed', '11'])"
+    program = "from perdure.testing.simulation.__main__ import main; [main(['--seed', '11', '--workload', each]) for each in ('random', 'everything')]"
     traces = {
         subprocess.run(
             [sys.executable, "-c", program],
@@ -110,53 +106,6 @@ def test_the_same_seed_gives_the_same_trace_to_the_byte() -> None:
 
 
 # a simulator that finds nothing may be blind: these stores have bugs
-
-
-class ForgetsWhoRuns(MemoryWork):
-    def running(self) -> list[int]:
-        return []
-
-
-class SettlesBlindly(MemoryJournal):
-    """Takes every commit whose fate is unknown for durable."""
-
-    def settle(self, batch: Batch) -> bool:
-        return True
-
-
-class LosesAttempts(MemoryJournal):
-    def commit(self, batch: Batch) -> None:
-        kept: list[AttemptRow] = [row for row in batch.attempts if row.attempt != 2]
-        batch.attempts = kept
-        super().commit(batch)
-
-
-class ForgetsHistory(MemoryJournal):
-    """That of runs that are told something by mail."""
-
-    def commit(self, batch: Batch) -> None:
-        if not batch.created and batch.mail_read:
-            batch.history = []
-        super().commit(batch)
-
-
-def with_bug(bug: type) -> Stores:
-    @contextmanager
-    def stores() -> Iterator[Opener]:
-        shelf = Shelf()
-
-        def opened(faults: Faults | None) -> MemoryStore:
-            store = MemoryStore(shelf=shelf, faults=faults)
-            admin: MemoryAdmin = store.admin
-            if issubclass(bug, MemoryWork):
-                store.work = bug(shelf)
-            else:
-                store.journal = bug(shelf, admin, faults)
-            return store
-
-        yield opened
-
-    return stores
 
 
 @pytest.mark.parametrize("bug", [ForgetsWhoRuns, SettlesBlindly, LosesAttempts, ForgetsHistory])

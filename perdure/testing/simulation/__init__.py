@@ -14,4 +14,5 @@ compared with that in a life that nothing disturbed. The same seed gives the sam
  crew.py    how attempts end              clients.py    who starts, cancels and ends runs
  people.py  who answers human tasks       talkers.py    who tells runs something
  checks.py  what must always hold         trace.py      a line for each thing that happens
+                                          shrinking.py  the smallest plan that breaks the same promise, as a test
 """

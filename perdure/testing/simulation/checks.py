@@ -46,9 +46,12 @@ class Checks:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._histories: dict[int, bytes] = {}
+        self._at_work: list[tuple[int, str, int]] = []
+        """Attempts that were found to be wanted, and nothing was committed since."""
 
     def committed(self, batch: Batch, member: int, now: int) -> None:
         """The runs that a batch was about, which this member has committed now."""
+        self._at_work = []
         for attempt in batch.attempts:
             failure = None if attempt.detail is None else wire.decode_detail(attempt.detail).failure
             lost = failure is not None and failure.code == LOST and attempt.member == member
@@ -111,15 +114,17 @@ class Checks:
 
     def rested(self, stillness: Stillness) -> None:
         """Nothing is at hand: who is said to be at work is, and nobody else."""
-        at_work = set(stillness.at_work())
-        for key, step, attempt in sorted(at_work):
-            run = self._run(key)
-            pending = run.pending.get(step)
-            wanted = pending is not None and pending.attempt == attempt and bool(pending.member)
-            _demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
+        at_work = sorted(stillness.at_work())
+        if at_work != self._at_work:
+            for key, step, attempt in at_work:
+                run = self._run(key)
+                pending = run.pending.get(step)
+                wanted = pending is not None and pending.attempt == attempt and bool(pending.member)
+                _demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
+            self._at_work = at_work
         for key in self._store.work.running():
-            run = self._run(key)
-            _demand(stillness.is_looked_after(key), f"{run.id} is running, and nobody looks after it (6)")
+            if not stillness.is_looked_after(key):
+                raise Violation(f"{self._run(key).id} is running, and nobody looks after it (6)")
 
     def _run(self, key: int) -> Run:
         stored = self._store.work.load([key]).get(key)

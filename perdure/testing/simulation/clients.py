@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from perdure.kernel.run import Status
 from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.stores.base import MailRow, Store
 from perdure.testing.simulation.people import People
-from perdure.testing.simulation.plan import Wish
+from perdure.testing.simulation.plan import Wish, drawn
 from perdure.testing.simulation.talkers import Talker
 from perdure.testing.simulation.world import SimulatedWorld
 
@@ -26,7 +25,7 @@ class Clients:
     """All of them. `store` is a handle that lives as long as they do; `ask` and `nudge` reach the owner of the moment."""
 
     def __init__(self, seed: int, world: SimulatedWorld, store: Store, fail: Callable[[str], None]) -> None:
-        self._chance = Random(f"clients {seed}")
+        self._seed = seed
         self._world = world
         self._store = store
         self._fail = fail
@@ -62,7 +61,7 @@ class Clients:
             self._unanswered[wish.id] = wish
             self._ask(wish)
             return
-        run_id = self._chance.randbytes(16)
+        run_id = drawn("client", self._seed, wish.id).randbytes(16)
         row = RunRow(0, wish.id, run_id, wish.workflow, Status.QUEUED, "", "", self._world.now(), None, None, 0)
         self._store.post.submit(row, MailRow(0, 0, msg.Start(wish.workflow, _input(wish), run_id)))
         self._world.say("mail", f"{wish.id} {wish.spec}")

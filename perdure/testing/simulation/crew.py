@@ -2,7 +2,6 @@
 number, so that it is the same in every life."""
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +11,7 @@ from perdure.kernel.events import Failure, Payload
 from perdure.kernel.wire import Task
 from perdure.runtime.letters import Letter
 from perdure.runtime.slots import Flight
+from perdure.testing.simulation.plan import Plan, drawn
 from perdure.testing.simulation.world import SimulatedWorld
 
 SHAKY_ATTEMPTS = 3
@@ -29,15 +29,15 @@ class Fate(NamedTuple):
     failure: Failure | None
 
 
-def fate_of(seed: int, id: str, step: str, attempt: int, name: str) -> Fate:
+def fate_of(seed: int, id: str, step: str, attempt: int, name: str, shaky: bool = True) -> Fate:
     """What becomes of an attempt."""
-    chance = Random(f"fate {seed} {id} {step} {attempt}")
-    seconds = chance.choice([0.0, 0.001, 0.01, 0.5, 2.0])
+    chance = drawn("fate", seed, id, step, attempt)
+    seconds = chance.choice([0.0, 0.001, 0.01, 0.5, 2.0]) if shaky else 0.01
     if name == "never" or (name == "linger" and attempt == 1):
         return Fate(None, None)
     if name == "refuse":
         return Fate(seconds, Failure("perdure.errors.NonRetryable", "not ever", non_retryable=True))
-    if attempt <= SHAKY_ATTEMPTS and chance.random() < 0.25:
+    if shaky and attempt <= SHAKY_ATTEMPTS and chance.random() < 0.25:
         return Fate(seconds, Failure("ConnectionError", "not now"))
     return Fate(seconds, None)
 
@@ -47,13 +47,13 @@ class SimulatedCrew:
 
     def __init__(
         self,
-        seed: int,
+        plan: Plan,
         world: SimulatedWorld,
         build: str,
         send: Callable[[Letter], None],
         begun: Callable[[int, str, int], None],
     ) -> None:
-        self._seed = seed
+        self._plan = plan
         self._world = world
         self._build = build
         self._member = world.member
@@ -65,7 +65,7 @@ class SimulatedCrew:
     def begin(self, departures: Sequence[tuple[Flight, str, Task]]) -> None:
         for flight, name, task in departures:
             self._begun(flight.key, flight.step, flight.attempt)
-            fate = fate_of(self._seed, task.id, flight.step, flight.attempt, name)
+            fate = fate_of(self._plan.seed, task.id, flight.step, flight.attempt, name, self._plan.shaky)
             what = f"{task.id} [{flight.step}]#{flight.attempt} {name}"
             if fate.seconds is None:
                 self._world.say("begin", f"{what}: hangs")
@@ -79,7 +79,7 @@ class SimulatedCrew:
     def give_up(self, flight: Flight) -> None:
         id = self._world.id_of(flight.key)
         self._world.say("give up", f"{id} [{flight.step}]#{flight.attempt}")
-        deaf = Random(f"deaf {self._seed} {id} {flight.step} {flight.attempt}").random() < 0.5
+        deaf = drawn("deaf", self._plan.seed, id, flight.step, flight.attempt).random() < 0.5
         result, failure = (TOO_LATE, None) if deaf else (None, Failure("asyncio.CancelledError", "given up"))
         self._world.at(0.001, self._end(flight, id, result, failure))
 

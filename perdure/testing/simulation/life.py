@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -36,12 +37,13 @@ Opener = Callable[[Faults | None], Store]
 
 
 class Found(msgspec.Struct):
-    """What came out: `violation` is empty if every promise was kept."""
+    """What came out: `violation` is empty if every promise was kept. `undisturbed`: this was a life without disturbances."""
 
     lines: list[str]
     outcomes: dict[str, Any]
     commits: int
     violation: str = ""
+    undisturbed: bool = False
 
 
 @contextmanager
@@ -69,6 +71,7 @@ def simulate(plan: Plan, stores: Stores = in_memory) -> Found:
     """A life without disturbances first, then the one that is planned; what came out of that."""
     with stores() as opened:
         calm = _Life(plan.calm(), opened).live()
+    calm.undisturbed = True
     if calm.violation or not plan.disturbances:
         return calm
     with stores() as opened:
@@ -88,7 +91,7 @@ class _Life:
         self._plan = plan
         self._opened = opened
         self._trace = Trace()
-        self._world = SimulatedWorld(plan.seed, plan.disturbances, self._trace)
+        self._world = SimulatedWorld(plan, self._trace)
         self._violations: list[str] = []
         self._outside = opened(None)
         self._checks = Checks(self._outside)
@@ -108,6 +111,8 @@ class _Life:
             self._world.say("rest", ", ".join(f"{id} {outcome[0]}" for id, outcome in outcomes.items()))
         except Violation as violation:
             self._violations.append(str(violation))
+        except Exception as error:  # noqa: BLE001  whatever the engine raises stops it for its users as well
+            self._violations.append(f"the engine raised {_in_words(error)}")
         finally:
             self._outside.admin.close()
         return Found(self._trace.lines, outcomes, self._world.commits, "; ".join(self._violations))
@@ -120,7 +125,7 @@ class _Life:
         self._world.member = member
         self._world.say("own")
         inbox = Inbox()
-        crew = SimulatedCrew(self._plan.seed, self._world, BUILD, inbox.put, self._checks.begun)
+        crew = SimulatedCrew(self._plan, self._world, BUILD, inbox.put, self._checks.begun)
         owner = self._owner(store, member, inbox, crew)
         self._clients.ask, self._clients.nudge = inbox.put, inbox.nudge
         self._clients.ask_again()
@@ -163,6 +168,11 @@ class _Life:
             lambda: False,
             plan.forgetful,
         )
+
+
+def _in_words(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
 
 
 class _Told(logging.Logger):

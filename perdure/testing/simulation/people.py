@@ -1,8 +1,8 @@
 """Who is asked in a simulation: people look into the list of open tasks now and then, and sometimes two answer at once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from perdure.kernel.run import Status
 from perdure.runtime.letters import Heard, Letter
 from perdure.stores.base import MailRow, RunFilter, Store
 from perdure.stores.human import HumanFilter
-from perdure.testing.simulation.plan import Wish
+from perdure.testing.simulation.plan import Wish, drawn
 from perdure.testing.simulation.world import SimulatedWorld
 
 SOON_SECONDS = 1.0
@@ -38,7 +38,8 @@ class People:
         ask: Callable[[Letter], None],
         fail: Callable[[str], None],
     ) -> None:
-        self._chance = Random(f"people {seed}")
+        self._seed = seed
+        self._looks: Counter[str] = Counter()
         self._world = world
         self._store = store
         self._ask = ask
@@ -63,17 +64,19 @@ class People:
 
     def _answer(self, task: HumanTaskRow) -> None:
         what = f"{self._world.id_of(task.run)} [{task.step}]"
-        if self._chance.random() < 0.3:
+        self._looks[what] += 1
+        chance = drawn("people", self._seed, what, self._looks[what])
+        if chance.random() < 0.3:
             return  # nobody is in the mood
-        for person in self._chance.sample(["ann", "bob", "cy"], self._chance.choice([1, 1, 2])):
+        for person in chance.sample(["ann", "bob", "cy"], chance.choice([1, 1, 2])):
             message: msg.Mail
-            if self._chance.random() < 0.3:
+            if chance.random() < 0.3:
                 message = msg.ClaimTask(task.step, person)
             else:
                 answer = Payload(msgspec.json.encode(int(task.title)))
-                message = msg.CompleteTask(task.step, person, answer, f"{person}-{self._chance.randrange(10**6)}")
+                message = msg.CompleteTask(task.step, person, answer, f"{person}-{chance.randrange(10**6)}")
             self._world.say("people", f"{what} {person}: {type(message).__name__}")
-            if self._chance.random() < 0.5:
+            if chance.random() < 0.5:
                 self._store.post.send(MailRow(0, task.run, message))
             else:
                 self._ask(Letter(task.run, message, receiver=_Ear(what, self._fail)))

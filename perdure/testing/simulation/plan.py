@@ -43,9 +43,9 @@ class Wish(msgspec.Struct, frozen=True):
 
     id: str
     spec: Spec
-    at: float
-    by_mail: bool
-    nudged: bool
+    at: float = 0.0
+    by_mail: bool = False
+    nudged: bool = True
     end_at: float | None = None
     terminate: bool = False
     words: tuple[Word, ...] = ()
@@ -68,30 +68,39 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Everything but the ends of attempts, which are drawn one by one."""
+    """Everything but how attempts end and what moods people are in: that is drawn from the seed and the names of what it is
+    about, so that nothing else changes when a part of a plan is left out. Attempts that are not `shaky` succeed if they
+    can, soon; an owner that is `early` looks into the store before something is due, at times."""
 
     seed: int
     wishes: tuple[Wish, ...]
-    disturbances: tuple[Disturbance, ...]
-    slots: tuple[int, int]
-    cached_runs: int
-    awake_runs: int
-    forgetful: bool
+    disturbances: tuple[Disturbance, ...] = ()
+    slots: tuple[int, int] = (4, 4)
+    cached_runs: int = 100
+    awake_runs: int = 100
+    forgetful: bool = False
+    shaky: bool = True
+    early: bool = True
 
     def calm(self) -> "Plan":
         """The same without disturbances."""
         return msgspec.structs.replace(self, disturbances=())
 
 
+def drawn(*names: object) -> Random:
+    """Chance for whatever has these names: the same in each process, and whatever else is drawn."""
+    return Random(" ".join(map(str, names)))
+
+
 def plan_of(seed: int, workload: str = "random", disturbances: tuple[Disturbance, ...] | None = None) -> Plan:
     """The plan of a seed; without `disturbances` it decides on them, too."""
-    chance = Random(f"plan {seed} {workload}")
+    chance = drawn("plan", seed, workload)
     wishes = tuple(_wish(chance, workload, n) for n in range(chance.randint(1, 4)))
-    drawn = [Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(HOWS)) for _ in range(chance.randint(0, 4))]
+    befallen = [Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(HOWS)) for _ in range(chance.randint(0, 4))]
     return Plan(
         seed,
         wishes,
-        tuple(sorted(drawn, key=_at)) if disturbances is None else disturbances,
+        tuple(sorted(befallen, key=_at)) if disturbances is None else disturbances,
         (chance.randint(1, 4), chance.randint(1, 4)),
         chance.choice([1, 2, 100]),
         chance.choice([1, 2, 100]),

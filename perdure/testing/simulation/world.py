@@ -1,13 +1,12 @@
 """The world of a simulation: a clock that jumps, an agenda of what happens when, and the disturbances of commits."""
 
 import heapq
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Callable
 
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.world import World
 from perdure.stores.base import Batch, Fault, Moment
-from perdure.testing.simulation.plan import DEATHS, Disturbance, How
+from perdure.testing.simulation.plan import DEATHS, How, Plan, drawn
 from perdure.testing.simulation.trace import Trace
 
 BEGINNING = 1_700_000_000 * 1_000_000_000
@@ -26,14 +25,16 @@ class Crash(BaseException):
 class SimulatedWorld(World):
     """`committed` is called when a batch is durable; `rested` whenever the owner has nothing to do."""
 
-    def __init__(self, seed: int, disturbances: Sequence[Disturbance], trace: Trace) -> None:
-        self._chance = Random(f"world {seed}")
-        self._disturbances: dict[int, How] = {each.at: each.how for each in disturbances}
+    def __init__(self, plan: Plan, trace: Trace) -> None:
+        self._plan = plan
+        self._chance = drawn("world", plan.seed)
+        self._disturbances: dict[int, How] = {each.at: each.how for each in plan.disturbances}
         self._trace = trace
         self._now = BEGINNING
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
         self._idle_polls = 0
+        self._looked_for = 0
         self._batch = Batch()
         self.member = 0
         self.commits = 0
@@ -71,8 +72,7 @@ class SimulatedWorld(World):
             dues.append(self._now + int(seconds * 1e9))
         if dues:
             self._idle_polls = 0
-            early = self._chance.choice(EARLY_SECONDS)
-            self._now = max(min(dues) - int(early * 1e9), self._now + 1)
+            self._now = max(min(dues) - self._early_ns(min(dues)), self._now + 1)
         else:
             self._idle_polls += 1
             self._now += int(seconds * 1e9) + 1
@@ -80,6 +80,13 @@ class SimulatedWorld(World):
         while self._agenda and self._agenda[0][0] <= self._now:
             heapq.heappop(self._agenda)[2]()
         return 0.0
+
+    def _early_ns(self, due: int) -> int:
+        """Once, at most, and then in time."""
+        if not self._plan.early or due == self._looked_for:
+            return 0
+        self._looked_for = due
+        return int(drawn("early", self._plan.seed, due).choice(EARLY_SECONDS) * 1e9)
 
     def crash_point(self, name: str) -> None:
         if name == "before-commit":
