@@ -2,6 +2,9 @@
 
 import difflib
 import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from perdure import errors
 from perdure.stores.sqlite.migrations import APPLICATION_ID
@@ -24,10 +27,12 @@ def databases_in(folder: str) -> list[str]:
 
 
 def _is_ours(path: str) -> bool:
+    """By SQLite, since a file that this process opens by itself loses the locks of the process when it is closed; without
+    a look at its log, and without making one."""
     try:
-        with open(path, "rb") as file:
-            return file.read(72)[68:] == APPLICATION_ID.to_bytes(4, "big")
-    except OSError:
+        with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            return connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    except sqlite3.Error:
         return False
 
 

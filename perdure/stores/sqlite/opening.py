@@ -5,6 +5,7 @@ make one. A schema is changed only while nobody owns the database: an engine of 
 old rows into the new tables.
 """
 
+import errno
 import os
 import platform
 import sqlite3
@@ -17,7 +18,7 @@ from perdure.stores.sqlite import migrations
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.migrations import Schema
 from perdure.stores.sqlite.missing import not_found
-from perdure.stores.sqlite.trouble import BUSY_SECONDS, is_busy, told_to_people
+from perdure.stores.sqlite.trouble import BUSY_SECONDS, code_of, is_busy, told_to_people
 
 OLDEST_SQLITE = (3, 35, 0)
 CACHED_STATEMENTS = 256
@@ -29,7 +30,6 @@ PATIENCE_S = 10.0
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 CACHE_KIB = 16 * 1024
-_MAGIC = b"SQLite format 3\0"
 
 
 class Place:
@@ -120,9 +120,20 @@ def _examined(path: str, create: bool) -> Iterator[tuple[sqlite3.Connection, int
     with told_to_people(path):
         connection = _connect(path)
         try:
-            yield connection, migrations.version_of(connection, path)
+            yield connection, _version_of(connection, path)
         finally:
             connection.close()
+
+
+def _version_of(connection: sqlite3.Connection, path: str) -> int:
+    try:
+        return migrations.version_of(connection, path)
+    except sqlite3.DatabaseError as error:
+        if code_of(error) != sqlite3.SQLITE_NOTADB:
+            raise
+        raise errors.StoreCorrupt(
+            f"{path} is no SQLite database (it begins with other bytes); name another file"
+        ) from error
 
 
 def _bring(connection: sqlite3.Connection, path: str, found: int, schema: Schema, patience_s: float) -> None:
@@ -180,7 +191,12 @@ def _require_sqlite() -> None:
 
 
 def _inspect(path: str, create: bool) -> None:
-    """Refuse what cannot be a database of ours, before anything is opened or written."""
+    """Refuse what cannot be a database of ours, before anything is opened or written.
+
+    The file itself is opened by SQLite alone. When a process closes a file, the system takes back all locks that the process
+    has on it, whoever has them: other connections of this process would stand there without, somebody else would take
+    himself for the last one and delete the log, and what these connections commit would be lost.
+    """
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise errors.StoreUnreachable(f"{path}: the folder {folder} does not exist; create it first")
@@ -192,15 +208,10 @@ def _inspect(path: str, create: bool) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise errors.StoreReadOnly(f"{path}: this user may not create files in {folder}; choose another folder")
         return
-    try:
-        with open(path, "rb") as file:
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
+    if not os.access(path, os.R_OK):
         raise errors.StoreUnreachable(
-            f"{path}: cannot be read ({error.strerror}); give this user the right to read and write it"
-        ) from error
-    if magic and magic != _MAGIC:
-        raise errors.StoreCorrupt(f"{path} is no SQLite database (it begins with other bytes); name another file")
+            f"{path}: cannot be read ({os.strerror(errno.EACCES)}); give this user the right to read and write it"
+        )
     if not os.access(path, os.W_OK) or not os.access(folder, os.W_OK | os.X_OK):
         raise errors.StoreReadOnly(
             f"{path}: the file and its folder must be writable, also for reading (SQLite keeps its log beside it)"
