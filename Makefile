@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench clean
+.PHONY: help demo test test-all soak check format bench clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 VERSIONS := 3.11 3.12 3.13
 WORKERS ?= 2
+HOURS ?= 1
 
 help:  ## show what can be done
 	@echo "usage: make TARGET"
@@ -28,6 +29,10 @@ test-all:  ## run all tests on each supported Python that is installed
 		fi; \
 	done
 
+soak: $(VENV)/.dev  ## simulate for HOURS=1 on WORKERS=2 processes, then run the long versions of tests that have one
+	$(PY) -m perdure.testing.simulation --minutes $$(($(HOURS) * 60)) --workers $(WORKERS) --json .soak.json
+	PERDURE_SOAK=1 $(PY) -m pytest -n $(WORKERS) --durations=15 $$(grep -rl --include='*.py' PERDURE_SOAK tests)
+
 check: $(VENV)/.dev  ## format, lint, types, and the rules of the house
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -42,7 +47,7 @@ bench: $(VENV)/.server  ## measure speed, beside bare commits of the same bytes
 	@$(PY) -m bench
 
 clean:  ## remove what the targets above have made
-	rm -rf $(VENV) .venvs .demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venvs .demo .soak.json .pytest_cache .ruff_cache .hypothesis
 
 # An environment of our own. Tools are installed only for the targets that need them; stamps make the next run quick.
 

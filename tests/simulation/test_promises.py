@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from perdure.testing.simulation.__main__ import main
 from perdure.testing.simulation.life import Stores, in_a_file, in_memory, simulate
 from perdure.testing.simulation.plan import HOWS, Disturbance, How, Plan, Wish, plan_of
 from perdure.testing.simulation.programs import WORKLOADS
@@ -41,11 +40,12 @@ def test_whatever_befalls_any_commit_the_outcome_is_the_same(how: How) -> None:
         Wish("late", ["sequence", [["timeout", 3.0, 4], ["sleep", 3_600.0], ["act", "linger", 5]]], 0.0, False, True),
         Wish("ended", ["for ever", ["act", "work", 6]], 0.0, False, False, end_at=10.0),
     )
+    calm = simulate(Plan(1, wishes, (), (2, 1), 1, 2))
     wrong: list[str] = []
     commit = 0
     for commit in range(1, MOST_COMMITS):
         plan = Plan(1, wishes, (Disturbance(commit, how),), (2, 1), 1, 2, forgetful=bool(commit % 2))
-        found = simulate(plan)
+        found = simulate(plan, calm=calm)
         if found.violation:
             wrong.append(f"{how} commit {commit}: {found.violation}")
         if found.commits < commit:
@@ -62,10 +62,12 @@ def test_whatever_befalls_any_commit_runs_that_speak_to_each_other_come_to_the_s
     kin += [["left", policy, policy] for policy in ("terminate", "cancel", "abandon")]
     kin += [["given up", f"{kind} it", kind] for kind in ("wait", "try", "abandon")]
     wish = Wish("kin", ["gather", [*kin, ["stopped", "e"]]], 0.0, False, True)
+    calm = simulate(Plan(1, (wish,), (), (2, 1), 1, 100))
     wrong: list[str] = []
     commit = 0
     for commit in range(1, MOST_COMMITS):
-        found = simulate(Plan(1, (wish,), (Disturbance(commit, how),), (2, 1), 1, 100, forgetful=bool(commit % 2)))
+        plan = Plan(1, (wish,), (Disturbance(commit, how),), (2, 1), 1, 100, forgetful=bool(commit % 2))
+        found = simulate(plan, calm=calm)
         if found.violation:
             wrong.append(f"{how} commit {commit}: {found.violation}")
         if found.commits < commit:
@@ -81,7 +83,7 @@ def test_whatever_befalls_any_commit_of_a_life_of_that_kind_the_outcome_is_the_s
         (seed, calm) for seed in range(100) if 10 < (calm := simulate(plan_of(seed, workload, ()))).commits <= 30
     )
     lives = {
-        f"{how} commit {at}": simulate(plan_of(seed, workload, (Disturbance(at, how),)))
+        f"{how} commit {at}": simulate(plan_of(seed, workload, (Disturbance(at, how),)), calm=calm)
         for how in HOWS
         for at in range(1, calm.commits + 1)
     }
@@ -113,29 +115,3 @@ def test_a_store_with_a_bug_is_found_out(bug: type) -> None:
     lives = (simulate(plan_of(seed), with_bug(bug)) for seed in range(100))
 
     assert any(found.violation for found in lives)
-
-
-# the command
-
-
-def test_the_command_shows_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seed", "3", "--workload", "retries", "--crash-at", "2", "--how", "before"]) == 0
-
-    shown = capsys.readouterr().out
-    assert shown.startswith(LEGEND)
-    assert "  m1  crash     before commit 2\n" in shown
-    assert "  m2  own\n" in shown
-    assert shown.splitlines()[-1].startswith("every promise was kept; ")
-
-
-def test_the_command_lives_many_lives(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seeds", "5", "--calm"]) == 0
-
-    assert capsys.readouterr().out.startswith("5 lives, ")
-
-
-def test_the_command_refuses_what_contradicts_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--calm", "--crash-at", "1"])
-
-    assert "--calm and --crash-at contradict each other" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What must hold after every commit, whenever nothing is at hand, and in the end. The numbers are those of the promises in
 docs/guarantees.md."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -13,31 +14,12 @@ from perdure.kernel.project import restore, run_row
 from perdure.kernel.run import LOST, Run, Status
 from perdure.runtime.stillness import Stillness
 from perdure.stores.base import FIXED, Batch, Store, Stored
+from perdure.testing.simulation.histories import History, Violation, demand
 from perdure.testing.simulation.plan import Wish
 from perdure.testing.simulation.values import undone_in
 
-_ONCE: tuple[tuple[type, ...], ...] = (
-    (ev.ActivityScheduled,),
-    (ev.ActivityCompleted, ev.ActivityFailed, ev.ActivityCancelled),
-    (ev.TimerStarted,),
-    (ev.TimerFired, ev.TimerCancelled),
-    (ev.ChildScheduled,),
-    (ev.ChildCompleted, ev.ChildFailed, ev.ChildStartFailed),
-    (ev.ExternalSignalSent, ev.ExternalCancelRequested),
-    (ev.ExternalAnswered,),
-    (ev.TaskOpened,),
-    (ev.TaskCompleted, ev.TaskExpired, ev.TaskWithdrawn),
-    (ev.UpdateAccepted,),
-    (ev.UpdateCompleted, ev.UpdateFailed),
-)
-"""Of each step, and of each update, there is at most one of these."""
-
 _BY_CHANCE = frozenset({ev.SignalReceived, ev.TaskClaimed, ev.TaskReleased, ev.TaskReminded, ev.ChildCompleted})
 """What is not in the history of a run in every life: it may come later than its end, or before it goes on as another one."""
-
-
-class Violation(Exception):
-    """A promise was broken."""
 
 
 class Checks:
@@ -45,7 +27,7 @@ class Checks:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._histories: dict[int, bytes] = {}
+        self._histories: dict[int, History] = {}
         self._at_work: list[tuple[int, str, int]] = []
         """Attempts that were found to be wanted, and nothing was committed since."""
 
@@ -55,59 +37,32 @@ class Checks:
         for attempt in batch.attempts:
             failure = None if attempt.detail is None else wire.decode_detail(attempt.detail).failure
             lost = failure is not None and failure.code == LOST and attempt.member == member
-            _demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
+            demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
         keys = {row.key for row in [*batch.created, *batch.updated]} | {part.run for part in batch.history}
         for key, stored in self._store.work.load(sorted(keys)).items():
             self._look(key, stored, now)
 
     def _look(self, key: int, stored: Stored, now: int) -> None:
-        id, history = stored.run.id, b"".join(stored.history)
-        events = wire.decode_history(stored.history)
-        _demand(history.startswith(self._histories.get(key, b"")), f"the history of {id} was rewritten (4)")
-        self._histories[key] = history
-        _demand(stored.run.seq == len(events), f"{id} counts {stored.run.seq} events and has {len(events)} (4)")
-        _demand(all(type(event) not in ev.TERMINAL for event in events[:-1]), f"{id} goes on after its end (4)")
-        _demand(_times(events, ev.RunStarted) == {"": 1} if events else True, f"{id} has begun more than once (3)")
-        for kinds in _ONCE:
-            twice = [step for step, times in _times(events, *kinds).items() if times > 1]
-            _demand(not twice, f"{id}: {', '.join(each.__name__ for each in kinds)} twice for {twice} (3)")
-        times = [event.at for event in events]
-        _demand(times == sorted(times), f"the time of {id} goes back")
-        _demand(not times or times[-1] <= now, f"{id} has an event from the future")
-        signals = Counter(each.request_id for each in events if isinstance(each, ev.SignalReceived) and each.request_id)
-        _demand(max(signals.values(), default=1) == 1, f"{id} was told the same more than once: {signals} (3)")
-        self._timers(id, events)
-        self._streams(key, id, events)
+        id = stored.run.id
+        history = self._histories.setdefault(key, History(id))
+        history.grow(stored.history, now)
+        events, written = history.events, dict(history.written)
+        demand(stored.run.seq == len(events), f"{id} counts {stored.run.seq} events and has {len(events)} (4)")
+        held = {row.name: row.chunks for row in self._store.streams.of_run(key)}  # only the workflows write
+        demand(held == written, f"{id} has written {written} to its streams, and they hold {held} (3)")
         run = restore(stored.run, events, stored.attempts)
         fixed = ["followed_by"] if events else FIXED  # what it was started with may be in its mailbox still
         folded = msgspec.structs.replace(run_row(run), **{field: getattr(stored.run, field) for field in fixed})
-        _demand(folded == stored.run, f"{id}: the fold of its history is {folded}, stored is {stored.run} (3)")
-        _demand(run.block is None, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
-
-    def _timers(self, id: str, events: Iterable[ev.HistoryEvent]) -> None:
-        dues: dict[str, int] = {}
-        for event in events:
-            if isinstance(event, ev.TimerStarted):
-                dues[event.id] = event.due_at
-            elif isinstance(event, ev.TimerFired):
-                _demand(event.at >= dues[event.id], f"{id}: the timer [{event.id}] has fired too early")
-
-    def _streams(self, key: int, id: str, events: Iterable[ev.HistoryEvent]) -> None:
-        """Of simulated runs only the workflows write."""
-        written: Counter[str] = Counter()
-        for event in events:
-            if isinstance(event, ev.StreamWritten):
-                written[event.stream] += event.count
-        held = {row.name: row.chunks for row in self._store.streams.of_run(key)}
-        _demand(held == dict(written), f"{id} has written {dict(written)} to its streams, and they hold {held} (3)")
+        demand(folded == stored.run, f"{id}: the fold of its history is {folded}, stored is {stored.run} (3)")
+        demand(run.block is None, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
 
     def begun(self, key: int, step: str, attempt: int) -> None:
         """An attempt begins: that is durable, and nothing of the step is recorded."""
         run = self._run(key)
         pending = run.pending.get(step)
-        _demand(run.is_open, f"an attempt of {run.id} begins, which has ended (6)")
-        _demand(pending is not None, f"{run.id} [{step}]: an attempt begins of a step that is not pending (1, 3)")
-        _demand(
+        demand(run.is_open, f"an attempt of {run.id} begins, which has ended (6)")
+        demand(pending is not None, f"{run.id} [{step}]: an attempt begins of a step that is not pending (1, 3)")
+        demand(
             pending is not None and pending.attempt == attempt and bool(pending.member),
             f"{run.id} [{step}]#{attempt} begins, and the store does not know it (1)",
         )
@@ -120,7 +75,7 @@ class Checks:
                 run = self._run(key)
                 pending = run.pending.get(step)
                 wanted = pending is not None and pending.attempt == attempt and bool(pending.member)
-                _demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
+                demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
             self._at_work = at_work
         for key in self._store.work.running():
             if not stillness.is_looked_after(key):
@@ -135,19 +90,24 @@ class Checks:
     def ended(self, wishes: Iterable[Wish]) -> dict[str, Any]:
         """How each run ended that was wished for; every one has, and the store finds nothing wrong with itself."""
         problems = self._store.admin.check()
-        _demand(not problems, f"the store finds: {'; '.join(problems)}")
+        demand(not problems, f"the store finds: {'; '.join(problems)}")
         outcomes: dict[str, Any] = {}
         for wish in wishes:
             row = self._store.views.row(wish.id)
             if row is None:
                 raise Violation(f"{wish.id} was never begun (6)")
             word = Status(row.status).word
-            _demand(row.status >= Status.COMPLETED, f"{wish.id} is {word}, and nothing will ever wake it (6)")
+            demand(row.status >= Status.COMPLETED, f"{wish.id} is {word}, and nothing will ever wake it (6)")
             history = wire.decode_history(self._store.work.load([row.key])[row.key].history)
             _demand_value(wish, history)
             outcomes[wish.id] = (word, row.note, _essence(history))
         self._families()
         return outcomes
+
+    def digest(self) -> str:
+        """Of every byte of every history."""
+        encoded = (b"%d %s" % (key, history.encoded()) for key, history in sorted(self._histories.items()))
+        return hashlib.sha256(b"".join(encoded)).hexdigest()[:16]
 
     def _families(self) -> None:
         """Every child that a run has scheduled is there, once, and has ended like all others; nothing for it is left unread."""
@@ -155,8 +115,8 @@ class Checks:
         scheduled: set[str] = set()
         for stored in self._store.work.load(sorted(self._histories)).values():
             run = stored.run
-            _demand(run.status >= Status.COMPLETED, f"{run.id} is {Status(run.status).word}, and stays so (6)")
-            _demand(not stored.mail, f"{run.id} has mail that nobody reads: {stored.mail}")
+            demand(run.status >= Status.COMPLETED, f"{run.id} is {Status(run.status).word}, and stays so (6)")
+            demand(not stored.mail, f"{run.id} has mail that nobody reads: {stored.mail}")
             begun[f"{run.id} {run.run_id.hex()}"] += 1
             refused: set[str] = set()
             for event in reversed(wire.decode_history(stored.history)):
@@ -164,18 +124,18 @@ class Checks:
                     refused.add(event.id)
                 elif isinstance(event, ev.ChildScheduled) and event.id not in refused:
                     scheduled.add(f"{event.child_id} {event.run_id.hex()}")
-        _demand(all(begun[child] == 1 for child in scheduled), f"of {scheduled} there are {begun} (3)")
+        demand(all(begun[child] == 1 for child in scheduled), f"of {scheduled} there are {begun} (3)")
 
 
 def _demand_value(wish: Wish, history: list[ev.HistoryEvent]) -> None:
     if wish.value is not None:
         end = history[-1]
         value = msgspec.json.decode(end.result.data) if isinstance(end, ev.RunCompleted) else end
-        _demand(
+        demand(
             value == wish.value, f"{wish.id} came to {value}, and to {wish.value} if the program is performed once (3)"
         )
         undone = sum(isinstance(each, ev.ActivityScheduled) and each.name == "take_back" for each in history)
-        _demand(undone == undone_in(wish.spec), f"{wish.id} has undone {undone} steps of {undone_in(wish.spec)} (7)")
+        demand(undone == undone_in(wish.spec), f"{wish.id} has undone {undone} steps of {undone_in(wish.spec)} (7)")
 
 
 def _essence(history: list[ev.HistoryEvent]) -> list[str]:
@@ -185,12 +145,3 @@ def _essence(history: list[ev.HistoryEvent]) -> list[str]:
     return sorted(
         f"{type(event).__name__} {getattr(event, 'id', '')}" for event in history if type(event) not in _BY_CHANCE
     )
-
-
-def _times(events: Iterable[ev.HistoryEvent], *kinds: type) -> Counter[str]:
-    return Counter(getattr(event, "id", "") for event in events if isinstance(event, kinds))
-
-
-def _demand(holds: bool, text: str) -> None:
-    if not holds:
-        raise Violation(text)

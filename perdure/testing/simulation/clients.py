@@ -18,7 +18,7 @@ from perdure.testing.simulation.talkers import Talker
 from perdure.testing.simulation.world import SimulatedWorld
 
 PATIENCE_SECONDS = 1.0
-"""How soon a client looks again for a run that it wants to end, and that is not there yet."""
+"""How soon a client looks again for a run that it wants to end, and that is not there yet: the second time it waits twice as long, and so on."""
 
 
 class Clients:
@@ -71,10 +71,10 @@ class Clients:
         self._world.say("ask", f"{wish.id} {wish.spec}")
         self.ask(StartRequest(wish.id, wish.workflow, _input(wish), None, _Receiver(self, wish)))
 
-    def _end(self, wish: Wish) -> None:
+    def _end(self, wish: Wish, waited: float = PATIENCE_SECONDS) -> None:
         row = self._store.views.row(wish.id)
         if row is None:
-            self._world.at(PATIENCE_SECONDS, lambda: self._end(wish))
+            self._world.at(waited, lambda: self._end(wish, 2 * waited))
             return
         message = msg.Terminate("enough") if wish.terminate else msg.Cancel("enough")
         self._store.post.send(MailRow(0, row.key, message))

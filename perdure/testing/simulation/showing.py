@@ -1,36 +1,31 @@
 """A line on a terminal that says how far the simulator has come; nothing anywhere else."""
 
 import sys
-import time
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
-REDRAW_SECONDS = 0.1
+from perdure.testing.simulation.batches import Tally
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
-class Counter:
-    """Counts up to `most`; `said` makes the line."""
+def progress(*columns: str) -> "Progress":
+    """A bar, and beside it what the columns say."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    def __init__(self, verb: str, most: int) -> None:
-        self._verb = verb
-        self._most = most
-        self._done = 0
-        self._next = 0.0 if sys.stderr.isatty() else float("inf")
+    console = Console(stderr=True)
+    texts = [TextColumn(each) for each in columns]
+    return Progress(
+        texts[0], BarColumn(24), *texts[1:], console=console, transient=True, disable=not sys.stderr.isatty()
+    )
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if 0.0 < self._next < float("inf"):
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def step(self) -> None:
-        """One more is done."""
-        self._done += 1
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + REDRAW_SECONDS
-        sys.stderr.write(f"\r\x1b[K{self._verb}: {self._done:,} of at most {self._most:,}")
-        sys.stderr.flush()
+def in_words(tally: Tally, seconds: float) -> str:
+    """What was lived through in so many seconds."""
+    pace = 60 * tally.lives / max(seconds, 0.001)
+    return (
+        f"{tally.lives:,} lives ({pace:,.0f} a minute), {tally.simulated_seconds / 3600:,.0f} simulated hours, "
+        f"{tally.commits:,} commits, {tally.disturbances:,} disturbances, {tally.crashes:,} crashes, "
+        f"{len(tally.broken):,} in which a promise was broken"
+    )

@@ -38,8 +38,8 @@ class Shrunk(msgspec.Struct):
     found: Found
 
 
-def shrink(plan: Plan, found: Found, live: Callable[[Plan], Found], tried: Callable[[], None]) -> Shrunk:
-    """The smallest plan whose life breaks the same promise. `tried` is called after each life."""
+def shrink(plan: Plan, found: Found, live: Callable[[Plan], Found]) -> Shrunk:
+    """The smallest plan whose life breaks the same promise."""
     smallest = Shrunk(plan, found)
     tries = 0
     seen = {msgspec.json.encode(plan)}
@@ -55,7 +55,6 @@ def shrink(plan: Plan, found: Found, live: Callable[[Plan], Found], tried: Calla
             seen.add(key)
             tries += 1
             found = live(candidate)
-            tried()
             if _sort(found) == _sort(smallest.found):
                 smallest = Shrunk(candidate, found)
                 progress = True

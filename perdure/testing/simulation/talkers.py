@@ -19,12 +19,12 @@ from perdure.testing.simulation.plan import Wish, Word
 from perdure.testing.simulation.world import SimulatedWorld
 
 LOOK_SECONDS = 1.0
-"""How soon a talker looks whether it has an answer."""
+"""How soon a talker looks whether it has an answer; later it looks less often."""
 
 PATIENCE_SECONDS = 10.0
-"""How long it waits for one before it says the same again."""
+"""How long it waits for one before it says the same again: the second time twice as long, and so on."""
 
-MOST_TRIES = 1_000
+MOST_TRIES = 30
 
 
 class Talker:
@@ -46,29 +46,29 @@ class Talker:
         self._next = 0
         self._tries = 0
 
-    def speak(self) -> None:
-        """Say the next word."""
+    def speak(self, waited: float = LOOK_SECONDS) -> None:
+        """Say the next word, as soon as there is somebody to hear it."""
         if self._next == len(self._wish.words):
             return
         row = self._store.views.row(self._wish.id)
         if row is None:
-            self._world.at(LOOK_SECONDS, self.speak)
+            self._world.at(waited, lambda: self.speak(2 * waited))
             return
         self._tries += 1
         if self._tries > MOST_TRIES:
             self._fail(f"{self._wish.id} does not hear word {self._next}")
             return
-        number = self._next
+        number, tries = self._next, self._tries
         word = self._wish.words[number]
         message = self._message(word)
         self._world.say("tell", f"{self._wish.id} {number}: {word.n}{'' if self._tries == 1 else ' again'}")
         if word.by_mail:
             token = f"{self._wish.id}-{number}-{self._tries}"
             self._store.post.send(MailRow(0, row.key, message, token))
-            self._world.at(LOOK_SECONDS, lambda: self._look_for(token, number, self._world.now()))
+            self._world.at(LOOK_SECONDS, lambda: self._look_for(token, number, LOOK_SECONDS))
         else:
             self._ask(Letter(row.key, message, receiver=_Ear(self, number)))
-            self._world.at(PATIENCE_SECONDS, lambda: self._again(number))
+            self._world.at(self._patience, lambda: self._again(number, tries))
         if word.twice and self._tries == 1:
             self._store.post.send(MailRow(0, row.key, message))
 
@@ -95,20 +95,24 @@ class Talker:
         id, input = f"{self._wish.id}-word-{self._next}", Payload(msgspec.json.encode([word.n]))
         return msg.Update(id, "put", input) if self._wish.workflow == "Desk" else msg.Signal(numbers.name, input, id)
 
-    def _again(self, number: int) -> None:
-        if number == self._next:
+    @property
+    def _patience(self) -> float:
+        return PATIENCE_SECONDS * 2 ** (self._tries - 1)
+
+    def _again(self, number: int, tries: int) -> None:
+        if number == self._next and tries == self._tries:
             self.speak()
 
-    def _look_for(self, token: str, number: int, since: int) -> None:
+    def _look_for(self, token: str, number: int, waited: float) -> None:
         if number != self._next:
             return
         reply: ReplyRow | None = self._store.post.take_reply(token)
         if reply is not None:
             self.heard(number, Heard(reply.code, reply.error, reply.data))
-        elif self._world.now() - since > PATIENCE_SECONDS * 1e9:
+        elif waited > self._patience:
             self.speak()
         else:
-            self._world.at(LOOK_SECONDS, lambda: self._look_for(token, number, since))
+            self._world.at(waited, lambda: self._look_for(token, number, 2 * waited))
 
     def _is_answered(self, number: int, word: Word) -> bool:
         """Else it is looked again."""

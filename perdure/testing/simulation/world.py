@@ -38,6 +38,8 @@ class SimulatedWorld(World):
         self._batch = Batch()
         self.member = 0
         self.commits = 0
+        self.disturbed = 0
+        self.crashes = 0
         self.over = False
         self.committed: Callable[[Batch], None] = lambda batch: None
         self.rested: Callable[[Stillness], None] = lambda stillness: None
@@ -107,12 +109,15 @@ class SimulatedWorld(World):
         if how is None or how in DEATHS:
             return None
         del self._disturbances[self.commits]
+        self.disturbed += 1
         self.say("doubt", f"{self.commits}  {how}")
         return how  # type: ignore[return-value]
 
     def _die_if(self, commit: int, how: How) -> None:
         if self._disturbances.get(commit) == how:
             del self._disturbances[commit]
+            self.disturbed += 1
+            self.crashes += 1
             self.say("crash", f"{how} commit {commit}")
             raise Crash
 

@@ -1,0 +1,96 @@
+"""Many lives, for a given time, in several processes."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import count
+
+import msgspec
+
+from perdure.testing.simulation.life import STORES, Found, simulate
+from perdure.testing.simulation.plan import Disturbance, plan_of
+from perdure.testing.simulation.programs import WORKLOADS
+
+IN_A_FILE_EACH = 10
+"""Every so many lives one is kept in a database file."""
+
+AT_ONCE = 10
+"""Lives that a process is given at a time."""
+
+
+class Life(msgspec.Struct, frozen=True):
+    """One that the seed decides, and where its runs are kept."""
+
+    seed: int
+    workload: str
+    store: str = "memory"
+
+    def __str__(self) -> str:
+        store = "" if self.store == "memory" else f" --store {self.store}"
+        return f'--seed {self.seed} --workload "{self.workload}"{store}'
+
+
+class Broken(msgspec.Struct):
+    """A life in which a promise was broken, and which it was."""
+
+    life: Life
+    violation: str
+
+
+class Tally(msgspec.Struct):
+    """What was lived through. `disturbances` are those that came to pass, `crashes` deaths among them."""
+
+    lives: int = 0
+    commits: int = 0
+    disturbances: int = 0
+    crashes: int = 0
+    simulated_seconds: float = 0.0
+    broken: list[Broken] = []
+
+    def add(self, other: "Tally") -> None:
+        for name in ("lives", "commits", "disturbances", "crashes", "simulated_seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.broken = [*self.broken, *other.broken]
+
+    def count(self, life: Life, found: Found) -> None:
+        broken = [Broken(life, found.violation)] if found.violation else []
+        self.add(Tally(1, found.commits, found.disturbances, found.crashes, found.seconds, broken))
+
+
+def lived(lives: list[Life], disturbances: tuple[Disturbance, ...] | None = None) -> Tally:
+    """The tally of some lives."""
+    tally = Tally()
+    for life in lives:
+        tally.count(life, simulate(plan_of(life.seed, life.workload, disturbances), STORES[life.store]))
+    return tally
+
+
+def by_turns(seed: int) -> Iterator[Life]:
+    """Lives without end, of all workloads."""
+    names = list(WORKLOADS)
+    for n in count():
+        in_a_file = n % IN_A_FILE_EACH == IN_A_FILE_EACH - 1
+        yield Life(seed + n, names[n % len(names)], "sqlite" if in_a_file else "memory")
+
+
+def live_for(seconds: float, lives: Iterator[Life], workers: int, told: Callable[[Tally], None]) -> Tally:
+    """As many lives as fit into the time; `told` is called now and then, with the tally so far."""
+    tally = Tally()
+    end = time.monotonic() + seconds
+    if workers == 1:
+        while time.monotonic() < end:
+            tally.add(lived([next(lives)]))
+            told(tally)
+        return tally
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context) as pool:
+        going: set[Future[Tally]] = set()
+        while going or time.monotonic() < end:
+            while len(going) < 2 * workers and time.monotonic() < end:
+                going.add(pool.submit(lived, [next(lives) for _ in range(AT_ONCE)]))
+            done, going = wait(going, return_when=FIRST_COMPLETED)
+            for each in done:
+                tally.add(each.result())
+            told(tally)
+    return tally
