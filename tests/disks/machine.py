@@ -63,7 +63,7 @@ def _memory() -> str | None:
 class Weather(NamedTuple):
     """What befalls a machine. `cuts`: at which steps, counted over all its life, the power fails. `fate`: what becomes then of
     what was not synced; None lets chance decide. `honest`: whether a sync does what it says. `trouble` is that of a disk,
-    asked for what an owner does only; `seconds` how long it takes for something, on the simulated clock."""
+    asked unless the machine itself looks; `seconds` how long it takes for something, on the simulated clock."""
 
     seed: int = 0
     cuts: frozenset[int] = frozenset()
@@ -86,12 +86,16 @@ class Machine:
         self._watching = contextlib.ExitStack()
         self._stores: list[SqliteStore] = []
         self._outside: SqliteStore | None = None
-        self._owner_works = False
+        self._works = False
         self.world: SimulatedWorld | None = None
         self.steps = 0
         self.generation = 0
         self.failures = 0
         """How often the power has failed."""
+        self.problems: list[str] = []
+        """What the check of the database finds at last."""
+        self.refused = 0
+        """How often somebody was told that the database cannot be used."""
         self.disk = self._disk({})
 
     def _disk(self, files: Mapping[str, bytes]) -> Disk:
@@ -103,7 +107,7 @@ class Machine:
             files,
             self._chance,
             self._is_cut,
-            lambda what, name: self._weather.trouble(what, name) if self._owner_works else OK,
+            lambda what, name: self._weather.trouble(what, name) if self._works else OK,
             self._wait,
             self._weather.honest,
         )
@@ -150,30 +154,29 @@ class Machine:
 
     def for_owner(self, call: Callable[[], Any]) -> Any:
         """Whatever it comes to, an owner whose power has failed is dead."""
-        self._owner_works = True
+        self._works = True
         try:
             return self._noted(call)
         finally:
-            self._owner_works = False
+            self._works = False
             if not self.disk.power:
                 raise Crash  # instead of what the failure has made of it
 
-    def again(self, call: Callable[[], Any], is_owners: bool = False) -> Any:
-        """Who is not answered asks again when the power is back, not knowing whether the first time was heard. An owner that
-        cannot begin is the next one, too."""
+    def again(self, call: Callable[[], Any]) -> Any:
+        """Who is told that the database does not answer asks again, when the power is back, not knowing whether he was heard the
+        first time. So does the next engine after one that could not begin."""
         for _ in range(_TRIES):
             self.boot()
-            self._owner_works = is_owners
+            self._works = True
             try:
                 answer = self._noted(call)
-            except (errors.StoreError, sqlite3.Error):
-                if self.disk.power and not is_owners:
-                    raise
+            except errors.StoreError:
+                self.refused += 1
             else:
                 if self.disk.power:
                     return answer
             finally:
-                self._owner_works = False
+                self._works = False
         raise Violation(f"no answer after {_TRIES} times")
 
     def _noted(self, call: Callable[[], Any]) -> Any:
@@ -240,6 +243,8 @@ class Machine:
         self._outside = None
 
     def close(self) -> None:
+        with contextlib.suppress(Violation):  # which has been told
+            self.problems = self._of_outsiders().admin.check()
         self._close_all()
         self._watching.close()
 
@@ -310,7 +315,7 @@ class _OwnersStore(_Part):
             self._generation = self._machine.generation
             return self._store.admin.try_own(*about)
 
-        return self._machine.again(begin, is_owners=True)
+        return self._machine.again(begin)
 
     def _close(self) -> None:
         store, self._store = self._store, None

@@ -1,30 +1,21 @@
 """The power fails at any moment: what was acknowledged is there, nothing is half there, and runs come to the same end."""
 
-import os
 from collections.abc import Iterator
 from random import Random
 
 import pytest
 
 from perdure.stores.sqlite import opening
-from perdure.testing.simulation.life import Found, in_memory, simulate
-from perdure.testing.simulation.plan import HOWS, Disturbance, How, Plan, Wish, plan_of
+from perdure.testing.simulation.plan import HOWS, Disturbance, How, plan_of
 from tests.disks import vfs
 from tests.disks.disk import FATES, Fates, Platter
-from tests.disks.machine import Machine, Stores, Weather, content_in
+from tests.disks.lives import PLAN, SOAK, lived, stormy
+from tests.disks.machine import Machine, Weather, content_in
 
 pytestmark = pytest.mark.skipif(not vfs.is_possible(), reason="this Python hides its SQLite")
 
-SOAK = "PERDURE_SOAK" in os.environ
 LIVES = 300 if SOAK else 4
 """Random ones, of each kind; `python -m tests.disks --lives 10000` is for more."""
-
-WISHES = (
-    Wish("many", ["group", [["act", "work", 1], ["act", "toil", 2], ["fail", 3]]], 0.0, True, True),
-    Wish("late", ["sequence", [["timeout", 3.0, 4], ["sleep", 3_600.0], ["act", "linger", 5]]], 0.0, False, True),
-    Wish("ended", ["for ever", ["act", "work", 6]], 0.0, False, False, end_at=10.0),
-)
-PLAN = Plan(1, WISHES, (), (2, 1), 1, 2, forgetful=False)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,23 +24,6 @@ def checkpoints() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "CHECKPOINT_PAGES", 40)
         yield
-
-
-def lived(plan: Plan, weather: Weather) -> tuple[Found, Machine]:
-    """A life on a machine in that weather. Whatever comes out otherwise than in memory is a violation, too."""
-    calm = simulate(plan.calm(), in_memory)
-    stores = Stores(weather, calm_first=bool(plan.disturbances))
-    found = simulate(plan, stores)
-    assert stores.machine is not None
-    if not found.violation and found.outcomes != calm.outcomes:
-        found.violation = f"came to {found.outcomes}, and in good weather to {calm.outcomes}"
-    return found, stores.machine
-
-
-def stormy(seed: int) -> Weather:
-    chance = Random(f"weather {seed}")
-    most = chance.choice([200, 500, 1_500])  # making the tables takes 150
-    return Weather(seed, frozenset(chance.randrange(1, most) for _ in range(4)))
 
 
 @pytest.fixture(scope="module")

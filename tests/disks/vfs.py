@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 OK, IOERR = 0, 10
 _NAME = b"perdure-disks"
 _CREATE = 0x4
+_SHM_UNLOCK = 0x1
 _HAS_ENTRY_SYNCED = 0x800 | 0x4000 | 0x80000
 """Main journals, super-journals and logs: when such a file was made, its first sync makes the folder's entries durable, too."""
 
@@ -223,7 +224,8 @@ class _Shim:
     def _asking(self, what: What, then: Callable[..., int]) -> Callable[..., int]:
         def asked(file: int, *rest: Any) -> int:
             disk, name = self._files[file]
-            return disk.asked(what, name) or then(file, *rest)
+            gives_back = what == "share" and rest[-1] & _SHM_UNLOCK  # which cannot fail
+            return (OK if gives_back else disk.asked(what, name)) or then(file, *rest)
 
         return asked
 

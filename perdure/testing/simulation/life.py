@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 
+from perdure.errors import StoreError
 from perdure.languages.python.machine import PythonLanguage
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.owner import Owner
 from perdure.runtime.waiters import Waiters
-from perdure.stores.base import Faults, Store
+from perdure.stores.base import Faults, OwnershipLost, Store, StoreFull
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing.simulation.checks import Checks
 from perdure.testing.simulation.clients import Clients
@@ -35,6 +36,9 @@ STANDBY_SECONDS = 0.1
 GRACE_SECONDS = 10.0
 MOST_ROUNDS = 5_000
 """A simulation has far fewer, unless it goes round in a circle."""
+
+STOPS = (StoreError, StoreFull, OwnershipLost)
+"""What an engine stops by, cleanly; anything else that comes out of it is a bug."""
 
 Opener = Callable[[Faults | None], Store]
 
@@ -141,12 +145,24 @@ class _Life:
         )
 
     def _own(self) -> None:
-        """One owner, until it dies or all is done."""
+        """One owner, until it dies, stops or all is done."""
         store = self._opened(self._world.faults)
         member = store.admin.try_own("simulated", 1, BUILD, self._world.now())
         assert member is not None
         self._world.member = member
         self._world.say("own")
+        try:
+            self._move(store, member)
+            return
+        except Crash:
+            pass
+        except STOPS as error:
+            self._world.say("stop", type(error).__name__)
+        finally:
+            store.admin.close()
+        self._world.forward(STANDBY_SECONDS)
+
+    def _move(self, store: Store, member: int) -> None:
         inbox = Inbox()
         crew = SimulatedCrew(self._plan, self._world, BUILD, inbox.put, self._checks.begun)
         owner = self._owner(store, member, inbox, crew)
@@ -159,14 +175,10 @@ class _Life:
                 if self._world.over:
                     return
             raise Violation(f"the owner goes round in a circle: {MOST_ROUNDS:,} rounds")
-        except Crash:
-            pass
         finally:
             crew.dead = True
             self._clients.ask, self._clients.nudge = lambda item: None, lambda: None
             owner.let_go()
-            store.admin.close()
-        self._world.forward(STANDBY_SECONDS)
 
     def _owner(self, store: Store, member: int, inbox: Inbox, crew: SimulatedCrew) -> Owner:
         plan = self._plan

@@ -13,7 +13,8 @@ seconds   member  what      of which run, and what exactly; [0:1] is a step or a
                   own       a member takes over         ask, mail, cancel, terminate   a client does so
                   commit    a batch becomes durable     begin, end, give up            an attempt does, or is
                   doubt     a commit fails              crash                          the member dies
-                  log       the engine tells people     rest                           all is done"""
+                  stop      it cannot use its store     log                            the engine tells people
+                  rest      all is done"""
 
 _SHORT = {
     ev.RunStarted: "started",
