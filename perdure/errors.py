@@ -67,6 +67,7 @@ and what to do next.
     └── WaitedTooLong                a `timeout` of the caller's own ran out (also a TimeoutError)
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 
@@ -460,6 +461,22 @@ ValueError and IndexError are not here: data cause them as often as code does.
 
 def is_bug(error: BaseException) -> bool:
     """Whether the exception means that the code is wrong; of a group, whether every leaf does."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(is_bug(leaf) for leaf in error.exceptions)
-    return isinstance(error, BUGS)
+    return all(issubclass(type(part), BUGS) for part in parts_of(error) if not is_group(part))
+
+
+def is_group(error: BaseException) -> bool:
+    return issubclass(type(error), BaseExceptionGroup)  # not isinstance(), which asks the exception what its class is
+
+
+def parts_of(error: BaseException) -> Iterator[BaseException]:
+    """An exception and, of a group, all that is in it, each once: groups may be nested deeper than functions may call each other,
+    and one may be in many."""
+    waiting, seen = [error], {id(error)}
+    while waiting:
+        part = waiting.pop()
+        yield part
+        if is_group(part):
+            inner: tuple[BaseException, ...] = BaseExceptionGroup.__dict__["exceptions"].__get__(part)
+            new = {id(each): each for each in reversed(inner) if id(each) not in seen}
+            seen.update(new)
+            waiting += new.values()

@@ -5,6 +5,7 @@ Never a pickle. What crosses a process is the class's name, the message, the for
 
 import traceback
 from collections.abc import Iterator
+from itertools import islice
 
 from perdure.durations import duration_ns
 from perdure.errors import (
@@ -27,19 +28,24 @@ from perdure.errors import (
     RunNotFound,
     UnknownMessage,
     is_bug,
+    is_group,
+    parts_of,
 )
 from perdure.kernel.events import Failure
 from perdure.kernel.limits import END_OF_TIME, FAILURE_CAUSES, FAILURE_LEAVES, FAILURE_MESSAGE_CHARS, TRACEBACK_CHARS
 
 _OURS = __file__.rpartition("failures.py")[0]
 _CUT = "\n... {} characters ...\n"
+FRAMES = 1_000
+"""Of a traceback, from its beginning; it is cut to its limit afterwards."""
 
 
 def failure_of(error: BaseException) -> Failure:
-    """The exception as data, with its causes; texts are cut at their limits. Never raises."""
+    """The exception as data, with its causes; texts are cut at their limits. Never raises: whoever asks has to go on, whatever
+    the user's classes are like."""
     try:
-        return _failure(error, FAILURE_CAUSES)
-    except Exception as broken:  # noqa: BLE001  whoever asks has to go on, whatever the user's classes are like
+        return _failure(error, FAILURE_CAUSES, set())
+    except BaseException as broken:  # noqa: BLE001  SystemExit, say, which would end the thread that asks
         return Failure(type_name(type(error)), f"(what it says cannot be told: {type_name(type(broken))})")
 
 
@@ -103,87 +109,120 @@ def remote_error(failure: Failure) -> RemoteError:
 
 def type_name(kind: type[BaseException]) -> str:
     """`module.qualname`, and without the module for builtins. A script is called `__main__` in child processes, too."""
-    module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    # Not `kind.__module__`: a metaclass may make anything of that.
+    name = type.__dict__["__qualname__"].__get__(kind)
+    module = type.__dict__["__module__"].__get__(kind)
+    if module == "__mp_main__":
+        module = "__main__"
+    return _legible(name if module == "builtins" or not isinstance(module, str) else f"{module}.{name}")
 
 
-def _failure(error: BaseException, depth: int) -> Failure:
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+def _failure(error: BaseException, depth: int, told: set[int]) -> Failure:
+    """`told` are those that are part of it already: any may be the cause of any, and of many."""
+    kind = type(error)  # not what it says its class is
+    told.add(id(error))
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
     if getattr(cause, "is_signal", False):
         cause = None  # one of the engine's own, which means nothing to a reader
-    if isinstance(error, RemoteError):
-        type, message, trace = error.type, error.message, error.remote_traceback
+    if issubclass(kind, RemoteError):
+        type_, message, trace = error.type, error.message, error.remote_traceback  # type: ignore[attr-defined]
     else:
-        type, message, trace = type_name(error.__class__), text_of(error), _traceback(error)
+        type_, message, trace = type_name(kind), text_of(error), _traceback(error)
     retry_after_ns, bad_delay = _retry_after(error)
     return Failure(
-        type=type,
+        type=type_,
         message=_cut(bad_delay or message, FAILURE_MESSAGE_CHARS),
         traceback=_cut(trace, TRACEBACK_CHARS),
-        cause=None if cause is None or depth <= 1 or cause is error else _failure(cause, depth - 1),
-        non_retryable=isinstance(error, NonRetryable),
+        cause=None if cause is None or depth <= 1 or _is_told(cause, told) else _failure(cause, depth - 1, told),
+        non_retryable=issubclass(kind, NonRetryable),
         is_bug=is_bug(error) or bad_delay is not None,
         retry_after_ns=retry_after_ns,
         code=_code(error),
-        leaves=tuple(_failure(leaf, 3) for leaf in _leaves(error)) if depth > 1 else (),
+        leaves=tuple(_failure(leaf, 3, told) for leaf in _leaves(error) if not _is_told(leaf, told))
+        if depth > 1
+        else (),
     )
+
+
+def _is_told(error: BaseException, told: set[int]) -> bool:
+    return id(error) in told or len(told) >= FAILURE_CAUSES + 3 * FAILURE_LEAVES
 
 
 def _code(error: BaseException) -> str:
     """That of our class: what a class derived from it calls `code` may be anything, a number of a card's issuer, say."""
+    if not issubclass(type(error), PerdureError):
+        return ""
     ours = (kind for kind in type(error).__mro__ if kind.__module__ == PerdureError.__module__)
     return next((kind.code for kind in ours if issubclass(kind, PerdureError)), "")
 
 
 def _retry_after(error: BaseException) -> tuple[int | None, str | None]:
     """The delay that was asked for; or why it is none, which is a bug of whoever asked."""
-    if not isinstance(error, RetryAfter):
+    if not issubclass(type(error), RetryAfter):
         return None, None
+    assert isinstance(error, RetryAfter)
     try:
         return min(duration_ns(error.delay), END_OF_TIME), None
     except PerdureError as wrong:
         return None, f"RetryAfter: {wrong}"
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        return []
-    return [leaf for leaf, _ in zip(_flat(error), range(FAILURE_LEAVES), strict=False)]
-
-
-def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for inner in group.exceptions:
-        if isinstance(inner, BaseExceptionGroup):
-            yield from _flat(inner)
-        else:
-            yield inner
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The first ones, if it is a group."""
+    if not is_group(error):
+        return iter(())
+    return islice((part for part in parts_of(error) if not is_group(part)), FAILURE_LEAVES)
 
 
 def text_of(error: BaseException) -> str:
-    """What it says."""
+    """What it says; never raises."""
     try:
         return str(error)
-    except Exception as broken:  # noqa: BLE001  the user's __str__ may raise anything
-        return f"(its text cannot be made: {type_name(broken.__class__)})"
+    except BaseException as broken:  # noqa: BLE001  the user's __str__ may raise anything
+        return f"(its text cannot be made: {type_name(type(broken))})"
 
 
 def _traceback(error: BaseException) -> str:
     """Formatted, without the frames of the engine unless there are no others."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__, FRAMES)
     theirs = [frame for frame in frames if not frame.filename.startswith(_OURS)]
     stack = "".join(traceback.StackSummary.from_list(theirs or frames).format())
+    return f"Traceback (most recent call last):\n{stack}{_last_lines(error)}" if stack else _last_lines(error)
+
+
+def _last_lines(error: BaseException) -> str:
+    """What a traceback ends with."""
+    plain = f"{type_name(type(error))}: {text_of(error)}\n"
     try:
-        last = "".join(traceback.format_exception_only(error))
-    except Exception:  # noqa: BLE001  the same: its text may be anything
-        last = f"{type_name(error.__class__)}\n"
-    return f"Traceback (most recent call last):\n{stack}{last}" if stack else last
+        return "".join(traceback.format_exception_only(error)) if _is_small(error) else plain
+    except BaseException:  # noqa: BLE001  the same: its text may be anything
+        return plain
+
+
+def _is_small(error: BaseException | None) -> bool:
+    """Whether Python may look at it, which walks through all groups and causes only to say what the outermost one is."""
+    chain = 0
+    while error is not None and not is_group(error) and chain < FAILURE_CAUSES:
+        error, chain = error.__cause__ or error.__context__, chain + 1
+    return error is None
 
 
 def _cut(text: str, limit: int) -> str:
-    """The text if it is short enough, else its beginning and its end. Lone surrogates, which no file takes, are shown."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """The text if it is short enough, else its beginning and its end."""
+    text = _shortened(text, limit)
+    return text if text.isascii() else _shortened(_legible(text), limit)
+
+
+def _shortened(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     mark = _CUT.format(f"{len(text) - limit:,}")
     tail = (limit - len(mark)) // 2
     return text[: limit - len(mark) - tail] + mark + text[-tail:]
+
+
+def _legible(text: str) -> str:
+    """Lone surrogates, which no file takes, are shown."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

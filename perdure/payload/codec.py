@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from perdure.errors import DefinitionError
-from perdure.failures import text_of
+from perdure.failures import text_of, type_name
 from perdure.payload.encoder import ENCODER, from_json, is_pydantic
 from perdure.payload.misfit import WORKS, Misfit, shown, type_text
 from perdure.payload.parts import ATOMS, canonical, children, compare, not_finite, same
@@ -66,7 +66,7 @@ class Codec:
         except RecursionError:
             raise Misfit(_DEEP) from None
         except Exception as error:
-            raise Misfit(f"making a {self.text} of it raised {type(error).__name__}: {text_of(error)}") from error
+            raise Misfit(f"making a {self.text} of it raised {type_name(type(error))}: {text_of(error)}") from error
 
     def _checked(self, value: Any) -> bytes:
         shape = self.shape
@@ -88,7 +88,9 @@ class Codec:
         except RecursionError:
             raise
         except Exception as error:
-            raise Misfit(f"it could not be read again, that raised {type(error).__name__}: {text_of(error)}") from error
+            raise Misfit(
+                f"it could not be read again, that raised {type_name(type(error))}: {text_of(error)}"
+            ) from error
 
     def _misfit(self, error: msgspec.ValidationError, data: bytes, *value: Any) -> Misfit:
         try:

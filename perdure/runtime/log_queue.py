@@ -2,9 +2,12 @@
 and may take their time."""
 
 import logging
+import sys
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
+
+from perdure.failures import type_name
 
 WAITING_RECORDS = 10_000
 """Records that may wait for slow handlers; those that come then are counted, not kept."""
@@ -23,6 +26,14 @@ class _Queued(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         self._put(record)
+
+
+def _tell_lost(record: logging.LogRecord) -> None:
+    """Print why, as `logging` does, unless what the record has cannot even be printed."""
+    try:
+        logging.Handler().handleError(record)
+    except BaseException as worse:  # noqa: BLE001  the thread has to go on
+        print(f"--- Logging error --- {type_name(type(worse))}, of {record.name}", file=sys.stderr)
 
 
 class LogQueue:
@@ -52,9 +63,9 @@ class LogQueue:
                 logging.getLogger(record.name).handle(record)
                 if self._dropped and self._queue.empty():
                     self._tell_dropped()
-            except Exception:  # noqa: BLE001  a handler that raises loses its record, and must not lose the others
+            except BaseException:  # noqa: BLE001  a handler that raises loses its record, and must not lose the others
                 if logging.raiseExceptions:
-                    logging.Handler().handleError(record)
+                    _tell_lost(record)
         if self._dropped:
             self._tell_dropped()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from perdure import errors
-from perdure.failures import failure_of
+from perdure.failures import failure_of, text_of
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused, decide, knows_update
 from perdure.kernel.events import Failure, HistoryEvent, Payload, RunStarted
@@ -245,4 +245,5 @@ def _blocked(actor: Actor) -> str:
 
 
 def _told(error: Exception, failure: Failure) -> str:
-    return str(error) if isinstance(error, errors.PerdureError) else f"{type(error).__name__}: {failure.message}"
+    ours = issubclass(type(error), errors.PerdureError)
+    return text_of(error) if ours else f"{failure.type.rpartition('.')[2]}: {failure.message}"

@@ -1,5 +1,7 @@
 """Exceptions as data and back."""
 
+from typing import Any
+
 import pytest
 
 from perdure.activities import activity
@@ -176,11 +178,33 @@ def test_what_a_users_own_class_calls_its_code_is_not_taken_for_ours():
 
 
 def test_an_exception_that_cannot_be_taken_apart_is_told_by_its_class_alone():
+    class Closed(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    failure = failure_of(Closed("secret"))
+
+    assert failure.type.endswith(".Closed")
+    assert failure.message == "(what it says cannot be told: RuntimeError)"
+
+
+def test_the_leaves_of_groups_that_are_deeper_than_calls_can_be_are_found():
     group: BaseException = ValueError("in the depths")
     for _ in range(5_000):
         group = ExceptionGroup("one of many", [group])  # type: ignore[list-item]
 
     failure = failure_of(group)
 
-    assert failure.type == "ExceptionGroup"
-    assert "cannot be told: RecursionError" in failure.message
+    assert failure.message == "one of many (1 sub-exception)"
+    assert [leaf.message for leaf in failure.leaves] == ["in the depths"]
+
+
+def test_each_exception_is_told_once_however_many_have_it_for_a_cause():
+    group = ExceptionGroup("again", [ValueError(str(n)) for n in range(20)])
+    for leaf in group.exceptions:
+        leaf.__cause__ = group
+
+    failure = failure_of(group)
+
+    assert len(failure.leaves) == 20
+    assert not any(leaf.cause for leaf in failure.leaves)

@@ -242,7 +242,10 @@ def _origins(namespace: Mapping[str, Any]) -> Iterator[str]:
         if kind.__module__.startswith("perdure."):
             value = getattr(value, "fn", None)
             kind = type(value)
-        origin = value.__module__ if kind is FunctionType or issubclass(kind, type) else kind.__module__
+        if kind is FunctionType:
+            origin = value.__module__
+        else:  # not `.__module__`, of which a metaclass may make anything
+            origin = type.__dict__["__module__"].__get__(value if issubclass(kind, type) else kind)
         if isinstance(origin, str):
             yield origin
 

@@ -8,7 +8,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import DefinitionError, InvalidArguments, PayloadNotDecodable, QueryFailed, UnknownMessage, is_bug
-from perdure.failures import failure_of
+from perdure.failures import failure_of, type_name
 from perdure.kernel import events as ev
 from perdure.kernel.commands import CompleteUpdate, FailUpdate
 from perdure.kernel.messages import Query, Signal, Update
@@ -210,7 +210,7 @@ def _fail(program: "PythonProgram", error: BaseException) -> None:
     main = program.loop.main
     if program.failed_by is None and main is not None:
         program.failed_by = error
-        main.cancel(f"a handler has failed: {type(error).__name__}")
+        main.cancel(f"a handler has failed: {type_name(type(error)).rpartition('.')[2]}")
 
 
 def come_of(error: BaseException, earlier: BaseException) -> None:
@@ -238,10 +238,13 @@ def look(program: "PythonProgram", act: Callable[..., Any], *args: Any) -> Any:
     entered = enter(loop)
     try:
         answer = guard.run(loop, act, *args)
-    except (Exception, guard.WorkflowInterrupted):
+    except guard.WorkflowInterrupted:
         raise
-    except BaseException as error:  # noqa: BLE001  it ends nobody else
-        raise Meddled(f"it raised {failure_line(failure_of(error))}") from None
+    except BaseException as error:  # it ends nobody else
+        failure = guard.run(loop, failure_of, error)  # if what it says does not end, neither does the look
+        if issubclass(type(error), Exception):
+            raise
+        raise Meddled(f"it raised {failure_line(failure)}") from None
     finally:
         leave(entered)
         did = loop.commands or loop.ready or loop.blocked is not None or _standing(loop) != before

@@ -322,7 +322,7 @@ class Asked(Future):
         try:
             value = decoded(self.loop, self._wish.form.decode, event.result)
         except PerdureError as error:
-            raise undecodable(f"the answer to task {title!r} [{self.id}]", error, "") from error
+            raise undecodable(self.loop, f"the answer to task {title!r} [{self.id}]", error, "") from error
         self.set_result(TaskOutcome(value, event.by, _moment(event.at)))
 
     def notify(self, kind: str) -> None:

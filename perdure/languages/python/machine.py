@@ -231,7 +231,7 @@ class PythonProgram:
         if loop.blocked is not None:
             raise loop.blocked
         if loop.bug is not None and any(loop.may_void(loop.bug, path) for path in loop.undoing):
-            raise block_by(loop.bug)
+            raise guard.run(loop, block_by, loop.bug)
         commands = list(loop.commands.values())
         loop.commands.clear()
         main = loop.main
@@ -242,7 +242,7 @@ class PythonProgram:
         elif not loop.waiting and not handling.listens(self):
             raise stops.deadlock(loop, self.definition.source)
         if loop.pardoned is not None:
-            raise stops.pardon(loop.pardoned, commands)
+            raise guard.run(loop, stops.pardon, loop.pardoned, commands)
         loop.length += len(commands)
         if loop.patches:  # code that does not speak of a change any more replays its mark
             loop.length -= sum(type(command) is MarkPatch for command in commands)
@@ -252,29 +252,16 @@ class PythonProgram:
         """The last command, once the main task is done."""
         main = self.loop.main
         assert main is not None
-        if main.cancelled():
-            if self.failed_by is not None:
-                return FailRun(failure_of(self.failed_by))
-            if self.cancel_reason is not None:
-                return EndCancelled(self.cancel_reason)
-            return FailRun(failure_of(asyncio.CancelledError("the workflow cancelled itself; nobody asked for it")))
-        error = main.exception()
-        if self.failed_by is not None:  # whatever the main line has made of its cancellation
-            if error is None or isinstance(error, Continued):
-                return FailRun(failure_of(self.failed_by))
-            handling.come_of(error, self.failed_by)
-        if error is None:
-            try:
-                return CompleteRun(self._sealed_result(main.result()))
-            except PerdureError as refused:
-                error = refused
-        if isinstance(error, Continued):
-            from perdure.languages.python.children import left_over
-
-            return msgspec.structs.replace(error.command, left=left_over(self.loop))
-        if is_bug(error):
-            raise self.blocked_by(error, commands)
-        return FailRun(failure_of(error))
+        error = None
+        if self.failed_by is None and not main.cancelled():
+            error = main.exception()
+            if error is None:
+                try:
+                    return CompleteRun(self._sealed_result(main.result()))
+                except PerdureError as refused:
+                    error = refused
+        # What an exception says is the user's code, too, and may be as bad as any.
+        return guard.run(self.loop, _end_without_result, self, main, error, commands)
 
     def _sealed_result(self, value: Any) -> ev.Payload:
         loop = self.loop
@@ -283,7 +270,7 @@ class PythonProgram:
 
     def blocked_by(self, error: BaseException, commands: Sequence[Command]) -> ProgramBlocked:
         loop = self.loop
-        failure = failure_of(error)
+        failure = guard.run(loop, failure_of, error)
         source = raised_at(error) or self.definition.source
         return ProgramBlocked(
             "bug",
@@ -305,7 +292,7 @@ class PythonProgram:
         try:
             input = decoded(self.loop, self.definition.parameters.decode, event.input)
         except PerdureError as error:
-            raise undecodable(what, error, self.definition.source) from error
+            raise undecodable(self.loop, what, error, self.definition.source) from error
         if event.spoken:
             self.beginning = Beginning(input)
             self.beginning.coming = event.spoken
@@ -330,7 +317,7 @@ class PythonProgram:
             value = decoded(loop, definition.result.decode, event.result)
         except PerdureError as error:
             what = f"the result of {definition.kind} {definition.name} [{event.id}]"
-            raise undecodable(what, error, definition.source) from error
+            raise undecodable(loop, what, error, definition.source) from error
         future.set_result(value)
 
     def _failed(self, event: ev.ActivityFailed) -> None:
@@ -353,6 +340,32 @@ class PythonProgram:
                 children.child_failed(self.loop, event)
             case ev.ExternalAnswered():
                 children.answered(self.loop, event)
+
+
+def _end_without_result(
+    program: PythonProgram, main: "asyncio.Task[Any]", error: BaseException | None, commands: Sequence[Command]
+) -> Command:
+    """What a run without a result ends with."""
+    failed_by = program.failed_by
+    if main.cancelled():
+        if failed_by is not None:
+            return FailRun(failure_of(failed_by))
+        if program.cancel_reason is not None:
+            return EndCancelled(program.cancel_reason)
+        return FailRun(failure_of(asyncio.CancelledError("the workflow cancelled itself; nobody asked for it")))
+    if failed_by is not None:  # whatever the main line has made of its cancellation
+        error = main.exception()
+        if error is None or type(error) is Continued:
+            return FailRun(failure_of(failed_by))
+        handling.come_of(error, failed_by)
+    assert error is not None
+    if type(error) is Continued:
+        from perdure.languages.python.children import left_over
+
+        return msgspec.structs.replace(error.command, left=left_over(program.loop))
+    if is_bug(error):
+        raise program.blocked_by(error, commands)
+    return FailRun(failure_of(error))
 
 
 def _cancel_requested(program: PythonProgram, event: ev.CancelRequested) -> None:
@@ -383,7 +396,8 @@ def decoded(loop: WorkflowLoop, decode: Callable[[bytes], Any], payload: ev.Payl
     except (Exception, guard.WorkflowInterrupted, Sealed):
         raise
     except BaseException as error:
-        raise PayloadNotDecodable(f"what makes a value of it raised {failure_line(failure_of(error))}") from error
+        failure = guard.run(loop, failure_of, error)
+        raise PayloadNotDecodable(f"what makes a value of it raised {failure_line(failure)}") from error
 
 
 def _heard(program: PythonProgram, kind: "Kind", event: Any, update: str = "") -> None:
@@ -391,7 +405,7 @@ def _heard(program: PythonProgram, kind: "Kind", event: Any, update: str = "") -
     try:
         args = decoded(program.loop, program.ears.reader(kind, event.name, program.loop), event.input)
     except PerdureError as error:
-        raise undecodable(f"the {kind} {event.name}", error, program.definition.source) from error
+        raise undecodable(program.loop, f"the {kind} {event.name}", error, program.definition.source) from error
     begins = program.beginning
     if begins is None:
         handling.begin(program, kind, event.name, args, update)
@@ -405,13 +419,13 @@ def _json(loop: WorkflowLoop, payload: ev.Payload) -> Any:
     return msgspec.json.decode(loop.plain(payload))
 
 
-def undecodable(what: str, error: BaseException, source: str) -> ProgramBlocked:
+def undecodable(loop: WorkflowLoop, what: str, error: BaseException, source: str) -> ProgramBlocked:
     """What is recorded does not fit the code at hand."""
     return ProgramBlocked(
         "undecodable",
         f"{what} can no longer be {'heard' if isinstance(error, UnknownMessage) else 'read'}: {error}",
         how_to_read(error),
-        failure=failure_of(error),
+        failure=guard.run(loop, failure_of, error),
         source=source,
     )
 

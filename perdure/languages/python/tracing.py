@@ -4,6 +4,7 @@ import sys
 from types import FrameType
 from typing import Any
 
+from perdure.errors import parts_of
 from perdure.languages.python.places import is_user_code
 
 
@@ -27,11 +28,8 @@ class Tracer:
         sys.settrace(self._previous)
 
     def saw_earlier(self, error: BaseException) -> bool:
-        """Whether the exception, or a leaf of the group it is, was raised in a turn before the latest."""
-        if isinstance(error, BaseExceptionGroup) and any(self.saw_earlier(leaf) for leaf in error.exceptions):
-            return True
-        seen = self._seen.get(id(error))
-        return seen is not None and seen[1] < self.turn
+        """Whether the exception, or a part of the group it is, was raised in a turn before the latest."""
+        return any(id(part) in self._seen and self._seen[id(part)][1] < self.turn for part in parts_of(error))
 
     def _call(self, frame: FrameType, event: str, arg: Any) -> Any:
         if not is_user_code(frame.f_code):

@@ -1,0 +1,3 @@
+"""Tests that are coroutines run on a loop of their own."""
+
+from tests.engine.conftest import pytest_pyfunc_call as pytest_pyfunc_call
