@@ -86,7 +86,7 @@ class Machine:
         self._watching = contextlib.ExitStack()
         self._stores: list[SqliteStore] = []
         self._outside: SqliteStore | None = None
-        self._works = False
+        self._looks = False
         self.world: SimulatedWorld | None = None
         self.steps = 0
         self.generation = 0
@@ -107,7 +107,7 @@ class Machine:
             files,
             self._chance,
             self._is_cut,
-            lambda what, name: self._weather.trouble(what, name) if self._works else OK,
+            lambda what, name: OK if self._looks else self._weather.trouble(what, name),
             self._wait,
             self._weather.honest,
         )
@@ -135,30 +135,26 @@ class Machine:
         return store
 
     def _of_outsiders(self) -> SqliteStore:
-        while True:
-            self.boot()
-            if self._outside is not None:
-                return self._outside
-            self._outside = self._unless_power_fails(self.new)
+        if self._outside is None or not self.disk.power:
+            self._outside = self.again(lambda: self._outside or self.new())
+        return self._outside
 
-    def _unless_power_fails(self, call: Callable[[], Any]) -> Any:
-        """None if it does."""
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """It is only the machine itself that wants to know something."""
+        looks, self._looks = self._looks, True
         try:
-            return self._noted(call)
-        except (errors.StoreError, sqlite3.Error):
-            if self.disk.power:
-                raise
-            return None
+            yield
+        finally:
+            self._looks = looks
 
     # calls of the store
 
     def for_owner(self, call: Callable[[], Any]) -> Any:
         """Whatever it comes to, an owner whose power has failed is dead."""
-        self._works = True
         try:
             return self._noted(call)
         finally:
-            self._works = False
             if not self.disk.power:
                 raise Crash  # instead of what the failure has made of it
 
@@ -167,7 +163,6 @@ class Machine:
         first time. So does the next engine after one that could not begin."""
         for _ in range(_TRIES):
             self.boot()
-            self._works = True
             try:
                 answer = self._noted(call)
             except errors.StoreError:
@@ -175,9 +170,11 @@ class Machine:
             else:
                 if self.disk.power:
                     return answer
-            finally:
-                self._works = False
         raise Violation(f"no answer after {_TRIES} times")
+
+    def check(self) -> list[str]:
+        with self._looking():
+            return self.again(lambda: self._of_outsiders().admin.check())
 
     def _noted(self, call: Callable[[], Any]) -> Any:
         before = len(self.disk.steps)
@@ -213,10 +210,11 @@ class Machine:
             self.failures += 1
             self._close_all()
             where = self._restored()
-            self._outside = self._unless_power_fails(self.new)
-            problems = self._outside and self._unless_power_fails(self._outside.admin.check)
-            if problems:
-                raise Violation(f"{where}, and check finds {problems} (4)")
+            with self._looking(), contextlib.suppress(errors.StoreError):  # if the power fails again
+                self._outside = self._noted(self.new)
+                problems = self._outside.admin.check()
+                if problems:
+                    raise Violation(f"{where}, and check finds {problems} (4)")
 
     def _restored(self) -> str:
         """Go on with what is left. Gives a line about it."""
@@ -244,7 +242,7 @@ class Machine:
 
     def close(self) -> None:
         with contextlib.suppress(Violation):  # which has been told
-            self.problems = self._of_outsiders().admin.check()
+            self.problems = self.check()
         self._close_all()
         self._watching.close()
 
@@ -277,6 +275,7 @@ class _Part:
 
 class _Admin(_Part):
     try_own: Callable[..., int | None]
+    check: Callable[[], list[str]]
     close: Callable[[], None]
 
 
@@ -287,6 +286,7 @@ class _OutsidersStore(_Part):
         super().__init__(machine, here, machine.again)
         self.admin = _Admin(machine, lambda: here().admin, machine.again)
         self.admin.close = lambda: None
+        self.admin.check = machine.check
 
 
 class _OwnersStore(_Part):

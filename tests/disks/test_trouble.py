@@ -1,11 +1,14 @@
 """SQLite is refused something by the disk, at any call of any kind: whoever asked is told in our words, or it goes on; nothing
 is lost, and nothing done twice."""
 
+import asyncio
+
 import pytest
 
+from perdure import Engine, PerdureError, activity, workflow
 from tests.disks import vfs
 from tests.disks.lives import PLAN, SOAK, lived
-from tests.disks.machine import Weather
+from tests.disks.machine import Weather, machine_in
 from tests.disks.vfs import OK, What
 
 pytestmark = pytest.mark.skipif(not vfs.is_possible(), reason="this Python hides its SQLite")
@@ -34,23 +37,20 @@ TROUBLES: list[tuple[What, int, int]] = [
 
 
 class Trouble:
-    """The calls of a kind from the n-th one on are refused, so many of them."""
+    """The calls of a kind from the n-th one on are refused, so many of them, as long as it is `near`."""
 
-    def __init__(self, what: What, code: int, at: int, lasts: int = 1) -> None:
+    def __init__(self, what: What, code: int, at: int, lasts: int = 1, near: bool = True) -> None:
         self._what = what
         self._code = code
         self._calls = range(at, at + lasts)
-        self.passed = 0
-
-    @property
-    def reached(self) -> bool:
-        return self.passed >= self._calls.start
+        self._passed = 0
+        self.near = near
 
     def __call__(self, what: What, name: str) -> int:
-        if what != self._what:
+        if what != self._what or not self.near:
             return OK
-        self.passed += 1
-        return self._code if self.passed in self._calls else OK
+        self._passed += 1
+        return self._code if self._passed in self._calls else OK
 
 
 @pytest.mark.parametrize("lasts", [1, 7])
@@ -65,3 +65,38 @@ def test_whatever_call_is_refused_the_outcome_is_the_same(what: What, code: int,
             wrong.append(f"{what} {at}: {found.violation}")
 
     assert wrong == []
+
+
+@activity
+async def note(n: int) -> int:
+    return n * n
+
+
+@workflow
+async def sums(count: int) -> int:
+    await asyncio.sleep(0.001)
+    return sum(await asyncio.gather(*[note(n) for n in range(count)]))
+
+
+@pytest.mark.parametrize(("what", "code", "calls"), TROUBLES)
+def test_an_engine_that_stops_by_it_says_so_in_our_words(
+    what: What, code: int, calls: int, caplog: pytest.LogCaptureFixture
+):
+    told: list[str] = []
+    for at in range(1, 60) if SOAK else (1, 4, 2 + calls // 12):
+        trouble = Trouble(what, code, at, lasts=3, near=False)
+        with machine_in(Weather(trouble=trouble)) as machine:
+            store = machine.new()
+            trouble.near = True
+            try:
+                with Engine(store, [sums, note]) as engine:
+                    assert engine.run(sums(4), id="sums").wait() == 14
+            except PerdureError as error:
+                told.append(f"{error}")
+            trouble.near = False
+            with Engine(machine.new(), [sums, note]) as engine:
+                assert engine.run(sums(4), id="sums").wait() == 14
+        assert machine.problems == []
+
+    assert [record.message for record in caplog.records if record.levelname == "CRITICAL"] == []
+    assert all("runs.db: " in text and text.endswith(("try again", "start again")) for text in told)
