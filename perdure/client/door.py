@@ -250,8 +250,9 @@ class EngineDoor:
         fault = self._loop_fault() if request.until_end else None
         if fault is not None:
             raise fault
+        request.elsewhere = lambda: self._threads.run(lambda: _start(self, self._member.waiters, request, definition))
         if not self._member.ask(request):
-            self._threads.run(lambda: _start(self, self._member.waiters, request, definition))
+            request.elsewhere()
 
     def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
         self.demand_open()
@@ -282,8 +283,12 @@ class EngineDoor:
 
     def send(self, row: RunRow, message: msg.Mail, receiver: Receiver) -> None:
         self.demand_open()
-        if not self._member.ask(Letter(row.key, message, receiver=receiver)):
+
+        def by_mail() -> None:
             self._threads.run(lambda: _send(self, row, message, receiver))
+
+        if not self._member.ask(Letter(row.key, message, receiver=receiver, elsewhere=by_mail)):
+            by_mail()
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:
         self.demand_open()

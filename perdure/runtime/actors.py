@@ -1,7 +1,7 @@
 """Runs in memory: each an actor with its state, its program while that stands, and what is not committed yet."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from perdure.errors import StoreCorrupt
 from perdure.kernel import events as ev
@@ -12,7 +12,10 @@ from perdure.kernel.project import restore
 from perdure.kernel.run import Run, evolve
 from perdure.payload.sealing import kept
 from perdure.runtime.coding import Coding, Get, plain
+from perdure.runtime.membership import Foreign, Holdings
 from perdure.stores.base import BlobRow, Store, Stored
+from perdure.stores.health import told_as_damage
+from perdure.stores.membership import Claimed
 
 
 class Actor:
@@ -20,6 +23,7 @@ class Actor:
 
     `blobs` are bytes to be written with the next commit. `alarm` is the wake-up that is set for it, 0 for none.
     `told_outside`: somebody with a token has brought the result of an attempt, which may be in the air still.
+    `claims` is what its claim has said, where several owners share the store.
     `stored` is the history it was made from, kept only until the batch in which it came into memory is settled.
     It is what a program gets as `Blobs`: what a run put is its own, so the run's number need not be asked.
     """
@@ -28,6 +32,7 @@ class Actor:
         "_store",
         "alarm",
         "blobs",
+        "claims",
         "coding",
         "events",
         "is_new",
@@ -49,6 +54,7 @@ class Actor:
         self.events: list[ev.Event] = []
         self.blobs: dict[bytes, bytes] | None = None
         self.alarm = 0
+        self.claims = 0
         self.told_outside = False
         self.coding: Coding | None = None
         self._store = store
@@ -114,14 +120,24 @@ class Actor:
 
 
 class Roster:
-    """Who is in memory. Of those that only wait the `cached` latest stay, since they may be needed soon."""
+    """Who is in memory. Of those that only wait the `cached` latest stay, since they may be needed soon.
 
-    def __init__(self, store: Store, cached: int, coding: Coding | None = None) -> None:
+    Where several owners share the store, who is here is this one's. Of those that it has parked, which are nobody's, the
+    latest are kept aside: who claims a run next, if it is this owner, needs no history then.
+    """
+
+    def __init__(
+        self, store: Store, cached: int, coding: Coding | None = None, holdings: Holdings | None = None
+    ) -> None:
         self._store = store
+        self.holdings = holdings or Holdings(store)
         self.coding = coding
         self._cached = cached
         self._actors: dict[int, Actor] = {}
         self._parked: OrderedDict[int, None] = OrderedDict()
+        self._aside: OrderedDict[int, Actor] = OrderedDict()
+        self._claims: dict[int, int] = {}
+        self._foreign: set[int] = set()
 
     def plain(self, payload: ev.Payload, get: Get) -> bytes:
         """What a payload holds; `get` finds large bytes."""
@@ -142,8 +158,60 @@ class Roster:
     def missing(self, keys: Iterable[int]) -> list[int]:
         return [key for key in dict.fromkeys(keys) if key not in self._actors]
 
+    def fetch(self, keys: Sequence[int]) -> Iterator[Stored]:
+        """What the store has of runs that are not here; those of other owners are left out, and known as such then. A run that
+        was kept aside is here at once."""
+        owned = self.holdings.own(keys)
+        others = [key for key in keys if key not in owned]
+        self._foreign.difference_update(owned)
+        self._foreign.update(self._store.views.rows_by_key(others) if others else ())
+        absent = [key for key in keys if key in owned and not self.recall(owned[key])]
+        yield from self._store.work.load(absent).values() if absent else ()
+
+    def fetch_one(self, key: int) -> Actor:
+        """Bring one run in that there is.
+
+        Raises:
+            Foreign: it is another owner's.
+            errors.StoreCorrupt: it cannot be read.
+        """
+        actor = self._actors.get(key)
+        if actor is not None:
+            return actor
+        for stored in self.fetch([key]):
+            with told_as_damage(stored.run.id):
+                return self.take_in(stored)
+        if key not in self._actors:
+            raise Foreign(key)
+        return self._actors[key]
+
+    def is_foreign(self, key: int) -> bool:
+        """Whether the run was found to be another owner's when it was wanted for this batch."""
+        return key in self._foreign and key not in self._actors
+
+    def forget_foreign(self) -> None:
+        """A new batch: who has which run may have changed."""
+        self._foreign.clear()
+
+    def recall(self, claimed: Claimed) -> bool:
+        """Whether a run that was claimed is here, or is now: it was kept aside, and nobody has had it since."""
+        actor = self._aside.pop(claimed.key, None)
+        if actor is not None and actor.claims + 1 == claimed.claims and claimed.key not in self._actors:
+            actor.claims = claimed.claims
+            self._actors[claimed.key] = actor
+            self._parked[claimed.key] = None
+        elif actor is not None:
+            actor.let_go()
+        self._claims[claimed.key] = claimed.claims
+        return claimed.key in self._actors
+
+    def take_in(self, stored: Stored) -> Actor:
+        """A run as it lies in the store comes into memory."""
+        return self.add(actor_of(stored, self._store))
+
     def add(self, actor: Actor) -> Actor:
         actor.coding = self.coding
+        actor.claims = self._claims.pop(actor.run.key, 0)
         self._actors[actor.run.key] = actor
         return actor
 
@@ -159,6 +227,20 @@ class Roster:
         else:
             self._parked.pop(key, None)
 
+    def park(self, actor: Actor) -> None:
+        """After a commit: the run is nobody's from now on."""
+        key = actor.run.key
+        self._parked.pop(key, None)
+        if self._actors.pop(key, None) is None:
+            return
+        actor.stored, actor.alarm = None, 0
+        if not actor.run.is_open or actor.run.block is not None:
+            actor.let_go()
+            return
+        self._aside[key] = actor
+        while len(self._aside) > self._cached:
+            self._aside.popitem(last=False)[1].let_go()
+
     def make_room(self) -> None:
         """When all runs of a batch are settled: one that was parked before may have been woken by it, and must stay."""
         while len(self._parked) > self._cached:
@@ -173,6 +255,8 @@ class Roster:
     def evict_all(self) -> None:
         for key in list(self._actors):
             self.evict(key)
+        while self._aside:
+            self._aside.popitem()[1].let_go()
 
 
 def actor_of(stored: Stored, store: Store) -> Actor:

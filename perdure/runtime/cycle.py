@@ -16,7 +16,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel import overdue, wire
 from perdure.kernel.decide import Refused, knows_update
 from perdure.runtime import recoding
-from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.coding import Coding
 from perdure.runtime.culprits import REQUEST_TRIES, Culprits, Item, Refusal, TurnFailed, item_of
 from perdure.runtime.draft import Draft, is_empty
@@ -157,6 +157,8 @@ class Cycle:
             batch = _rows(draft)
             self._took_ids = bool(draft.born)
             if not is_empty(batch):
+                if self._roster.holdings.shared:
+                    batch.parks = draft.park()
                 self._commit(batch)
         except BaseException:
             self._void(draft)
@@ -190,6 +192,7 @@ class Cycle:
 
     def _load_for(self, draft: Draft, items: Sequence[Item]) -> None:
         """Bring into memory what the letters are about. A store that does not answer now is asked again, as at commits."""
+        self._roster.forget_foreign()
         requests = [item for item in items if type(item) is StartRequest]
         letters = [item for item in items if isinstance(item, Letter)]
         try:
@@ -205,9 +208,9 @@ class Cycle:
         keys = self._roster.missing(keys)
         if keys:
             ended = _ended(self._items)
-            for stored in self._store.work.load(keys).values():
+            for stored in self._roster.fetch(keys):
                 try:
-                    actor = self._roster.add(actor_of(stored, self._store))
+                    actor = self._roster.take_in(stored)
                 except msgspec.MsgspecError as error:
                     draft.damage(stored.run, self._build, str(error))
                 else:
@@ -256,6 +259,12 @@ class Cycle:
         if draft.damaged and item.key in draft.damaged:
             if item.reply_to:
                 draft.consume(item, errors.StoreCorrupt.code, draft.damaged[item.key])
+            return
+        if actor is None and self._roster.is_foreign(item.key):
+            if item.mail_id and item.moved:  # it was for one of ours, which goes on as one of theirs
+                draft.pass_on(item, item.key)
+            elif not item.mail_id:
+                draft.send_elsewhere(item)
             return
         if actor is None:
             draft.consume(item, errors.RunNotFound.code, "there is no such run (any more)")

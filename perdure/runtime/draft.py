@@ -1,5 +1,7 @@
 """One batch in the making: which runs were moved, what was read, what is to be answered once it is durable."""
 
+from collections.abc import Callable
+
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
@@ -8,6 +10,7 @@ from perdure.kernel.messages import Mail
 from perdure.kernel.project import RunRow, RunRows, project, queue
 from perdure.kernel.run import Status
 from perdure.runtime.actors import Actor
+from perdure.runtime.alarms import HORIZON_NS
 from perdure.runtime.letters import Heard, Letter, Started, StartRequest
 from perdure.runtime.outbox import Receiver
 from perdure.stores.base import Batch, BlobRow, MailRow, ReplyRow
@@ -34,6 +37,7 @@ class Draft:
         "born",
         "continued",
         "damaged",
+        "elsewhere",
         "followers",
         "gives_tasks",
         "heard",
@@ -43,6 +47,7 @@ class Draft:
         "marked",
         "now",
         "onward",
+        "parks",
         "posted",
         "read",
         "replies",
@@ -87,6 +92,15 @@ class Draft:
         """Runs that cannot be read, by key, with what to say of them."""
         self.marked: list[RunRow] = []
         """Their summaries, where those do not say so yet."""
+        self.elsewhere: list[Callable[[], None]] = []
+        """What sends something by mail that is for runs of other owners."""
+        self.parks: dict[int, None] = {}
+        """Runs that nobody owns any more when the batch is durable."""
+
+    def send_elsewhere(self, item: Letter | StartRequest) -> None:
+        """It is for a run that another owner has. What nobody waits for is of no use there."""
+        if item.elsewhere is not None:
+            self.elsewhere.append(item.elsewhere)
 
     def consume(
         self, letter: Letter, code: str = "", error: str = "", data: bytes | None = None, known: bool = False
@@ -125,7 +139,9 @@ class Draft:
         """It is for the run that its own goes on as, which begins when the batch is durable: that one answers whoever has sent
         it, since it may end without having heard it."""
         if letter.receiver is not None and not letter.mail_id:
-            self.onward.append(Letter(key, letter.message, blobs=letter.blobs, receiver=letter.receiver))
+            self.onward.append(
+                Letter(key, letter.message, blobs=letter.blobs, receiver=letter.receiver, elsewhere=letter.elsewhere)
+            )
             return
         self.late.append(MailRow(0, key, letter.message, letter.reply_to))  # type: ignore[arg-type]
         self.posted = True
@@ -163,6 +179,15 @@ class Draft:
         """Refuse a queued start: the run goes, only the answer stays."""
         self.withdrawn.append(letter.key)
         self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS))
+
+    def park(self) -> list[tuple[int, int]]:
+        """The runs of the batch that only wait, or have ended, with the number of their events. One that is due soon stays."""
+        soon = self.now + HORIZON_NS
+        gone = set(self.withdrawn)
+        for key, actor in self.actors.items():
+            if actor.is_parked and key not in gone and (actor.run.wake_at() or soon) >= soon:
+                self.parks[key] = None
+        return [(key, self.actors[key].run.seq) for key in self.parks]
 
     def batch(self) -> Batch:
         """The rows."""

@@ -83,6 +83,9 @@ class Effects:
         for actor in draft.actors.values():
             if actor.events or actor.is_new:
                 self._settle(actor, draft)
+            if draft.parks and actor.run.key in draft.parks:
+                self._roster.park(actor)
+                continue
             self.alarms.set(actor, draft.now)
             self._roster.settle(actor)
         self._roster.make_room()
@@ -97,6 +100,8 @@ class Effects:
             self._waiters.tell(key, None, self._outbox)
         for key in (*released, *draft.withdrawn):
             self._roster.evict(key)
+        for send in draft.elsewhere:
+            send()
         return released
 
     def _answer(self, request: StartRequest, started: Started | None, error: BaseException | None) -> None:

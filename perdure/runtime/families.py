@@ -13,20 +13,21 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.continuing import left_of
 from perdure.kernel.family import ABANDON, TERMINATE, ChildTerms
-from perdure.kernel.ids import ALLOW_DUPLICATE, FAIL, Claim, claim
+from perdure.kernel.ids import ALLOW_DUPLICATE, FAIL, TERMINATE_EXISTING, Claim, claim
 from perdure.kernel.limits import CHILD_DEPTH, END_OF_TIME
 from perdure.kernel.notes import timeout_line
+from perdure.kernel.project import unplaced
 from perdure.kernel.run import Outcome, Run, Status
 from perdure.kernel.terms import Parent, RunTerms
 from perdure.kernel.values import Payload
-from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.attaching import taken
 from perdure.runtime.draft import Draft
 from perdure.runtime.holders import Holder, Holders
 from perdure.runtime.letters import Letter
+from perdure.runtime.membership import Foreign
 from perdure.runtime.queued import Queued
 from perdure.stores.base import BlobRow, MailRow, Store
-from perdure.stores.health import told_as_damage
 
 _USUAL = ChildTerms()
 _Asked: TypeAlias = ev.ExternalCancelRequested | ev.ExternalSignalSent
@@ -72,18 +73,30 @@ class Families:
         parent = _parent_for(actor.run, event.id)
         newest = self._holders.newest(draft, event.child_id)
         refused = self._refusal(draft, actor, event, parent, newest)
-        if refused is not None and newest is not None and self._yields(draft, refused[0], newest):
-            newest = self._holders.newest(draft, event.child_id)
-            refused = self._refusal(draft, actor, event, parent, newest)
+        waits = False
+        try:
+            if refused is not None and newest is not None and self._yields(draft, refused[0], newest):
+                newest = self._holders.newest(draft, event.child_id)
+                refused = self._refusal(draft, actor, event, parent, newest)
+        except Foreign:
+            refused, waits = None, True
         if refused is not None:
             draft.post(MailRow(0, actor.run.key, msg.ChildAnswered(event.id, *refused)))
             return
         own = msgspec.structs.replace(terms.terms or RunTerms(), parent=parent)
         start = msg.Start(event.workflow, event.input, event.run_id, terms=own, chosen=terms.chosen, memo=event.memo)
-        if newest is not None and newest.status < Status.COMPLETED:
-            self._queued.end(draft, newest)
+        if newest is not None and newest.status < Status.COMPLETED and not waits:
+            try:
+                self._queued.end(draft, newest)
+            except Foreign:
+                waits = True
+        if waits:
+            start = msgspec.structs.replace(start, id_conflict=TERMINATE_EXISTING)
         child = self._holders.add(draft, event.child_id, start)
-        if newest is not None:
+        if waits:  # for its place, until the owner of the run that has it has ended that
+            del draft.begun[event.child_id]
+            draft.followers[child.run.key] = unplaced(child.run.key)
+        elif newest is not None:
             draft.followers[newest.key] = child.run.key
         if event.input.ref:
             child.put(b"", event.input.data, actor.blob(event.input.data))
@@ -277,7 +290,11 @@ class Families:
         behind what is handed on to it."""
         actor, key = self._roster.get(letter.key), letter.key
         while actor is not None and goes_on(actor.run):
-            actor = self._follower(draft, actor)
+            try:
+                actor = self._follower(draft, actor)
+            except Foreign as foreign:
+                draft.pass_on(letter, foreign.key)
+                return None
             if actor is not None:
                 draft.actors[actor.run.key] = actor
                 key = actor.run.key
@@ -295,11 +312,7 @@ class Families:
         row = self._store.views.end_of_chain(actor.run.key)
         if row is None or row.key == actor.run.key:
             return None
-        known = self._roster.get(row.key)
-        if known is not None:
-            return known
-        with told_as_damage(row.id):
-            return self._roster.add(actor_of(self._store.work.load([row.key])[row.key], self._store))
+        return self._roster.fetch_one(row.key)
 
 
 FOLLOWING = frozenset({msg.Cancel, msg.Signal, msg.Update})

@@ -34,13 +34,12 @@ class Holder(msgspec.Struct):
 
 
 class Holders:
-    """Knows the ids that were looked up, and hands out keys: even ones, above every key there was."""
+    """Knows the ids that were looked up."""
 
     def __init__(self, store: Store, roster: Roster, waiters: Waiters) -> None:
         self._store = store
         self._roster = roster
         self._waiters = waiters
-        self._last_key = store.work.last_key()
         self._found: dict[str, RunRow] = {}
 
     def look_up(self, ids: Iterable[str]) -> None:
@@ -62,7 +61,7 @@ class Holders:
 
     def saw(self, key: int) -> None:
         """Somebody else has handed out a key."""
-        self._last_key = max(self._last_key, key)
+        self._roster.holdings.saw(key)
 
     def newest(self, draft: Draft, id: str) -> Holder | None:
         """The newest run of an id as it stands now: in this batch, else in the store."""
@@ -127,9 +126,9 @@ class Holders:
 
     def add(self, draft: Draft, id: str, start: msg.Start, chain: int = 0) -> Actor:
         """A run that the store does not have yet, the newest of its id."""
-        self._last_key = (self._last_key + 2) & ~1
-        actor = self._roster.add(Actor(Run(self._last_key, id, chain), self._store, is_new=True))
-        draft.actors[self._last_key] = actor
+        key = self._roster.holdings.new_key()
+        actor = self._roster.add(Actor(Run(key, id, chain), self._store, is_new=True))
+        draft.actors[key] = actor
         draft.begun[id] = (actor, start)
         return actor
 

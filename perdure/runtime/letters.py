@@ -1,5 +1,6 @@
 """What reaches an engine's thread from others, and what it tells them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,10 +16,11 @@ class Letter:
     """A message for a run. `mail_id` names its row in the store, 0 if it has none; `reply_to` the row for the answer.
 
     `blobs` are bytes that payloads in the message refer to. `receiver`, in this process, gets a `Heard`. `moved`: it was
-    addressed to a run that this one continues. `fault`: why nothing comes of what it said at first.
+    addressed to a run that this one continues. `fault`: why nothing comes of what it said at first. `elsewhere`: called if
+    another owner has the run, it sends the same by mail.
     """
 
-    __slots__ = ("blobs", "fault", "key", "mail_id", "message", "moved", "receiver", "reply_to")
+    __slots__ = ("blobs", "elsewhere", "fault", "key", "mail_id", "message", "moved", "receiver", "reply_to")
 
     def __init__(
         self,
@@ -28,8 +30,10 @@ class Letter:
         reply_to: str = "",
         blobs: dict[bytes, bytes] | None = None,
         receiver: Receiver | None = None,
+        elsewhere: Callable[[], None] | None = None,
     ) -> None:
         self.receiver = receiver
+        self.elsewhere = elsewhere
         self.moved = False
         self.fault = ""
         self.key = key
@@ -102,10 +106,22 @@ class StartRequest:
 
     `receiver` is answered once, when the answer is durable: with a `Started`, or an error. With `until_end` it is
     answered when the run is at rest instead: with the `Started` if it was so before, else with an `Ended`, or None, which
-    means "look into the store". Whoever asked may stop waiting (`give_up`), from any thread.
+    means "look into the store". Whoever asked may stop waiting (`give_up`), from any thread. `elsewhere` is as of a Letter.
     """
 
-    __slots__ = ("blobs", "given_up", "id", "input", "key", "receiver", "until_end", "waiters", "wishes", "workflow")
+    __slots__ = (
+        "blobs",
+        "elsewhere",
+        "given_up",
+        "id",
+        "input",
+        "key",
+        "receiver",
+        "until_end",
+        "waiters",
+        "wishes",
+        "workflow",
+    )
 
     def __init__(
         self,
@@ -124,6 +140,7 @@ class StartRequest:
         self.blobs = blobs
         self.receiver = receiver
         self.until_end = until_end
+        self.elsewhere: Callable[[], None] | None = None
         self.given_up = False
         self.key = 0
         self.waiters: Waiters | None = None

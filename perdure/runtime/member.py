@@ -103,7 +103,7 @@ class Member:
         Raises:
             errors.StoreError: the store cannot be owned by anybody here (it is read-only, say).
         """
-        member = self._try_own()
+        member = _own_if_free(self._store, self._build, self._settings, self._world)
         if member is not None:
             self.owns = self.waiters.mending = True
         self._first = member
@@ -189,8 +189,17 @@ class Member:
     def _main(self) -> None:
         try:
             member = self._stand_by()
-            if member is not None:
-                self._own(member)
+            while member is not None:
+                try:
+                    self._own(member)
+                    break
+                except base.OwnershipLost as lost:
+                    if self._store.membership is None or self._closing.is_set():
+                        raise
+                    # Others took this member for dead, and go on with its runs: nothing is lost by that.
+                    self._log.warning("silent for too long, this process begins anew as another member: %s", lost)
+                    self._put_down()
+                    self._first, member = None, self._stand_by()
         except (errors.StoreError, base.StoreFull, base.OwnershipLost) as error:
             self._fail(error)
         except BaseException as error:  # noqa: BLE001  a bug of ours must not leave callers waiting
@@ -206,10 +215,6 @@ class Member:
         if not self._closing.is_set():
             self._log.error("the engine stops: %s", error)
 
-    def _try_own(self) -> int | None:
-        lease_ns = int(self._settings.lease_seconds * 1e9)
-        return self._store.admin.try_own(socket.gethostname(), os.getpid(), self._build, self._world.now(), lease_ns)
-
     def _stand_by(self) -> int | None:
         """Until it can own, tell callers how their runs get on elsewhere. None if it was closed meanwhile."""
         member = self._first
@@ -218,7 +223,8 @@ class Member:
             self.waiters.answers.look(self._store, self._outbox, self.waiters.is_blocked)
             self._outbox.flush()
             self._closing.wait(STANDBY_SECONDS)
-            member = None if self._closing.is_set() else self._try_own()
+            if not self._closing.is_set():
+                member = _own_if_free(self._store, self._build, self._settings, self._world)
         self.waiters.mending = True
         return member
 
@@ -307,11 +313,19 @@ class Member:
         self.waiters.fail(not_ended, self._outbox)
         self.waiters.answers.fail(not_ended, self._outbox)
         self._outbox.flush()
+        self._put_down()
+        self._store.admin.close()
+
+    def _put_down(self) -> None:
         if self._worker is not None:
             self._worker.close()
         if self._coding is not None:
             self._coding.close()
-        self._store.admin.close()
+
+
+def _own_if_free(store: base.Store, build: str, settings: Settings, world: World) -> int | None:
+    lease_ns = int(settings.lease_seconds * 1e9)
+    return store.admin.try_own(socket.gethostname(), os.getpid(), build, world.now(), lease_ns)
 
 
 def heard(languages: Mapping[str, Language]) -> list[base.DefinitionRow]:

@@ -2,12 +2,11 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from perdure.errors import StoreUnreachable
 from perdure.kernel import messages as msg
-from perdure.kernel import overdue, wire
 from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
 from perdure.runtime.coding import Coding
@@ -16,7 +15,8 @@ from perdure.runtime.deadlines import timed_out
 from perdure.runtime.effects import Crew, Effects
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
-from perdure.runtime.liveness import Liveness
+from perdure.runtime.losses import Losses
+from perdure.runtime.membership import Holdings
 from perdure.runtime.offers import Offers
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
@@ -26,7 +26,7 @@ from perdure.runtime.turn import Turns
 from perdure.runtime.waiters import Waiters
 from perdure.runtime.workforce import Workforce
 from perdure.runtime.world import World
-from perdure.stores.base import Orphan, Store
+from perdure.stores.base import Poll, Store
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
@@ -81,7 +81,8 @@ class Owner:
         self._crew = crew
         self._world = world
         self._marker = store.admin.strikes()
-        self._roster = Roster(store, cached_runs, coding)
+        self._holdings = Holdings(store, lease_seconds)
+        self._roster = Roster(store, cached_runs, coding, self._holdings)
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker, forgetful=forgetful)
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
@@ -100,8 +101,7 @@ class Owner:
             store.streams.bell,
         )
         self._offers = Offers(store.work, self._roster, workforce)
-        self._liveness = Liveness(lease_seconds)
-        self._orphans: set[tuple[int, str, int]] = set()
+        self._losses = Losses(store.tasks, lease_seconds, world, log)
         self._alarms = effects.alarms
         self._deadlines = effects.deadlines
         self._grace_seconds = grace_seconds
@@ -116,7 +116,6 @@ class Owner:
         self._failed_polls = 0
         self._poll_at = 0.0
         self._look_after: list[int] = []
-        self._suspects: dict[tuple[int, int], float] = {}
         self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
 
     def take_over(self) -> None:
@@ -129,7 +128,8 @@ class Owner:
             self._roster.evict(left)
         self._left_behind += self._store.work.mending()
         self._mending = len(self._left_behind)
-        self._left_behind += self._store.work.running()
+        if not self._holdings.shared:  # else whoever polls claims those of the dead
+            self._left_behind += self._store.work.running()
 
     def _care(self, key: int) -> list[Letter]:
         """Letters that make their run be loaded and looked after, and released if other code blocked it."""
@@ -265,8 +265,9 @@ class Owner:
     def _polled(self, now: int, monotonic: float) -> list[Item]:
         """What the store has: mail, and runs that are due soon. Those in memory get an alarm, the others a letter."""
         self._inbox.nudged = False
-        poll = self._store.work.poll(now + POLL_AHEAD_NS, POLL_ROWS, starts=self._room() > 0)
-        items: list[Item] = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
+        poll = self._holdings.poll(now + POLL_AHEAD_NS, POLL_ROWS, self._room())
+        items = self._claimed(poll, monotonic) if self._holdings.shared else []
+        items += [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
         self._offers.look(poll.beats.keys(), self._left_behind)
         loaded = 0
         for key in poll.due:
@@ -276,7 +277,7 @@ class Owner:
                 items.append(Letter(key, msg.Wake()))
             else:
                 self._alarms.set(actor, now)
-        items += self._lost(poll.beats, monotonic)  # first, as it may raise
+        items += self._losses.look(poll.beats, monotonic)  # first, as it may raise
         items += [letter for key in self._look_after for letter in self._care(key)]
         self._look_after = []
         items += self._beats()
@@ -284,52 +285,32 @@ class Owner:
         self._poll_at = monotonic if more else monotonic + POLL_SECONDS
         return items
 
-    def _lost(self, beats: Mapping[int, int], monotonic: float) -> list[Item]:
-        """Tasks that lost their worker: it has left, has died, or is silent for too long."""
-        tasks = self._store.tasks
-        silent, look = self._liveness.look(beats, monotonic)
-        dead = tasks.dead(beats) if beats else []
-        if not look and not silent and not dead:
-            return []
-        try:
-            for member in dict.fromkeys([*dead, *self._suspected(silent, beats, monotonic)]):
-                if not tasks.bury(member, None if member in dead else beats[member]):
-                    continue
-                why = "has died" if member in dead else f"is silent for {self._liveness.lease_seconds:g} s"
-                self._log.warning("worker %d %s: what it has taken is given to others", member, why)
-            return self._orphaned(tasks.orphans())
-        except StoreUnreachable:
-            self._liveness.forget()
-            raise
-
-    def _suspected(self, silent: Sequence[int], beats: Mapping[int, int], monotonic: float) -> list[int]:
-        """Those of the silent who had the time to speak: as long as another program keeps the database locked nobody can
-        write, and so nobody is dead for that."""
-        wait = min(2.0, self._liveness.lease_seconds / 2)
-        before, self._suspects = self._suspects, {}
-        for member in silent:
-            since = before.get((member, beats[member]))
-            if since is None:
-                self._store.tasks.bury(0)  # nobody: it waits until the database can be written
-                since = self._world.monotonic()
-            self._suspects[member, beats[member]] = since
-        return [member for member in silent if monotonic - self._suspects[member, beats[member]] >= wait]
-
-    def _orphaned(self, orphans: Sequence[Orphan]) -> list[Item]:
-        """A run that cannot be told now (it is blocked) keeps its orphan for long, and is told only once."""
-        told = self._orphans
-        self._orphans = {(each.run, each.step, each.attempt) for each in orphans}
-        return [_lost(each) for each in orphans if (each.run, each.step, each.attempt) not in told]
+    def _claimed(self, poll: Poll, monotonic: float) -> list[Item]:
+        """Of a store that several share: which of the others have died, and what to look after, since a dead one has left it.
+        How runs get on elsewhere that somebody here waits for is looked up."""
+        for member in self._holdings.dead(poll.members, monotonic):
+            self._log.warning(
+                "member %d is silent for too long and was declared dead: others take over its runs", member
+            )
+        items: list[Item] = []
+        for claimed in poll.claimed:
+            self._roster.recall(claimed)
+            if claimed.left_by:
+                items += self._care(claimed.key)
+        self._waiters.look(self._store.views, self._outbox)
+        self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
+        return items
 
     def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
-        """Start nothing new, and give what is in the air some time to land."""
+        """Start nothing new, and give what is in the air some time to land; then others may go on with the runs at once."""
         self.slots.closed = True
         end = self._world.monotonic() + seconds
         while True:
             left = end - self._world.monotonic() if self.slots.in_air() else 0.0
             self.round(min(max(left, 0.0), 0.1))
             if not self.slots.in_air() or self._world.monotonic() >= end or hurried():
-                return
+                break
+        self._holdings.hand_over()
 
     def let_go(self) -> None:
         """Cancel what is still in the air, which the next owner finds to be lost, and unwind all programs."""
@@ -341,11 +322,3 @@ class Owner:
                 self._crew.give_up(flight)
         self._roster.evict_all()
         self._outbox.flush()
-
-
-def _lost(orphan: Orphan) -> Letter:
-    details = None if orphan.details is None else wire.decode_payload(orphan.details)
-    lost = msg.AttemptEnded(
-        orphan.step, orphan.attempt, orphan.member, orphan.claimed_at, failure=overdue.LOST_FAILURE, details=details
-    )
-    return Letter(orphan.run, lost)

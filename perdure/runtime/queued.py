@@ -14,15 +14,15 @@ from perdure.kernel.ids import TERMINATE_EXISTING
 from perdure.kernel.program import ProgramBlocked
 from perdure.kernel.run import Status
 from perdure.kernel.terms import digest_of, digests_in, with_own
-from perdure.runtime.actors import Actor, Roster, actor_of
+from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.attaching import unknown_workflow
 from perdure.runtime.draft import Draft
 from perdure.runtime.holders import Holder, Holders
 from perdure.runtime.letters import Heard, Letter
+from perdure.runtime.membership import Foreign
 from perdure.runtime.refusals import heard_of
 from perdure.runtime.turn import Turns
 from perdure.stores.base import MailRow, Store
-from perdure.stores.health import told_as_damage
 
 if TYPE_CHECKING:
     from perdure.workflows import WorkflowDefinition
@@ -72,8 +72,8 @@ class Queued:
         heard = Heard()
         hears: Sequence[Letter] = ()
         if error is None or isinstance(error, errors.UnknownWorkflow):
-            if start.id_conflict == TERMINATE_EXISTING:
-                self._take_place(draft, actor, begun)
+            if start.id_conflict == TERMINATE_EXISTING and not self._take_place(draft, actor, begun):
+                return ()
             if actor.run.begin_at is not None and not at_once:
                 draft.kept.append(MailRow(0, letter.key, msgspec.structs.replace(begun, id_conflict="")))
             elif error is not None or _is_over(begun, draft.now):
@@ -157,7 +157,11 @@ class Queued:
             self._fold_start(draft, actor, self._sound(letter.message, actor))
 
     def end(self, draft: Draft, newest: Holder) -> None:
-        """A new run of the id ends the one that is open."""
+        """A new run of the id ends the one that is open.
+
+        Raises:
+            Foreign: another owner has that.
+        """
         self._terminate(draft, newest, msg.Terminate(REPLACED))
 
     def end_if_told(self, draft: Draft, newest: Holder) -> bool:
@@ -171,7 +175,7 @@ class Queued:
         return False
 
     def _terminate(self, draft: Draft, newest: Holder, message: msg.Terminate) -> None:
-        actor = newest.actor or self._roster.get(newest.key) or self._loaded(newest.key)
+        actor = newest.actor or self._roster.fetch_one(newest.key)
         draft.actors[newest.key] = actor
         self.begin_silently(draft, actor)
         self._turns.take(actor, message, draft.now)
@@ -184,22 +188,23 @@ class Queued:
         starts = [each for each in mail if each.run == key and type(each.message) is msg.Start]
         return Letter(key, starts[0].message, starts[0].id, starts[0].reply_to) if starts else None
 
-    def _loaded(self, key: int) -> Actor:
-        stored = self._store.work.load([key])[key]
-        with told_as_damage(stored.run.id):
-            return self._roster.add(actor_of(stored, self._store))
-
-    def _take_place(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
-        """A queued start takes the place of the newest run, which it ends, unless it got its place at once."""
+    def _take_place(self, draft: Draft, actor: Actor, start: msg.Start) -> bool:
+        """A queued start takes the place of the newest run, which it ends, unless it got its place at once. False: another
+        owner has that run and is asked to end it, so that the place is free when this is tried again."""
         id = actor.run.id
         self._holders.look_up([id])
         newest = self._holders.newest(draft, id)
         if newest is None or newest.key == actor.run.key:
-            return
+            return True
         if newest.status < Status.COMPLETED:
-            self.end(draft, newest)
+            try:
+                self.end(draft, newest)
+            except Foreign:
+                draft.kept.append(MailRow(0, newest.key, msg.Terminate(REPLACED)))
+                return False
         draft.followers[newest.key] = actor.run.key
         draft.begun[id] = (actor, start)
+        return True
 
     def _begin_deaf(self, draft: Draft, actor: Actor, start: msg.Start) -> None:
         """Nobody may have been there until the time of the whole chain was over: then its code does not see it, either."""

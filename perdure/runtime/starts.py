@@ -16,6 +16,7 @@ from perdure.runtime.draft import Draft
 from perdure.runtime.families import Families
 from perdure.runtime.holders import Holder, Holders
 from perdure.runtime.letters import Heard, Started, StartRequest
+from perdure.runtime.membership import Foreign
 from perdure.runtime.queued import Queued
 from perdure.runtime.refusals import error_of
 from perdure.runtime.turn import Turns
@@ -63,6 +64,8 @@ class Starts:
             draft.answers.append((request, self._answer(draft, request), None))
         except errors.PerdureError as error:
             draft.answers.append((request, None, error))
+        except Foreign:
+            draft.send_elsewhere(request)
 
     def _answer(self, draft: Draft, request: StartRequest) -> Started:
         if request.wishes.first is not None:
@@ -89,6 +92,8 @@ class Starts:
                 self._demand_same(draft, request, newest)
         if wishes.first is not None:
             actor = newest.actor or self._roster.get(newest.key)
+            if actor is None and self._roster.is_foreign(newest.key):
+                raise Foreign(newest.key)
             if actor is None:
                 raise errors.RunClosed(f"run {request.id!r} has ended just now; start it again")
             draft.actors[newest.key] = actor

@@ -6,22 +6,29 @@ attempts and bring their ends. *Streams* (`streaming.py`) is where attempts writ
 *Views* are read by anybody, from any thread, and are as new as the last commit; so are *messages*, what runs have heard and
 what they show. *Admin* owns, publishes, checks and closes.
 
+*Membership* is there if several owners can share the store, each with runs of its own.
+
 Keys of runs are integers that grow with their start; the owner hands out even ones, clients that start runs through
 the database odd ones. `journal.commit` raises the exceptions below, which tell the owner what to do with the batch;
 every other call raises the family `errors.StoreError`, whose messages are for people.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 import msgspec
 
-from perdure.kernel.attributes import Attribute, Wanted
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.messages import AttemptEnded, Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.streams import ChunkRow
+from perdure.stores.faults import Fault as Fault
+from perdure.stores.faults import Faults as Faults
+from perdure.stores.faults import Moment as Moment
+from perdure.stores.filtering import RunFilter as RunFilter
 from perdure.stores.human import HumanViews
+from perdure.stores.membership import Claimed, Membership
 from perdure.stores.placed import BuildRow, Placed
 from perdure.stores.refusing import CommitInDoubt as CommitInDoubt
 from perdure.stores.refusing import CommitRefused as CommitRefused
@@ -217,6 +224,9 @@ class Batch(msgspec.Struct):
     """New mail written by the owner, after `mail_read` has gone."""
     replies: list[ReplyRow] = []
     """Each replaces an earlier answer to the same request."""
+    parks: list[tuple[int, int]] = []
+    """(key of a run, how many events it has then): only of a store that several owners share. Nobody owns these any more: they
+    wait, or have ended. It comes last of all."""
     at: int = 0
     """When the batch was decided, in nanoseconds: a batch with replies also deletes those that have expired by then."""
 
@@ -240,36 +250,10 @@ class Poll(msgspec.Struct):
     due: list[int]
     mail: list[MailRow]
     beats: dict[int, int] = {}
-
-
-class RunFilter(msgspec.Struct, frozen=True):
-    """Which runs to list: all conditions hold. Newest first; `before_key` continues after a page.
-
-    `parent`: children of runs of that id; `root`: the runs of that id which are nobody's child, and all their descendants.
-    `before_key` and `limit` are about the page, not about the runs: counts ignore them.
-    """
-
-    statuses: tuple[int, ...] = ()
-    workflow: str | None = None
-    id_prefix: str | None = None
-    started_since: int | None = None
-    attributes: tuple[Wanted, ...] = ()
-    parent: str | None = None
-    root: str | None = None
-    before_key: int | None = None
-    limit: int = 100
-
-
-Moment: TypeAlias = Literal["before", "inside"]
-Fault: TypeAlias = Literal["refused", "in-doubt-applied", "in-doubt-lost", "full", "unavailable"]
-Faults: TypeAlias = Callable[[Moment, Batch], Fault | None]
-"""A commit's weak points, for tests: every store takes `faults=...` and asks it at each commit.
-
-Asked "before" anything is written, it may name the fault that the commit shall have: "refused" CommitRefused,
-"in-doubt-applied" and "in-doubt-lost" CommitInDoubt with the batch written or not, "full" StoreFull, "unavailable"
-StoreUnavailable. Asked again "inside", when all is written but nothing is durable, its answer is ignored: a place to
-kill the process.
-"""
+    claimed: list[Claimed] = []
+    members: dict[int, int] = {}
+    """Of a store that several owners share, which tells only of the caller's runs: those that became it by this call; and the
+    beats of the other owners, by member."""
 
 
 class Journal(Protocol):
@@ -595,3 +579,8 @@ class Store(Protocol):
 
     @property
     def admin(self) -> Admin: ...
+
+    @property
+    def membership(self) -> Membership | None:
+        """None: one owner has all runs. Else there are several, each with runs of its own."""
+        ...

@@ -1,19 +1,39 @@
-"""What a named fault does to a commit; see `base.Faults`."""
+"""A commit's weak points, for tests: which there are, and what a named one does to a commit."""
 
-from perdure.stores import base
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from perdure.stores.refusing import CommitInDoubt, CommitRefused, StoreFull, StoreUnavailable
+
+if TYPE_CHECKING:
+    from perdure.stores.base import Batch
+
+Moment: TypeAlias = Literal["before", "inside"]
+Fault: TypeAlias = Literal[
+    "refused", "in-doubt-applied", "in-doubt-lost", "in-doubt-late-applied", "in-doubt-late-lost", "full", "unavailable"
+]
+Faults: TypeAlias = Callable[[Moment, "Batch"], Fault | None]
+"""Every store takes `faults=...` and asks it at each commit.
+
+Asked "before" anything is written, it may name the fault that the commit shall have: "refused" CommitRefused,
+"in-doubt-applied" and "in-doubt-lost" CommitInDoubt with the batch written or not, "full" StoreFull, "unavailable"
+StoreUnavailable. Of a store that several owners share, "in-doubt-late-..." leaves the transaction open on the server: it is
+written, or not, when somebody has to wait for it. Asked again "inside", when all is written but nothing is durable, its
+answer is ignored: a place to kill the process.
+"""
 
 
-def refuse_by(fault: base.Fault | None) -> None:
+def refuse_by(fault: Fault | None) -> None:
     """Raise at once for the faults that write nothing."""
     if fault == "refused":
-        raise base.CommitRefused("refused by a fault the test asked for")
+        raise CommitRefused("refused by a fault the test asked for")
     if fault == "full":
-        raise base.StoreFull("full by a fault the test asked for")
+        raise StoreFull("full by a fault the test asked for")
     if fault == "unavailable":
-        raise base.StoreUnavailable("unavailable by a fault the test asked for")
+        raise StoreUnavailable("unavailable by a fault the test asked for")
 
 
-def doubt_by(fault: base.Fault | None) -> None:
+def doubt_by(fault: Fault | None) -> None:
     """Raise for the faults after which nobody knows."""
-    if fault in ("in-doubt-applied", "in-doubt-lost"):
-        raise base.CommitInDoubt("in doubt by a fault the test asked for")
+    if fault is not None and fault.startswith("in-doubt-"):
+        raise CommitInDoubt("in doubt by a fault the test asked for")

@@ -1,7 +1,8 @@
 """A store that forgets when the process ends: the oracle that SQLite is held against, and what most tests run on.
 
 Nothing here is clever, so that what a store means can be read off. Several `MemoryStore` handles on one `Shelf`
-behave like several processes on one database: one of them can own it, and closing a handle stands for its death.
+behave like several processes on one database: one of them can own it, or, if the shelf is `shared`, each of them runs of
+its own. Closing a handle stands for the death of its process.
 """
 
 import copy
@@ -19,8 +20,9 @@ from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, R
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
-from perdure.stores.health import PROBLEM_LINES, problems_of
+from perdure.stores.memory_admin import MemoryAdmin
 from perdure.stores.memory_human import MemoryHumanViews
+from perdure.stores.memory_members import MemoryMembership, Seat, awaited, fenced
 from perdure.stores.memory_messages import MemoryMessages
 from perdure.stores.memory_post import MemoryPost, made_by
 from perdure.stores.memory_streams import HeldStream, MemoryStreams, demand_unclosed, put_chunks
@@ -35,8 +37,14 @@ _copy = copy.copy
 class Shelf:
     """What one database holds. Every access is under `lock`; rows are copied on their way in and out."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool = False) -> None:
         self.lock = threading.RLock()
+        self.shared = shared
+        self.seats: dict[int, Seat] = {}
+        self.owners: dict[int, int] = {}
+        self.claims: dict[int, int] = {}
+        self.last_key = 0
+        self.between: Callable[[], None] = lambda: None
         self.runs: dict[int, RunRow] = {}
         self.of_id: dict[str, list[int]] = {}
         self.history: dict[int, dict[int, HistoryRow]] = {}
@@ -62,7 +70,11 @@ class Shelf:
         self.lease_ns = base.LEASE_NS
         self.turn = 0
         self.secret = os.urandom(32)
-        self.on_nudge: Callable[[], None] | None = None
+        self.on_nudge: dict[int, Callable[[], None]] = {}
+
+    def new_key(self) -> int:
+        """The next odd one above all others; of those that are reserved, `last_key` is the highest."""
+        return (max(max(self.runs, default=0), self.last_key) + 1) | 1
 
     def new_member(self, host: str, pid: int, build: str, now: int) -> int:
         self.member_ids += 1
@@ -72,6 +84,15 @@ class Shelf:
     def forget_unless_used(self, member: int) -> None:
         if member not in self.used_members:
             self.members.pop(member, None)
+
+    def apply(self, batch: base.Batch, member: int) -> None:
+        """Write what was found to be in order."""
+        _apply(self, batch)
+        self.used_members.add(member)
+        if self.shared:
+            self.owners |= {row.key: member for row in batch.created}
+            for key, _ in batch.parks:
+                self.owners.pop(key, None)
 
     def open_runs(self) -> list[RunRow]:
         return [row for row in self.runs.values() if row.status < Status.COMPLETED]
@@ -114,6 +135,8 @@ class Shelf:
         row = self.runs.pop(key, None)
         if row is not None:
             self.of_id[row.id].remove(key)
+        self.owners.pop(key, None)
+        self.claims.pop(key, None)
         self.history.pop(key, None)
         self.attributes.pop(key, None)
         self.streams.pop(key, None)
@@ -143,92 +166,13 @@ class MemoryStore:
         self.shelf = shelf or Shelf()
         self.admin = MemoryAdmin(self.shelf)
         self.journal = MemoryJournal(self.shelf, self.admin, faults)
-        self.work = MemoryWork(self.shelf)
+        self.work = MemoryWork(self.shelf, self.admin)
         self.post = MemoryPost(self.shelf)
         self.tasks = MemoryTasks(self.shelf)
         self.streams = MemoryStreams(self.shelf, lambda: self.admin.owns)
         self.views = MemoryViews(self.shelf)
         self.messages = MemoryMessages(self.shelf)
-
-
-class MemoryAdmin:
-    """The handle's seat: `member` is its id while it owns, else 0."""
-
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-        self.member = 0
-
-    @property
-    def owns(self) -> bool:
-        return self.member != 0 and self._shelf.owner == self.member
-
-    def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = base.LEASE_NS) -> int | None:
-        shelf = self._shelf
-        with shelf.lock:
-            if shelf.owner:
-                return None
-            shelf.lease_ns = lease_ns
-            for member in set(shelf.members) - shelf.workers.keys():
-                shelf.forget_unless_used(member)
-            self.member = shelf.owner = shelf.new_member(host, pid, build, now)
-            return self.member
-
-    def publish(self, definitions: Sequence[base.DefinitionRow]) -> None:
-        with self._shelf.lock:
-            self._shelf.definitions = sorted(map(_copy, definitions), key=lambda row: (row.kind, row.name))
-
-    def listen(self, on_nudge: Callable[[], None]) -> None:
-        self._shelf.on_nudge = on_nudge
-
-    def strikes(self) -> base.TurnMarker:
-        return MemoryMarker(self._shelf)
-
-    def builds(self) -> list[base.BuildRow]:
-        found: dict[tuple[str, bool], base.BuildRow] = {}
-        with self._shelf.lock:
-            for row in self._shelf.runs.values():
-                if row.seq:
-                    name = (row.pinned or row.build, bool(row.pinned))
-                    of_build = found.setdefault(name, base.BuildRow(*name, 0, 0, row.started_at))
-                    of_build.runs += 1
-                    of_build.open += row.status < Status.COMPLETED
-                    of_build.last_started_at = max(of_build.last_started_at, row.started_at)
-        return sorted(found.values(), key=lambda each: (-each.last_started_at, each.build, each.pinned))
-
-    def check(self) -> list[str]:
-        shelf = self._shelf
-        with shelf.lock:
-            lines = [line for row in shelf.runs.values() for line in _problems(shelf, row)]
-        return lines[:PROBLEM_LINES]
-
-    def close(self) -> None:
-        with self._shelf.lock:
-            if self.owns:
-                self._shelf.owner = 0
-                self._shelf.on_nudge = None
-            self.member = 0
-
-
-def _problems(shelf: Shelf, row: RunRow) -> list[str]:
-    own = {name: held.own() for name, held in shelf.streams.get(row.key, {}).items()}
-    asked = [each for at, each in shelf.human.items() if at[0] == row.key]
-    return problems_of(row, shelf.parts(row.key), shelf.attributes.get(row.key, {}), own, asked)
-
-
-class MemoryMarker:
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-        self._left, shelf.turn = shelf.turn, 0
-
-    def enter(self, key: int) -> None:
-        self._shelf.turn = key
-
-    def leave(self) -> None:
-        self._shelf.turn = 0
-
-    def left_by_the_dead(self) -> int:
-        left, self._left = self._left, 0
-        return left
+        self.membership = MemoryMembership(self.shelf, self.admin, self.work) if self.shelf.shared else None
 
 
 class MemoryJournal:
@@ -240,23 +184,27 @@ class MemoryJournal:
     def commit(self, batch: base.Batch) -> None:
         with self._shelf.lock:
             if not self._admin.owns:
-                raise base.OwnershipLost("this handle does not own the store")
+                raise base.OwnershipLost("this handle does not own the store (any more)")
             fault = self._faults("before", batch) if self._faults is not None else None
             refuse_by(fault)
-            why = _refusal(self._shelf, batch)
-            if why is not None:
-                raise base.CommitRefused(why)
-            demand_unclosed(self._shelf, batch.chunks)
-            if self._faults is not None:
-                self._faults("inside", batch)
-            if fault != "in-doubt-lost":
-                _apply(self._shelf, batch)
-                self._shelf.used_members.add(self._admin.member)
+            with fenced(self._shelf, self._admin.member, batch) as seat:
+                why = _refusal(self._shelf, batch)
+                if why is not None:
+                    raise base.CommitRefused(why)
+                demand_unclosed(self._shelf, batch.chunks)
+                if self._faults is not None:
+                    self._faults("inside", batch)
+                if fault in ("in-doubt-late-applied", "in-doubt-late-lost"):
+                    assert seat is not None, "only where several owners share the store"
+                    seat.pending, seat.applies = batch, fault == "in-doubt-late-applied"
+                elif fault != "in-doubt-lost":
+                    self._shelf.apply(batch, self._admin.member)
             doubt_by(fault)
 
     def settle(self, batch: base.Batch) -> bool:
         shelf = self._shelf
         with shelf.lock:
+            awaited(shelf, self._admin.member)
             return (
                 all(key not in shelf.runs for key in batch.withdrawn)
                 and all(key in shelf.runs and shelf.runs[key].followed_by == by for key, by in batch.followed)
@@ -400,8 +348,9 @@ def _has_attempt(shelf: Shelf, row: AttemptRow) -> bool:
 
 
 class MemoryWork:
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, admin: MemoryAdmin) -> None:
         self._shelf = shelf
+        self._admin = admin
 
     def last_key(self) -> int:
         with self._shelf.lock:
@@ -436,18 +385,31 @@ class MemoryWork:
 
     def poll(self, now: int, limit: int, starts: bool = True) -> base.Poll:
         with self._shelf.lock:
-            due = sorted(
-                (row.wake_at, row.key)
-                for row in self._shelf.open_runs()
-                if row.wake_at is not None and row.wake_at <= now and (starts or row.status != Status.QUEUED)
-            )
-            mail = [
-                _copy(mail)
-                for mail in self._shelf.mail.values()
-                if not self._asleep(mail) and (starts or not self._begins_later(mail))
-            ]
+            due = [key for key in self._due(now, starts) if self._is_mine(key)]
+            mail = [_copy(mail) for mail in self._unread(starts) if self._is_mine(mail.run)]
             beats = {worker.member: worker.beat for worker in self._shelf.workers.values()}
-        return base.Poll([key for _, key in due[:limit]], mail[:limit], beats)
+        return base.Poll(due[:limit], mail[:limit], beats)
+
+    def wanting(self, now: int, starts: bool) -> list[int]:
+        """Runs that something is to be done for."""
+        return [*self._due(now, starts), *(mail.run for mail in self._unread(starts))]
+
+    def _is_mine(self, key: int) -> bool:
+        """Nobody's is everybody's: mail for runs that are not there."""
+        shelf = self._shelf
+        return not shelf.shared or key not in shelf.runs or shelf.owners.get(key) == self._admin.member
+
+    def _due(self, now: int, starts: bool) -> list[int]:
+        due = [
+            (row.wake_at, row.key)
+            for row in self._shelf.open_runs()
+            if row.wake_at is not None and row.wake_at <= now and (starts or row.status != Status.QUEUED)
+        ]
+        return [key for _, key in sorted(due)]
+
+    def _unread(self, starts: bool) -> list[base.MailRow]:
+        mail = self._shelf.mail.values()
+        return [each for each in mail if not self._asleep(each) and (starts or not self._begins_later(each))]
 
     def _asleep(self, mail: base.MailRow) -> bool:
         row = self._shelf.runs.get(mail.run)

@@ -11,6 +11,7 @@ from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Start
 from perdure.kernel.project import HistoryRow, RunRow, unplaced
 from perdure.stores import base, memory_streams
+from perdure.stores.memory_members import awaited_ids
 
 if TYPE_CHECKING:
     from perdure.stores.memory import Shelf
@@ -25,10 +26,11 @@ class MemoryPost:
     def submit(self, row: RunRow, mail: base.MailRow) -> RunRow:
         shelf = self._shelf
         with shelf.lock:
+            awaited_ids(shelf, [row.id])
             made = made_by(shelf, row.id, row.request)
             if made is not None:
                 return _copy(made)
-            row.key = mail.run = (max(shelf.runs, default=0) + 1) | 1
+            row.key = mail.run = shelf.new_key()
             row.followed_by = 0
             newest = shelf.newest(row.id)
             if newest is not None:
@@ -57,6 +59,7 @@ class MemoryPost:
             msgspec.structs.replace(run, chunks=list(run.chunks)) for run in runs
         ]  # what cannot be read raises here
         with shelf.lock:
+            awaited_ids(shelf, [run.row.id for run in runs])
             fates = _fates(shelf, [run.row for run in runs])
             if None not in fates:
                 keys: dict[tuple[str, int], int] = {}
@@ -70,8 +73,7 @@ class MemoryPost:
             return None if reply is None else _copy(reply)
 
     def nudge(self) -> None:
-        on_nudge = self._shelf.on_nudge
-        if on_nudge is not None:
+        for on_nudge in list(self._shelf.on_nudge.values()):
             on_nudge()
 
 
@@ -104,7 +106,7 @@ def _place(shelf: "Shelf", run: base.Placed, keys: Mapping[tuple[str, int], int]
     row, twin = run.row, _twin(shelf, run.row)
     if twin is not None:
         return twin.key
-    key, before = (max(shelf.runs, default=0) + 1) | 1, shelf.newest(row.id)
+    key, before = shelf.new_key(), shelf.newest(row.id)
     if before is not None:
         before.followed_by = key
     chain = keys.get((row.id, row.chain), 0)

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from perdure.kernel.messages import TaskTaken
+from perdure.kernel import wire
+from perdure.kernel.messages import AttemptEnded, TaskTaken
+from perdure.kernel.overdue import LOST_FAILURE
 from perdure.kernel.project import TaskRow
 from perdure.stores import base
 
@@ -115,8 +117,21 @@ class MemoryTasks:
             if beat is not None and (worker is None or worker.beat != beat):
                 return False
             if self._shelf.workers.pop(member, None) is not None:
+                if self._shelf.shared:
+                    self._tell_losses(member)
                 self._shelf.forget_unless_used(member)
             return True
+
+    def _tell_losses(self, member: int) -> None:
+        """Whoever owns the run, or will: where it reads of it, it is told once."""
+        shelf = self._shelf
+        for task in self._taken(member):
+            del shelf.tasks[task.run, task.step]
+            details = None if task.details is None else wire.decode_payload(task.details)
+            lost = AttemptEnded(
+                task.step, task.attempt, member, task.claimed_at or 0, failure=LOST_FAILURE, details=details
+            )
+            shelf.put_mail(base.MailRow(0, task.run, lost))
 
     def orphans(self) -> list[base.Orphan]:
         shelf = self._shelf

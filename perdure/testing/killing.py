@@ -4,7 +4,8 @@ import os
 import signal
 
 from perdure.runtime.world import World
-from perdure.stores.base import Batch, Fault, Moment
+from perdure.stores.base import Batch
+from perdure.stores.faults import Fault, Moment
 
 
 class KillingWorld(World):

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from perdure.kernel import wire
-from perdure.stores.base import Batch, CommitRefused, Fault, Moment
+from perdure.stores.base import Batch, CommitRefused
+from perdure.stores.faults import Fault, Moment
 
 
 def reread(moment: Moment, batch: Batch) -> Fault | None:

@@ -10,7 +10,8 @@ from perdure import Client, Engine, RunBlocked, StoreError, activity, channel, w
 from perdure.kernel.messages import Signal, Start
 from perdure.kernel.run import Status
 from perdure.runtime.world import World
-from perdure.stores.base import Batch, Fault, Moment
+from perdure.stores.base import Batch
+from perdure.stores.faults import Fault, Moment
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import FaultAt, FaultWhere
 

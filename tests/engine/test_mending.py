@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from perdure import ActivityFailed, Client, Engine, Retry, RunBlocked, activity, workflow
-from perdure.stores.base import Batch, Moment
+from perdure.stores.base import Batch
+from perdure.stores.faults import Moment
 from perdure.stores.memory import MemoryStore
 
 calls: list[str] = []

@@ -13,7 +13,8 @@ from perdure import Engine, Worker, activity, workflow
 from perdure.client.handle import Handle
 from perdure.kernel.events import Failure
 from perdure.kernel.messages import AttemptEnded
-from perdure.stores.base import Batch, Ending, Moment, Want
+from perdure.stores.base import Batch, Ending, Want
+from perdure.stores.faults import Moment
 from perdure.stores.memory import MemoryStore, Shelf
 
 calls: list[str] = []

@@ -46,7 +46,7 @@ def with_bug(bug: type) -> Stores:
             store = MemoryStore(shelf=shelf, faults=faults)
             admin: MemoryAdmin = store.admin
             if issubclass(bug, MemoryWork):
-                store.work = bug(shelf)
+                store.work = bug(shelf, admin)
             else:
                 store.journal = bug(shelf, admin, faults)
             return store

@@ -36,6 +36,7 @@ class SqliteStore:
         migrate: bool = True,
         schema: Schema | None = None,
     ) -> None:
+        self.membership = None  # one owner, by a lock of the system
         place = Place(path, max_pages, create, migrate, schema)
         self.address = f"sqlite:///{place.path}"
         lock = OwnerLock(f"{place.path}-owner")

@@ -8,7 +8,8 @@ from time import monotonic
 from perdure.client import answer
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.world import World
-from perdure.stores.base import Batch, Fault, Moment
+from perdure.stores.base import Batch
+from perdure.stores.faults import Fault, Moment
 from perdure.testing.crashing.crew import Crew, WorkerDies
 from perdure.testing.crashing.loop import Clock, TurnedLoop
 from perdure.testing.crashing.points import Point

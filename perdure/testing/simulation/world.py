@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.world import World
-from perdure.stores.base import Batch, Fault, Moment
+from perdure.stores.base import Batch
+from perdure.stores.faults import Fault, Moment
 from perdure.testing.simulation.plan import DEATHS, How, Plan, drawn
 from perdure.testing.simulation.trace import Trace
 

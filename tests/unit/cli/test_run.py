@@ -11,7 +11,8 @@ from perdure.cli.options import Settings
 from perdure.cli.problems import UNREACHABLE, Problem, of_error
 from perdure.cli.run import recorded, rests, watch
 from perdure.cli.start import signature
-from perdure.stores.base import Batch, Fault, Moment, Store
+from perdure.stores.base import Batch, Store
+from perdure.stores.faults import Fault, Moment
 from perdure.stores.open import open_store
 
 

@@ -1,0 +1,73 @@
+"""Tasks that lost their worker: it has left, has died, or is silent for too long."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from perdure.errors import StoreUnreachable
+from perdure.kernel import messages as msg
+from perdure.kernel import overdue, wire
+from perdure.runtime.letters import Letter
+from perdure.runtime.liveness import Liveness
+from perdure.runtime.world import World
+from perdure.stores.base import Orphan, Tasks
+
+
+class Losses:
+    """What an owner makes of the beats of the workers of queues."""
+
+    def __init__(self, tasks: Tasks, lease_seconds: float, world: World, log: logging.Logger) -> None:
+        self._tasks = tasks
+        self._liveness = Liveness(lease_seconds)
+        self._world = world
+        self._log = log
+        self._orphans: set[tuple[int, str, int]] = set()
+        self._suspects: dict[tuple[int, int], float] = {}
+
+    def look(self, beats: Mapping[int, int], monotonic: float) -> list[Letter]:
+        """What runs are told of the workers that are gone.
+
+        Raises:
+            StoreUnreachable: the next look makes up for it.
+        """
+        tasks = self._tasks
+        silent, look = self._liveness.look(beats, monotonic)
+        dead = tasks.dead(beats) if beats else []
+        if not look and not silent and not dead:
+            return []
+        try:
+            for member in dict.fromkeys([*dead, *self._suspected(silent, beats, monotonic)]):
+                if not tasks.bury(member, None if member in dead else beats[member]):
+                    continue
+                why = "has died" if member in dead else f"is silent for {self._liveness.lease_seconds:g} s"
+                self._log.warning("worker %d %s: what it has taken is given to others", member, why)
+            return self._orphaned(tasks.orphans())
+        except StoreUnreachable:
+            self._liveness.forget()
+            raise
+
+    def _suspected(self, silent: Sequence[int], beats: Mapping[int, int], monotonic: float) -> list[int]:
+        """Those of the silent who had the time to speak: as long as another program keeps the database locked nobody can
+        write, and so nobody is dead for that."""
+        wait = min(2.0, self._liveness.lease_seconds / 2)
+        before, self._suspects = self._suspects, {}
+        for member in silent:
+            since = before.get((member, beats[member]))
+            if since is None:
+                self._tasks.bury(0)  # nobody: it waits until the database can be written
+                since = self._world.monotonic()
+            self._suspects[member, beats[member]] = since
+        return [member for member in silent if monotonic - self._suspects[member, beats[member]] >= wait]
+
+    def _orphaned(self, orphans: Sequence[Orphan]) -> list[Letter]:
+        """A run that cannot be told now (it is blocked) keeps its orphan for long, and is told only once."""
+        told = self._orphans
+        self._orphans = {(each.run, each.step, each.attempt) for each in orphans}
+        return [_lost(each) for each in orphans if (each.run, each.step, each.attempt) not in told]
+
+
+def _lost(orphan: Orphan) -> Letter:
+    details = None if orphan.details is None else wire.decode_payload(orphan.details)
+    lost = msg.AttemptEnded(
+        orphan.step, orphan.attempt, orphan.member, orphan.claimed_at, failure=overdue.LOST_FAILURE, details=details
+    )
+    return Letter(orphan.run, lost)

@@ -1,0 +1,96 @@
+"""Which runs this owner may move, and who of the other owners lives.
+
+A store with one owner: all, and nobody else. One that several share: those that it has claimed, or begun, and not parked.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from perdure.runtime.liveness import LEASE_SECONDS, Liveness
+from perdure.stores.base import Poll, Store
+from perdure.stores.membership import Claimed
+
+RESERVED = 100
+"""Keys that are asked for at a time."""
+
+
+class Foreign(Exception):
+    """Another owner has the run."""
+
+    def __init__(self, key: int) -> None:
+        super().__init__(f"run {key} is awake in another process")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A member that has not beaten for so long that it may be dead."""
+
+    member: int
+    beat: int
+
+
+class Holdings:
+    """Asked on the owner's thread."""
+
+    def __init__(self, store: Store, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._work = store.work
+        self._membership = store.membership
+        self._last_key = store.work.last_key() if store.membership is None else 0
+        self._reserved: Iterable[int] = iter(())
+        self._liveness = Liveness(lease_seconds)
+        self._wait = min(2.0, lease_seconds / 2)
+        self._suspects: dict[Silent, float] = {}
+
+    @property
+    def shared(self) -> bool:
+        return self._membership is not None
+
+    def own(self, keys: Iterable[int]) -> Mapping[int, Claimed]:
+        """Those of the runs that may be moved here; the others are another owner's, or not there."""
+        return {key: Claimed(key, 0) for key in keys} if self._membership is None else self._membership.own(keys)
+
+    def poll(self, now: int, limit: int, room: int) -> Poll:
+        """What there is to do; a store that several share gives runs to no more than there is room for."""
+        if self._membership is None:
+            return self._work.poll(now, limit, starts=room > 0)
+        return self._membership.poll(now, limit, min(room, limit), starts=room > 0)
+
+    def hand_over(self) -> None:
+        if self._membership is not None:
+            self._membership.hand_over()
+
+    # keys of new runs
+
+    def new_key(self) -> int:
+        """Even, and above every key there was."""
+        if self._membership is None:
+            self._last_key = (self._last_key + 2) & ~1
+            return self._last_key
+        for key in self._reserved:
+            return key
+        self._reserved = iter(self._membership.reserve(RESERVED))
+        return next(iter(self._reserved))
+
+    def saw(self, key: int) -> None:
+        """Somebody else has handed out a key."""
+        self._last_key = max(self._last_key, key)
+
+    # the others
+
+    def dead(self, beats: Mapping[int, int], monotonic: float) -> list[int]:
+        """Members that were just declared dead. A silent one is given time to speak: while the database cannot be written nobody
+        can, and who was frozen together with all others wakes up with them."""
+        membership = self._membership
+        if membership is None:
+            return []
+        silent, _ = self._liveness.look(beats, monotonic)
+        before, self._suspects = self._suspects, {}
+        dead: list[int] = []
+        for each in (Silent(member, beats[member]) for member in silent):
+            since = before.get(each, monotonic)
+            if monotonic - since < self._wait or not membership.declare_dead(each.member, each.beat):
+                self._suspects[each] = since
+            else:
+                dead.append(each.member)
+        return dead

@@ -1,0 +1,53 @@
+"""Several owners of one store: which runs are whose, who lives, and what becomes of the runs of the dead.
+
+A *member* is new for each start of a process, lives until it is declared dead or hands over, and then never again. It owns
+runs while they are awake: one that only waits is parked, in the very commit after which it waits, and nobody owns it then.
+Whoever polls claims runs that nobody living owns and that are due or have mail. Each commit is fenced: whoever was declared
+dead has not written, or everybody sees that it has. The rules and what fails without each of them: docs/architecture.md.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from perdure.stores.base import Poll
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A run that is the caller's from now on.
+
+    `claims` counts how often it has found an owner: what the caller has kept of a run that it has parked is true still if
+    this is the next claim. `left_by`: the dead member that had it, 0 if nobody had it.
+    """
+
+    key: int
+    claims: int
+    left_by: int = 0
+
+
+class Membership(Protocol):
+    """Asked by an owner, from its thread. Every call but `reserve` is fenced: it raises base.OwnershipLost, and has changed
+    nothing, once the caller was declared dead."""
+
+    def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> "Poll":
+        """Beat; claim runs that nobody living owns and that are due or have mail, at most so many, those of the dead first, as
+        far as this member's code is for them; then what `Work.poll` says of all that the member owns."""
+        ...
+
+    def own(self, keys: Iterable[int]) -> Mapping[int, Claimed]:
+        """These runs, as far as no other living member owns them: they are the caller's."""
+        ...
+
+    def declare_dead(self, member: int, beat: int) -> bool:
+        """End a member that has not beaten since. False if it has, or if it is just about to commit something: look again."""
+        ...
+
+    def hand_over(self) -> None:
+        """End this member, and give all its runs to whoever polls next. The last thing it does."""
+        ...
+
+    def reserve(self, count: int) -> range:
+        """Keys that nobody else gets, for new runs: so many, growing."""
+        ...
