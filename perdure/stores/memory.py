@@ -184,7 +184,7 @@ class MemoryJournal:
     def commit(self, batch: base.Batch) -> None:
         with self._shelf.lock:
             if not self._admin.owns:
-                raise base.OwnershipLost("this handle does not own the store (any more)")
+                raise base.OwnershipLost("this handle does not own the store")
             fault = self._faults("before", batch) if self._faults is not None else None
             refuse_by(fault)
             with fenced(self._shelf, self._admin.member, batch) as seat:
