@@ -161,6 +161,9 @@ class Roster:
     def fetch(self, keys: Sequence[int]) -> Iterator[Stored]:
         """What the store has of runs that are not here; those of other owners are left out, and known as such then. A run that
         was kept aside is here at once."""
+        if not self.holdings.shared:
+            yield from self._store.work.load(keys).values()
+            return
         owned = self.holdings.own(keys)
         others = [key for key in keys if key not in owned]
         self._foreign.difference_update(owned)

@@ -47,8 +47,8 @@ class Holdings:
         return self._membership is not None
 
     def own(self, keys: Iterable[int]) -> Mapping[int, Claimed]:
-        """Those of the runs that may be moved here; the others are another owner's, or not there."""
-        return {key: Claimed(key, 0) for key in keys} if self._membership is None else self._membership.own(keys)
+        """Of a store that several share: those of the runs that may be moved here; the others are another owner's, or not there."""
+        return {} if self._membership is None else self._membership.own(keys)
 
     def poll(self, now: int, limit: int, room: int) -> Poll:
         """What there is to do; a store that several share gives runs to no more than there is room for."""
