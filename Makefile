@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all soak check format bench clean
+.PHONY: help demo test test-all soak chaos check format bench clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -32,6 +32,9 @@ test-all:  ## run all tests on each supported Python that is installed
 soak: $(VENV)/.dev  ## simulate for HOURS=1 on WORKERS=2 processes, then run the long versions of tests that have one
 	$(PY) -m perdure.testing.simulation --minutes $$(($(HOURS) * 60)) --workers $(WORKERS) --json .soak.json
 	PERDURE_SOAK=1 $(PY) -m pytest -n $(WORKERS) --durations=15 $$(grep -rl --include='*.py' PERDURE_SOAK tests)
+
+chaos: $(VENV)/.dev  ## kill, freeze and starve real processes for three minutes (ARGS="--minutes 10 --seed 7"), and look what is left
+	@$(PY) -m tests.chaos $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, and the rules of the house
 	$(PY) -m ruff format --check .
