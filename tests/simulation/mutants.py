@@ -1,5 +1,9 @@
-"""Bugs that are planted into the engine, to see whether the simulator finds them: each does one thing wrong, in one place."""
+"""Bugs that are planted into the engine, to see whether the simulator finds them: each does one thing wrong, in one place.
 
+`python -m tests.simulation.mutants` says after how many lives each was found.
+"""
+
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +14,12 @@ from perdure.kernel import asking, decide, relations
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.run import Run
+from perdure.languages.python.machine import PythonProgram
 from perdure.languages.python.saga import Saga
 from perdure.runtime import families
 from perdure.runtime.alarms import Alarms
 from perdure.runtime.cycle import Cycle
+from perdure.runtime.deadlines import Deadlines
 from perdure.runtime.draft import Draft
 from perdure.runtime.effects import Effects
 from perdure.runtime.families import Families
@@ -23,9 +29,14 @@ from perdure.runtime.slots import Slots
 from perdure.stores import memory
 from perdure.stores.base import Batch, Poll
 from perdure.stores.memory import MemoryJournal, MemoryWork
+from perdure.testing.simulation.life import simulate
+from perdure.testing.simulation.plan import plan_of
 
 Plant = Callable[[MonkeyPatch], None]
 _NOTHING: tuple[ev.Event, ...] = ()
+
+SEEDS = 60
+"""Of each workload, before a bug counts as overlooked."""
 
 MUTANTS: dict[str, tuple[Plant, tuple[str, ...]]] = {}
 """What is wrong, how it is planted, and in which workloads it may show."""
@@ -335,3 +346,60 @@ def the_store_takes_what_it_has(patch: MonkeyPatch) -> None:
     """a batch whose events are there already is written a second time."""
     patch.setattr(memory, "_refusal", lambda shelf, batch: None)
     patch.setattr(MemoryJournal, "settle", lambda self, batch: False)
+
+
+@mutant("retries", "random")
+def time_goes_back(patch: MonkeyPatch) -> None:
+    """the time of a run goes back when the clock of its owner does."""
+    react = PythonProgram._react
+
+    def back(self: PythonProgram, event: Any, answer: Any) -> Any:
+        self.loop.now = event.at
+        return react(self, event, answer)
+
+    patch.setattr(PythonProgram, "_react", back)
+
+
+@mutant("fan-out", "random")
+def slots_are_given_back_twice(patch: MonkeyPatch) -> None:
+    """an attempt that ends twice gives two slots back."""
+    land = Slots.land
+
+    def twice(self: Slots, key: int, step: str, attempt: int) -> None:
+        if (step, attempt) not in self._flights.get(key, {}):
+            self._free[0] += 1
+        land(self, key, step, attempt)
+
+    patch.setattr(Slots, "land", twice)
+
+
+@mutant("random", "sequence")
+def silence_is_not_noticed(patch: MonkeyPatch) -> None:
+    """an attempt that is silent for too long is waited for."""
+    patch.setattr(Deadlines, "watch", lambda self, flight, monotonic, timeout_ns, heartbeat_ns: None)
+
+
+# how soon each is found
+
+
+def lives_until_found(wrong: str) -> tuple[int, str] | None:
+    """How many lives it takes, by turns of its workloads, and of which one the last was; None if it is overlooked."""
+    plant, workloads = MUTANTS[wrong]
+    lives = itertools.product(range(SEEDS), workloads)
+    with MonkeyPatch.context() as patch:
+        plant(patch)
+        found = (
+            (n, workload) for n, (seed, workload) in enumerate(lives, 1) if simulate(plan_of(seed, workload)).violation
+        )
+        return next(found, None)
+
+
+def main() -> None:
+    width = max(map(len, MUTANTS))
+    for wrong in MUTANTS:
+        found = lives_until_found(wrong)
+        print(f"{wrong:{width}}  " + ("OVERLOOKED" if found is None else f"{found[0]:3} {found[1]}"), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from perdure.kernel.run import LOST, Run, Status
 from perdure.runtime.stillness import Stillness
 from perdure.stores.base import FIXED, Batch, Store, Stored
 from perdure.testing.simulation.histories import History, Violation, demand
-from perdure.testing.simulation.plan import Wish
+from perdure.testing.simulation.plan import Plan, Wish
 from perdure.testing.simulation.values import undone_in
 
 _BY_CHANCE = frozenset({ev.SignalReceived, ev.TaskClaimed, ev.TaskReleased, ev.TaskReminded, ev.ChildCompleted})
@@ -25,14 +25,15 @@ _BY_CHANCE = frozenset({ev.SignalReceived, ev.TaskClaimed, ev.TaskReleased, ev.T
 class Checks:
     """Looks at the store through a handle of its own, and remembers what every history has been."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, plan: Plan) -> None:
         self._store = store
+        self._slots = sum(plan.slots) + 1
         self._histories: dict[int, History] = {}
         self._at_work: list[tuple[int, str, int]] = []
         """Attempts that were found to be wanted, and nothing was committed since."""
 
-    def committed(self, batch: Batch, member: int, now: int) -> None:
-        """The runs that a batch was about, which this member has committed now."""
+    def committed(self, batch: Batch, member: int, now: int, clock_went_back: bool) -> None:
+        """The runs that a batch was about, which this member has committed now, or before somebody has set the clock."""
         self._at_work = []
         for attempt in batch.attempts:
             failure = None if attempt.detail is None else wire.decode_detail(attempt.detail).failure
@@ -40,12 +41,12 @@ class Checks:
             demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
         keys = {row.key for row in [*batch.created, *batch.updated]} | {part.run for part in batch.history}
         for key, stored in self._store.work.load(sorted(keys)).items():
-            self._look(key, stored, now)
+            self._look(key, stored, now, clock_went_back)
 
-    def _look(self, key: int, stored: Stored, now: int) -> None:
+    def _look(self, key: int, stored: Stored, now: int, clock_went_back: bool) -> None:
         id = stored.run.id
         history = self._histories.setdefault(key, History(id))
-        history.grow(stored.history, now)
+        history.grow(stored.history, now, clock_went_back)
         events, written = history.events, dict(history.written)
         demand(stored.run.seq == len(events), f"{id} counts {stored.run.seq} events and has {len(events)} (4)")
         held = {row.name: row.chunks for row in self._store.streams.of_run(key)}  # only the workflows write
@@ -70,6 +71,7 @@ class Checks:
     def rested(self, stillness: Stillness) -> None:
         """Nothing is at hand: who is said to be at work is, and nobody else."""
         at_work = sorted(stillness.at_work())
+        demand(len(at_work) <= self._slots, f"{len(at_work)} attempts share {self._slots} slots (9)")
         if at_work != self._at_work:
             for key, step, attempt in at_work:
                 run = self._run(key)
@@ -100,7 +102,7 @@ class Checks:
             demand(row.status >= Status.COMPLETED, f"{wish.id} is {word}, and nothing will ever wake it (6)")
             history = wire.decode_history(self._store.work.load([row.key])[row.key].history)
             _demand_value(wish, history)
-            outcomes[wish.id] = (word, row.note, _essence(history))
+            outcomes[wish.id] = (word, row.note, _essence(history)) if wish.is_certain else ("it is over",)
         self._families()
         return outcomes
 
@@ -128,8 +130,11 @@ class Checks:
 
 
 def _demand_value(wish: Wish, history: list[ev.HistoryEvent]) -> None:
-    if wish.value is not None:
-        end = history[-1]
+    end = history[-1]
+    if wish.may_be_stopped and not isinstance(end, ev.RunCompleted):
+        stopped = isinstance(end, ev.RunCancelled | ev.RunTerminated)
+        demand(stopped, f"{wish.id} was stopped, and came to {end}")
+    elif wish.value is not None:
         value = msgspec.json.decode(end.result.data) if isinstance(end, ev.RunCompleted) else end
         demand(
             value == wish.value, f"{wish.id} came to {value}, and to {wish.value} if the program is performed once (3)"

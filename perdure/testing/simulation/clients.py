@@ -13,12 +13,19 @@ from perdure.kernel.run import Status
 from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.stores.base import MailRow, Store
 from perdure.testing.simulation.people import People
-from perdure.testing.simulation.plan import Wish, drawn
+from perdure.testing.simulation.plan import Deed, Wish, drawn
 from perdure.testing.simulation.talkers import Talker
 from perdure.testing.simulation.world import SimulatedWorld
 
 PATIENCE_SECONDS = 1.0
 """How soon a client looks again for a run that it wants to end, and that is not there yet: the second time it waits twice as long, and so on."""
+
+
+_DEEDS: dict[str, msg.Mail] = {
+    "cancel": msg.Cancel("enough"),
+    "terminate": msg.Terminate("enough"),
+    "retry": msg.Retry(),
+}
 
 
 class Clients:
@@ -42,7 +49,10 @@ class Clients:
                 talker = Talker(wish, self._world, self._store, lambda letter: self.ask(letter), self._fail)
                 self._world.at(wish.at, talker.speak)
             if wish.end_at is not None:
-                self._world.at(wish.at + wish.end_at, lambda wish=wish: self._end(wish))
+                end = Deed("terminate" if wish.terminate else "cancel", wish.end_at, by_mail=True)
+                self._world.at(wish.at + wish.end_at, lambda wish=wish, end=end: self._do(wish, end))
+            for deed in wish.deeds:
+                self._world.at(wish.at + deed.after, lambda wish=wish, deed=deed: self._do(wish, deed))
 
     def ask_again(self) -> None:
         """There is a new owner, and who has no answer from the last one does not know whether it was heard."""
@@ -71,19 +81,24 @@ class Clients:
         self._world.say("ask", f"{wish.id} {wish.spec}")
         self.ask(StartRequest(wish.id, wish.workflow, _input(wish), None, _Receiver(self, wish)))
 
-    def _end(self, wish: Wish, waited: float = PATIENCE_SECONDS) -> None:
+    def _do(self, wish: Wish, deed: Deed, waited: float = PATIENCE_SECONDS) -> None:
         row = self._store.views.row(wish.id)
         if row is None:
-            self._world.at(waited, lambda: self._end(wish, 2 * waited))
+            self._world.at(waited, lambda: self._do(wish, deed, 2 * waited))
             return
-        message = msg.Terminate("enough") if wish.terminate else msg.Cancel("enough")
-        self._store.post.send(MailRow(0, row.key, message))
-        self._world.say("terminate" if wish.terminate else "cancel", wish.id)
-        self._nudge(wish)
+        self._world.say(deed.what, wish.id)
+        message = _DEEDS[deed.what]
+        if deed.by_mail:
+            self._store.post.send(MailRow(0, row.key, message))
+            self._nudge(wish)
+        else:
+            self.ask(Letter(row.key, message))
 
     def _nudge(self, wish: Wish) -> None:
-        if wish.nudged:  # else the owner finds it when it looks next
-            self.nudge()
+        """Not at all, and the owner finds it when it looks next; or once, late, or twice."""
+        if wish.nudged:
+            for seconds in drawn("nudge", self._seed, wish.id).choice([(0.0,), (0.0,), (0.7,), (0.0, 0.3)]):
+                self._world.at(seconds, lambda: self.nudge())
 
 
 class _Receiver:

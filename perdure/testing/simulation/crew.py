@@ -18,6 +18,8 @@ SHAKY_ATTEMPTS = 3
 """From the next one on every attempt that can succeed does: lost ones count, too, and no life shall last for ever."""
 
 
+BEAT_SECONDS = 2.0
+
 TOO_LATE = Payload(b"1000000")
 """What an attempt comes to that takes no notice of being given up: nobody may ever see it."""
 
@@ -33,6 +35,10 @@ def fate_of(seed: int, id: str, step: str, attempt: int, name: str, shaky: bool 
     """What becomes of an attempt."""
     chance = drawn("fate", seed, id, step, attempt)
     seconds = chance.choice([0.0, 0.001, 0.01, 0.5, 2.0]) if shaky else 0.01
+    if name == "pulse" and shaky:
+        seconds = chance.choice([7.0, 7.0, 0.5])
+        if attempt <= SHAKY_ATTEMPTS and chance.random() < 0.3:
+            return Fate(None, None)
     if name == "never" or (name == "linger" and attempt == 1):
         return Fate(None, None)
     if name == "refuse":
@@ -60,6 +66,7 @@ class SimulatedCrew:
         self._send = send
         self._begun = begun
         self._ended: set[tuple[int, str, int]] = set()
+        self._beaten: list[Flight] = []
         self.dead = False
 
     def begin(self, departures: Sequence[tuple[Flight, str, Task]]) -> None:
@@ -75,6 +82,8 @@ class SimulatedCrew:
             (n,) = msgspec.json.decode(task.input.data)
             result = Payload(b"%d" % (2 * n + 1)) if fate.failure is None else None
             self._world.at(fate.seconds, self._end(flight, task.id, result, fate.failure))
+            if name == "pulse":
+                self._beat(flight, task.id, fate.seconds)
 
     def give_up(self, flight: Flight) -> None:
         id = self._world.id_of(flight.key)
@@ -84,7 +93,21 @@ class SimulatedCrew:
         self._world.at(0.001, self._end(flight, id, result, failure))
 
     def beats(self) -> list[Flight]:
-        return []
+        beaten, self._beaten = self._beaten, []
+        return beaten
+
+    def _beat(self, flight: Flight, id: str, seconds: float) -> None:
+        """It tells how far it is, at first."""
+
+        def beat(n: int) -> None:
+            if not self.dead and not flight.given_up:
+                flight.heard, flight.details = self._world.monotonic(), Payload(b"%d" % n)
+                if not flight.beaten:
+                    flight.beaten = True
+                    self._beaten.append(flight)
+
+        for n in range(int(seconds / BEAT_SECONDS)):
+            self._world.at(n * BEAT_SECONDS, lambda n=n: beat(n))
 
     def loop_is_gone(self, loop: Any) -> None:
         pass
@@ -93,11 +116,17 @@ class SimulatedCrew:
         began = self._world.now()
         ended = msg.AttemptEnded(flight.step, flight.attempt, self._member, began, result, failure, build=self._build)
 
+        def again() -> None:
+            if not self.dead:
+                self._send(Letter(flight.key, ended))
+
         def end() -> None:
             attempt = (flight.key, flight.step, flight.attempt)
             if not self.dead and attempt not in self._ended:
                 self._ended.add(attempt)
                 self._world.say("end", f"{id} [{flight.step}]#{flight.attempt}")
                 self._send(Letter(flight.key, ended))
+                if self._plan.shaky and drawn("twice", self._plan.seed, *attempt).random() < 0.1:
+                    self._world.at(0.6, again)
 
         return end

@@ -47,15 +47,17 @@ class History:
         self._told: set[str] = set()
         self._dues: dict[str, int] = {}
 
-    def grow(self, parts: Sequence[bytes], now: int) -> None:
+    def grow(self, parts: Sequence[bytes], now: int, clock_went_back: bool) -> None:
         """What is stored now: what was, and more."""
         known = len(self._parts)
         demand(list(parts[:known]) == self._parts, f"the history of {self.id} was rewritten (4)")
         for part in parts[known:]:
             self._parts.append(part)
             for event in wire.decode_history([part]):
+                goes_on = clock_went_back or not self.events or self.events[-1].at <= event.at
+                demand(goes_on, f"the time of {self.id} goes back")
+                demand(event.at <= now, f"{self.id} has an event from the future")
                 self._meet(event)
-        demand(not self.events or self.events[-1].at <= now, f"{self.id} has an event from the future")
 
     def encoded(self) -> bytes:
         return b"".join(self._parts)
@@ -64,7 +66,6 @@ class History:
         last = self.events[-1] if self.events else None
         self.events.append(event)
         demand(type(last) not in ev.TERMINAL, f"{self.id} goes on after its end (4)")
-        demand(last is None or last.at <= event.at, f"the time of {self.id} goes back")
         kind = _KIND.get(type(event))
         if kind is not None:
             what = (kind, getattr(event, "id", ""))

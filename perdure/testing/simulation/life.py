@@ -19,7 +19,7 @@ from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.owner import Owner
 from perdure.runtime.waiters import Waiters
-from perdure.stores.base import Faults, OwnershipLost, Store, StoreFull
+from perdure.stores.base import Batch, Faults, OwnershipLost, Store, StoreFull
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing.simulation.checks import Checks
 from perdure.testing.simulation.clients import Clients
@@ -111,13 +111,13 @@ class _Life:
         self._world = SimulatedWorld(plan, self._trace)
         self._violations: list[str] = []
         self._outside = opened(None)
-        self._checks = Checks(self._outside)
+        self._checks = Checks(self._outside, plan)
         self._clients = Clients(plan.seed, self._world, self._outside, self._violations.append)
         self._workflows, self._activities = definitions_of([*WORKFLOWS, *ACTIVITIES])
         self._languages = {name: PythonLanguage(each, self._activities) for name, each in self._workflows.items()}
 
     def live(self) -> Found:
-        self._world.committed = lambda batch: self._checks.committed(batch, self._world.member, self._world.now())
+        self._world.committed = self._committed
         self._world.rested = self._checks.rested
         self._clients.plan(self._plan.wishes)
         outcomes: dict[str, Any] = {}
@@ -143,6 +143,10 @@ class _Life:
             disturbances=world.disturbed,
             crashes=world.crashes,
         )
+
+    def _committed(self, batch: Batch) -> None:
+        world = self._world
+        self._checks.committed(batch, world.member, max(world.now(), world.latest), world.goes_back)
 
     def _own(self) -> None:
         """One owner, until it dies, stops or all is done."""

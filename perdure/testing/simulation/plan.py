@@ -8,9 +8,9 @@ import msgspec
 from perdure.testing.simulation.programs import Spec, program
 from perdure.testing.simulation.values import value_of, words_for
 
-How = Literal["before", "inside", "after", "in-doubt-applied", "in-doubt-lost", "unavailable"]
+How = Literal["before", "inside", "after", "in-doubt-applied", "in-doubt-lost", "unavailable", "full", "slow"]
 """What befalls a commit: the process dies before it, when it is half way, or when it is durable and nobody knows it yet; or
-the process lives, and the store does not say whether the commit was written, or does not take it now."""
+the process lives, and the store does not say whether the commit was written, or does not take it now, or is full, so that the owner stops, or takes its time."""
 
 HOWS: tuple[How, ...] = get_args(How)
 DEATHS: tuple[How, ...] = ("before", "inside", "after")
@@ -20,10 +20,20 @@ _MOST_COMMITS = 30
 
 
 class Disturbance(msgspec.Struct, frozen=True):
-    """At which commit, counted over all lives from 1 on, and how."""
+    """At which commit, counted over all lives from 1 on, and how. Somebody sets the `clock` of the machine then, by so many
+    seconds."""
 
     at: int
     how: How
+    clock: float = 0.0
+
+
+class Deed(msgspec.Struct, frozen=True):
+    """What an operator does to a run, so many seconds after it was wished for. To retry does no harm."""
+
+    what: Literal["cancel", "terminate", "retry"]
+    after: float
+    by_mail: bool = False
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -49,6 +59,7 @@ class Wish(msgspec.Struct, frozen=True):
     end_at: float | None = None
     terminate: bool = False
     words: tuple[Word, ...] = ()
+    deeds: tuple[Deed, ...] = ()
 
     @property
     def workflow(self) -> str:
@@ -60,11 +71,21 @@ class Wish(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> int | None:
-        """What must come out; None if it is ended from outside."""
-        if self.end_at is not None:
+        """What must come out if it is not ended from outside; None if it does not end by itself."""
+        if self.spec[0] == "for ever":
             return None
         told = [word.n if self.workflow == "perform" else 2 * word.n + 1 for word in self.words if not word.wrong]
         return value_of(self.spec, sum(told))
+
+    @property
+    def may_be_stopped(self) -> bool:
+        """Whether somebody may be quicker than the end of the program."""
+        return self.end_at is not None or not self.is_certain
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it comes to the same in each life."""
+        return all(deed.what == "retry" for deed in self.deeds)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -96,7 +117,7 @@ def plan_of(seed: int, workload: str = "random", disturbances: tuple[Disturbance
     """The plan of a seed; without `disturbances` it decides on them, too."""
     chance = drawn("plan", seed, workload)
     wishes = tuple(_wish(chance, workload, n) for n in range(chance.randint(1, 4)))
-    befallen = [Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(HOWS)) for _ in range(chance.randint(0, 4))]
+    befallen = [_disturbance(chance) for _ in range(chance.randint(0, 4))]
     return Plan(
         seed,
         wishes,
@@ -106,6 +127,11 @@ def plan_of(seed: int, workload: str = "random", disturbances: tuple[Disturbance
         chance.choice([1, 2, 100]),
         chance.random() < 0.3,
     )
+
+
+def _disturbance(chance: Random) -> Disturbance:
+    clock = chance.choice([0.0, 0.0, 0.0, 0.0, -86_400.0, -5.0, -0.5, 3.0, 90.0, 7 * 86_400.0])
+    return Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(HOWS), clock)
 
 
 def _at(disturbance: Disturbance) -> int:
@@ -125,7 +151,16 @@ def _wish(chance: Random, workload: str, n: int) -> Wish:
         end_at=None if ends_by_itself else chance.choice([0.5, 1.0, 10.0, 200.0]),
         terminate=not ends_by_itself and chance.random() < 0.3,
         words=_words(chance, spec),
+        deeds=_deeds(chance, workload),
     )
+
+
+def _deeds(chance: Random, workload: str) -> tuple[Deed, ...]:
+    """Whatever the workload is, somebody may say that it shall be tried again."""
+    kinds = ["cancel", "cancel", "terminate", "retry"] if workload == "operators" else ["retry"]
+    count = chance.randint(1, 3) if workload == "operators" else chance.choice([0, 0, 0, 0, 1, 2])
+    afters = [0.0, 0.001, 0.01, 0.5, 1.0, 2.5, 60.0, 90.0, 3_600.0]
+    return tuple(Deed(chance.choice(kinds), chance.choice(afters), chance.random() < 0.5) for _ in range(count))  # type: ignore[arg-type]
 
 
 def _words(chance: Random, spec: Spec) -> tuple[Word, ...]:

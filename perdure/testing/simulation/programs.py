@@ -55,8 +55,14 @@ async def take_back(n: int) -> int:
     return n
 
 
-ACTIVITIES = [work, toil, linger, refuse, never, take_back]
-WAYS = {"work": work, "toil": toil, "linger": linger}
+@activity(retry=Retry(initial=1, maximum=8), heartbeat=3)
+async def pulse(n: int) -> int:
+    """Tells that it lives, and falls silent at times."""
+    return 2 * n + 1
+
+
+ACTIVITIES = [work, toil, linger, refuse, never, take_back, pulse]
+WAYS = {"work": work, "toil": toil, "linger": linger, "pulse": pulse}
 
 
 @workflow
@@ -69,14 +75,20 @@ WORKFLOWS = [perform, desk(work)]
 
 
 async def do(spec: Spec) -> int:
-    kind, *rest = spec
+    began = workflow.now()
+    got = await _doing(*spec)
+    assert workflow.now() >= began, "the time of a run never goes back"
+    return got
+
+
+def _doing(kind: str, *rest: Any) -> Coroutine[Any, Any, int]:
     if kind in FAMILIES:
-        return await FAMILIES[kind](perform, *rest)
+        return FAMILIES[kind](perform, *rest)
     if kind in TALKS:
-        return await TALKS[kind](*rest)
+        return TALKS[kind](*rest)
     if kind in MAIN_LINES:
-        return await MAIN_LINES[kind](do, *rest)
-    return await _DO[kind](*rest)
+        return MAIN_LINES[kind](do, *rest)
+    return _DO[kind](*rest)
 
 
 async def _act(way: str, n: int) -> int:
@@ -203,7 +215,7 @@ def _any(chance: Random, depth: int = 3, more: Sequence[str] = ()) -> Spec:
 
 
 def _an_act(chance: Random) -> Spec:
-    return ["act", chance.choice(["work", "work", "toil", "linger"]), chance.randrange(10)]
+    return ["act", chance.choice(["work", "work", "toil", "linger", "pulse"]), chance.randrange(10)]
 
 
 def _telling(chance: Random, name: str) -> Spec:
@@ -224,6 +236,11 @@ def _everything(chance: Random) -> Spec:
     return spec if chance.random() < 0.7 else ["chain", chance.randint(1, 3), spec]
 
 
+def _of_any_kind(chance: Random) -> Spec:
+    kinds = [name for name in WORKLOADS if not name.startswith(("cancel", "operators"))]
+    return WORKLOADS[chance.choice(kinds)](chance)
+
+
 WORKLOADS: dict[str, Any] = {
     "sequence": lambda chance: ["sequence", [_an_act(chance) for _ in range(chance.randint(1, 6))]],
     "fan-out": lambda chance: ["group", [["act", "work", n] for n in range(chance.randint(3, 20))]],
@@ -241,6 +258,7 @@ WORKLOADS: dict[str, Any] = {
     "everything": _everything,
     "cancel everything": lambda chance: ["for ever", _any(chance, 2, ("saga", "ask"))],
     "cancel families": lambda chance: ["for ever", a_family(chance, lambda: _any(chance, 1))],
+    "operators": _of_any_kind,
     "random": _any,
 }
 """Ways to make a program, by name."""

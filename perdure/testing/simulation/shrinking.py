@@ -73,8 +73,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     """The plan with one thing less, or simpler; what takes away most comes first."""
     for fewer in _structures(plan):
         yield fewer
-        if len(plan.disturbances) == 1:  # there are fewer commits now
-            for disturbances in _earlier(plan.disturbances[0]):
+        if len(fewer.disturbances) == 1:  # there are fewer commits now
+            for disturbances in _earlier(fewer.disturbances[0]):
                 yield msgspec.structs.replace(fewer, disturbances=disturbances)
     for name, simple in _SIMPLEST.items():
         if getattr(plan, name) != simple:
@@ -85,6 +85,9 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         if each.how != "after":
             simple_how = (msgspec.structs.replace(each, how="after"),)
             yield msgspec.structs.replace(plan, disturbances=_put(plan.disturbances, n, simple_how))
+        if each.clock:
+            simple_clock = (msgspec.structs.replace(each, clock=0.0),)
+            yield msgspec.structs.replace(plan, disturbances=_put(plan.disturbances, n, simple_clock))
 
 
 def _structures(plan: Plan) -> Iterator[Plan]:
@@ -118,6 +121,8 @@ def _simpler_wishes(wish: Wish) -> Iterator[Wish]:
     for name, simple in _SIMPLE_WISH.items():
         if getattr(wish, name) not in (simple, None):
             yield msgspec.structs.replace(wish, **{name: simple})
+    for n in range(len(wish.deeds)):
+        yield msgspec.structs.replace(wish, deeds=_put(wish.deeds, n, ()))
     for n, word in enumerate(wish.words):
         simple_word = Word(word.n, 0.0, False, wrong=word.wrong)
         if word != simple_word:

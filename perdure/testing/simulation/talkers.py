@@ -44,7 +44,7 @@ class Talker:
         self._ask = ask
         self._fail = fail
         self._next = 0
-        self._tries = 0
+        self._tries = self._looks = 0
 
     def speak(self, waited: float = LOOK_SECONDS) -> None:
         """Say the next word, as soon as there is somebody to hear it."""
@@ -76,6 +76,9 @@ class Talker:
         if number != self._next:
             return
         word = self._wish.words[number]
+        if self._wish.may_be_stopped and heard.code in (errors.RunClosed.code, errors.RunNotFound.code):
+            self._next = len(self._wish.words)
+            return
         if word.wrong:
             refused = heard.code in (errors.UpdateRejected.code, errors.RunClosed.code)
             self._demand(refused, f"word {number} of {self._wish.id} is wrong, and was not refused: {heard}")
@@ -87,7 +90,7 @@ class Talker:
 
     def _done(self) -> None:
         self._next += 1
-        self._tries = 0
+        self._tries = self._looks = 0
         if self._next < len(self._wish.words):
             self._world.at(self._wish.words[self._next].after, self.speak)
 
@@ -124,13 +127,17 @@ class Talker:
             return True
         if update.state == UpdateState.ACCEPTED:
             if row.status >= Status.COMPLETED:
-                self._fail(f"word {number} of {self._wish.id} was accepted, and has no answer")
+                stopped = self._wish.may_be_stopped
+                self._demand(stopped, f"word {number} of {self._wish.id} was accepted, and has no answer")
                 return True
-            self._world.at(LOOK_SECONDS, lambda: self.heard(number, Heard()))
+            self._looks += 1
+            self._world.at(LOOK_SECONDS * 2**self._looks, lambda: self.heard(number, Heard()))
             return False
         state, value = UpdateState(update.state), None
         if state == UpdateState.COMPLETED and update.detail is not None:
             value = msgspec.json.decode(wire.decode_payload(update.detail).data)
+        if state != UpdateState.COMPLETED and self._wish.may_be_stopped:
+            return True
         self._demand(value == 2 * word.n + 1, f"word {number} of {self._wish.id} is {state.name} with {value}")
         return True
 

@@ -7,11 +7,14 @@ from perdure.runtime.stillness import Stillness
 from perdure.runtime.world import World
 from perdure.stores.base import Batch
 from perdure.stores.faults import Fault, Moment
-from perdure.testing.simulation.plan import DEATHS, How, Plan, drawn
+from perdure.testing.simulation.plan import DEATHS, Disturbance, How, Plan, drawn
 from perdure.testing.simulation.trace import Trace
 
 BEGINNING = 1_700_000_000 * 1_000_000_000
 SECOND = 1_000_000_000
+SLOW_SECONDS = 30.0
+"""What a slow commit takes."""
+
 IDLE_POLLS = 3
 """Looks into the store without any effect after which nothing can happen any more."""
 
@@ -29,9 +32,14 @@ class SimulatedWorld(World):
     def __init__(self, plan: Plan, trace: Trace) -> None:
         self._plan = plan
         self._chance = drawn("world", plan.seed)
-        self._disturbances: dict[int, How] = {each.at: each.how for each in plan.disturbances}
+        self._disturbances = {each.at: each for each in plan.disturbances}
         self._trace = trace
         self._now = BEGINNING
+        self.latest = 0
+        """The latest time that the clock of the machine has shown before it was set."""
+        self.goes_back = False
+        self._clock = 0
+        """By how many nanoseconds the clock of the machine differs from the time that has passed."""
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
         self._idle_polls = 0
@@ -54,7 +62,7 @@ class SimulatedWorld(World):
     # what the engine asks for
 
     def now(self) -> int:
-        return self._now
+        return self._now + self._clock
 
     def monotonic(self) -> float:
         return (self._now - BEGINNING) / 1e9
@@ -68,8 +76,9 @@ class SimulatedWorld(World):
     def rest(self, seconds: float, stillness: Stillness) -> float:
         self.rested(stillness)
         dues = [] if not self._agenda else [self._agenda[0][0]]
-        due = stillness.next_due(self._now, self.monotonic())
+        due = stillness.next_due(self.now(), self.monotonic())
         if due is not None:  # a run that was due while there was no room is found when the owner looks next
+            due -= self._clock
             dues.append(due if due > self._now else self._now + int(seconds * 1e9))
         if stillness.has_letters():  # that nobody told the owner of: it finds them when it looks next
             dues.append(self._now + int(seconds * 1e9))
@@ -106,21 +115,32 @@ class SimulatedWorld(World):
             self._die_if(self.commits, "inside")
             return None
         self._batch = batch
-        how = self._disturbances.get(self.commits)
-        if how is None or how in DEATHS:
+        disturbance = self._disturbances.get(self.commits)
+        if disturbance is None or disturbance.how in DEATHS:
             return None
-        del self._disturbances[self.commits]
-        self.disturbed += 1
-        self.say("doubt", f"{self.commits}  {how}")
-        return how  # type: ignore[return-value]
+        self.say("doubt", f"{self.commits}  {disturbance.how}")
+        self._come_to_pass(disturbance)
+        if disturbance.how == "slow":
+            self.forward(SLOW_SECONDS)
+            return None
+        return disturbance.how  # type: ignore[return-value]
 
     def _die_if(self, commit: int, how: How) -> None:
-        if self._disturbances.get(commit) == how:
-            del self._disturbances[commit]
-            self.disturbed += 1
+        disturbance = self._disturbances.get(commit)
+        if disturbance is not None and disturbance.how == how:
             self.crashes += 1
             self.say("crash", f"{how} commit {commit}")
+            self._come_to_pass(disturbance)
             raise Crash
+
+    def _come_to_pass(self, disturbance: Disturbance) -> None:
+        del self._disturbances[disturbance.at]
+        self.disturbed += 1
+        if disturbance.clock:
+            self.say("clock", f"is set by {disturbance.clock:+g} s")
+            self.latest = max(self.latest, self.now())
+            self.goes_back = self.goes_back or disturbance.clock < 0
+            self._clock += int(disturbance.clock * 1e9)
 
     # what happens when
 
