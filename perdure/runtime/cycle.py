@@ -18,6 +18,7 @@ from perdure.kernel.decide import Refused, knows_update
 from perdure.runtime import recoding
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.coding import Coding
+from perdure.runtime.courtesy import Courtesy
 from perdure.runtime.culprits import REQUEST_TRIES, Culprits, Item, Refusal, TurnFailed, item_of
 from perdure.runtime.draft import Draft, is_empty
 from perdure.runtime.effects import Effects
@@ -66,6 +67,7 @@ class Cycle:
         self._effects = effects
         self._log = log
         self._closing = closing
+        self._courtesy = Courtesy(world)
         self._coding = coding
         self._people = People(store, roster, turns.programs, starts.holders, log)
         self._culprits = Culprits(build, world, log)
@@ -180,12 +182,15 @@ class Cycle:
         families.part(draft)
 
     def _commit(self, batch: base.Batch) -> None:
+        began = self._courtesy.begin()
         self._world.crash_point("before-commit")
         try:
             self._store.journal.commit(batch)
         except base.CommitInDoubt:
             if not self._store.journal.settle(batch):
                 raise
+        finally:
+            self._courtesy.end(began)
         self._world.crash_point("after-commit")
 
     # delivering

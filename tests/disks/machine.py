@@ -63,7 +63,8 @@ def _memory() -> str | None:
 class Weather(NamedTuple):
     """What befalls a machine. `cuts`: at which steps, counted over all its life, the power fails. `fate`: what becomes then of
     what was not synced; None lets chance decide. `honest`: whether a sync does what it says. `trouble` is that of a disk,
-    asked unless the machine itself looks; `seconds` how long it takes for something, on the simulated clock."""
+    asked unless the machine itself looks; `seconds` how long it takes for something, on the simulated clock. `guest` is there
+    from when the first owner begins."""
 
     seed: int = 0
     cuts: frozenset[int] = frozenset()
@@ -71,6 +72,7 @@ class Weather(NamedTuple):
     honest: bool = True
     trouble: Callable[[What, str], int] = lambda what, name: OK
     seconds: Callable[[What], float] = lambda what: 0.0
+    guest: "Callable[[Machine, SimulatedWorld], None]" = lambda machine, world: None
 
 
 class Machine:
@@ -120,13 +122,16 @@ class Machine:
 
     def _wait(self, what: What, seconds: float) -> None:
         if self.world is not None:
-            self.world.pause(seconds + self._weather.seconds(what))
+            self.world.stall(seconds + self._weather.seconds(what))
 
     def open(self, faults: Faults | None) -> Store:
         """A store for an owner; or, without faults, for all who are outside."""
         if faults is None:
             return _OutsidersStore(self, self._of_outsiders)  # type: ignore[return-value]
-        self.world = getattr(faults, "__self__", None)
+        world = getattr(faults, "__self__", None)
+        if self.world is None and world is not None:
+            self.world = world
+            self._weather.guest(self, world)
         return _OwnersStore(self, faults)  # type: ignore[return-value]
 
     def new(self, faults: Faults | None = None) -> SqliteStore:

@@ -68,6 +68,10 @@ class SimulatedWorld(World):
         return (self._now - BEGINNING) / 1e9
 
     def pause(self, seconds: float) -> None:
+        self.forward(seconds)
+
+    def stall(self, seconds: float) -> None:
+        """Something takes so long, and whoever would do something meanwhile has to wait."""
         self._now += int(seconds * 1e9)
 
     def new_id(self) -> bytes:
@@ -150,10 +154,10 @@ class SimulatedWorld(World):
         heapq.heappush(self._agenda, (self._now + int(seconds * 1e9), self._serial, act))
 
     def forward(self, seconds: float) -> None:
-        """Nobody owns for so long; what happens meanwhile happens."""
+        """The owner does nothing for so long, or there is none; what happens meanwhile happens."""
         end = self._now + int(seconds * 1e9)
         while self._agenda and self._agenda[0][0] <= end:
             at, _, act = heapq.heappop(self._agenda)
             self._now = max(at, self._now)
             act()
-        self._now = end
+        self._now = max(self._now, end)
