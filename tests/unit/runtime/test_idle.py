@@ -86,6 +86,7 @@ class Counted:
     def __init__(self, store: base.Store) -> None:
         self.calls: list[str] = []
         self.address = store.address
+        self.membership = store.membership
         for name in ("journal", "work", "post", "tasks", "streams", "views", "admin"):
             setattr(self, name, CountedPart(name, getattr(store, name), self.calls))
 
