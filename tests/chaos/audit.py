@@ -20,7 +20,7 @@ from perdure import Client
 from perdure.client.summary import RunSummary
 from perdure.testing import replay
 from tests.chaos import model, workflows
-from tests.chaos.caller import read
+from tests.chaos.caller import all_read
 from tests.chaos.storm import OPEN, Seen
 from tests.chaos.workflows import WORDS
 from tests.chaos.world import Entry, entries
@@ -57,7 +57,7 @@ class Evidence:
         self.folder = folder
         self.database = database
         self.entries = list(entries(folder / "books.jsonl"))
-        self.diaries = [line for path in sorted(folder.glob("client-*.jsonl")) for line in read(path)]
+        self.diaries = all_read(folder)
         self.client = Client(f"sqlite:///{database}")
         self.runs: dict[str, list[Run]] = defaultdict(list)
         for row in reversed(self.client.list(limit=1_000_000).wait()):

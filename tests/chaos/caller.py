@@ -31,6 +31,7 @@ class Diary:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self.folder = path.parent
         self.lines = list(read(path))
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         size = os.fstat(self._file).st_size
@@ -41,6 +42,11 @@ class Diary:
         line = json.dumps({"kind": kind, "at": time.time(), **fields}) + "\n"
         with self._lock:
             os.write(self._file, line.encode())
+
+
+def all_read(folder: Path) -> list[dict[str, Any]]:
+    """The lines of all clients."""
+    return [line for path in sorted(folder.glob("client-*.jsonl")) for line in read(path)]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -55,7 +61,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 class Caller:
-    """Asks for one role of a client. `done` are its jobs that are finished."""
+    """Asks for one role of a client. `begun` is its last job that was begun, `done` the last that is finished."""
 
     def __init__(self, name: str, role: str, address: str, diary: Diary, over: threading.Event, left: threading.Event):
         self.name = name
@@ -65,9 +71,11 @@ class Caller:
         self.over = over
         self._left = left
         self.client = self._opened()
-        self.done = max(
-            (line["n"] for line in diary.lines if line["kind"] == "done" and line["role"] == role), default=-1
-        )
+        self.begun, self.done = self._last("begun"), self._last("done")
+
+    def _last(self, kind: str) -> int:
+        lines = self.diary.lines
+        return max((line["n"] for line in lines if line["kind"] == kind and line["role"] == self.role), default=-1)
 
     def _opened(self) -> Client:
         while True:

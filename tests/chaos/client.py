@@ -3,6 +3,7 @@
 Run as `python -m tests.chaos.client NAME ADDRESS DIARY PAUSE`. SIGTERM says that the storm is over: it finishes its jobs and ends.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.chaos.caller import Caller, Diary, Stopped, read
+from tests.chaos.caller import Caller, Diary, Stopped, all_read
 from tests.chaos.roles import GUESTS, ROLES, work
 
 TIDY_SECONDS = 90.0
@@ -21,6 +22,7 @@ def main(name: str, address: str, path: str, pause: str) -> int:
     diary = Diary(Path(path))
     over, left = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
+    print(f"ready {os.getpid()}", flush=True)
     others = [
         threading.Thread(target=_play, args=(name, role, address, diary, over, left, float(pause)))
         for role in ROLES
@@ -49,7 +51,7 @@ def _wait_for_others(folder: Path) -> None:
     """Whoever answers goes on until nobody asks any more."""
     end = time.monotonic() + TIDY_SECONDS
     while time.monotonic() < end:
-        tidy = {line["name"] for path in folder.glob("client-*.jsonl") for line in read(path) if line["kind"] == "tidy"}
+        tidy = {line["name"] for line in all_read(folder) if line["kind"] == "tidy"}
         if len(tidy) >= GUESTS:
             return
         time.sleep(0.3)

@@ -55,6 +55,10 @@ class Process:
     def exit_code(self) -> int | None:
         return self._process.poll()
 
+    def is_ready(self) -> bool:
+        """Whether it has said that it can be told to end."""
+        return f"ready {self.pid}\n" in self.log.read_text(errors="replace")
+
     def kill(self) -> float:
         """SIGKILL, to it alone. Gives the time of death."""
         self.doomed = "killed"

@@ -8,7 +8,7 @@ from typing import Any
 
 from perdure import errors
 from perdure.handlers import Message
-from tests.chaos.caller import Caller
+from tests.chaos.caller import Caller, all_read
 
 GUESTS = 2
 """How many clients there are, all of whom come to each room."""
@@ -195,11 +195,30 @@ PAUSES = {"mill": 20.0, "sleeper": 6.0, "question": 2.0, "answer": 1.0}
 
 
 def work(caller: Caller, pause: float) -> None:
-    """One job after the other until the storm is over."""
-    job = ROLES[caller.role]
+    """One job after the other until the storm is over; one that was begun is finished in any case."""
     n = caller.done + 1
-    while not caller.over.is_set():
-        job(caller, n)
-        caller.diary.note("done", role=caller.role, n=n)
-        n += 1
+    while n <= caller.begun or not caller.over.is_set():
+        n = _do(caller, n)
         caller.pause(PAUSES.get(caller.role, 1.0) * pause)
+    if caller.role == "room":
+        _see_off(caller, n)
+
+
+def _do(caller: Caller, n: int) -> int:
+    caller.diary.note("begun", role=caller.role, n=n)
+    ROLES[caller.role](caller, n)
+    caller.diary.note("done", role=caller.role, n=n)
+    return n + 1
+
+
+def _see_off(caller: Caller, n: int) -> None:
+    """Nobody is left alone in a room: what another client has begun is finished together."""
+    caller.diary.note("leaving", name=caller.name)
+    while True:
+        lines = all_read(caller.diary.folder)
+        if any(line["kind"] == "begun" and line["role"] == "room" and line["n"] >= n for line in lines):
+            n = _do(caller, n)
+        elif len({line["name"] for line in lines if line["kind"] == "leaving"}) >= GUESTS:
+            return
+        else:
+            caller.pause(0.3)

@@ -293,9 +293,10 @@ class Storm:
         while self._due or self._rebirths or self._others or self._leaving:
             self._until(time.monotonic() + 0.1)
         end = time.monotonic() + QUIET_SECONDS
-        for process in self._of("client"):
-            process.stop()
         while any(each.role == "client" for each in self._processes) and time.monotonic() < end:
+            for process in self._of("client"):
+                if process.is_ready():
+                    process.stop()
             self._tend_quietly()
         with Client(self.address) as client:
             while time.monotonic() < end and self._open(client):

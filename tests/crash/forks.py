@@ -43,24 +43,24 @@ class Lives:
 def live(job: dict[str, Any]) -> None:
     from perdure import Engine
     from perdure.testing import KillingWorld, open_store
-    from tests.crash import scenarios
+    from tests.crash import corpus, scenarios
 
     scenarios.ledger.open(job["ledger"])
     world = KillingWorld(job["at"])
     store = open_store(job["address"], world.faults)
-    scenario = scenarios.NAMED[job["scenario"]]
+    scenario = corpus.NAMED[job["scenario"]]
     slots, queues, codec = scenario.slots, scenario.queues, scenario.codec
     options = {"concurrency": slots, "threads": slots, "queues": queues, "codec": codec}
-    with Engine(store, scenarios.ALL, **options, world=world) as engine:
+    with Engine(store, corpus.ALL, **options, world=world) as engine:
         scenario.drive(engine)
 
 
 def read_once() -> None:
     """Read the code of all workflows, for all children."""
     from perdure import Engine
-    from tests.crash import scenarios
+    from tests.crash import corpus
 
-    Engine("memory://", scenarios.ALL)
+    Engine("memory://", corpus.ALL)
 
 
 def main() -> None:

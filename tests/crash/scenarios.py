@@ -1082,5 +1082,3 @@ AT_MOST_ONCE = Scenario(run_it(at_most_once), queues=[GPU])
 
 STORM = Scenario(run_a_crowd, ids=[f"crowd-{name}" for name in CROWD], in_order=False, slots=2, queues=[GPU])
 """All at once with few slots: not for a walk through every crash point, but for weather."""
-
-NAMED = {**SCENARIOS, **SPAWNING, "storm": STORM, "at most once": AT_MOST_ONCE}

@@ -1,9 +1,13 @@
-"""SIGKILL of a real process before, inside and after commit n, for every n until the scenario ends.
+"""SIGKILL of a real process before, inside and after commit n, for every n until the scenario ends; and of the one that
+comes after it.
 
-Another process, with other hashes, finishes what the killed one left. Then the histories must be those of a life that
+Another process, with other hashes, finishes what the killed ones left. Then the histories must be those of a life that
 nobody disturbed, and the ledger must say that nothing whose completion was recorded has been done again.
+
+With PERDURE_SOAK=1 every pair of places is tried, which takes hours; else one of each scenario, drawn from its name.
 """
 
+import os
 import random
 import signal
 from collections.abc import Iterator
@@ -14,8 +18,9 @@ import pytest
 
 from perdure import Client
 from tests.crash import evidence
+from tests.crash.corpus import SCENARIOS
 from tests.crash.forks import Lives
-from tests.crash.scenarios import AT_MOST_ONCE, SCENARIOS, SPAWNING, STORM, Scenario
+from tests.crash.scenarios import AT_MOST_ONCE, SPAWNING, STORM, Scenario
 
 MOST = 400
 """A scenario has fewer crash points, unless it does not come to its end."""
@@ -72,37 +77,75 @@ def looked_at(place: Place, scenario: Scenario) -> Looked:
     return Looked(essences, evidence.all_done(found), heights, problems, told)
 
 
+class Trial:
+    """A scenario, what it comes to if nobody disturbs it, and a place in which it is disturbed."""
+
+    def __init__(self, name: str, scenario: Scenario, lives: tuple[Lives, Lives], folder: Path) -> None:
+        self.name = name
+        self._scenario = scenario
+        self._killed, self._finishing = lives
+        self._folder = folder
+        undisturbed = prepared(folder / "undisturbed", scenario)
+        assert self._finishing.live(name, undisturbed.address, str(undisturbed.ledger), at=0) == 0
+        self._calm = looked_at(undisturbed, scenario)
+
+    def kill(self, *points: int) -> bool:
+        """Kill each life at its point, let another one finish, and compare. False if one had ended before its point."""
+        where = f"killed at {' and '.join(map(str, points))}"
+        place = prepared(self._folder / where.replace(" ", "-"), self._scenario)
+        seen: list[tuple[int, Looked]] = []
+        for at in points:
+            status = self._killed.live(self.name, place.address, str(place.ledger), at)
+            if status == 0:
+                return False
+            assert status == -signal.SIGKILL, where
+            seen.append((len(place.noted()), looked_at(place, self._scenario)))
+        assert self._finishing.live(self.name, place.address, str(place.ledger), at=0) == 0, where
+        after = looked_at(place, self._scenario)
+
+        assert after.essences == self._calm.essences, where
+        assert after.problems == [], where
+        assert evidence.at_last(after.told) == evidence.at_last(self._calm.told), where
+        assert after.done <= set(place.noted()), where
+        for noted, before in seen:
+            later = place.noted()[noted:]
+            assert evidence.twice(before.done, later) == [], where
+            assert evidence.fallen(before.heights, later) == [], where
+            assert evidence.rewritten(before.told, after.told) == [], where
+        return True
+
+
 @pytest.mark.parametrize("name", [*SCENARIOS, *SPAWNING])
 def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
     name: str, lives: tuple[Lives, Lives], tmp_path: Path
 ):
     scenario = {**SCENARIOS, **SPAWNING}[name]
-    killed, finishing = lives
-    undisturbed = prepared(tmp_path / "undisturbed", scenario)
-    assert finishing.live(name, undisturbed.address, str(undisturbed.ledger), at=0) == 0
-    calm = looked_at(undisturbed, scenario)
-    expected, said = calm.essences, evidence.at_last(calm.told)
+    trial = Trial(name, scenario, lives, tmp_path)
 
-    at = 0
     # A codec changes what is written, not when: every second point is enough, which is each kind of point by turns.
-    for at in range(1, MOST, 1 if scenario.codec is None else 2):
-        place = prepared(tmp_path / f"kill-{at}", scenario)
-        status = killed.live(name, place.address, str(place.ledger), at)
-        if status == 0:
-            break
-        assert status == -signal.SIGKILL
-        noted, before = len(place.noted()), looked_at(place, scenario)
-        assert finishing.live(name, place.address, str(place.ledger), at=0) == 0
-        later, after = place.noted()[noted:], looked_at(place, scenario)
+    points = range(1, MOST, 1 if scenario.codec is None else 2)
+    at = next((at for at in points if not trial.kill(at)), MOST)
 
-        assert after.essences == expected, f"killed at point {at}"
-        assert after.problems == [], f"killed at point {at}"
-        assert evidence.twice(before.done, later) == [], f"killed at point {at}"
-        assert evidence.fallen(before.heights, later) == [], f"killed at point {at}"
-        assert evidence.at_last(after.told) == said, f"killed at point {at}"
-        assert evidence.rewritten(before.told, after.told) == [], f"killed at point {at}"
-        assert after.done <= set(place.noted()), f"killed at point {at}"
     assert 8 < at < MOST
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_recovery_that_is_killed_as_well_is_recovered_from(name: str, lives: tuple[Lives, Lives], tmp_path: Path):
+    trial = Trial(name, SCENARIOS[name], lives, tmp_path)
+    if os.environ.get("PERDURE_SOAK"):
+        killed = 0
+        for first in range(1, MOST):
+            seconds = next(second for second in range(1, MOST) if not trial.kill(first, second))
+            killed += seconds - 1
+            if seconds == 1:
+                break
+        assert killed > 30
+        return
+    chance = random.Random(name)
+    first = second = 40
+
+    while not trial.kill(first := chance.randint(1, first), second := chance.randint(1, second)):
+        pass  # one of them had ended before: earlier, then
 
 
 @pytest.mark.parametrize("seed", range(4))
