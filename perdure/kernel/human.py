@@ -59,7 +59,7 @@ class HumanTask:
         """The next reminder is the first whole number of intervals after the opening that is later: those that were missed
         while nobody could be reminded come to one."""
         ns = self.remind_ns
-        if ns is None or self.reminders >= TASK_REMINDERS:
+        if ns is None or ns <= 0 or self.reminders >= TASK_REMINDERS:  # 0 only if it was damaged
             self.remind_at = None
         else:
             self.remind_at = min(self.opened_at + ((at - self.opened_at) // ns + 1) * ns, END_OF_TIME)

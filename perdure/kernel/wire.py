@@ -1,12 +1,14 @@
 """Events, attempts and messages as bytes: msgpack arrays, tagged by number. What is written here is read for years."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from perdure.kernel.events import Block, Failure, HistoryEvent, Logs, Payload
 from perdure.kernel.messages import Mail
+
+T = TypeVar("T")
 
 
 class AttemptDetail(msgspec.Struct, frozen=True, array_like=True):
@@ -58,42 +60,51 @@ encode: Any = _encoder.encode
 
 
 def decode_events(data: bytes) -> list[HistoryEvent]:
-    """One history row. Raises `msgspec.DecodeError` or `msgspec.ValidationError` if it was damaged."""
-    return _events.decode(data)
+    """One history row. Raises `msgspec.DecodeError` or `msgspec.ValidationError` if it was damaged, as all of these do."""
+    return _decoded(_events, data)
 
 
 def decode_history(rows: Sequence[bytes]) -> list[HistoryEvent]:
     """The rows of a history, in order, as one list of events."""
     events: list[HistoryEvent] = []
     for row in rows:
-        events += _events.decode(row)
+        events += _decoded(_events, row)
     return events
 
 
 def decode_mail(data: bytes) -> Mail:
-    return _mail.decode(data)
+    return _decoded(_mail, data)
 
 
 def decode_detail(data: bytes) -> AttemptDetail:
-    return _detail.decode(data)
+    return _decoded(_detail, data)
 
 
 def decode_block(data: bytes) -> Block:
-    return _block.decode(data)
+    return _decoded(_block, data)
 
 
 def decode_task(data: bytes) -> Task:
-    return _task.decode(data)
+    return _decoded(_task, data)
 
 
 def decode_chunks(data: bytes) -> list[Chunk]:
     """One row of a stream."""
-    return _chunks.decode(data)
+    return _decoded(_chunks, data)
 
 
 def decode_failure(data: bytes) -> Failure:
-    return _failure.decode(data)
+    return _decoded(_failure, data)
 
 
 def decode_payload(data: bytes) -> Payload:
-    return _payload.decode(data)
+    return _decoded(_payload, data)
+
+
+def _decoded(decoder: "msgspec.msgpack.Decoder[T]", data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except TypeError:  # in a damaged database a column of bytes may hold a number or a text
+        raise msgspec.DecodeError(f"expected bytes, found {type(data).__name__}") from None
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None

@@ -44,6 +44,8 @@ DESCRIPTORS = 4
 """Arguments of a child before those of its parent: socket, pipe of orders, lifeline, and where a crash is written to."""
 
 _CHUNK_BYTES = 256 * 1024
+_LONGEST_BYTES = 1 << 40
+"""What is taken for the length of a message is longer than this if it is text that somebody else has written."""
 
 
 class Job(msgspec.Struct, array_like=True, gc=False):
@@ -179,7 +181,10 @@ class Line:
         read, at = self._read, 0
         while len(read) - at >= _SIZE.size:
             body = at + _SIZE.size
-            end = body + _SIZE.unpack_from(read, at)[0]
+            (size,) = _SIZE.unpack_from(read, at)
+            if size > _LONGEST_BYTES:
+                raise msgspec.DecodeError("no child says so much at once")
+            end = body + size
             if len(read) < end:
                 break
             told.append(_told.decode(memoryview(read)[body:end]))

@@ -216,8 +216,8 @@ class Cycle:
             for stored in self._roster.fetch(keys):
                 try:
                     actor = self._roster.take_in(stored)
-                except msgspec.MsgspecError as error:
-                    draft.damage(stored.run, self._build, str(error))
+                except Exception as error:  # noqa: BLE001  a row may have been damaged in any way, and no other run can help it
+                    draft.damage(stored.run, self._build, f"{type(error).__name__}: {error}")
                 else:
                     draft.actors[actor.run.key] = actor  # so that it leaves again, be there nothing for it to do
                     self._loaded(draft, actor, ended | _ended(Letter(mail.run, mail.message) for mail in stored.mail))
@@ -262,7 +262,7 @@ class Cycle:
     def _deliver_letter(self, draft: Draft, item: Letter, items: Sequence[Item]) -> None:
         actor = self._roster.get(item.key)
         if draft.damaged and item.key in draft.damaged:
-            if item.reply_to:
+            if item.reply_to or item.receiver is not None:
                 draft.consume(item, errors.StoreCorrupt.code, draft.damaged[item.key])
             return
         if actor is None and self._roster.is_foreign(item.key):

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from perdure.errors import StoreUnreachable
 from perdure.kernel import messages as msg
 from perdure.kernel import overdue, wire
@@ -66,7 +68,10 @@ class Losses:
 
 
 def _lost(orphan: Orphan) -> Letter:
-    details = None if orphan.details is None else wire.decode_payload(orphan.details)
+    try:
+        details = None if orphan.details is None else wire.decode_payload(orphan.details)
+    except msgspec.MsgspecError:  # it was damaged; what the attempt has reached is not worth more than the run
+        details = None
     lost = msg.AttemptEnded(
         orphan.step, orphan.attempt, orphan.member, orphan.claimed_at, failure=overdue.LOST_FAILURE, details=details
     )

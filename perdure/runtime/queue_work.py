@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from perdure import errors
 from perdure.kernel import messages as msg
 from perdure.kernel import overdue, wire
+from perdure.kernel.events import Failure
 from perdure.kernel.project import TaskRow
 from perdure.payload import Coder
 from perdure.runtime.deadlines import Deadlines, timed_out
@@ -280,7 +283,11 @@ class QueueWork:
         monotonic, now = self._world.monotonic(), self._world.now()
         departures: list[tuple[Flight, str, wire.Task]] = []
         for row in tasks:
-            task = wire.decode_task(row.body)
+            try:
+                task = wire.decode_task(row.body)
+            except msgspec.MsgspecError as error:
+                self._endings.append(_unreadable(row, self.member, now, error))
+                continue
             flight = Flight(row.run, row.step, row.attempt, self._slots.kind(row.name), began=now)
             self._slots.occupy(flight)
             self._deadlines.watch(flight, monotonic, task.timeout_ns, task.heartbeat_ns)
@@ -316,6 +323,13 @@ class QueueWork:
             self._store.tasks.exchange(self.member, self._endings, (), (), self._world.now())
         self._store.tasks.leave(self.member)
         self._store.post.nudge()
+
+
+def _unreadable(row: TaskRow, member: int, now: int, error: Exception) -> base.Ending:
+    """An attempt of which nobody knows what to do ends at once. The next one has a task of its own."""
+    message = f"what the database holds of this attempt cannot be read ({error}); perdure doctor lists the damage"
+    failure = Failure("perdure.errors.StoreCorrupt", message, code=errors.StoreCorrupt.code)
+    return base.Ending(msg.AttemptEnded(row.step, row.attempt, member, now, failure=failure), row.run)
 
 
 def _lost(flight: Flight, member: int) -> msg.AttemptEnded:

@@ -1,0 +1,141 @@
+"""A row that cannot be read: its run is blocked with what is wrong, the others go on, and it goes on when the row is mended."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import Engine, Retry, RunBlocked, Worker, activity, channel, workflow
+from tests.poison.beside import NEIGHBOURS, STEPS, add, neighbour
+
+go_on = channel("go on", str)
+
+
+@workflow
+async def waits() -> int:
+    first = await add(1, 1)
+    await go_on.receive()
+    return await add(first, 1)
+
+
+@activity(queue="far", retry=Retry(initial=0.001, max_attempts=2))
+async def far(n: int) -> int:
+    return n
+
+
+@workflow
+async def asks_far(n: int) -> int:
+    return await far(n)
+
+
+@activity(retry=Retry(initial="1h", maximum="1h"))
+async def fails() -> None:
+    raise ConnectionError("not today")
+
+
+@workflow
+async def retries() -> None:
+    await fails()
+
+
+ALL: list[Any] = [waits, asks_far, retries, fails, add, neighbour, far]
+DAMAGED: dict[str, Callable[[bytes], object]] = {
+    "is empty": lambda data: b"",
+    "ends early": lambda data: data[:-1],
+    "goes on": lambda data: data + b"\x01",
+    "has an event of no known kind": lambda data: data.replace(b"\x99\x01", b"\x99\x7f", 1),
+    "has half a character in it": lambda data: data.replace(b"waits", b"w\xe9its").replace(b"fails", b"f\xe9ils"),
+    "is nested without end": lambda data: b"\x91" * 100_000,
+    "is a number": lambda data: 5,
+    "is a text": lambda data: "text",
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+def change(path: Path, table: str, column: str, spoil: Callable[[bytes], object], where: str = "1") -> bytes:
+    """Spoil the first such row of the run "bad"; what was there."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        select = f"SELECT {column} FROM {table} WHERE run = (SELECT key FROM runs WHERE id = 'bad') AND {where}"
+        ((before,),) = connection.execute(f"{select} LIMIT 1").fetchall()
+        after = spoil(before)
+        assert after != before
+        update = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
+        assert connection.execute(update, (after, before)).rowcount > 0
+    return before
+
+
+async def neighbours_go_on(engine: Engine) -> None:
+    totals = await asyncio.gather(*[engine.run(neighbour(n)) for n in range(NEIGHBOURS)])
+    assert totals == [STEPS * n for n in range(NEIGHBOURS)]
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+async def test_a_run_whose_event_cannot_be_read_is_blocked_until_the_row_is_mended(path: Path, how: str):
+    address = f"sqlite:///{path}"
+    async with Engine(address, ALL) as engine:
+        for id in ("bad", "good"):
+            await engine.start(waits(), id=id)
+        await neighbours_go_on(engine)
+    before = change(path, "history", "events", DAMAGED[how], "seq = 1")
+
+    async with Engine(address, ALL) as engine:
+        await engine.handle("good").signal(go_on, "now")
+        with pytest.raises(Exception, match="what the database holds of it cannot be read"):
+            await engine.handle("bad").signal(go_on, "now")
+        assert await engine.handle("good").result() == 3
+        with pytest.raises(RunBlocked) as blocked:
+            await engine.handle("bad").result()
+        await neighbours_go_on(engine)
+    change(path, "history", "events", lambda _: before, "seq = 1")
+    async with Engine(address, ALL) as engine:
+        await engine.handle("bad").retry()
+        await engine.handle("bad").signal(go_on, "now")
+        result = await engine.handle("bad").result()
+
+    assert "run 'bad' is blocked: what the database holds of it cannot be read (" in str(blocked.value)
+    assert "hint: restore a backup; perdure doctor lists the damage" in str(blocked.value)
+    assert result == 3
+
+
+@pytest.mark.parametrize("how", [how for how in DAMAGED if "event" not in how])
+async def test_a_run_whose_attempt_cannot_be_read_is_blocked(path: Path, how: str):
+    address = f"sqlite:///{path}"
+    async with Engine(address, ALL) as engine:
+        handle = await engine.start(retries(), id="bad")
+        while not (await handle.describe()).steps[0].attempts[0].error:
+            await asyncio.sleep(0)
+    change(path, "attempts", "detail", DAMAGED[how] if "character" not in how else lambda data: b"\x94\xa1\xe9")
+
+    async with Engine(address, ALL) as engine:
+        with pytest.raises(Exception, match="what the database holds of it cannot be read"):
+            await engine.handle("bad").cancel()
+        await neighbours_go_on(engine)
+        with pytest.raises(RunBlocked, match="cannot be read"):
+            await engine.handle("bad").result()
+
+
+@pytest.mark.parametrize("how", [how for how in DAMAGED if "event" not in how])
+async def test_a_task_that_its_worker_cannot_read_fails_once_and_the_next_attempt_has_one_of_its_own(
+    path: Path, how: str
+):
+    address = f"sqlite:///{path}"
+    async with Engine(address, ALL) as engine:
+        handle = await engine.start(asks_far(5), id="bad")
+        change(path, "tasks", "body", DAMAGED[how] if "character" not in how else lambda data: b"\x9a\xa1\xe9")
+        async with Worker(address, [far], queues=["far"]):
+            result = await handle.result()
+            healthy = await asyncio.gather(*[engine.run(asks_far(n)) for n in range(5)])
+        attempts = (await handle.describe()).steps[0].attempts
+
+    assert (result, healthy) == (5, list(range(5)))
+    assert [each.state for each in attempts] == ["failed", "completed"]
+    assert attempts[0].error is not None
+    assert "what the database holds of this attempt cannot be read (" in attempts[0].error.message
