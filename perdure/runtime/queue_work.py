@@ -69,7 +69,8 @@ class QueueSettings:
 
 
 class QueueWork:
-    """One life of a worker: it has joined when it is made.
+    """One life of a worker: it has joined when it is made. `recruit` makes who runs its attempts, if that is somebody else
+    than `Worker`.
 
     Raises:
         errors.StoreError: the store cannot be written.
@@ -86,6 +87,7 @@ class QueueWork:
         log: logging.Logger,
         inbox: Inbox,
         on_loop_gone: Callable[[], None],
+        recruit: Callable[[int], Any] | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -105,20 +107,24 @@ class QueueWork:
             socket.gethostname(), os.getpid(), build, world.now(), settings.queues, self._names
         )
         self._slots = Slots(self.member, activities, settings.concurrency, settings.threads, settings.processes)
-        self._crew = Worker(
-            activities,
-            build,
-            self.member,
-            world,
-            store.views,
-            settings.payload_max_bytes,
-            settings.grace_seconds,
-            settings.coder,
-            home,
-            self._outbox,
-            inbox.put,
-            on_loop_gone,
-            partial(store.streams.append, member=self.member),
+        self._crew: Worker = (
+            recruit(self.member)
+            if recruit
+            else Worker(
+                activities,
+                build,
+                self.member,
+                world,
+                store.views,
+                settings.payload_max_bytes,
+                settings.grace_seconds,
+                settings.coder,
+                home,
+                self._outbox,
+                inbox.put,
+                on_loop_gone,
+                partial(store.streams.append, member=self.member),
+            )
         )
         kind = self._slots.kind
         self._wants = [(n, tuple(name for name in self._names if kind(name) == n)) for n in self._slots.kinds()]

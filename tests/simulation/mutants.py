@@ -13,6 +13,7 @@ from pytest import MonkeyPatch
 from perdure.kernel import asking, decide, relations
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
+from perdure.kernel.project import TaskRow
 from perdure.kernel.run import Run
 from perdure.languages.python.machine import PythonProgram
 from perdure.languages.python.saga import Saga
@@ -27,8 +28,9 @@ from perdure.runtime.holders import Holders
 from perdure.runtime.owner import Owner
 from perdure.runtime.slots import Slots
 from perdure.stores import memory
-from perdure.stores.base import Batch, Poll
+from perdure.stores.base import Batch, Ending, MailRow, Poll
 from perdure.stores.memory import MemoryJournal, MemoryWork
+from perdure.stores.memory_tasks import MemoryTasks
 from perdure.testing.simulation.life import simulate
 from perdure.testing.simulation.plan import plan_of
 
@@ -377,6 +379,48 @@ def slots_are_given_back_twice(patch: MonkeyPatch) -> None:
 def silence_is_not_noticed(patch: MonkeyPatch) -> None:
     """an attempt that is silent for too long is waited for."""
     patch.setattr(Deadlines, "watch", lambda self, flight, monotonic, timeout_ns, heartbeat_ns: None)
+
+
+# workers of queues
+
+
+@mutant("queues")
+def orphans_are_forgotten(patch: MonkeyPatch) -> None:
+    """what a worker has taken that died is given to nobody."""
+    patch.setattr(MemoryTasks, "orphans", lambda self: [])
+
+
+@mutant("queues")
+def zombies_are_heard(patch: MonkeyPatch) -> None:
+    """a worker that was taken for dead goes on, and what it brings counts."""
+
+    def end(self: MemoryTasks, member: int, ending: Ending) -> bool:
+        self._shelf.tasks.pop((ending.run, ending.message.id), None)
+        self._shelf.put_mail(MailRow(0, ending.run, ending.message))
+        return True
+
+    patch.setattr(MemoryTasks, "_demand", lambda self, member: None)
+    patch.setattr(MemoryTasks, "_end", end)
+
+
+@mutant("queues")
+def tasks_are_taken_twice(patch: MonkeyPatch) -> None:
+    """a task that a worker has taken is given to another one as well."""
+
+    def waits(self: MemoryTasks, task: TaskRow, queues: Any, names: Any) -> bool:
+        return task.queue in queues and task.name in names
+
+    patch.setattr(MemoryTasks, "_waits", waits)
+
+
+@mutant("cancel queues", "queues")
+def tasks_outlive_their_steps(patch: MonkeyPatch) -> None:
+    """the tasks of a run that was cancelled stay in the queue."""
+
+    def spoil(batch: Batch) -> None:
+        batch.tasks_gone, batch.tasks_gone_of = [], []
+
+    _spoil_batches(patch, spoil)
 
 
 # how soon each is found

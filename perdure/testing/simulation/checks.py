@@ -10,10 +10,12 @@ import msgspec
 
 from perdure.kernel import events as ev
 from perdure.kernel import wire
+from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.project import restore, run_row
 from perdure.kernel.run import LOST, Run, Status
 from perdure.runtime.stillness import Stillness
 from perdure.stores.base import FIXED, Batch, Store, Stored
+from perdure.stores.human import HumanFilter
 from perdure.testing.simulation.histories import History, Violation, demand
 from perdure.testing.simulation.plan import Plan, Wish
 from perdure.testing.simulation.values import undone_in
@@ -104,7 +106,23 @@ class Checks:
             _demand_value(wish, history)
             outcomes[wish.id] = (word, row.note, _essence(history)) if wish.is_certain else ("it is over",)
         self._families()
+        self._nothing_is_left()
         return outcomes
+
+    def _nothing_is_left(self) -> None:
+        """Of runs that have ended, in what is looked through for those that have not."""
+        work, views, tasks = self._store.work, self._store.views, self._store.tasks
+        poll = work.poll(END_OF_TIME, 1)
+        left: dict[str, Any] = {
+            "mail": poll.mail,
+            "runs that are due": poll.due,
+            "runs in motion": work.running(),
+            "blocked runs": work.mending(),
+            "tasks": views.backlog(),
+            "tasks that lost their worker": tasks.orphans(),
+            "human tasks": views.human.find(HumanFilter()),
+        }
+        demand(not any(left.values()), f"all runs are over, and there are { ({k: v for k, v in left.items() if v}) }")
 
     def digest(self) -> str:
         """Of every byte of every history."""

@@ -35,7 +35,7 @@ def fate_of(seed: int, id: str, step: str, attempt: int, name: str, shaky: bool 
     """What becomes of an attempt."""
     chance = drawn("fate", seed, id, step, attempt)
     seconds = chance.choice([0.0, 0.001, 0.01, 0.5, 2.0]) if shaky else 0.01
-    if name == "pulse" and shaky:
+    if name in ("pulse", "haul") and shaky:
         seconds = chance.choice([7.0, 7.0, 0.5])
         if attempt <= SHAKY_ATTEMPTS and chance.random() < 0.3:
             return Fate(None, None)
@@ -58,15 +58,17 @@ class SimulatedCrew:
         build: str,
         send: Callable[[Letter], None],
         begun: Callable[[int, str, int], None],
+        member: int,
     ) -> None:
         self._plan = plan
         self._world = world
         self._build = build
-        self._member = world.member
+        self._member = member
         self._send = send
         self._begun = begun
         self._ended: set[tuple[int, str, int]] = set()
         self._beaten: list[Flight] = []
+        self.heartbeats = self
         self.dead = False
 
     def begin(self, departures: Sequence[tuple[Flight, str, Task]]) -> None:
@@ -75,19 +77,19 @@ class SimulatedCrew:
             fate = fate_of(self._plan.seed, task.id, flight.step, flight.attempt, name, self._plan.shaky)
             what = f"{task.id} [{flight.step}]#{flight.attempt} {name}"
             if fate.seconds is None:
-                self._world.say("begin", f"{what}: hangs")
+                self._say("begin", f"{what}: hangs")
                 continue
             ends = "succeeds" if fate.failure is None else f"fails ({fate.failure.type})"
-            self._world.say("begin", f"{what}: {ends} in {fate.seconds:g} s")
+            self._say("begin", f"{what}: {ends} in {fate.seconds:g} s")
             (n,) = msgspec.json.decode(task.input.data)
             result = Payload(b"%d" % (2 * n + 1)) if fate.failure is None else None
             self._world.at(fate.seconds, self._end(flight, task.id, result, fate.failure))
-            if name == "pulse":
+            if name in ("pulse", "haul"):
                 self._beat(flight, task.id, fate.seconds)
 
     def give_up(self, flight: Flight) -> None:
         id = self._world.id_of(flight.key)
-        self._world.say("give up", f"{id} [{flight.step}]#{flight.attempt}")
+        self._say("give up", f"{id} [{flight.step}]#{flight.attempt}")
         deaf = drawn("deaf", self._plan.seed, id, flight.step, flight.attempt).random() < 0.5
         result, failure = (TOO_LATE, None) if deaf else (None, Failure("asyncio.CancelledError", "given up"))
         self._world.at(0.001, self._end(flight, id, result, failure))
@@ -95,6 +97,15 @@ class SimulatedCrew:
     def beats(self) -> list[Flight]:
         beaten, self._beaten = self._beaten, []
         return beaten
+
+    def has_new(self) -> bool:
+        return bool(self._beaten)
+
+    def close(self) -> None:
+        self.dead = True
+
+    def _say(self, what: str, text: str) -> None:
+        self._world.say(what, text, self._member)
 
     def _beat(self, flight: Flight, id: str, seconds: float) -> None:
         """It tells how far it is, at first."""
@@ -124,7 +135,7 @@ class SimulatedCrew:
             attempt = (flight.key, flight.step, flight.attempt)
             if not self.dead and attempt not in self._ended:
                 self._ended.add(attempt)
-                self._world.say("end", f"{id} [{flight.step}]#{flight.attempt}")
+                self._say("end", f"{id} [{flight.step}]#{flight.attempt}")
                 self._send(Letter(flight.key, ended))
                 if self._plan.shaky and drawn("twice", self._plan.seed, *attempt).random() < 0.1:
                     self._world.at(0.6, again)

@@ -27,6 +27,7 @@ from perdure.testing.simulation.crew import SimulatedCrew
 from perdure.testing.simulation.histories import Violation
 from perdure.testing.simulation.plan import Plan
 from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
+from perdure.testing.simulation.staff import Staff
 from perdure.testing.simulation.trace import Trace
 from perdure.testing.simulation.world import Crash, SimulatedWorld
 from perdure.workflows import definitions_of
@@ -89,7 +90,7 @@ def simulate(plan: Plan, stores: Stores = in_memory, calm: Found | None = None) 
         with stores() as opened:
             calm = _Life(plan.calm(), opened).live()
         calm.undisturbed = True
-    if calm.violation or not plan.disturbances:
+    if calm.violation or plan == plan.calm():
         return calm
     with stores() as opened:
         found = _Life(plan, opened).live()
@@ -114,6 +115,16 @@ class _Life:
         self._checks = Checks(self._outside, plan)
         self._clients = Clients(plan.seed, self._world, self._outside, self._violations.append)
         self._workflows, self._activities = definitions_of([*WORKFLOWS, *ACTIVITIES])
+        self._staff = Staff(
+            plan,
+            self._world,
+            lambda: opened(None),
+            self._outside,
+            self._activities,
+            BUILD,
+            self._checks.begun,
+            _Told(self._world),
+        )
         self._languages = {name: PythonLanguage(each, self._activities) for name, each in self._workflows.items()}
 
     def live(self) -> Found:
@@ -132,6 +143,7 @@ class _Life:
         except Exception as error:  # noqa: BLE001  whatever the engine raises stops it for its users as well
             self._violations.append(f"the engine raised {_in_words(error)}")
         finally:
+            self._staff.close()
             self._outside.admin.close()
         world, violation = self._world, "; ".join(self._violations)
         return Found(
@@ -147,6 +159,7 @@ class _Life:
     def _committed(self, batch: Batch) -> None:
         world = self._world
         self._checks.committed(batch, world.member, max(world.now(), world.latest), world.goes_back)
+        self._staff.committed(batch)
 
     def _own(self) -> None:
         """One owner, until it dies, stops or all is done."""
@@ -168,7 +181,7 @@ class _Life:
 
     def _move(self, store: Store, member: int) -> None:
         inbox = Inbox()
-        crew = SimulatedCrew(self._plan, self._world, BUILD, inbox.put, self._checks.begun)
+        crew = SimulatedCrew(self._plan, self._world, BUILD, inbox.put, self._checks.begun, member)
         owner = self._owner(store, member, inbox, crew)
         self._clients.ask, self._clients.nudge = inbox.put, inbox.nudge
         self._clients.ask_again()

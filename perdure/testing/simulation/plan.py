@@ -91,7 +91,7 @@ class Wish(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """Everything but how attempts end and what moods people are in: that is drawn from the seed and the names of what it is
     about, so that nothing else changes when a part of a plan is left out. Attempts that are not `shaky` succeed if they
-    can, soon; an owner that is `early` looks into the store before something is due, at times."""
+    can, soon; an owner that is `early` looks into the store before something is due, at times. Of the workers the first ones are `unsteady`."""
 
     seed: int
     wishes: tuple[Wish, ...]
@@ -102,10 +102,11 @@ class Plan(msgspec.Struct, frozen=True):
     forgetful: bool = False
     shaky: bool = True
     early: bool = True
+    unsteady: int = 0
 
     def calm(self) -> "Plan":
         """The same without disturbances."""
-        return msgspec.structs.replace(self, disturbances=())
+        return msgspec.structs.replace(self, disturbances=(), unsteady=0)
 
 
 def drawn(*names: object) -> Random:
@@ -126,6 +127,7 @@ def plan_of(seed: int, workload: str = "random", disturbances: tuple[Disturbance
         chance.choice([1, 2, 100]),
         chance.choice([1, 2, 100]),
         chance.random() < 0.3,
+        unsteady=chance.choice([0, 3, 6]) if disturbances is None else 0,
     )
 
 

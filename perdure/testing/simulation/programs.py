@@ -61,8 +61,23 @@ async def pulse(n: int) -> int:
     return 2 * n + 1
 
 
-ACTIVITIES = [work, toil, linger, refuse, never, take_back, pulse]
-WAYS = {"work": work, "toil": toil, "linger": linger, "pulse": pulse}
+QUEUE = "far"
+
+
+@activity(retry=Retry(initial=1, maximum=8), queue=QUEUE)
+async def fetch(n: int) -> int:
+    """Workers of a queue do it."""
+    return 2 * n + 1
+
+
+@activity(retry=Retry(initial=1, maximum=8), queue=QUEUE, timeout=20, heartbeat=3)
+async def haul(n: int) -> int:
+    """So they do that; it is heavy."""
+    return 2 * n + 1
+
+
+ACTIVITIES = [work, toil, linger, refuse, never, take_back, pulse, fetch, haul]
+WAYS = {"work": work, "toil": toil, "linger": linger, "pulse": pulse, "fetch": fetch, "haul": haul}
 
 
 @workflow
@@ -236,6 +251,13 @@ def _everything(chance: Random) -> Spec:
     return spec if chance.random() < 0.7 else ["chain", chance.randint(1, 3), spec]
 
 
+def _far(chance: Random, spec: Spec) -> Spec:
+    """The same with most steps in a queue."""
+    if spec and spec[0] == "act":
+        return ["act", chance.choice(["fetch", "haul", "fetch", spec[1]]), spec[2]]
+    return [_far(chance, part) if isinstance(part, list) else part for part in spec]
+
+
 def _of_any_kind(chance: Random) -> Spec:
     kinds = [name for name in WORKLOADS if not name.startswith(("cancel", "operators"))]
     return WORKLOADS[chance.choice(kinds)](chance)
@@ -258,6 +280,10 @@ WORKLOADS: dict[str, Any] = {
     "everything": _everything,
     "cancel everything": lambda chance: ["for ever", _any(chance, 2, ("saga", "ask"))],
     "cancel families": lambda chance: ["for ever", a_family(chance, lambda: _any(chance, 1))],
+    "queues": lambda chance: _far(
+        chance, WORKLOADS[chance.choice(["fan-out", "sequence", "random", "random"])](chance)
+    ),
+    "cancel queues": lambda chance: ["for ever", _far(chance, _any(chance, 1))],
     "operators": _of_any_kind,
     "random": _any,
 }

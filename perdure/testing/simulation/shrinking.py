@@ -25,6 +25,7 @@ _SIMPLEST = {
     "forgetful": False,
     "shaky": False,
     "early": False,
+    "unsteady": 0,
 }
 """Options of a plan that disturb least."""
 

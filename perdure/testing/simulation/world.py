@@ -53,8 +53,8 @@ class SimulatedWorld(World):
         self.committed: Callable[[Batch], None] = lambda batch: None
         self.rested: Callable[[Stillness], None] = lambda stillness: None
 
-    def say(self, what: str, text: str = "") -> None:
-        self._trace.say(self._now - BEGINNING, self.member, what, text)
+    def say(self, what: str, text: str = "", member: int | None = None) -> None:
+        self._trace.say(self._now - BEGINNING, self.member if member is None else member, what, text)
 
     def id_of(self, key: int) -> str:
         return self._trace.id_of(key)
