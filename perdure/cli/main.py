@@ -160,9 +160,10 @@ def _problem(error: BaseException) -> Problem:
         return error
     if isinstance(error, click.NoSuchOption):
         meant = guess(error.option_name, error.possibilities or (), 0.7)
-        return Problem(
-            f"there is no option {error.option_name}", USAGE, [], f"did you mean  {meant}" if meant else _help(error)
-        )
+        hint = f"did you mean  {meant}" if meant else _help(error)
+        if error.option_name[1:].isdecimal():
+            hint = "a value that begins with - comes after --, and so does what follows it:  -- -5"
+        return Problem(f"there is no option {error.option_name}", USAGE, [], hint)
     if isinstance(error, click.ClickException):
         text = error.format_message()
         return Problem(text[:1].lower() + text[1:].rstrip("."), USAGE, [], _help(error))

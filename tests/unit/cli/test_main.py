@@ -72,6 +72,15 @@ def test_a_slip_in_an_option_is_answered_with_the_option_that_was_meant(perdure:
     )
 
 
+def test_a_number_below_zero_that_is_no_option_is_told_where_to_stand(perdure: Perdure) -> None:
+    assert perdure("signal", "loan-7", "raise_by", "-50") == (
+        2,
+        "",
+        "error: there is no option -5\n"
+        "  hint: a value that begins with - comes after --, and so does what follows it:  -- -5\n",
+    )
+
+
 @pytest.mark.parametrize(
     "arguments", [["show"], ["show", "a", "b"], ["list", "--limit", "0"], ["list", "--color", "x"]]
 )
