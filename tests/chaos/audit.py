@@ -252,6 +252,7 @@ def _attempts(evidence: Evidence) -> Iterator[str]:
 
 
 def _talk(evidence: Evidence) -> Iterator[str]:
+    """A signal that is left while nobody owns is refused by the next owner: "taken" says that it lies in the mailbox."""
     heard: dict[str, Counter[str]] = defaultdict(Counter)
     for run in evidence.all:
         for event in run.history:
@@ -263,7 +264,8 @@ def _talk(evidence: Evidence) -> Iterator[str]:
         if heard[line["id"]][line["request"]] != 1:
             yield f"{line['id']}: {line['request']} was accepted, and is in the history {heard[line['id']][line['request']]} times"
     for line in evidence.told("refused"):
-        if line["codes"] not in (["update-rejected", "unknown-message"], ["run-closed", "run-closed"]):
+        left = line["codes"] == ["update-rejected", "taken"] and evidence.unowned(line["began"], line["at"])
+        if not left and line["codes"] not in (["update-rejected", "unknown-message"], ["run-closed", "run-closed"]):
             yield f"{line['id']}: {line['request']} should have been refused, and was answered {line['codes']}"
         if heard[line["id"]][line["request"]]:
             yield f"{line['id']}: {line['request']} was refused, and is in the history"

@@ -1,5 +1,6 @@
 """What the clients of the storm want: each role is one job after the other, and may be killed in any of them."""
 
+import json
 import subprocess
 import sys
 import time
@@ -60,19 +61,27 @@ def cancelling(caller: Caller, n: int) -> None:
     caller.end_of(id)
 
 
-def shell(caller: Caller, *arguments: str) -> None:
-    """The command line until it says yes, or that there is nothing to do any more."""
+def shell(caller: Caller, *arguments: str) -> str:
+    """What the command line says when it says yes, or that the run has ended; until then it is asked again."""
     while True:
         command = [sys.executable, "-m", "perdure", *arguments, "--db", caller.address]
         done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode == 0 or "has ended" in done.stderr or "ended" in done.stdout:
-            return
+        if done.returncode == 0 or (arguments[0] == "cancel" and "ended" in done.stdout + done.stderr):
+            return done.stdout
         if done.returncode not in (1, 5, 124):
-            caller.diary.note(
-                "unexpected", role=caller.role, error=f"{arguments} gave {done.returncode}: {done.stderr}"
-            )
-            return
+            raise AssertionError(f"{arguments} gave {done.returncode}: {done.stderr}")
         caller.pause()
+
+
+def climbing(caller: Caller, n: int) -> None:
+    """Started by the library, or from a shell."""
+    id = f"mountain-{caller.name}-{n}"
+    if n % 3:
+        caller.start("mountain", id, [id, n])
+    else:
+        shell(caller, "start", "mountain", "--id", id, "--input", json.dumps([id, n]), "--request-id", f"start-{id}")
+        caller.diary.note("started", id=id, workflow="mountain", run_id="")
+    caller.end_of(id)
 
 
 def asking(caller: Caller, n: int) -> None:
@@ -127,11 +136,18 @@ def chatting(caller: Caller, n: int) -> None:
     """Say things in order, draw tickets, and ask how much of it was heard."""
     id, who = f"room-{n}", caller.name
     first = Message("say", [who, 0])
-    caller.start("Room", id, [GUESTS, [], []], signal=first, request_id=f"{who}-0")
+    try:
+        caller.start("Room", id, [GUESTS, [], []], signal=first, request_id=f"{who}-0", id_reuse="reject_duplicate")
+    except errors.RunExists:  # an earlier life has said goodbye, and so have the others
+        caller.end_of(id)
+        return
     handle = caller.client.handle(id)
     for k in [*range(1, LINES), GOODBYE]:
         if k % 5 == 2:
-            number = caller.insist(lambda k=k: handle.as_request(f"{who}-ticket-{k}").update("draw", who).wait())
+            if k == 12 and n % 3 == 0:
+                number = int(shell(caller, "update", id, "draw", who, "--request-id", f"{who}-ticket-{k}"))
+            else:
+                number = caller.insist(lambda k=k: handle.as_request(f"{who}-ticket-{k}").update("draw", who).wait())
             caller.diary.note("ticket", id=id, who=who, request=f"{who}-ticket-{k}", number=number)
         if k % 5 == 3:
             _be_refused(caller, handle, id, f"{who}-refused-{k}")
@@ -141,7 +157,12 @@ def chatting(caller: Caller, n: int) -> None:
             caller.insist(lambda k=k: handle.as_request(f"{who}-{k}").signal("say", who, k).wait())
         caller.diary.note("said", id=id, who=who, k=k, request=f"{who}-{k}")
         if k % 4 == 1:
-            count = caller.insist(lambda: _asked(handle, who))
+            by_shell = k == 9 and n % 3 == 1
+            count = (
+                int(shell(caller, "query", id, "heard", who))
+                if by_shell
+                else caller.insist(lambda: _asked(handle, who))
+            )
             caller.diary.note("heard", id=id, who=who, said=k + 1, count=count)
         caller.pause(0.02)
     caller.end_of(id)
@@ -172,7 +193,8 @@ def _be_refused(caller: Caller, handle: Any, id: str, request: str) -> None:
                 codes.append(refused.code)
         return codes
 
-    caller.diary.note("refused", id=id, request=request, codes=caller.insist(ask))
+    began = time.time()
+    caller.diary.note("refused", id=id, request=request, codes=caller.insist(ask), began=began)
 
 
 ROLES: dict[str, Callable[[Caller, int], None]] = {
@@ -180,7 +202,7 @@ ROLES: dict[str, Callable[[Caller, int], None]] = {
     "order": simple("order"),
     "family": simple("family"),
     "nap": simple("nap"),
-    "mountain": simple("mountain"),
+    "mountain": climbing,
     "mill": simple("mill"),
     "counter": counting,
     "sleeper": cancelling,

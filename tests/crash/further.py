@@ -32,6 +32,7 @@ from tests.crash.scenarios import (
     QUICK,
     Backwards,
     Scenario,
+    StandsStill,
     act,
     fetch,
     forever,
@@ -189,7 +190,7 @@ async def from_elsewhere(what: str) -> str:
 
 def import_it(client: Client) -> None:
     """A run that has begun in another database, and sleeps."""
-    with Engine("memory://", ALL) as elsewhere:
+    with Engine("memory://", ALL, world=StandsStill()) as elsewhere:
         handle = elsewhere.start(from_elsewhere("x" * LARGE), id=ID, attributes={"from": "there"}).wait()
         exported = handle.export().wait()
     import_runs(client.store, [("there.json", exported)])

@@ -46,6 +46,7 @@ from perdure import (
 )
 from perdure.errors import ChildCancelled, TaskClosed, UpdateFailed, UpdateRejected
 from perdure.handlers import Message
+from perdure.runtime.world import World
 
 ID = "the-run"
 LARGE = 200_000
@@ -970,9 +971,19 @@ def wait_for_it(engine: Engine) -> None:
     engine.handle(ID).result().wait()
 
 
+class StandsStill(World):
+    """Its clock does not move: a timer that is set in it waits for another engine, however slow this one is."""
+
+    def __init__(self) -> None:
+        self._now = time.time_ns()
+
+    def now(self) -> int:
+        return self._now
+
+
 def begin_elsewhere(client: Client) -> None:
     """A run that is pinned to another build, and asleep."""
-    with Engine(client.store, ALL, build="yesterday") as engine:
+    with Engine(client.store, ALL, build="yesterday", world=StandsStill()) as engine:
         engine.start(pinned("bread"), id=ID).wait()
 
 
