@@ -10,6 +10,7 @@ import msgspec
 from perdure.testing.simulation.life import Found, in_memory, simulate
 from perdure.testing.simulation.plan import Plan, Wish
 from tests.disks.machine import Machine, Stores, Weather
+from tests.disks.vfs import OK, What
 
 SOAK = "PERDURE_SOAK" in os.environ
 """Whether to try everything, and not only so much that the result is there at once."""
@@ -40,8 +41,34 @@ def lived(plan: Plan, weather: Weather) -> tuple[Found, Machine]:
     return found, stores.machine
 
 
-def stormy(seed: int) -> Weather:
-    """The power fails a few times."""
+BUSY, FULL, CANTOPEN = 5, 13, 14
+IOERR_READ, IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_FSTAT = 266, 778, 1034, 1546, 1802
+IOERR_LOCK, IOERR_SHMOPEN, IOERR_SHMLOCK, IOERR_SHMMAP, IOERR_DELETE = 3850, 4618, 5130, 5386, 2570
+
+REFUSALS: dict[What, tuple[int, ...]] = {
+    "write": (FULL, IOERR_WRITE),
+    "sync": (IOERR_FSYNC,),
+    "read": (IOERR_READ,),
+    "open": (CANTOPEN,),
+    "truncate": (IOERR_TRUNCATE,),
+    "delete": (IOERR_DELETE,),
+    "size": (IOERR_FSTAT,),
+    "lock": (IOERR_LOCK, BUSY),
+    "map": (IOERR_SHMMAP, IOERR_SHMOPEN),
+    "share": (IOERR_SHMLOCK, BUSY),
+}
+"""What SQLite can be told when it wants something of its file system."""
+
+
+def stormy(seed: int, refusals: float = 0.0) -> Weather:
+    """The power fails a few times. So many of all calls are refused, as a part of 1."""
     chance = Random(f"weather {seed}")
     most = chance.choice([200, 500, 1_500])  # making the tables takes 150
-    return Weather(seed, frozenset(chance.randrange(1, most) for _ in range(4)))
+    cuts = frozenset(chance.randrange(1, most) for _ in range(4))
+    if not refusals:
+        return Weather(seed, cuts)
+
+    def refused(what: What, name: str) -> int:
+        return chance.choice(REFUSALS[what]) if chance.random() < refusals else OK
+
+    return Weather(seed, cuts, trouble=refused)

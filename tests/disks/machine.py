@@ -78,7 +78,7 @@ class Weather(NamedTuple):
 class Machine:
     """It goes on in a new folder whenever the power is back."""
 
-    def __init__(self, folder: Path, weather: Weather = Weather()) -> None:
+    def __init__(self, folder: Path, weather: Weather = Weather(), files: Mapping[str, bytes] | None = None) -> None:
         self._folder = folder
         self._weather = weather
         self._chance = Random(f"machine {weather.seed}")
@@ -98,7 +98,7 @@ class Machine:
         """What the check of the database finds at last."""
         self.refused = 0
         """How often somebody was told that the database cannot be used."""
-        self.disk = self._disk({})
+        self.disk = self._disk(files or {})
 
     def _disk(self, files: Mapping[str, bytes]) -> Disk:
         self.generation += 1
@@ -329,10 +329,10 @@ class _OwnersStore(_Part):
 
 
 @contextmanager
-def machine_in(weather: Weather = Weather()) -> Iterator[Machine]:
-    """A machine that is new, and gone afterwards."""
+def machine_in(weather: Weather = Weather(), files: Mapping[str, bytes] | None = None) -> Iterator[Machine]:
+    """A machine that is new, with these files on its disk, and gone afterwards."""
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        machine = Machine(Path(folder), weather)
+        machine = Machine(Path(folder), weather, files)
         try:
             yield machine
         finally:

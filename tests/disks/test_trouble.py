@@ -6,34 +6,29 @@ import asyncio
 import pytest
 
 from perdure import Engine, PerdureError, activity, workflow
+from perdure.testing.simulation.plan import plan_of
 from tests.disks import vfs
-from tests.disks.lives import PLAN, SOAK, lived
+from tests.disks.lives import PLAN, REFUSALS, SOAK, lived, stormy
 from tests.disks.machine import Weather, machine_in
 from tests.disks.vfs import OK, What
 
 pytestmark = pytest.mark.skipif(not vfs.is_possible(), reason="this Python hides its SQLite")
 
-BUSY, FULL, CANTOPEN = 5, 13, 14
-IOERR_READ, IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_FSTAT = 266, 778, 1034, 1546, 1802
-IOERR_LOCK, IOERR_SHMOPEN, IOERR_SHMLOCK, IOERR_SHMMAP, IOERR_DELETE = 3850, 4618, 5130, 5386, 2570
+CALLS: dict[What, int] = {
+    "write": 300,
+    "sync": 25,
+    "read": 300,
+    "open": 13,
+    "truncate": 2,
+    "delete": 2,
+    "size": 15,
+    "lock": 11,
+    "map": 8,
+    "share": 390,
+}
+"""How often SQLite asks for it in such a life, about."""
 
-TROUBLES: list[tuple[What, int, int]] = [
-    ("write", FULL, 300),
-    ("write", IOERR_WRITE, 300),
-    ("sync", IOERR_FSYNC, 25),
-    ("read", IOERR_READ, 300),
-    ("open", CANTOPEN, 13),
-    ("truncate", IOERR_TRUNCATE, 2),
-    ("delete", IOERR_DELETE, 2),
-    ("size", IOERR_FSTAT, 15),
-    ("lock", IOERR_LOCK, 11),
-    ("lock", BUSY, 11),
-    ("map", IOERR_SHMMAP, 8),
-    ("map", IOERR_SHMOPEN, 8),
-    ("share", IOERR_SHMLOCK, 390),
-    ("share", BUSY, 390),
-]
-"""What is refused, how, and how often it is asked for in such a life, about."""
+TROUBLES = [(what, code, CALLS[what]) for what, codes in REFUSALS.items() for code in codes]
 
 
 class Trouble:
@@ -65,6 +60,20 @@ def test_whatever_call_is_refused_the_outcome_is_the_same(what: What, code: int,
             wrong.append(f"{what} {at}: {found.violation}")
 
     assert wrong == []
+
+
+@pytest.mark.parametrize("workload", ["random", "everything"])
+def test_nor_if_any_call_may_be_refused_and_the_power_fails_as_well(workload: str):
+    wrong: list[str] = []
+    refused = 0
+    for seed in range(300 if SOAK else 3):
+        found, machine = lived(plan_of(seed, workload).calm(), stormy(seed, refusals=0.003))
+        refused += machine.refused
+        if found.violation:
+            wrong.append(f"seed {seed}: {found.violation}")
+
+    assert wrong == []
+    assert refused > 0
 
 
 @activity
