@@ -10,7 +10,8 @@ from perdure.testing.simulation.plan import HOWS, Disturbance, How, plan_of
 from tests.disks import vfs
 from tests.disks.disk import FATES, Fates, Platter
 from tests.disks.lives import PLAN, SOAK, lived, stormy
-from tests.disks.machine import Machine, Weather, content_in
+from tests.disks.machine import Machine, Weather, content_in, content_of
+from tests.disks.vfs import What
 
 pytestmark = pytest.mark.skipif(not vfs.is_possible(), reason="this Python hides its SQLite")
 
@@ -63,6 +64,26 @@ def test_wherever_the_power_fails_the_outcome_is_the_same(calm: Machine):
             wrong.append(f"step {n}: {found.violation}")
 
     assert wrong == []
+
+
+def test_nobody_sees_what_a_power_failure_could_take_back():
+    """Neither while it is written, nor when only the sync is missing."""
+    machines: list[Machine] = []
+    looks: list[bool] = []
+
+    def look(what: What) -> float:
+        if machines and (what == "sync" or (what == "write" and machines[0].steps % 8 == 0)):
+            disk = machines[0].disk
+            seen = content_of(disk.folder)
+            if "is locked" not in seen:  # while a database is made or closed
+                looks.append(seen == content_in(disk.platter.left(Random(0), "nothing")))
+        return 0.0
+
+    found, _ = lived(PLAN, Weather(seconds=look, guest=lambda machine, world: machines.append(machine)))
+
+    assert found.violation == ""
+    assert len(looks) > 30
+    assert all(looks)
 
 
 @pytest.mark.parametrize("workload", ["random", "everything", "families"])
