@@ -134,8 +134,8 @@ def test_a_disk_that_lies_about_having_written_is_found_out():
 def test_a_database_that_does_not_wait_for_the_disk_is_found_out(careless: str, monkeypatch: pytest.MonkeyPatch):
     writing = opening.Place.writing
 
-    def not_waiting(self: opening.Place):
-        connection = writing(self)
+    def not_waiting(self: opening.Place, owns: bool):
+        connection = writing(self, owns)
         connection.execute(f"PRAGMA synchronous = {careless}")
         return connection
 

@@ -10,10 +10,11 @@ from perdure.stores.sqlite.trouble import closed
 
 
 class Line:
-    """One connection that writes, opened when it is first needed, used by one thread at a time."""
+    """One connection that writes, opened when it is first needed, used by one thread at a time. `owns`: it is the owner's."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, owns: bool = False) -> None:
         self._place = place
+        self._owns = owns
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._closed = False
@@ -26,7 +27,7 @@ class Line:
             if connection is None:
                 if self._closed:
                     raise closed(self._place.path)
-                connection = self._connection = self._place.writing()
+                connection = self._connection = self._place.writing(self._owns)
             try:
                 yield connection
             finally:

@@ -25,6 +25,11 @@ CACHED_STATEMENTS = 256
 CHECKPOINT_PAGES = 4_000
 """The log is copied into the file each time it holds this many pages: fewer checkpoints write hot pages less often."""
 
+LATE_CHECKPOINT_PAGES = 40_000
+"""Whoever does not own does so only then, which is when nobody owns for long. SQLite up to 3.51.2 can lose what was committed
+if two connections do it, the one just after the other, while a third one begins the log anew; if only the connection that
+has just committed does, the log cannot be begun anew meanwhile."""
+
 PATIENCE_S = 10.0
 """How long an engine that has to migrate waits for an older one that owns the database, and is perhaps being stopped."""
 
@@ -60,13 +65,13 @@ class Place:
                 )
             _bring(connection, self.path, found, schema, PATIENCE_S)
 
-    def writing(self) -> sqlite3.Connection:
-        """A connection for transactions that are durable when COMMIT returns."""
+    def writing(self, owns: bool) -> sqlite3.Connection:
+        """A connection for transactions that are durable when COMMIT returns; `owns` if it is the owner's."""
         connection = _connect(self.path)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if owns else LATE_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if self._max_pages is not None:

@@ -40,7 +40,7 @@ class SqliteStore:
         place = Place(path, max_pages, create, migrate, schema)
         self.address = f"sqlite:///{place.path}"
         lock = OwnerLock(f"{place.path}-owner")
-        writer, post_line, readers = Line(place), Line(place), Readers(place)
+        writer, post_line, readers = Line(place, owns=True), Line(place), Readers(place)
         self.journal = SqliteJournal(place.path, writer, lock, faults)
         self.work = SqliteWork(place.path, writer)
         self.post = SqlitePost(place.path, post_line, readers)
