@@ -192,9 +192,10 @@ class Roster:
         """Whether the run was found to be another owner's when it was wanted for this batch."""
         return key in self._foreign and key not in self._actors
 
-    def forget_foreign(self) -> None:
-        """A new batch: who has which run may have changed."""
+    def begin_batch(self) -> None:
+        """Who has which run may have changed."""
         self._foreign.clear()
+        self.holdings.begin_batch()
 
     def recall(self, claimed: Claimed) -> bool:
         """Whether a run that was claimed is here, or is now: it was kept aside, and nobody has had it since."""

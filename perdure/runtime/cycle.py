@@ -197,7 +197,7 @@ class Cycle:
 
     def _load_for(self, draft: Draft, items: Sequence[Item]) -> None:
         """Bring into memory what the letters are about. A store that does not answer now is asked again, as at commits."""
-        self._roster.forget_foreign()
+        self._roster.begin_batch()
         requests = [item for item in items if type(item) is StartRequest]
         letters = [item for item in items if isinstance(item, Letter)]
         try:

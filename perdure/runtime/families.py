@@ -315,7 +315,7 @@ class Families:
         return self._roster.fetch_one(row.key)
 
 
-FOLLOWING = frozenset({msg.Cancel, msg.Signal, msg.Update})
+FOLLOWING = frozenset({msg.Cancel, msg.Terminate, msg.Signal, msg.Update})
 """Messages that are for a run whichever of its chain it is by now."""
 
 _ASKS = frozenset({ev.ChildScheduled, ev.ChildCancelRequested, ev.ExternalCancelRequested, ev.ExternalSignalSent})

@@ -148,6 +148,7 @@ class Holders:
         further = None if run.key in draft.followers else _continuation(actor)
         if further is None:
             return run.key in draft.continued
+        self.saw(run.key)
         other = self.add(draft, run.id, further.start, run.chain or run.key)
         input = further.start.input
         if input.ref:

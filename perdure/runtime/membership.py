@@ -3,15 +3,16 @@
 A store with one owner: all, and nobody else. One that several share: those that it has claimed, or begun, and not parked.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from perdure.runtime.liveness import LEASE_SECONDS, Liveness
 from perdure.stores.base import Poll, Store
 from perdure.stores.membership import Claimed
 
-RESERVED = 100
-"""Keys that are asked for at a time."""
+RESERVED = (1, 8, 64, 512)
+"""Keys that are asked for at a time in the course of a batch. Those that it does not need go: kept for later ones, they would
+make new runs look older than others, and a run older than the one it follows."""
 
 
 class Foreign(Exception):
@@ -37,7 +38,8 @@ class Holdings:
         self._work = store.work
         self._membership = store.membership
         self._last_key = store.work.last_key() if store.membership is None else 0
-        self._reserved: Iterable[int] = iter(())
+        self._reserved: Iterator[int] = iter(())
+        self._reserves = 0
         self._liveness = Liveness(lease_seconds)
         self._wait = min(2.0, lease_seconds / 2)
         self._suspects: dict[Silent, float] = {}
@@ -68,13 +70,20 @@ class Holdings:
             self._last_key = (self._last_key + 2) & ~1
             return self._last_key
         for key in self._reserved:
-            return key
-        self._reserved = iter(self._membership.reserve(RESERVED))
-        return next(iter(self._reserved))
+            if key > self._last_key:
+                return key
+        count = RESERVED[min(self._reserves, len(RESERVED) - 1)]
+        self._reserves += 1
+        self._reserved = iter(self._membership.reserve(count))
+        return next(self._reserved)
 
     def saw(self, key: int) -> None:
         """Somebody else has handed out a key."""
         self._last_key = max(self._last_key, key)
+
+    def begin_batch(self) -> None:
+        if self._reserves:
+            self._reserved, self._reserves = iter(()), 0
 
     # the others
 

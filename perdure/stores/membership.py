@@ -49,5 +49,5 @@ class Membership(Protocol):
         ...
 
     def reserve(self, count: int) -> range:
-        """Keys that nobody else gets, for new runs: so many, growing."""
+        """Keys that nobody else gets, for new runs: so many, above all that were given away before."""
         ...

@@ -13,7 +13,7 @@ import msgspec
 
 from perdure.testing.simulation.batches import Life, Tally, by_turns, live_for
 from perdure.testing.simulation.life import STORES, Found, simulate
-from perdure.testing.simulation.plan import HOWS, Disturbance, Plan, plan_of
+from perdure.testing.simulation.plan import HOWS, SHARED_HOWS, Disturbance, Plan
 from perdure.testing.simulation.programs import WORKLOADS
 from perdure.testing.simulation.showing import in_words, progress
 from perdure.testing.simulation.shrinking import MOST_TRIES, as_test, shrink
@@ -30,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--calm and --crash-at contradict each other")
     if wishes.minutes is not None and wishes.seeds is not None:
         parser.error("--minutes and --seeds contradict each other")
+    if wishes.members and wishes.store != "memory":
+        parser.error("--members needs --store memory: a file has one owner")
+    if wishes.members < 0:
+        parser.error("--members counts owners: 1 or more of them share a store")
+    if wishes.how in SHARED_HOWS and not wishes.members:
+        parser.error(f"--how {wishes.how!r} needs --members: it is about several owners")
     if wishes.minutes is not None:
         return _for_minutes(wishes)
     disturbances = () if wishes.calm else None
@@ -54,9 +60,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the figures there (with --minutes)")
     add("--workload", choices=WORKLOADS, default="random", help="what the runs do (default: random)")
     add("--crash-at", type=int, metavar="N", help="disturb commit N only; the seed decides otherwise")
-    add("--how", choices=HOWS, default="after", help="what befalls that commit (default: after)")
+    add("--how", choices=(*HOWS, *SHARED_HOWS), default="after", help="what befalls that commit (default: after)")
     add("--calm", action="store_true", help="disturb nothing")
     add("--store", choices=STORES, default="memory", help="where runs are kept (default: memory)")
+    add(
+        "--members",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many owners share a store in memory (default: one owns it)",
+    )
     add(
         "--shrink",
         action=argparse.BooleanOptionalAction,
@@ -67,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _one(wishes: argparse.Namespace, disturbances: tuple[Disturbance, ...] | None) -> int:
-    life = Life(wishes.seed or 0, wishes.workload, wishes.store)
-    plan = plan_of(life.seed, life.workload, disturbances)
+    life = Life(wishes.seed or 0, wishes.workload, wishes.store, wishes.members)
+    plan = life.plan(disturbances)
     found = simulate(plan, STORES[wishes.store])
     print("\n".join([LEGEND, *found.lines]))
     print(_verdict(found))
@@ -98,8 +111,8 @@ def _many(wishes: argparse.Namespace, disturbances: tuple[Disturbance, ...] | No
     tally = Tally()
     began = time.monotonic()
     for seed in range(wishes.seed or 0, (wishes.seed or 0) + wishes.seeds):
-        life = Life(seed, wishes.workload, wishes.store)
-        found = simulate(plan_of(seed, life.workload, disturbances), STORES[life.store])
+        life = Life(seed, wishes.workload, wishes.store, wishes.members)
+        found = simulate(life.plan(disturbances), STORES[life.store])
         tally.count(life, found)
         if found.violation:
             print(f"seed {seed}: {_verdict(found)}")
@@ -128,7 +141,7 @@ def _for_minutes(wishes: argparse.Namespace) -> int:
         wishes.json.write_bytes(msgspec.json.encode(figures | msgspec.to_builtins(tally)) + b"\n")
     if tally.broken and wishes.shrink:
         life = tally.broken[0].life
-        plan = plan_of(life.seed, life.workload)
+        plan = life.plan()
         _shrink(life, plan, simulate(plan, STORES[life.store]))
     return 1 if tally.broken else 0
 

@@ -9,11 +9,14 @@ from itertools import count
 import msgspec
 
 from perdure.testing.simulation.life import STORES, Found, simulate
-from perdure.testing.simulation.plan import Disturbance, plan_of
+from perdure.testing.simulation.plan import Disturbance, Plan, plan_of
 from perdure.testing.simulation.programs import WORKLOADS
 
 IN_A_FILE_EACH = 10
 """Every so many lives one is kept in a database file."""
+
+SHARED_EACH = 4
+"""In every so many lives, several owners share the store."""
 
 AT_ONCE = 10
 """Lives that a process is given at a time."""
@@ -25,10 +28,15 @@ class Life(msgspec.Struct, frozen=True):
     seed: int
     workload: str
     store: str = "memory"
+    members: int = 0
 
     def __str__(self) -> str:
         store = "" if self.store == "memory" else f" --store {self.store}"
-        return f'--seed {self.seed} --workload "{self.workload}"{store}'
+        members = f" --members {self.members}" if self.members else ""
+        return f'--seed {self.seed} --workload "{self.workload}"{store}{members}'
+
+    def plan(self, disturbances: tuple[Disturbance, ...] | None = None) -> Plan:
+        return plan_of(self.seed, self.workload, disturbances, self.members)
 
 
 class Broken(msgspec.Struct):
@@ -62,7 +70,7 @@ def lived(lives: list[Life], disturbances: tuple[Disturbance, ...] | None = None
     """The tally of some lives."""
     tally = Tally()
     for life in lives:
-        tally.count(life, simulate(plan_of(life.seed, life.workload, disturbances), STORES[life.store]))
+        tally.count(life, simulate(life.plan(disturbances), STORES[life.store]))
     return tally
 
 
@@ -70,8 +78,12 @@ def by_turns(seed: int) -> Iterator[Life]:
     """Lives without end, of all workloads."""
     names = list(WORKLOADS)
     for n in count():
-        in_a_file = n % IN_A_FILE_EACH == IN_A_FILE_EACH - 1
-        yield Life(seed + n, names[n % len(names)], "sqlite" if in_a_file else "memory")
+        workload = names[n % len(names)]
+        if n % SHARED_EACH == SHARED_EACH - 1:
+            yield Life(seed + n, workload, members=2 + n % 3)
+        else:
+            in_a_file = n % IN_A_FILE_EACH == IN_A_FILE_EACH - 1
+            yield Life(seed + n, workload, "sqlite" if in_a_file else "memory")
 
 
 def live_for(seconds: float, lives: Iterator[Life], workers: int, told: Callable[[Tally], None]) -> Tally:

@@ -72,6 +72,13 @@ class Checks:
 
     def rested(self, stillness: Stillness) -> None:
         """Nothing is at hand: who is said to be at work is, and nobody else."""
+        self.wanted(stillness)
+        for key in self._store.work.running():
+            if not stillness.is_looked_after(key):
+                raise Violation(f"{self._run(key).id} is running, and nobody looks after it (6)")
+
+    def wanted(self, stillness: Stillness) -> None:
+        """Who is said to be at work is, as its result is wanted."""
         at_work = sorted(stillness.at_work())
         demand(len(at_work) <= self._slots, f"{len(at_work)} attempts share {self._slots} slots (9)")
         if at_work != self._at_work:
@@ -81,9 +88,6 @@ class Checks:
                 wanted = pending is not None and pending.attempt == attempt and bool(pending.member)
                 demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
             self._at_work = at_work
-        for key in self._store.work.running():
-            if not stillness.is_looked_after(key):
-                raise Violation(f"{self._run(key).id} is running, and nobody looks after it (6)")
 
     def _run(self, key: int) -> Run:
         stored = self._store.work.load([key]).get(key)

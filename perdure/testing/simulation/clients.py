@@ -15,7 +15,7 @@ from perdure.stores.base import MailRow, Store
 from perdure.testing.simulation.people import People
 from perdure.testing.simulation.plan import Deed, Wish, drawn
 from perdure.testing.simulation.talkers import Talker
-from perdure.testing.simulation.world import SimulatedWorld
+from perdure.testing.simulation.world import Scene
 
 PATIENCE_SECONDS = 1.0
 """How soon a client looks again for a run that it wants to end, and that is not there yet: the second time it waits twice as long, and so on."""
@@ -31,7 +31,7 @@ _DEEDS: dict[str, msg.Mail] = {
 class Clients:
     """All of them. `store` is a handle that lives as long as they do; `ask` and `nudge` reach the owner of the moment."""
 
-    def __init__(self, seed: int, world: SimulatedWorld, store: Store, fail: Callable[[str], None]) -> None:
+    def __init__(self, seed: int, world: Scene, store: Store, fail: Callable[[str], None]) -> None:
         self._seed = seed
         self._world = world
         self._store = store
@@ -72,8 +72,7 @@ class Clients:
             self._ask(wish)
             return
         run_id = drawn("client", self._seed, wish.id).randbytes(16)
-        row = RunRow(0, wish.id, run_id, wish.workflow, Status.QUEUED, "", "", self._world.now(), None, None, 0)
-        self._store.post.submit(row, MailRow(0, 0, msg.Start(wish.workflow, _input(wish), run_id)))
+        queue_by_mail(self._store, wish.id, wish.workflow, _input(wish), run_id, self._world.now())
         self._world.say("mail", f"{wish.id} {wish.spec}")
         self._nudge(wish)
 
@@ -99,6 +98,11 @@ class Clients:
         if wish.nudged:
             for seconds in drawn("nudge", self._seed, wish.id).choice([(0.0,), (0.0,), (0.7,), (0.0, 0.3)]):
                 self._world.at(seconds, lambda: self.nudge())
+
+
+def queue_by_mail(store: Store, id: str, workflow: str, input: Payload, run_id: bytes, now: int) -> None:
+    row = RunRow(0, id, run_id, workflow, Status.QUEUED, "", "", now, None, None, 0)
+    store.post.submit(row, MailRow(0, 0, msg.Start(workflow, input, run_id)))
 
 
 class _Receiver:

@@ -12,7 +12,7 @@ from perdure.kernel.wire import Task
 from perdure.runtime.letters import Letter
 from perdure.runtime.slots import Flight
 from perdure.testing.simulation.plan import Plan, drawn
-from perdure.testing.simulation.world import SimulatedWorld
+from perdure.testing.simulation.world import Scene
 
 SHAKY_ATTEMPTS = 3
 """From the next one on every attempt that can succeed does: lost ones count, too, and no life shall last for ever."""
@@ -54,7 +54,7 @@ class SimulatedCrew:
     def __init__(
         self,
         plan: Plan,
-        world: SimulatedWorld,
+        world: Scene,
         build: str,
         send: Callable[[Letter], None],
         begun: Callable[[int, str, int], None],

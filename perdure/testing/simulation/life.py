@@ -19,6 +19,7 @@ from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.owner import Owner
 from perdure.runtime.waiters import Waiters
+from perdure.runtime.world import World
 from perdure.stores.base import Batch, Faults, OwnershipLost, Store, StoreFull
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing.simulation.checks import Checks
@@ -90,16 +91,29 @@ def simulate(plan: Plan, stores: Stores = in_memory, calm: Found | None = None) 
         with stores() as opened:
             calm = _Life(plan.calm(), opened).live()
         calm.undisturbed = True
-    if calm.violation or plan == plan.calm():
+    if calm.violation or (plan == plan.calm() and not plan.members):
         return calm
-    with stores() as opened:
-        found = _Life(plan, opened).live()
+    if plan.members:
+        from perdure.testing.simulation.cluster import Cluster  # which is built on this
+
+        found = Cluster(plan).live()
+    else:
+        with stores() as opened:
+            found = _Life(plan, opened).live()
     if not found.violation and found.outcomes != calm.outcomes:
         wrong = [id for id in calm.outcomes if found.outcomes[id] != calm.outcomes[id]]
         found.violation = "; ".join(
             f"{id} came to {found.outcomes[id]}, and undisturbed to {calm.outcomes[id]} (3)" for id in wrong
         )
     return found
+
+
+class Code:
+    """What all owners know."""
+
+    def __init__(self) -> None:
+        self.workflows, self.activities = definitions_of([*WORKFLOWS, *ACTIVITIES])
+        self.languages = {name: PythonLanguage(each, self.activities) for name, each in self.workflows.items()}
 
 
 class _Life:
@@ -114,18 +128,17 @@ class _Life:
         self._outside = opened(None)
         self._checks = Checks(self._outside, plan)
         self._clients = Clients(plan.seed, self._world, self._outside, self._violations.append)
-        self._workflows, self._activities = definitions_of([*WORKFLOWS, *ACTIVITIES])
+        self._code = Code()
         self._staff = Staff(
             plan,
             self._world,
             lambda: opened(None),
             self._outside,
-            self._activities,
+            self._code.activities,
             BUILD,
             self._checks.begun,
-            _Told(self._world),
+            Told(self._world.say),
         )
-        self._languages = {name: PythonLanguage(each, self._activities) for name, each in self._workflows.items()}
 
     def live(self) -> Found:
         self._world.committed = self._committed
@@ -141,7 +154,7 @@ class _Life:
         except Violation as violation:
             self._violations.append(str(violation))
         except Exception as error:  # noqa: BLE001  whatever the engine raises stops it for its users as well
-            self._violations.append(f"the engine raised {_in_words(error)}")
+            self._violations.append(f"the engine raised {in_words(error)}")
         finally:
             self._staff.close()
             self._outside.admin.close()
@@ -182,7 +195,7 @@ class _Life:
     def _move(self, store: Store, member: int) -> None:
         inbox = Inbox()
         crew = SimulatedCrew(self._plan, self._world, BUILD, inbox.put, self._checks.begun, member)
-        owner = self._owner(store, member, inbox, crew)
+        owner = owner_of(self._plan, self._code, store, member, inbox, crew, self._world, Told(self._world.say))
         self._clients.ask, self._clients.nudge = inbox.put, inbox.nudge
         self._clients.ask_again()
         try:
@@ -197,45 +210,55 @@ class _Life:
             self._clients.ask, self._clients.nudge = lambda item: None, lambda: None
             owner.let_go()
 
-    def _owner(self, store: Store, member: int, inbox: Inbox, crew: SimulatedCrew) -> Owner:
-        plan = self._plan
-        return Owner(
-            store,
-            member,
-            BUILD,
-            self._workflows,
-            self._activities,
-            self._languages,
-            inbox,
-            Waiters(),
-            Outbox(),
-            crew,
-            _Told(self._world),
-            self._world,
-            (*plan.slots, 1),
-            plan.cached_runs,
-            plan.awake_runs,
-            GRACE_SECONDS,
-            LEASE_SECONDS,
-            lambda: False,
-            plan.forgetful,
-        )
+
+def owner_of(
+    plan: Plan,
+    code: Code,
+    store: Store,
+    member: int,
+    inbox: Inbox,
+    crew: SimulatedCrew,
+    world: World,
+    log: logging.Logger,
+) -> Owner:
+    """A real one, that lives in a simulated world."""
+    return Owner(
+        store,
+        member,
+        BUILD,
+        code.workflows,
+        code.activities,
+        code.languages,
+        inbox,
+        Waiters(),
+        Outbox(),
+        crew,
+        log,
+        world,
+        (*plan.slots, 1),
+        plan.cached_runs,
+        plan.awake_runs,
+        GRACE_SECONDS,
+        LEASE_SECONDS,
+        lambda: False,
+        plan.forgetful,
+    )
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
 
 
-class _Told(logging.Logger):
+class Told(logging.Logger):
     """What the engine tells people, as lines of the trace."""
 
-    def __init__(self, world: SimulatedWorld) -> None:
+    def __init__(self, say: Callable[[str, str], None]) -> None:
         super().__init__("perdure")
-        self._world = world
+        self._say = say
 
     def isEnabledFor(self, level: int) -> bool:
         return level >= logging.INFO
 
     def handle(self, record: logging.LogRecord) -> None:
-        self._world.say("log", record.getMessage().partition("\n")[0])
+        self._say("log", record.getMessage().partition("\n")[0])

@@ -16,7 +16,7 @@ from perdure.runtime.letters import Heard, Letter
 from perdure.stores.base import MailRow, RunFilter, Store
 from perdure.stores.human import HumanFilter
 from perdure.testing.simulation.plan import Wish, drawn
-from perdure.testing.simulation.world import SimulatedWorld
+from perdure.testing.simulation.world import Scene
 
 SOON_SECONDS = 1.0
 LATE_SECONDS = 86_400.0
@@ -33,7 +33,7 @@ class People:
     def __init__(
         self,
         seed: int,
-        world: SimulatedWorld,
+        world: Scene,
         store: Store,
         ask: Callable[[Letter], None],
         fail: Callable[[str], None],

@@ -1,5 +1,6 @@
 """What a seed decides before anything happens."""
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,12 @@ How = Literal["before", "inside", "after", "in-doubt-applied", "in-doubt-lost", 
 the process lives, and the store does not say whether the commit was written, or does not take it now, or is full, so that the owner stops, or takes its time."""
 
 HOWS: tuple[How, ...] = get_args(How)
+SharedHow = Literal["frozen", "interleaved", "handed over", "in-doubt-late-applied", "in-doubt-late-lost"]
+"""Further, where several owners share a store: the process stands still before the commit, for longer than others wait for it;
+others act between its statements; the process leaves after it; or it is written, or not, when the process does not know
+that for some time."""
+
+SHARED_HOWS: tuple[SharedHow, ...] = get_args(SharedHow)
 DEATHS: tuple[How, ...] = ("before", "inside", "after")
 
 _MOST_COMMITS = 30
@@ -24,7 +31,7 @@ class Disturbance(msgspec.Struct, frozen=True):
     seconds."""
 
     at: int
-    how: How
+    how: How | SharedHow
     clock: float = 0.0
 
 
@@ -91,7 +98,9 @@ class Wish(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """Everything but how attempts end and what moods people are in: that is drawn from the seed and the names of what it is
     about, so that nothing else changes when a part of a plan is left out. Attempts that are not `shaky` succeed if they
-    can, soon; an owner that is `early` looks into the store before something is due, at times. Of the workers the first ones are `unsteady`."""
+    can, soon; an owner that is `early` looks into the store before something is due, at times. Of the workers the first ones
+    are `unsteady`. With `members` so many owners share the store at once, each in a process of its own; without, one follows
+    the other."""
 
     seed: int
     wishes: tuple[Wish, ...]
@@ -103,6 +112,7 @@ class Plan(msgspec.Struct, frozen=True):
     shaky: bool = True
     early: bool = True
     unsteady: int = 0
+    members: int = 0
 
     def calm(self) -> "Plan":
         """The same without disturbances."""
@@ -114,11 +124,14 @@ def drawn(*names: object) -> Random:
     return Random(" ".join(map(str, names)))
 
 
-def plan_of(seed: int, workload: str = "random", disturbances: tuple[Disturbance, ...] | None = None) -> Plan:
+def plan_of(
+    seed: int, workload: str = "random", disturbances: tuple[Disturbance, ...] | None = None, members: int = 0
+) -> Plan:
     """The plan of a seed; without `disturbances` it decides on them, too."""
     chance = drawn("plan", seed, workload)
     wishes = tuple(_wish(chance, workload, n) for n in range(chance.randint(1, 4)))
-    befallen = [_disturbance(chance) for _ in range(chance.randint(0, 4))]
+    hows = (*HOWS, *SHARED_HOWS) if members else HOWS
+    befallen = [_disturbance(chance, hows) for _ in range(chance.randint(0, 4))]
     return Plan(
         seed,
         wishes,
@@ -128,12 +141,13 @@ def plan_of(seed: int, workload: str = "random", disturbances: tuple[Disturbance
         chance.choice([1, 2, 100]),
         chance.random() < 0.3,
         unsteady=chance.choice([0, 3, 6]) if disturbances is None else 0,
+        members=members,
     )
 
 
-def _disturbance(chance: Random) -> Disturbance:
+def _disturbance(chance: Random, hows: Sequence[How | SharedHow]) -> Disturbance:
     clock = chance.choice([0.0, 0.0, 0.0, 0.0, -86_400.0, -5.0, -0.5, 3.0, 90.0, 7 * 86_400.0])
-    return Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(HOWS), clock)
+    return Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(hows), clock)
 
 
 def _at(disturbance: Disturbance) -> int:

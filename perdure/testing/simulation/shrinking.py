@@ -77,6 +77,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         if len(fewer.disturbances) == 1:  # there are fewer commits now
             for disturbances in _earlier(fewer.disturbances[0]):
                 yield msgspec.structs.replace(fewer, disturbances=disturbances)
+    if plan.members:
+        yield msgspec.structs.replace(plan, members=plan.members - 1)
     for name, simple in _SIMPLEST.items():
         if getattr(plan, name) != simple:
             yield msgspec.structs.replace(plan, **{name: simple})

@@ -14,7 +14,7 @@ from perdure.stores.base import Batch, Store, WorkerGone
 from perdure.testing.simulation.crew import SimulatedCrew
 from perdure.testing.simulation.plan import Plan, drawn
 from perdure.testing.simulation.programs import QUEUE
-from perdure.testing.simulation.world import Crash, SimulatedWorld
+from perdure.testing.simulation.world import Crash, Scene
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
@@ -33,7 +33,7 @@ class Staff:
     def __init__(
         self,
         plan: Plan,
-        world: SimulatedWorld,
+        world: Scene,
         opened: Callable[[], Store],
         outside: Store,
         activities: "Mapping[str, ActivityDefinition[Any, Any]]",
@@ -178,7 +178,7 @@ class Hand:
 class _ItsWorld(World):
     """The clock of all, and crash points of its own."""
 
-    def __init__(self, world: SimulatedWorld, seed: int, number: int, unsteady: bool) -> None:
+    def __init__(self, world: Scene, seed: int, number: int, unsteady: bool) -> None:
         self._world = world
         self._chance = drawn("exchanges", seed, number) if unsteady else None
 

@@ -16,7 +16,7 @@ from perdure.runtime.letters import Heard, Letter
 from perdure.stores.base import MailRow, ReplyRow, Store
 from perdure.testing.simulation.families import numbers
 from perdure.testing.simulation.plan import Wish, Word
-from perdure.testing.simulation.world import SimulatedWorld
+from perdure.testing.simulation.world import Scene
 
 LOOK_SECONDS = 1.0
 """How soon a talker looks whether it has an answer; later it looks less often."""
@@ -33,7 +33,7 @@ class Talker:
     def __init__(
         self,
         wish: Wish,
-        world: SimulatedWorld,
+        world: Scene,
         store: Store,
         ask: Callable[[Letter], None],
         fail: Callable[[str], None],

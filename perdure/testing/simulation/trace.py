@@ -14,6 +14,7 @@ seconds   member  what      of which run, and what exactly; [0:1] is a step or a
                   commit    a batch becomes durable     begin, end, give up            an attempt does, or is
                   doubt     a commit fails              crash                          the member dies
                   stop      it cannot use its store     log                            the engine tells people
+                  thaw      it goes on                  lost, leave                    it was declared dead; it hands over
                   rest      all is done"""
 
 _SHORT = {

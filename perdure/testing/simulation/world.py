@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Callable
+from typing import Protocol
 
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.world import World
@@ -24,6 +25,24 @@ EARLY_SECONDS = (0.0, 0.0, 0.0, 0.3, 1.1)
 
 class Crash(BaseException):
     """The process dies here."""
+
+
+class Scene(Protocol):
+    """Where something happens: at a time, in a process that is known by its `member`."""
+
+    member: int
+
+    def now(self) -> int: ...
+
+    def monotonic(self) -> float: ...
+
+    def at(self, seconds: float, act: Callable[[], None]) -> None: ...
+
+    def say(self, what: str, text: str = "", member: int | None = None) -> None: ...
+
+    def new_id(self) -> bytes: ...
+
+    def id_of(self, key: int) -> str: ...
 
 
 class SimulatedWorld(World):
