@@ -191,3 +191,15 @@ def hand_over_forgets_the_runs(patch: MonkeyPatch) -> None:
         self._shelf.owners = {key: owner for key, owner in self._shelf.owners.items() if owner != member}
 
     patch.setattr(MemoryMembership, "hand_over", hand_over)
+
+
+@mutant("queues")
+def the_losses_of_workers_are_told_to_nobody(patch: MonkeyPatch) -> None:
+    """what a worker had taken is forgotten with the worker."""
+    from perdure.stores.memory_tasks import MemoryTasks
+
+    def forgotten(self: MemoryTasks, member: int) -> None:
+        for task in self._taken(member):
+            del self._shelf.tasks[task.run, task.step]
+
+    patch.setattr(MemoryTasks, "_tell_losses", forgotten)
