@@ -1,11 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all soak chaos check format bench clean
+.PHONY: help demo test test-all soak chaos fuzz check format bench clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 VERSIONS := 3.11 3.12 3.13
 WORKERS ?= 2
 HOURS ?= 1
+MINUTES ?= 10
 
 help:  ## show what can be done
 	@echo "usage: make TARGET"
@@ -35,6 +36,9 @@ soak: $(VENV)/.dev  ## simulate for HOURS=1 on WORKERS=2 processes, then run the
 
 chaos: $(VENV)/.dev  ## kill, freeze and starve real processes for three minutes (ARGS="--minutes 10 --seed 7"), and look what is left
 	@$(PY) -m tests.chaos $(ARGS)
+
+fuzz: $(VENV)/.dev  ## feed damaged and odd input to every parser and decoder at a border (MINUTES=30)
+	@$(PY) -m tests.fuzz $(MINUTES)
 
 check: $(VENV)/.dev  ## format, lint, types, and the rules of the house
 	$(PY) -m ruff format --check .

@@ -49,9 +49,18 @@ def duration_ns(value: float | int | str | timedelta) -> int:
 
 def _of_seconds(seconds: float) -> int:
     if not 0 <= seconds < float("inf"):
-        raise DefinitionError(f"a duration is at least 0 and has an end, and {seconds!r} seconds is not one: {_FORMS}")
+        raise DefinitionError(
+            f"a duration is at least 0 and has an end, and {_said(seconds)} seconds is not one: {_FORMS}"
+        )
     # By way of the decimal form a float is shown in: 0.1 means a tenth, not the binary fraction next to it.
     return int(seconds) * 10**9 if isinstance(seconds, int) else round(Decimal(repr(float(seconds))) * 10**9)
+
+
+def _said(number: float) -> str:
+    try:
+        return repr(number)
+    except ValueError:  # Python writes no int of thousands of digits
+        return "less than any number of"
 
 
 def _of_timedelta(value: timedelta) -> int:

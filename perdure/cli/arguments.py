@@ -77,9 +77,10 @@ def _read(input: str, option: str = "--input") -> tuple[str, str]:
 def _json(text: str, source: str, hint: str = """--input '{"amount": 10}'  or  --arg amount=10""") -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise Problem(
-            f"{source} is not JSON: {error}",
+            f"{source} is not JSON: {why}",
             USAGE,
             [text.strip().splitlines()[0][:120]] if text.strip() else ["it is empty"],
             hint,
@@ -90,7 +91,7 @@ def _value(text: str) -> Any:
     """JSON if it is JSON, else the text itself."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -79,5 +79,5 @@ def _value(text: str, as_text: bool) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

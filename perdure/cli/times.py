@@ -1,5 +1,6 @@
 """Times and durations as people read and write them."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,8 @@ def seconds(text: str) -> float | None:
     """A duration such as 90, 1.5s, 5m or 1h30m in seconds; None if it is not one."""
     text = text.strip()
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
+        number = float(text)
+        return number if math.isfinite(number) else None
     try:
         return duration_ns(text) / 1e9
     except DefinitionError:

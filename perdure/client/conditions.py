@@ -17,6 +17,7 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DAY = len("2026-11-22")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST = 2**63
+_SHOWN_CHARS = 200
 
 
 class _Range(NamedTuple):
@@ -46,16 +47,20 @@ def _condition(text: str, owner: str) -> Wanted:
     ranges = () if match is None else _ranges(match["sign"], match["text"].strip())
     if match is None or not all(each.low or each.high for each in ranges):
         raise DefinitionError(
-            f"{owner}: {text!r} is no condition; write region=eu, amount>100 or day=2026-11-01..2026-11-30"
+            f"{owner}: {_brief(text)} is no condition; write region=eu, amount>100 or day=2026-11-01..2026-11-30"
         )
     if not match["text"].isprintable():
-        raise DefinitionError(f"{owner}: {text!r} has characters in it that cannot be typed")
+        raise DefinitionError(f"{owner}: {_brief(text)} has characters in it that cannot be typed")
     choices = [choice for each in ranges for choice in _choices(each)]
     if all(_is_empty(each) for each in choices):
         raise DefinitionError(
-            f"{owner}: nothing lies in the range of {text!r}; its ends are of one type, the lower one first"
+            f"{owner}: nothing lies in the range of {_brief(text)}; its ends are of one type, the lower one first"
         )
     return Wanted(checked_name(match["name"], owner), tuple(choices))
+
+
+def _brief(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…")
 
 
 def _ranges(sign: str, text: str) -> list[_Range]:

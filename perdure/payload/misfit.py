@@ -13,6 +13,7 @@ WORKS = (
     "set, frozenset, dict, dataclasses, NamedTuple, TypedDict, msgspec.Struct, attrs and pydantic classes, and Any"
 )
 _SHOWN_CHARS = 80
+_KEY_CHARS = 400
 _QUOTED_OR_PREFIX = re.compile(r"""('[^']*'|"[^"]*")|(?:(?:\w+|<locals>)\.)+(?=[\w])""")
 
 
@@ -47,11 +48,21 @@ def shown(value: Any) -> str:
     """A value and its type, briefly: `'ten' (str)`."""
     if value is None:
         return "None"
+    return f"{_brief(value)} ({type_text(type(value))})"
+
+
+def at_key(key: Any) -> str:
+    """The step of a path into a dict or list: `['a']`."""
+    return f"[{_brief(key, _KEY_CHARS)}]"
+
+
+def _brief(value: Any, most: int = 0) -> str:
     try:
         text = repr(value)
     except Exception as broken:  # noqa: BLE001  the user's __repr__ may raise anything
         text = f"(its repr raises {type(broken).__name__})"
-    return f"{text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + '...'} ({type_text(type(value))})"
+    most = most or _SHOWN_CHARS
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 _MISSING = re.compile(r"missing required field `?(\w+)`?")

@@ -12,7 +12,7 @@ import msgspec
 import msgspec.inspect as nodes
 
 from perdure.payload.encoder import ENCODER, is_pydantic
-from perdure.payload.misfit import Misfit, shown, type_text
+from perdure.payload.misfit import Misfit, at_key, shown, type_text
 from perdure.payload.shape import Shape
 
 ATOMS = frozenset({type(None), bool, int, float, str, bytes})
@@ -53,7 +53,7 @@ def _closed_fields(kind: type) -> set[str]:
 def children(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a value, each with the step that leads to it."""
     if isinstance(value, Mapping):
-        yield from ((f"[{key!r}]", item) for key, item in value.items())
+        yield from ((at_key(key), item) for key, item in value.items())
     elif isinstance(value, list | tuple):
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, set | frozenset):
@@ -160,7 +160,7 @@ def _compare_dict(value: dict[Any, Any], back: Any, open: bool, quick: bool) -> 
         try:
             compare(item, part, open, quick)
         except Misfit as misfit:
-            raise misfit.within(f"[{key!r}]") from None
+            raise misfit.within(at_key(key)) from None
 
 
 def _compare_with_model(value: Any, back: Any) -> None:
@@ -168,7 +168,7 @@ def _compare_with_model(value: Any, back: Any) -> None:
     if getattr(type(back), "__pydantic_root_model__", False):
         back = back.root
     if isinstance(value, dict) and (isinstance(back, dict) or is_pydantic(type(back))):
-        parts = [(f"[{key!r}]", item, _under_key(back, key)) for key, item in value.items()]
+        parts = [(at_key(key), item, _under_key(back, key)) for key, item in value.items()]
     elif isinstance(value, list | tuple) and isinstance(back, list | tuple):
         parts = [(f"[{index}]", item, part) for index, (item, part) in enumerate(zip(value, back, strict=False))]
     else:

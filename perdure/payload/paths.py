@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from perdure.payload.encoder import ENCODER
+from perdure.payload.misfit import at_key
 from perdure.payload.parts import fields
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
@@ -36,7 +37,7 @@ def located(error: msgspec.ValidationError, decode: Callable[[bytes], Any], data
     path = ""
     for name, index, _ in _STEP.findall(parsed["path"] or ""):
         step = name or (int(index) if index else _guilty_key(here, tree, decode, message))
-        path += f".{name}" if name else f"[{step!r}]"
+        path += f".{name}" if name else at_key(step)
         steps.append(step)
         try:
             here = here[step]

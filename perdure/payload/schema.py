@@ -29,6 +29,13 @@ def _of_class(kind: Any) -> dict[str, Any]:
     return kind.model_json_schema() if is_pydantic(kind) else {}
 
 
+def _is_float(value: int) -> bool:
+    try:
+        return float(value) == value
+    except OverflowError:
+        return False
+
+
 def fitted(value: Any, schema: dict[str, Any], components: dict[str, Any]) -> Any:
     """A JSON value with floats where the schema says number and the value has an int.
 
@@ -36,7 +43,7 @@ def fitted(value: Any, schema: dict[str, Any], components: dict[str, Any]) -> An
     """
     options = [_dereferenced(option, components) for option in schema.get("anyOf") or [schema]]
     kinds = {option.get("type") for option in options}
-    if type(value) is int and "number" in kinds and "integer" not in kinds and float(value) == value:
+    if type(value) is int and "number" in kinds and "integer" not in kinds and _is_float(value):
         return float(value)
     if isinstance(value, list):
         items = [option["items"] for option in options if isinstance(option.get("items"), dict)]

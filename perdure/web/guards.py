@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -104,6 +105,9 @@ def _is_number(name: str) -> bool:
     return True
 
 
+ASCII = "".join(map(chr, range(33, 127)))
+
+
 class RawPaths:
     """Routes by the path as it was sent, so that a slash within an id (%2F) is none between segments."""
 
@@ -114,5 +118,8 @@ class RawPaths:
         raw = scope.get("raw_path")
         if raw is not None:
             path = raw.partition(b"?")[0].decode("ascii", "replace")
-            scope = {**scope, "path": path}
+            query: bytes = scope.get("query_string", b"")
+            if not query.isascii():  # such bytes may not stand there, but some servers let them through
+                query = quote(query, safe=ASCII).encode()
+            scope = {**scope, "path": path, "query_string": query}
         await self._app(scope, receive, send)

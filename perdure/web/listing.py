@@ -40,6 +40,10 @@ FRESH = 99
 """New runs are counted up to here."""
 
 
+KEY_DIGITS = 18
+"""No store has keys of more."""
+
+
 class Wanted(NamedTuple):
     """What the address asks for. `before` goes on after a page."""
 
@@ -107,11 +111,15 @@ def wanted(request: Request) -> Wanted:
     try:
         statuses_of(states)
         conditions_in(attributes, "attr")
-        return Wanted(states, workflow, prefix, int(before) if before else None, attributes)
     except DefinitionError as error:
         raise HTTPException(400, str(error)) from error
-    except ValueError as error:
-        raise HTTPException(400, f"before={before!r} is no place in the list; take the links below it") from error
+    if before and not _is_key(before):
+        raise HTTPException(400, f"before={before[:40]!r} is no place in the list; take the links below it")
+    return Wanted(states, workflow, prefix, int(before) if before else None, attributes)
+
+
+def _is_key(text: str) -> bool:
+    return text.isdecimal() and len(text) <= KEY_DIGITS
 
 
 def page(place: Place, request: Request) -> Response:
@@ -159,7 +167,7 @@ def live(place: Place, request: Request) -> Response:
     """What has changed of the rows that are shown, and how many new ones there are."""
     asked = wanted(request)
     query, seen = request.query_params, seen_by(request)
-    keys = [int(key) for key in query.get("keys", "").split(",") if key.isdecimal()][:PAGE]
+    keys = [int(key) for key in query.get("keys", "").split(",") if _is_key(key)][:PAGE]
     owner = place.views.owner()
     rows = place.views.rows_by_key(keys)
     parts = [engine_part(place, owner)]
