@@ -482,7 +482,7 @@ class Views(Protocol):
         ...
 
     def owner(self) -> MemberRow | None:
-        """The living owner; None if nobody holds the store. Asking never keeps an owner out."""
+        """The living owner, or the first of them; None if nobody holds the store. Asking never keeps an owner out."""
         ...
 
 

@@ -525,7 +525,8 @@ class MemoryViews:
 
     def owner(self) -> base.MemberRow | None:
         with self._shelf.lock:
-            return _copy(self._shelf.members[self._shelf.owner]) if self._shelf.owner else None
+            owner = min(self._shelf.seats, default=0) if self._shelf.shared else self._shelf.owner
+            return _copy(self._shelf.members[owner]) if owner else None
 
 
 def _fits(row: RunRow, wanted: base.RunFilter) -> bool:

@@ -1,0 +1,214 @@
+"""Engines that share a store, each with runs of its own: whoever is asked, the run hears it, and whoever dies is replaced."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from perdure import Engine, Retry, RunExists, RunTerminated, activity, channel, workflow
+from perdure.errors import UnknownWorkflow
+from perdure.stores.memory import MemoryStore, Shelf
+from perdure.workflows import WorkflowDefinition
+
+words = channel("words", str)
+at_work = threading.Event()
+may_end = threading.Event()
+
+
+@activity(retry=Retry(initial=0.001, max_attempts=3))
+async def works(name: str) -> str:
+    at_work.set()
+    while not may_end.is_set():
+        await asyncio.sleep(0.005)
+    return f"<{name}>"
+
+
+@workflow
+async def listens() -> list[str]:
+    return [await words.receive(), await words.receive()]
+
+
+@workflow
+async def toils(name: str) -> str:
+    return await works(name)
+
+
+@workflow
+async def sleeps(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "awake"
+
+
+@workflow
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+        self.done = False
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_until(lambda: self.done)
+        return self.count
+
+    @workflow.update
+    def add(self, n: int) -> int:
+        self.count += n
+        return self.count
+
+    @workflow.query
+    def total(self) -> int:
+        return self.count
+
+    @workflow.signal
+    def close(self) -> None:
+        self.done = True
+
+
+@workflow
+async def parent(size: int) -> list[str]:
+    return await asyncio.gather(*[toils(f"{n}").with_options(id=f"child-{n}") for n in range(size)])
+
+
+ALL = [works, listens, toils, sleeps, Counter, parent]
+
+
+@pytest.fixture(autouse=True)
+def all_may_end() -> None:
+    at_work.clear()
+    may_end.set()
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf(shared=True)
+
+
+@pytest.fixture
+def engines(shelf: Shelf) -> Iterator[tuple[Engine, Engine]]:
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(Engine(MemoryStore(shelf=shelf), ALL)) for _ in range(2))
+        yield one, other
+
+
+def test_each_engine_owns_what_it_has_begun_and_parks_what_waits(engines: tuple[Engine, Engine], shelf: Shelf) -> None:
+    one, other = engines
+    may_end.clear()
+    toiling = one.start(toils("a"), id="toils").wait()
+    other.start(listens(), id="listens").wait()
+    assert at_work.wait(30)
+
+    owned = {shelf.runs[key].id: owner for key, owner in shelf.owners.items()}
+    may_end.set()
+
+    assert owned.keys() == {"toils"}
+    assert toiling.result().wait() == "<a>"
+    assert shelf.owners == {}
+
+
+def test_whichever_engine_is_asked_the_run_hears_it(engines: tuple[Engine, Engine]) -> None:
+    one, other = engines
+    here = one.start(Counter.run(), id="counter").wait()
+    there = other.handle("counter")
+
+    assert [here.update(Counter.add, 1).wait(), there.update(Counter.add, 2).wait()] == [1, 3]
+    assert [here.query(Counter.total).wait(), there.query(Counter.total).wait()] == [3, 3]
+    there.signal(Counter.close).wait()
+    assert [here.result().wait(), there.result().wait()] == [3, 3]
+
+
+def test_a_run_at_work_in_one_engine_is_cancelled_terminated_and_attached_to_by_the_other(
+    engines: tuple[Engine, Engine], shelf: Shelf
+) -> None:
+    one, other = engines
+    may_end.clear()
+    first = one.start(toils("a"), id="toils").wait()
+    assert at_work.wait(30)
+
+    attached = other.start(toils("a"), id="toils").wait()
+    with pytest.raises(RunExists):
+        other.start(toils("b"), id="toils").wait()
+    other.handle("toils").terminate("enough").wait()
+
+    assert attached.run_id == first.run_id
+    with pytest.raises(RunTerminated, match="enough"):
+        first.result().wait()
+
+
+def test_a_start_that_ends_the_run_before_it_does_so_also_in_another_engine(engines: tuple[Engine, Engine]) -> None:
+    one, other = engines
+    may_end.clear()
+    first = one.start(toils("a"), id="toils").wait()
+    assert at_work.wait(30)
+
+    second = other.start(toils("b"), id="toils", id_conflict="terminate_existing").wait()
+    may_end.set()
+
+    assert second.result().wait() == "<b>"
+    with pytest.raises(RunTerminated, match="a new run of the same id"):
+        one.handle("toils", run_id=first.run_id).result().wait()
+
+
+def test_signals_to_a_run_from_all_sides_are_all_heard(engines: tuple[Engine, Engine]) -> None:
+    one, other = engines
+    listening = one.start(listens(), id="listens").wait()
+
+    other.handle("listens").signal(words, "from there").wait()
+    one.handle("listens").signal(words, "from here").wait()
+
+    assert listening.result().wait() == ["from there", "from here"]
+
+
+def test_children_are_shared_out_and_their_parent_hears_of_all(engines: tuple[Engine, Engine], shelf: Shelf) -> None:
+    one, _ = engines
+
+    assert one.run(parent(20), id="parent").wait() == [f"<{n}>" for n in range(20)]
+    assert shelf.owners == {}
+
+
+def test_a_timer_rings_though_the_engine_that_has_begun_the_run_is_gone(shelf: Shelf) -> None:
+    with Engine(MemoryStore(shelf=shelf), ALL) as one:
+        one.start(sleeps(0.2), id="sleeps").wait()
+    with Engine(MemoryStore(shelf=shelf), ALL) as other:
+        assert other.handle("sleeps").result().wait() == "awake"
+
+
+def test_whoever_closes_hands_over_what_it_has(shelf: Shelf) -> None:
+    may_end.clear()
+    with Engine(MemoryStore(shelf=shelf), ALL) as other:
+        with Engine(MemoryStore(shelf=shelf), ALL, drain=0) as one:
+            one.start(toils("a"), id="toils").wait()
+            assert at_work.wait(30)
+        may_end.set()
+
+        assert other.handle("toils").result().wait() == "<a>"
+        attempts = other.handle("toils").describe().wait().steps[0].attempts
+        assert len(attempts) == 2
+
+
+def test_who_was_declared_dead_begins_anew_as_another_member_and_does_nothing_twice(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_end.clear()
+    with Engine(MemoryStore(shelf=shelf), ALL) as engine:
+        running = engine.start(toils("a"), id="toils").wait()
+        assert at_work.wait(30)
+        del shelf.seats[min(shelf.seats)]  # another one has declared it dead
+        may_end.set()
+
+        assert running.result().wait() == "<a>"
+        assert engine.run(toils("b"), id="next").wait() == "<b>"
+    assert "begins anew as another member" in caplog.text
+
+
+def test_engines_with_different_code_take_what_they_know(shelf: Shelf) -> None:
+    with Engine(MemoryStore(shelf=shelf), [toils, works]) as one, Engine(MemoryStore(shelf=shelf), [sleeps]) as other:
+        assert one.run(toils("a"), id="a").wait() == "<a>"
+        assert other.run(sleeps(0.01), id="b").wait() == "awake"
+        with pytest.raises(UnknownWorkflow):
+            other.start(toils("c"), id="c").wait()
+        by_name: WorkflowDefinition[..., str] = sleeps
+        later = other.start(by_name(0.1), id="later").wait()
+        assert one.handle("later").result().wait() == "awake"
+        assert later.describe().wait().status == "completed"
