@@ -143,8 +143,6 @@ def _unexpected(evidence: Evidence) -> Iterator[str]:
         last = evidence.runs[line["id"]][-1] if line["id"] in evidence.runs else None
         if last is not None and line["how"] == "result" and line["value"] != last.result:
             yield f"{line['id']}: its client was told {line['value']!r:.100}, and recorded is {last.result!r:.100}"
-        if line["how"] == "run-blocked":
-            yield f"{line['id']}: {line['value']}"
 
 
 def _ends(evidence: Evidence) -> Iterator[str]:
@@ -337,6 +335,7 @@ def _database(evidence: Evidence) -> Iterator[str]:
 
 
 def _replays(evidence: Evidence) -> Iterator[str]:
+    workflows.EDITION = 2  # which has the way of the first one, too
     runs = evidence.all[:: max(1, len(evidence.all) // REPLAYED)]
     try:
         replay([evidence.client.handle(run.row.id, run_id=run.row.run_id) for run in runs], [workflows])

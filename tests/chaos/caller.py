@@ -109,6 +109,8 @@ class Caller:
         def ask() -> tuple[str, Any]:
             try:
                 return "result", self.client.handle(id).result(timeout=2).wait()
+            except errors.RunBlocked as blocked:  # by an engine of the first edition, after one of the second
+                raise errors.WaitedTooLong(str(blocked)) from blocked
             except errors.RunDidNotComplete as error:
                 return error.code, str(error)
 

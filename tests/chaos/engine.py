@@ -14,6 +14,7 @@ from tests.chaos import workflows
 
 LEASE = "3s"
 FAULT = 3
+BUILD = f"edition {workflows.EDITION}"
 
 
 def main(address: str) -> int:
@@ -21,7 +22,7 @@ def main(address: str) -> int:
     told = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     try:
-        with Engine(address, [workflows], lease=LEASE, drain="2s", processes=1) as engine:
+        with Engine(address, [workflows], lease=LEASE, drain="2s", processes=1, build=BUILD) as engine:
             while not told.wait(0.2):
                 engine.demand_running()
     except (EngineNotRunning, StoreError) as fault:

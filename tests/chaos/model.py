@@ -33,7 +33,7 @@ def expected(workflow: str, id: str) -> Expected:
         case "transfer":
             amount = 1 + n % 50
             back = ("refund", amount) if fails(n) else ("deposit", amount)
-            return Expected(_deeds(id, ("withdraw", -amount), back))
+            return Expected(_deeds(id, ("withdraw", -amount), back), _deeds(id, ("receipt", 0)))
         case "order":
             last = [("release", 1), ("repay", 10)] if fails(n) else [("ship", 0)]
             return Expected(_deeds(id, ("reserve", -1), ("charge", -10), ("pack", 0), *last))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+EDITION = "PERDURE_CHAOS_EDITION"
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -23,13 +24,14 @@ def _on_a_leash() -> None:
 class Process:
     """One process in a session of its own. What it says on either stream goes to its log.
 
-    `doomed`: it was killed, or told to end, and so may be gone. `frozen_until` is 0 unless it is stopped now.
+    `edition`: of its code. `doomed`: it was killed, or told to end, and so may be gone. `frozen_until` is 0 unless it is stopped now.
     """
 
     def __init__(self, name: str, role: str, command: list[str], log: Path, env: Mapping[str, str]) -> None:
         self.name = name
         self.role = role
         self.log = log
+        self.edition = int(env[EDITION])
         self.born_at = time.time()
         self.doomed = ""
         self.frozen_until = 0.0

@@ -1,6 +1,6 @@
 """The driver: keeps the processes there, strikes them as planned, and looks at what can be seen meanwhile."""
 
-import sqlite3
+import os
 import subprocess
 import sys
 import time
@@ -14,7 +14,7 @@ from perdure.errors import StoreError
 from perdure.kernel.run import Status
 from tests.chaos.disk import Disk, cap_files
 from tests.chaos.plan import Blow
-from tests.chaos.processes import ROOT, Process, left_of
+from tests.chaos.processes import EDITION, ROOT, Process, left_of
 from tests.chaos.progress import Progress
 from tests.chaos.roles import GUESTS
 from tests.chaos.workflows import BANK
@@ -77,16 +77,16 @@ class Storm:
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._leaving: list[tuple[float, Process]] = []
         self._rebirths: list[tuple[float, str]] = []
+        self._edition = 1
+        self._closing = False
         self._troubled_until = 0.0
         self._lives = Counter[str]()
         self._next_measure = 0.0
-        self._reader: sqlite3.Connection | None = None
 
     # who is there
 
     def begin(self) -> None:
-        with Client(self.address, create=True):
-            pass
+        """All at once; whichever engine is first makes the database."""
         for name in (
             "engine-1",
             "engine-2",
@@ -109,7 +109,8 @@ class Storm:
             ],
             "client": ["tests.chaos.client", name, self.address, str(self.folder / f"{name}.jsonl"), str(self._pause)],
         }[role]
-        process = Process(name, role, command, self.folder / f"{name}.log", self._env)
+        env = {**self._env, EDITION: str(self._edition)}
+        process = Process(name, role, command, self.folder / f"{name}.log", env)
         self._processes.append(process)
 
     def owner(self) -> Process | None:
@@ -126,6 +127,7 @@ class Storm:
     def rage(self) -> None:
         started = time.monotonic()
         for blow in self.plan:
+            self._edition = 1 if blow.at < self.seconds / 2 else 2
             self._until(started + blow.at)
             self._strike(blow)
         self._until(started + self.seconds)
@@ -272,7 +274,12 @@ class Storm:
         log = (self.folder / "bystanders.log").open("ab")
         with log:
             made = subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [sys.executable, "-m", *command],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, EDITION: "2"},
             )
         self._others.append((kind, made))
 
@@ -292,6 +299,9 @@ class Storm:
         """Let everything come to its end: what is frozen goes on, clients finish their jobs, runs end, engines are closed."""
         while self._due or self._rebirths or self._others or self._leaving:
             self._until(time.monotonic() + 0.1)
+        self._edition = 2
+        for process in [each for each in self._of("engine") if each.edition == 1]:
+            process.stop()
         end = time.monotonic() + QUIET_SECONDS
         while any(each.role == "client" for each in self._processes) and time.monotonic() < end:
             for process in self._of("client"):
@@ -302,6 +312,7 @@ class Storm:
             while time.monotonic() < end and self._open(client):
                 self._tend_quietly()
         self._look()
+        self._closing = True
         for process in self._processes:
             process.measure()
             process.stop()
@@ -315,7 +326,7 @@ class Storm:
         now = time.monotonic()
         for process in list(self._processes):
             if process.exit_code() is not None:
-                self._bury(process, now, again=process.role != "client" and not process.doomed)
+                self._bury(process, now, again=process.role != "client" and not self._closing)
         for birth in list(self._rebirths):
             self._rebirths.remove(birth)
             self._bear(birth[1])

@@ -4,6 +4,7 @@ Activities note in the books what they do. Some fail at first, some always, as t
 """
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from perdure import (
     Retry,
     activity,
     continue_as_new,
+    patched,
     saga,
     stream,
     task,
@@ -23,6 +25,8 @@ from tests.chaos.world import note
 
 PATIENT = Retry(initial=0.05, maximum=0.4)
 BANK = "bank"
+EDITION = int(os.environ.get("PERDURE_CHAOS_EDITION", "1"))
+"""Of this code: in the middle of the storm the second one is deployed, to engines that are started from then on."""
 ROOM_LINES = 12
 """A room goes on as another one after so many."""
 
@@ -82,6 +86,8 @@ async def transfer(of: str, n: int) -> str:
             await deposit(of, amount, n)
     except ActivityFailed:
         return "refused"
+    if EDITION > 1 and patched("receipts"):  # the first edition has nothing of this
+        await book("receipt", of, 0, n)
     return "done"
 
 
