@@ -423,6 +423,12 @@ def tasks_outlive_their_steps(patch: MonkeyPatch) -> None:
     _spoil_batches(patch, spoil)
 
 
+@mutant("deploys")
+def the_mended_do_not_go_on(patch: MonkeyPatch) -> None:
+    """runs that were blocked are not looked for by an owner with other code."""
+    patch.setattr(MemoryWork, "mending", lambda self: [])
+
+
 # how soon each is found
 
 

@@ -9,6 +9,7 @@ compared with that in a life that nothing disturbed. The same seed gives the sam
 
  plan.py    what a seed decides           programs.py   the workflow that performs any program, and its activities
  values.py  what must come out of it      families.py   parts of programs that are other runs
+                                          changing.py   parts whose code changes
                                           talks.py      parts that wait for somebody outside; a workflow that answers
  life.py    the cycle, driven by hand     world.py      the clock, and what happens when
  crew.py    how attempts end              clients.py    who starts, cancels and ends runs

@@ -1,6 +1,7 @@
 """What must hold after every commit, whenever nothing is at hand, and in the end. The numbers are those of the promises in
 docs/guarantees.md."""
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.client.replaying import Replays
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.limits import END_OF_TIME
@@ -18,9 +20,12 @@ from perdure.stores.base import FIXED, Batch, Store, Stored
 from perdure.stores.human import HumanFilter
 from perdure.testing.simulation.histories import History, Violation, demand
 from perdure.testing.simulation.plan import Plan, Wish
+from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
 from perdure.testing.simulation.values import undone_in
 
-_BY_CHANCE = frozenset({ev.SignalReceived, ev.TaskClaimed, ev.TaskReleased, ev.TaskReminded, ev.ChildCompleted})
+_BY_CHANCE = frozenset(
+    {ev.SignalReceived, ev.TaskClaimed, ev.TaskReleased, ev.TaskReminded, ev.ChildCompleted, ev.PatchMarked}
+)
 """What is not in the history of a run in every life: it may come later than its end, or before it goes on as another one."""
 
 
@@ -31,6 +36,8 @@ class Checks:
         self._store = store
         self._slots = sum(plan.slots) + 1
         self._histories: dict[int, History] = {}
+        self.is_final = True
+        """The code at hand fits all runs."""
         self._at_work: list[tuple[int, str, int]] = []
         """Attempts that were found to be wanted, and nothing was committed since."""
 
@@ -57,7 +64,7 @@ class Checks:
         fixed = ["followed_by"] if events else FIXED  # what it was started with may be in its mailbox still
         folded = msgspec.structs.replace(run_row(run), **{field: getattr(stored.run, field) for field in fixed})
         demand(folded == stored.run, f"{id}: the fold of its history is {folded}, stored is {stored.run} (3)")
-        demand(run.block is None, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
+        demand(run.block is None or not self.is_final, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
 
     def begun(self, key: int, step: str, attempt: int) -> None:
         """An attempt begins: that is durable, and nothing of the step is recorded."""
@@ -113,6 +120,13 @@ class Checks:
         self._nothing_is_left()
         return outcomes
 
+    def _replayed(self, stored: Stored) -> None:
+        """Shown the history, the code does the same at each event of it."""
+        key = stored.run.key
+        verdict = _replays().judge_stored(stored.run.id, stored, lambda digest: self._store.views.blob(key, digest))
+        found = "" if verdict.block is None else verdict.block.message
+        demand(not found, f"{stored.run.id} cannot be replayed: {found} (5)")
+
     def _nothing_is_left(self) -> None:
         """Of runs that have ended, in what is looked through for those that have not."""
         work, views, tasks = self._store.work, self._store.views, self._store.tasks
@@ -140,6 +154,7 @@ class Checks:
         for stored in self._store.work.load(sorted(self._histories)).values():
             run = stored.run
             demand(run.status >= Status.COMPLETED, f"{run.id} is {Status(run.status).word}, and stays so (6)")
+            self._replayed(stored)
             demand(not stored.mail, f"{run.id} has mail that nobody reads: {stored.mail}")
             begun[f"{run.id} {run.run_id.hex()}"] += 1
             refused: set[str] = set()
@@ -149,6 +164,11 @@ class Checks:
                 elif isinstance(event, ev.ChildScheduled) and event.id not in refused:
                     scheduled.add(f"{event.child_id} {event.run_id.hex()}")
         demand(all(begun[child] == 1 for child in scheduled), f"of {scheduled} there are {begun} (3)")
+
+
+@functools.cache
+def _replays() -> Replays:
+    return Replays([*WORKFLOWS, *ACTIVITIES])
 
 
 def _demand_value(wish: Wish, history: list[ev.HistoryEvent]) -> None:

@@ -14,7 +14,7 @@ from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.stores.base import MailRow, Store
 from perdure.testing.simulation.people import People
 from perdure.testing.simulation.plan import Deed, Wish, drawn
-from perdure.testing.simulation.talkers import Talker
+from perdure.testing.simulation.talkers import MOST_PATIENCE_SECONDS, Talker
 from perdure.testing.simulation.world import Scene
 
 PATIENCE_SECONDS = 1.0
@@ -83,7 +83,7 @@ class Clients:
     def _do(self, wish: Wish, deed: Deed, waited: float = PATIENCE_SECONDS) -> None:
         row = self._store.views.row(wish.id)
         if row is None:
-            self._world.at(waited, lambda: self._do(wish, deed, 2 * waited))
+            self._world.at(waited, lambda: self._do(wish, deed, min(2 * waited, MOST_PATIENCE_SECONDS)))
             return
         self._world.say(deed.what, wish.id)
         message = _DEEDS[deed.what]

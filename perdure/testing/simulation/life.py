@@ -22,11 +22,12 @@ from perdure.runtime.waiters import Waiters
 from perdure.runtime.world import World
 from perdure.stores.base import Batch, Faults, OwnershipLost, Store, StoreFull
 from perdure.stores.memory import MemoryStore, Shelf
+from perdure.testing.simulation.changing import AtHand
 from perdure.testing.simulation.checks import Checks
 from perdure.testing.simulation.clients import Clients
 from perdure.testing.simulation.crew import SimulatedCrew
-from perdure.testing.simulation.histories import Violation
-from perdure.testing.simulation.plan import Plan
+from perdure.testing.simulation.histories import Violation, demand
+from perdure.testing.simulation.plan import Plan, drawn
 from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
 from perdure.testing.simulation.staff import Staff
 from perdure.testing.simulation.trace import Trace
@@ -41,6 +42,8 @@ MOST_ROUNDS = 5_000
 
 STOPS = (StoreError, StoreFull, OwnershipLost)
 """What an engine stops by, cleanly; anything else that comes out of it is a bug."""
+
+MOST_OWNERS = 100
 
 Opener = Callable[[Faults | None], Store]
 
@@ -125,6 +128,8 @@ class _Life:
         self._trace = Trace()
         self._world = SimulatedWorld(plan, self._trace)
         self._violations: list[str] = []
+        self._owners = 0
+        self._build = BUILD
         self._outside = opened(None)
         self._checks = Checks(self._outside, plan)
         self._clients = Clients(plan.seed, self._world, self._outside, self._violations.append)
@@ -145,8 +150,11 @@ class _Life:
         self._world.rested = self._checks.rested
         self._clients.plan(self._plan.wishes)
         outcomes: dict[str, Any] = {}
+        plan = self._plan
         try:
-            while not self._world.over:
+            while not self._world.over or self._owners < len(plan.codes):
+                demand(self._owners < MOST_OWNERS, f"{MOST_OWNERS:,} owners have not come to an end")
+                self._world.go_on()
                 self._own()
             outcomes = self._checks.ended(self._plan.wishes)
             ends = ", ".join(f"{id} {outcome[0]}" for id, outcome in outcomes.items())
@@ -177,10 +185,14 @@ class _Life:
     def _own(self) -> None:
         """One owner, until it dies, stops or all is done."""
         store = self._opened(self._world.faults)
-        member = store.admin.try_own("simulated", 1, BUILD, self._world.now())
+        AtHand.code = self._plan.codes[min(self._owners, len(self._plan.codes) - 1)]
+        self._owners += 1
+        self._checks.is_final = self._owners >= len(self._plan.codes)
+        self._build = f"{BUILD} {AtHand.code}"
+        member = store.admin.try_own("simulated", 1, self._build, self._world.now())
         assert member is not None
         self._world.member = member
-        self._world.say("own")
+        self._world.say("own", AtHand.code if len(self._plan.codes) > 1 else "")
         try:
             self._move(store, member)
             return
@@ -194,21 +206,30 @@ class _Life:
 
     def _move(self, store: Store, member: int) -> None:
         inbox = Inbox()
-        crew = SimulatedCrew(self._plan, self._world, BUILD, inbox.put, self._checks.begun, member)
-        owner = owner_of(self._plan, self._code, store, member, inbox, crew, self._world, Told(self._world.say))
+        crew = SimulatedCrew(self._plan, self._world, self._build, inbox.put, self._checks.begun, member)
+        log = Told(self._world.say)
+        owner = owner_of(self._plan, self._code, store, member, inbox, crew, self._world, log, self._build)
         self._clients.ask, self._clients.nudge = inbox.put, inbox.nudge
         self._clients.ask_again()
         try:
+            until = self._relieved_at()
             owner.take_over()
             for _ in range(MOST_ROUNDS):
                 owner.round()
-                if self._world.over:
+                if self._world.over or self._world.monotonic() > until:
                     return
             raise Violation(f"the owner goes round in a circle: {MOST_ROUNDS:,} rounds")
         finally:
             crew.dead = True
             self._clients.ask, self._clients.nudge = lambda item: None, lambda: None
             owner.let_go()
+
+    def _relieved_at(self) -> float:
+        """Code that is not the last is replaced after a while."""
+        if self._checks.is_final:
+            return float("inf")
+        chance = drawn("deploy", self._plan.seed, self._owners)
+        return self._world.monotonic() + chance.choice([0.5, 3.0, 60.0, 86_400.0, 1e7])
 
 
 def owner_of(
@@ -220,12 +241,13 @@ def owner_of(
     crew: SimulatedCrew,
     world: World,
     log: logging.Logger,
+    build: str = BUILD,
 ) -> Owner:
     """A real one, that lives in a simulated world."""
     return Owner(
         store,
         member,
-        BUILD,
+        build,
         code.workflows,
         code.activities,
         code.languages,

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from perdure.testing.simulation.changing import CODES, Code
 from perdure.testing.simulation.programs import Spec, program
 from perdure.testing.simulation.values import value_of, words_for
 
@@ -100,7 +101,8 @@ class Plan(msgspec.Struct, frozen=True):
     about, so that nothing else changes when a part of a plan is left out. Attempts that are not `shaky` succeed if they
     can, soon; an owner that is `early` looks into the store before something is due, at times. Of the workers the first ones
     are `unsteady`. With `members` so many owners share the store at once, each in a process of its own; without, one follows
-    the other."""
+    the other.
+    The first owner has the first of the `codes`, and so on; the last of them is for all that come later."""
 
     seed: int
     wishes: tuple[Wish, ...]
@@ -113,10 +115,11 @@ class Plan(msgspec.Struct, frozen=True):
     early: bool = True
     unsteady: int = 0
     members: int = 0
+    codes: tuple[Code, ...] = ("new",)
 
     def calm(self) -> "Plan":
         """The same without disturbances."""
-        return msgspec.structs.replace(self, disturbances=(), unsteady=0)
+        return msgspec.structs.replace(self, disturbances=(), unsteady=0, codes=self.codes[-1:])
 
 
 def drawn(*names: object) -> Random:
@@ -142,6 +145,7 @@ def plan_of(
         chance.random() < 0.3,
         unsteady=chance.choice([0, 3, 6]) if disturbances is None else 0,
         members=members,
+        codes=_codes(chance) if workload == "deploys" else ("new",),
     )
 
 
@@ -169,6 +173,10 @@ def _wish(chance: Random, workload: str, n: int) -> Wish:
         words=_words(chance, spec),
         deeds=_deeds(chance, workload),
     )
+
+
+def _codes(chance: Random) -> tuple[Code, ...]:
+    return (*(chance.choice(CODES) for _ in range(chance.randint(1, 4))), "new")
 
 
 def _deeds(chance: Random, workload: str) -> tuple[Deed, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from perdure.activities import Retry, activity
 from perdure.errors import ActivityFailed
 from perdure.streams import stream
+from perdure.testing.simulation.changing import changed
 from perdure.testing.simulation.families import FAMILIES, MAIN_LINES, a_family, numbers
 from perdure.testing.simulation.talks import TALKS, desk
 from perdure.testing.simulation.values import UNDONE
@@ -194,6 +195,7 @@ _DO: dict[str, Any] = {
     "fail": _fail,
     "write": _write,
     "saga": _saga,
+    "changed": changed(work, toil),
     "for ever": _for_ever,
     **composed(do, work, never),
 }
@@ -258,6 +260,15 @@ def _far(chance: Random, spec: Spec) -> Spec:
     return [_far(chance, part) if isinstance(part, list) else part for part in spec]
 
 
+def _changing(chance: Random, spec: Spec) -> Spec:
+    """The same, with code that changes; but not where cleanup takes steps after a bug, which are recorded."""
+    if spec and spec[0] == "finally":
+        return spec
+    if spec and spec[0] == "act" and chance.random() < 0.7:
+        return ["changed", spec[2]]
+    return [_changing(chance, part) if isinstance(part, list) else part for part in spec]
+
+
 def _of_any_kind(chance: Random) -> Spec:
     kinds = [name for name in WORKLOADS if not name.startswith(("cancel", "operators"))]
     return WORKLOADS[chance.choice(kinds)](chance)
@@ -284,6 +295,7 @@ WORKLOADS: dict[str, Any] = {
         chance, WORKLOADS[chance.choice(["fan-out", "sequence", "random", "random"])](chance)
     ),
     "cancel queues": lambda chance: ["for ever", _far(chance, _any(chance, 1))],
+    "deploys": lambda chance: _changing(chance, WORKLOADS[chance.choice(["sequence", "random", "everything"])](chance)),
     "operators": _of_any_kind,
     "random": _any,
 }

@@ -82,6 +82,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     for name, simple in _SIMPLEST.items():
         if getattr(plan, name) != simple:
             yield msgspec.structs.replace(plan, **{name: simple})
+    for n in range(len(plan.codes) - 1):
+        yield msgspec.structs.replace(plan, codes=_put(plan.codes, n, ()))
     for n, each in enumerate(plan.disturbances):
         for earlier in _earlier(each):
             yield msgspec.structs.replace(plan, disturbances=_put(plan.disturbances, n, earlier))

@@ -24,7 +24,8 @@ LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0
 """How long it waits for one before it says the same again: the second time twice as long, and so on."""
 
-MOST_TRIES = 30
+MOST_PATIENCE_SECONDS = 86_400.0
+MOST_TRIES = 400
 
 
 class Talker:
@@ -52,7 +53,7 @@ class Talker:
             return
         row = self._store.views.row(self._wish.id)
         if row is None:
-            self._world.at(waited, lambda: self.speak(2 * waited))
+            self._world.at(waited, lambda: self.speak(min(2 * waited, MOST_PATIENCE_SECONDS)))
             return
         self._tries += 1
         if self._tries > MOST_TRIES:
@@ -100,7 +101,7 @@ class Talker:
 
     @property
     def _patience(self) -> float:
-        return PATIENCE_SECONDS * 2 ** (self._tries - 1)
+        return min(PATIENCE_SECONDS * 2 ** (self._tries - 1), MOST_PATIENCE_SECONDS)
 
     def _again(self, number: int, tries: int) -> None:
         if number == self._next and tries == self._tries:
@@ -131,7 +132,9 @@ class Talker:
                 self._demand(stopped, f"word {number} of {self._wish.id} was accepted, and has no answer")
                 return True
             self._looks += 1
-            self._world.at(LOOK_SECONDS * 2**self._looks, lambda: self.heard(number, Heard()))
+            self._world.at(
+                min(LOOK_SECONDS * 2**self._looks, MOST_PATIENCE_SECONDS), lambda: self.heard(number, Heard())
+            )
             return False
         state, value = UpdateState(update.state), None
         if state == UpdateState.COMPLETED and update.detail is not None:

@@ -15,7 +15,7 @@ def value_of(spec: Spec, told: int = 0) -> int:
 
 def _value(spec: Spec) -> int:
     match spec:
-        case ["act", _, n] | ["fail", n] | ["timeout", _, n]:
+        case ["act", _, n] | ["changed" | "fail", n] | ["timeout", _, n]:
             return 2 * n + 1
         case ["sleep", _] | ["left", *_]:
             return 1

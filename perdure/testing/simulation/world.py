@@ -78,6 +78,11 @@ class SimulatedWorld(World):
     def id_of(self, key: int) -> str:
         return self._trace.id_of(key)
 
+    def go_on(self) -> None:
+        """There is somebody else who may find something to do."""
+        self.over = False
+        self._idle_polls = 0
+
     # what the engine asks for
 
     def now(self) -> int:
