@@ -100,9 +100,16 @@ class Shelf:
     def parts(self, key: int) -> list[HistoryRow]:
         return [part for _, part in sorted(self.history.get(key, {}).items())]
 
-    def put_mail(self, mail: base.MailRow) -> None:
+    def new_mail_id(self) -> int:
         self.mail_ids += 1
-        self.mail[self.mail_ids] = base.MailRow(self.mail_ids, mail.run, mail.message, mail.reply_to)
+        return self.mail_ids
+
+    def put_mail(self, mail: base.MailRow, id: int = 0) -> None:
+        """With an `id` that was taken before it may come behind later ones."""
+        new = id or self.new_mail_id()
+        self.mail[new] = base.MailRow(new, mail.run, mail.message, mail.reply_to)
+        if id:
+            self.mail = dict(sorted(self.mail.items()))
 
     def put_run(self, row: RunRow) -> None:
         self.runs[row.key] = _copy(row)

@@ -203,3 +203,18 @@ def the_losses_of_workers_are_told_to_nobody(patch: MonkeyPatch) -> None:
             del self._shelf.tasks[task.run, task.step]
 
     patch.setattr(MemoryTasks, "_tell_losses", forgotten)
+
+
+@mutant("signals", "updates", "everything")
+def mail_is_read_from_a_mark_on(patch: MonkeyPatch) -> None:
+    """a poll passes over letters whose numbers are below one that it has seen."""
+    unread = MemoryWork._unread
+    marks: dict[int, int] = {}
+
+    def from_the_mark(self: MemoryWork, starts: bool) -> list[base.MailRow]:
+        mark = marks.get(id(self._shelf), 0)
+        found = [mail for mail in unread(self, starts) if mail.id >= mark]
+        marks[id(self._shelf)] = max([mark, *(mail.id for mail in found)])
+        return found
+
+    patch.setattr(MemoryWork, "_unread", from_the_mark)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.kernel.limits import END_OF_TIME
+from perdure.kernel.run import Status
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Heard, Letter, StartRequest
 from perdure.runtime.owner import Owner
@@ -17,6 +18,7 @@ from perdure.stores import base
 from perdure.stores.base import Batch, MailRow, Store
 from perdure.stores.faults import Fault, Faults, Moment
 from perdure.stores.memory import MemoryStore, Shelf
+from perdure.stores.memory_post import MemoryPost
 from perdure.testing.simulation.checks import Checks
 from perdure.testing.simulation.clients import Clients, queue_by_mail
 from perdure.testing.simulation.crew import SimulatedCrew
@@ -35,6 +37,7 @@ MOURNING_SECONDS = 20.0
 
 FROZEN_SECONDS = (1.0, 30.0)
 REBORN_SECONDS = (0.1, 3.0, 40.0)
+TRANSACTION_SECONDS = (0.0, 0.0, 0.0, 0.5, 4.0)
 REPLY_LOOKS = 40
 MOST_STEPS = 8_000
 """A simulation has far fewer, unless it goes round in a circle."""
@@ -76,7 +79,8 @@ class Cluster:
         self._was_unsettled = False
         self._chance = drawn("cluster", plan.seed)
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
-        self._outside = opened(self.shelf, None)
+        self._outside = outside = MemoryStore(shelf=self.shelf)
+        outside.post = SlowPost(self)
         self.checks = Checks(self._outside, plan)
         self._processes = [Process(self, n) for n in range(plan.members)]
         street = Station(self, None)
@@ -216,9 +220,34 @@ class Cluster:
         elif looks:
             self.at(1.0, lambda: self._look_for(token, item, looks - 1))
 
+    def demand_awake(self, batch: Batch) -> None:
+        """What is at work has an owner, be it one that is to be replaced."""
+        for row in (*batch.created, *batch.updated):
+            has_one = row.key in self.shelf.owners or self.shelf.runs[row.key].status != Status.RUNNING
+            demand(has_one, f"{row.id} is running, and nobody owns it (6)")
+
     def died(self) -> None:
         """Who has asked a process does not know whether it was heard."""
         self._clients.ask_again()
+
+
+class SlowPost(MemoryPost):
+    """Clients send within transactions of their own, some of which take their time: who numbers a letter first may be the last
+    whose letter is there."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster.shelf)
+        self._cluster = cluster
+
+    def send(self, mail: MailRow) -> None:
+        cluster = self._cluster
+        id = cluster.shelf.new_mail_id()
+        seconds = drawn("transaction", cluster.plan.seed, id).choice(TRANSACTION_SECONDS)
+        if not seconds:
+            cluster.shelf.put_mail(mail, id)
+            return
+        cluster.say(0, "begin", f"a transaction that takes {seconds:g} s")
+        cluster.at(seconds, lambda: cluster.shelf.put_mail(mail, id))
 
 
 class Process:
@@ -374,6 +403,7 @@ class Station(World):
             cluster.trace.commit(cluster.time - BEGINNING, self.member, self._commit, self._batch)
             now = max(self.now(), cluster.latest)
             cluster.checks.committed(self._batch, self.member, now, cluster.clock_was_set)
+            cluster.demand_awake(self._batch)
             cluster.staff.committed(self._batch)
             self._die_if("after")
             if self._befalls("handed over") and self._process is not None:
