@@ -1,4 +1,7 @@
-"""The power fails at any moment: what was acknowledged is there, nothing is half there, and runs come to the same end."""
+"""The power fails at any moment: what was acknowledged is there, nothing is half there, and runs come to the same end.
+
+With PERDURE_SOAK=1 everything is tried, and not only some of it.
+"""
 
 from collections.abc import Iterator
 from random import Random

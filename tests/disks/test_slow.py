@@ -1,4 +1,7 @@
-"""A slow disk: what takes long only takes long. Nobody is taken for dead who could not write, and no timer fires early."""
+"""A slow disk: what takes long only takes long. Nobody is taken for dead who could not write, and no timer fires early.
+
+With PERDURE_SOAK=1 everything is tried, and not only some of it.
+"""
 
 from collections.abc import Callable
 from random import Random

@@ -1,4 +1,7 @@
-"""The end of the log is torn off, or holds garbage: the database is what it was after some commit, and its runs go on."""
+"""The end of the log is torn off, or holds garbage: the database is what it was after some commit, and its runs go on.
+
+With PERDURE_SOAK=1 everything is tried, and not only some of it.
+"""
 
 import asyncio
 import struct

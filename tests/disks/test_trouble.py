@@ -1,5 +1,8 @@
 """SQLite is refused something by the disk, at any call of any kind: whoever asked is told in our words, or it goes on; nothing
-is lost, and nothing done twice."""
+is lost, and nothing done twice.
+
+With PERDURE_SOAK=1 everything is tried, and not only some of it.
+"""
 
 import asyncio
 
