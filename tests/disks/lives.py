@@ -43,7 +43,7 @@ def lived(plan: Plan, weather: Weather) -> tuple[Found, Machine]:
 
 BUSY, FULL, CANTOPEN = 5, 13, 14
 IOERR_READ, IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_FSTAT = 266, 778, 1034, 1546, 1802
-IOERR_LOCK, IOERR_SHMOPEN, IOERR_SHMLOCK, IOERR_SHMMAP, IOERR_DELETE = 3850, 4618, 5130, 5386, 2570
+IOERR_LOCK, IOERR_SHMOPEN, IOERR_SHMSIZE, IOERR_SHMLOCK, IOERR_SHMMAP, IOERR_DELETE = 3850, 4618, 4874, 5130, 5386, 2570
 
 REFUSALS: dict[What, tuple[int, ...]] = {
     "write": (FULL, IOERR_WRITE),
@@ -54,7 +54,7 @@ REFUSALS: dict[What, tuple[int, ...]] = {
     "delete": (IOERR_DELETE,),
     "size": (IOERR_FSTAT,),
     "lock": (IOERR_LOCK, BUSY),
-    "map": (IOERR_SHMMAP, IOERR_SHMOPEN),
+    "map": (IOERR_SHMMAP, IOERR_SHMOPEN, IOERR_SHMSIZE),
     "share": (IOERR_SHMLOCK, BUSY),
 }
 """What SQLite can be told when it wants something of its file system."""

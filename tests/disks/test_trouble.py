@@ -111,4 +111,4 @@ def test_an_engine_that_stops_by_it_says_so_in_our_words(
         assert machine.problems == []
 
     assert [record.message for record in caplog.records if record.levelname == "CRITICAL"] == []
-    assert all("runs.db: " in text and text.endswith(("try again", "start again")) for text in told)
+    assert all("runs.db" in text and text.endswith(("try again", "start again")) for text in told)

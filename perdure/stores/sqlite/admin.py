@@ -17,7 +17,7 @@ from perdure.stores.sqlite.post import SqlitePost
 from perdure.stores.sqlite.rows import ATTRIBUTE_COLUMNS, RUN_COLUMNS
 from perdure.stores.sqlite.streams import SqliteStreams, contradictions, own_counts
 from perdure.stores.sqlite.tasks import SqliteTasks
-from perdure.stores.sqlite.trouble import told_to_people
+from perdure.stores.sqlite.trouble import of_system, told_to_people
 
 _INSERT_MEMBER = "INSERT INTO members (host, pid, build, started_at, lease, used) VALUES (?, ?, ?, ?, ?, 0)"
 _FORGET_OWNERS = "DELETE FROM members WHERE serves = 0 AND used = 0 AND id < ?"
@@ -57,10 +57,7 @@ class SqliteAdmin:
             if not self._lock.try_take():
                 return None
         except OSError as error:
-            raise errors.StoreReadOnly(
-                f"{self._lock.path}: the file that says who owns the database cannot be written ({error.strerror}); "
-                "make it writable for this user"
-            ) from error
+            raise of_system(error, self._lock.path, "says who owns the database") from error
         try:
             with told_to_people(self._path), self._writer.use() as connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -86,7 +83,11 @@ class SqliteAdmin:
 
     def strikes(self) -> FileMarker:
         if self._marker is None:
-            self._marker = FileMarker(f"{self._path}-turn")
+            path = f"{self._path}-turn"
+            try:
+                self._marker = FileMarker(path)
+            except OSError as error:
+                raise of_system(error, path, "names the run in its turn") from error
         return self._marker
 
     def builds(self) -> list[BuildRow]:

@@ -8,12 +8,20 @@ _KEY = struct.Struct("=q")
 
 
 class FileMarker:
-    """Opened by the owner only. The pages belong to the file, so a killed process loses nothing of them."""
+    """Opened by the owner only. The pages belong to the file, so a killed process loses nothing of them.
+
+    Raises:
+        OSError: the file cannot be written, or there is no room for it.
+    """
 
     def __init__(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            os.ftruncate(descriptor, _KEY.size)
+            missing = _KEY.size - os.fstat(descriptor).st_size
+            if (
+                missing > 0
+            ):  # written, and not left as a hole: where a disk has no room to fill one, writing to the map kills
+                os.pwrite(descriptor, bytes(missing), _KEY.size - missing)
             self._map = mmap.mmap(descriptor, _KEY.size)
         finally:
             os.close(descriptor)

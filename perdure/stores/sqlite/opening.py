@@ -153,6 +153,8 @@ def _bring(connection: sqlite3.Connection, path: str, found: int, schema: Schema
     try:
         if _alone(lock, connection, path, schema[-1].number, patience_s):
             migrations.apply(connection, path, schema)
+    except OSError as error:
+        raise of_system(error, lock.path, "says who owns the database") from error
     finally:
         lock.release()
 

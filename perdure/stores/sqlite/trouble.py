@@ -1,5 +1,6 @@
 """What an error of SQLite means: for the owner, who must decide about its batch, and for a person."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,9 +62,9 @@ def for_people(error: sqlite3.Error, path: str) -> errors.StoreError:
             "close what holds a transaction open on it (a database browser?) and try again"
         )
     if code == sqlite3.SQLITE_FULL:
-        return errors.StoreFull(
-            f"{path}: no room left to write ({error}); nothing was lost. Free space on its disk, then start again"
-        )
+        return _full(path, str(error))
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return _full(f"{path}-shm", "it cannot grow")
     if code in _FORBIDDEN:
         return errors.StoreReadOnly(
             f"{path}: cannot be written ({error}); make the file and its folder writable for this user"
@@ -76,6 +77,21 @@ def for_people(error: sqlite3.Error, path: str) -> errors.StoreError:
     if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
         return closed(path)
     return errors.StoreUnreachable(f"{path}: the database does not answer ({error}); check its disk, then try again")
+
+
+def of_system(error: OSError, path: str, purpose: str) -> errors.StoreError:
+    """The same of a file beside the database, which SQLite knows nothing of."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(path, error.strerror or "the disk is full")
+    return errors.StoreReadOnly(
+        f"{path}: the file that {purpose} cannot be written ({error.strerror}); make it writable for this user"
+    )
+
+
+def _full(path: str, why: str) -> errors.StoreFull:
+    return errors.StoreFull(
+        f"{path}: no room left to write ({why}); nothing was lost. Free space on its disk, then start again"
+    )
 
 
 def closed(path: str) -> errors.StoreError:
