@@ -1,0 +1,293 @@
+"""What several owners of one store agree on, rule by rule, against every store that they can share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from perdure.kernel.messages import Terminate
+from perdure.kernel.overdue import LOST_FAILURE
+from perdure.kernel.project import HistoryRow
+from perdure.kernel.run import Status
+from perdure.stores import base
+from perdure.stores.membership import Claimed
+from perdure.stores.memory import MemoryStore, Shelf
+from tests.conformance.rows import Hand, Opener, ended, mail, run, start, task
+
+LATER = 10**9
+
+
+@pytest.fixture(params=["memory"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Opener]:
+    """Opens the same store again and again, as several processes would; those that share it."""
+    shelf = Shelf(shared=True)
+    stores: list[base.Store] = []
+
+    def open_again(faults: base.Faults | None = None) -> base.Store:
+        stores.append(MemoryStore(shelf=shelf, faults=faults))
+        return stores[-1]
+
+    yield open_again
+    for store in stores:
+        store.admin.close()
+
+
+class Owner:
+    """One of several: its store, and its number."""
+
+    def __init__(self, opened: Opener, faults: base.Faults | None = None, build: str = "build-1") -> None:
+        self.store = opened(faults)
+        member = self.store.admin.try_own("here", 1, build, 1)
+        assert member is not None and self.store.membership is not None
+        self.member = member
+        self.membership = self.store.membership
+        self.store.admin.publish([base.DefinitionRow("workflow", "order", b"{}")])
+
+    def poll(self, now: int = LATER, claims: int = 100) -> base.Poll:
+        return self.membership.poll(now, 100, claims)
+
+    def claimed(self, now: int = LATER) -> list[int]:
+        return [each.key for each in self.poll(now).claimed]
+
+    def commit(self, **batch: Any) -> None:
+        self.store.journal.commit(base.Batch(**batch))
+
+    def begin(self, key: int = 2, parked: bool = False, **fields: Any) -> None:
+        """A run with one event."""
+        row = run(key, **fields)
+        self.commit(created=[row], history=[HistoryRow(key, 1, b"e")], parks=[(key, row.seq)] if parked else [])
+
+
+@pytest.fixture
+def one(opened: Opener) -> Owner:
+    return Owner(opened)
+
+
+@pytest.fixture
+def other(opened: Opener) -> Owner:
+    return Owner(opened)
+
+
+def test_every_process_is_a_member_of_its_own(one: Owner, other: Owner) -> None:
+    assert one.member != other.member
+    assert one.poll().members.keys() == {other.member}
+    assert other.poll().members.keys() == {one.member}
+
+
+def test_whoever_begins_a_run_owns_it(one: Owner, other: Owner) -> None:
+    one.begin(2, wake_at=5)
+
+    assert other.claimed() == []
+    assert other.membership.own([2]) == {}
+    assert one.membership.own([2]) == {2: Claimed(2, 0)}
+    assert (one.poll().due, other.poll().due) == ([2], [])
+
+
+def test_a_parked_run_is_claimed_when_it_is_due_by_one_owner(one: Owner, other: Owner) -> None:
+    one.begin(2, parked=True, status=Status.WAITING, wake_at=50)
+
+    assert other.claimed(now=49) == []
+    assert other.poll(now=50).claimed == [Claimed(2, 1)]
+    assert one.claimed(now=60) == []
+
+
+def test_a_parked_run_is_claimed_when_it_has_mail_and_its_mail_comes_with_it(one: Owner, other: Owner) -> None:
+    one.begin(2, parked=True, status=Status.WAITING)
+    assert other.claimed() == []
+
+    one.store.post.send(mail(2))
+    poll = other.poll()
+
+    assert ([each.key for each in poll.claimed], [letter.run for letter in poll.mail]) == ([2], [2])
+    assert one.poll().mail == []
+
+
+def test_mail_that_came_before_the_run_was_parked_wakes_it_all_the_same(one: Owner, other: Owner) -> None:
+    one.begin(2)
+    one.store.post.send(mail(2))
+
+    one.commit(updated=[run(2, status=Status.WAITING)], parks=[(2, 1)])
+
+    assert other.claimed() == [2]
+
+
+def test_closed_runs_with_mail_are_claimed_so_that_somebody_answers(one: Owner, other: Owner) -> None:
+    one.begin(2, parked=True, status=Status.COMPLETED, closed_at=9)
+    assert other.claimed() == []
+
+    one.store.post.send(mail(2, reply_to="request"))
+
+    assert other.claimed() == [2]
+
+
+def test_a_blocked_run_is_claimed_only_for_what_somebody_answers(one: Owner, other: Owner) -> None:
+    one.begin(2, parked=True, status=Status.BLOCKED)
+    one.store.post.send(mail(2))
+    assert other.claimed() == []
+
+    one.store.post.send(mail(2, Terminate("enough")))
+
+    assert other.claimed() == [2]
+
+
+def test_claims_are_counted_so_that_a_copy_that_was_kept_is_known_to_be_old(one: Owner, other: Owner) -> None:
+    one.begin(2, parked=True, status=Status.WAITING, wake_at=5)
+    first = other.membership.own([2])[2]
+    other.commit(updated=[run(2, status=Status.WAITING, wake_at=5)], parks=[(2, 1)])
+
+    assert (first.claims, one.membership.own([2])[2].claims) == (1, 2)
+
+
+def test_no_more_runs_are_claimed_than_there_is_room_for(one: Owner, other: Owner) -> None:
+    for key in (2, 4, 6):
+        one.begin(key, parked=True, status=Status.WAITING, wake_at=key)
+
+    assert [each.key for each in other.poll(claims=2).claimed] == [2, 4]
+    assert other.poll(claims=0).claimed == []
+
+
+def test_an_owner_that_has_beaten_is_not_declared_dead(one: Owner, other: Owner) -> None:
+    beat = other.poll().members[one.member]
+    one.poll()
+
+    assert not other.membership.declare_dead(one.member, beat)
+    assert other.membership.declare_dead(one.member, beat + 1)
+    assert not other.membership.declare_dead(one.member, beat + 1)
+
+
+def test_whoever_was_declared_dead_writes_nothing_and_never_comes_back(one: Owner, other: Owner) -> None:
+    one.begin(2)
+    assert other.membership.declare_dead(one.member, other.poll().members[one.member])
+
+    for act in (
+        lambda: one.commit(history=[HistoryRow(2, 2, b"zombie")]),
+        lambda: one.poll(),
+        lambda: one.membership.own([2]),
+        lambda: one.membership.declare_dead(other.member, 0),
+        lambda: one.membership.hand_over(),
+    ):
+        with pytest.raises(base.OwnershipLost):
+            act()
+    assert one.store.work.load([2])[2].history == [b"e"]
+
+
+def test_runs_of_the_dead_are_claimed_by_whoever_polls_and_it_is_said_whose_they_were(
+    opened: Opener, one: Owner, other: Owner
+) -> None:
+    third = Owner(opened)
+    one.begin(2)
+    assert other.membership.declare_dead(one.member, other.poll().members[one.member])
+
+    assert third.poll(now=0).claimed == [Claimed(2, 1, one.member)]
+    assert other.claimed() == []
+
+
+def test_whoever_hands_over_leaves_its_runs_to_the_next_poll(one: Owner, other: Owner) -> None:
+    one.begin(2)
+
+    one.membership.hand_over()
+
+    assert other.poll(now=0).claimed == [Claimed(2, 1, one.member)]
+    assert other.poll().members == {}
+
+
+def test_mail_that_somebody_else_has_read_refuses_the_whole_batch(one: Owner) -> None:
+    one.begin(2)
+    one.store.post.send(mail(2))
+    (letter,) = one.poll().mail
+    one.commit(mail_read=[letter.id])
+
+    with pytest.raises(base.OwnershipLost):
+        one.commit(mail_read=[letter.id], history=[HistoryRow(2, 2, b"twice")])
+    assert one.store.work.load([2])[2].history == [b"e"]
+
+
+def test_a_run_that_has_gone_on_elsewhere_is_not_parked(one: Owner) -> None:
+    one.begin(2)
+
+    with pytest.raises(base.OwnershipLost):
+        one.commit(parks=[(2, 7)], mail_kept=[mail(2)])
+    assert one.poll().mail == []
+
+
+def test_keys_grow_and_nobody_gets_them_twice(one: Owner, other: Owner) -> None:
+    first, second = one.membership.reserve(3), other.membership.reserve(2)
+    queued = one.store.post.submit(run(0, "queued", Status.QUEUED, seq=0), mail(0, start()))
+    third = one.membership.reserve(1)
+
+    keys = [*first, *second, queued.key, *third]
+    assert keys == sorted(set(keys))
+    assert all(key % 2 == 0 for key in (*first, *second, *third))
+
+
+def second_commit(fault: base.Fault) -> base.Faults:
+    faults = [None, fault]
+    return lambda moment, batch: faults.pop(0) if moment == "before" else None
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_commit_in_doubt_is_ended_before_its_owner_looks_for_it(opened: Opener, written: bool) -> None:
+    one = Owner(opened, second_commit("in-doubt-late-applied" if written else "in-doubt-late-lost"))
+    one.begin(2)
+    batch = base.Batch(history=[HistoryRow(2, 2, b"late")])
+
+    with pytest.raises(base.CommitInDoubt):
+        one.store.journal.commit(batch)
+
+    assert one.store.work.load([2])[2].history == [b"e"]
+    assert one.store.journal.settle(batch) is written
+    assert one.store.work.load([2])[2].history == [b"e", b"late"][: 1 + written]
+
+
+def test_a_commit_in_doubt_is_ended_before_its_owner_is_declared_dead(opened: Opener, other: Owner) -> None:
+    one = Owner(opened, second_commit("in-doubt-late-applied"))
+    one.begin(2)
+    with pytest.raises(base.CommitInDoubt):
+        one.commit(updated=[run(2)], history=[HistoryRow(2, 2, b"late")])
+    assert other.membership.own([2]) == {}
+
+    assert other.membership.declare_dead(one.member, other.poll().members[one.member])
+
+    assert other.claimed() == [2]
+    assert other.store.work.load([2])[2].history == [b"e", b"late"]
+
+
+def test_runs_go_to_owners_that_know_their_workflow_and_to_anybody_if_there_is_none(
+    opened: Opener, one: Owner, other: Owner
+) -> None:
+    stranger = Owner(opened)
+    stranger.store.admin.publish([base.DefinitionRow("workflow", "other", b"{}")])
+    one.begin(2, parked=True, status=Status.WAITING, wake_at=5)
+    one.begin(4, parked=True, status=Status.WAITING, wake_at=5, workflow="nobody's")
+
+    assert stranger.claimed() == [4]
+    assert other.claimed() == [2]
+
+
+def test_a_pinned_run_goes_to_owners_of_its_build_and_to_anybody_if_there_is_none(opened: Opener, one: Owner) -> None:
+    newer = Owner(opened, build="build-2")
+    one.begin(2, parked=True, status=Status.WAITING, wake_at=5, pinned="build-1")
+
+    assert newer.claimed() == []
+    one.membership.hand_over()
+    assert newer.claimed() == [2]
+
+
+def test_what_a_dead_worker_had_is_told_to_the_run_whoever_owns_it(one: Owner, other: Owner) -> None:
+    one.begin(2)
+    one.commit(tasks=[task(2)])
+    hand = Hand(one.store)
+    assert len(hand.take()) == 1
+
+    assert other.store.tasks.bury(hand.member, other.poll().beats[hand.member])
+
+    (letter,) = one.poll().mail
+    lost = ended(member=hand.member, started_at=10, result=None, failure=LOST_FAILURE)
+    assert (letter.run, letter.message) == (2, lost)
+    assert other.store.tasks.orphans() == []
+
+
+def test_mail_for_runs_that_are_not_there_is_answered_by_whoever_polls(one: Owner, other: Owner) -> None:
+    one.store.post.send(mail(99, reply_to="request"))
+
+    assert [letter.run for letter in other.poll().mail] == [99]
