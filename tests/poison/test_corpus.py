@@ -1,0 +1,42 @@
+"""Each poison beside healthy neighbours in one engine: they keep their pace, and a reader is told what was bad."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.poison import corpus
+from tests.poison.beside import FEW_COMMITS, beside_neighbours
+from tests.poison.corpus import ALL, POISONS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* in a workflow:", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _future_of_another_loop() -> Any:
+    loop = asyncio.new_event_loop()
+    corpus.foreign[:] = [loop.create_future()]
+    yield
+    loop.close()
+
+
+@pytest.mark.parametrize("what", POISONS)
+async def test_neighbours_keep_their_pace_beside(what: str):
+    poison = POISONS[what]
+    seen = await beside_neighbours(
+        poison.call(),
+        ALL,
+        goes_on=poison.ends == "goes on",
+        stuck_after=poison.patience,
+    )
+
+    assert seen.commits <= FEW_COMMITS
+    assert seen.entered <= poison.enters
+    if poison.ends is None:
+        assert not isinstance(seen.outcome, BaseException)
+    elif poison.ends == "goes on":
+        assert seen.status in ("waiting", "running")
+    else:
+        assert isinstance(seen.outcome, poison.ends)
+        assert str(seen.outcome).startswith("run 'poison' ")
+        assert [word for word in poison.words if word not in str(seen.outcome)] == []
