@@ -4,7 +4,6 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
-from perdure import errors
 from perdure.kernel.project import HistoryRow
 from perdure.stores.base import LEASE_NS, BuildRow, DefinitionRow
 from perdure.stores.health import PROBLEM_LINES, problems_of

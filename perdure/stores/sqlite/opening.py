@@ -18,7 +18,7 @@ from perdure.stores.sqlite import migrations
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.migrations import Schema
 from perdure.stores.sqlite.missing import not_found
-from perdure.stores.sqlite.trouble import BUSY_SECONDS, code_of, is_busy, told_to_people
+from perdure.stores.sqlite.trouble import BUSY_SECONDS, code_of, is_busy, of_system, told_to_people
 
 OLDEST_SQLITE = (3, 35, 0)
 CACHED_STATEMENTS = 256

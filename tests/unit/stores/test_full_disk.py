@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from perdure import errors
+from perdure.stores.sqlite import migrations, opening
 from perdure.stores.sqlite.marker import FileMarker
 from perdure.stores.sqlite.store import SqliteStore
 from perdure.stores.sqlite.trouble import of_system
@@ -52,3 +53,14 @@ def test_other_errors_of_the_system_say_what_to_do():
         "/x.db-owner: the file that says who owns the database cannot be written (Permission denied); "
         "make it writable for this user"
     )
+
+
+def test_a_migration_that_cannot_take_the_lock_says_so(tmp_path: Path):
+    path = tmp_path / "runs.db"
+    opening.upgrade(str(path), migrations.schema()[:3])
+    (tmp_path / "runs.db-owner").mkdir()
+
+    with pytest.raises(
+        errors.StoreReadOnly, match=r"runs.db-owner: the file that says who owns the database cannot be"
+    ):
+        SqliteStore(str(path))
