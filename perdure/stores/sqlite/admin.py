@@ -62,6 +62,7 @@ class SqliteAdmin:
                 connection.execute("BEGIN IMMEDIATE")
                 member = connection.execute(_INSERT_MEMBER, (host, pid, build, now, lease_ns)).lastrowid
                 connection.execute(_FORGET_OWNERS, (member,))
+                self._tasks.tidy(connection)
                 connection.execute("COMMIT")
                 return member
         except BaseException:

@@ -3,12 +3,12 @@ that lock back at any death. So the owner learns of a death at its next look, wi
 
 Only a shortcut. Without the file (deleted, or never made) a worker is known by its beat alone, and so is one that is
 frozen. Whoever deletes the row of a worker deletes its file first: what is left over after a crash in between is a worker
-without a file, never a file without a worker.
+without a file. A file without a worker is left by one that dies while it joins, and goes when somebody owns next.
 """
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from perdure.stores.sqlite.lock import OwnerLock
 
@@ -57,6 +57,14 @@ class Presence:
         """Nobody has to look for this worker any more."""
         with contextlib.suppress(OSError):
             os.unlink(self._path(member))
+
+    def sweep(self, known: Collection[int]) -> None:
+        """Nobody has to look for any but these."""
+        folder, name = os.path.split(f"{self._database}-worker-")
+        for each in os.listdir(folder):
+            number = each.removeprefix(name)
+            if each.startswith(name) and number.isdecimal() and int(number) not in known:
+                self.forget(int(number))
 
     def close(self) -> None:
         """What the operating system does at a death."""

@@ -144,6 +144,10 @@ class SqliteTasks:
             remove_worker_socket(self._path, member)
         return goes
 
+    def tidy(self, connection: sqlite3.Connection) -> None:
+        """In a transaction that writes, so that nobody joins meanwhile: files of workers that died while they joined go."""
+        self._presence.sweep({member for (member,) in connection.execute("SELECT member FROM workers")})
+
     def orphans(self) -> list[base.Orphan]:
         with self._reading() as connection:
             return [base.Orphan(*columns) for columns in connection.execute(_ORPHANS).fetchall()]

@@ -171,3 +171,18 @@ def test_a_worker_that_leaves_while_the_owner_looks_has_not_died(
 
     assert store.tasks.dead([member]) == []
     worker.admin.close()
+
+
+def test_what_is_left_of_a_worker_that_died_while_it_joined_goes_when_somebody_owns(tmp_path: Path):
+    left = tmp_path / "runs.db-worker-77"
+    other = tmp_path / "runs.db-worker-list"
+    left.touch()
+    other.touch()
+    worker, owner = SqliteStore(str(tmp_path / "runs.db")), SqliteStore(str(tmp_path / "runs.db"))
+    living = join(worker)
+
+    assert owner.admin.try_own("here", os.getpid(), "build", 1) is not None
+
+    assert files(tmp_path) == [f"runs.db-worker-{living}", other.name]
+    owner.admin.close()
+    worker.admin.close()
