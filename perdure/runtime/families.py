@@ -12,7 +12,7 @@ from perdure.errors import RunExists
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel.continuing import left_of
-from perdure.kernel.family import ABANDON, TERMINATE, ChildTerms
+from perdure.kernel.family import ABANDON, TERMINATE, ChildTerms, child_run_id
 from perdure.kernel.ids import ALLOW_DUPLICATE, FAIL, TERMINATE_EXISTING, Claim, claim
 from perdure.kernel.limits import CHILD_DEPTH, END_OF_TIME
 from perdure.kernel.notes import timeout_line
@@ -64,7 +64,7 @@ class Families:
             self._start(draft, actor, event)
         elif isinstance(event, ev.ChildCancelRequested):
             link = (actor.run.links or {}).get(event.id)
-            key = None if link is None else self._open_child(draft, actor, link.id)
+            key = None if link is None else self._open_child(draft, actor, event.id, link.id)
             if key is not None:
                 draft.post(MailRow(0, key, msg.Cancel(event.reason)))
 
@@ -197,25 +197,31 @@ class Families:
         if not ended:
             return
         left = [
-            (actor, link)
+            (actor, step, link)
             for actor in ended
-            for link in (actor.run.links or {}).values()
+            for step, link in (actor.run.links or {}).items()
             if link.workflow and link.parent_close != ABANDON
         ]
-        self._holders.look_up({link.id for _, link in left})
-        for actor, link in left:
-            key = self._open_child(draft, actor, link.id)
+        self._holders.look_up({link.id for _, _, link in left})
+        for actor, step, link in left:
+            key = self._open_child(draft, actor, step, link.id)
             if key is not None:
                 why = f"its parent {actor.run.id!r} has ended"
                 end = msg.Terminate(why) if link.parent_close == TERMINATE else msg.Cancel(why)
                 draft.post(MailRow(0, key, end))
 
-    def _open_child(self, draft: Draft, actor: Actor, id: str) -> int | None:
-        """The key of a child that has not ended, be it one that goes on as another run."""
+    def _open_child(self, draft: Draft, actor: Actor, step: str, id: str) -> int | None:
+        """The key of a child that has not ended, be it one that goes on as another run, or waits for its place."""
         newest = self._holders.newest(draft, id)
-        if newest is None or newest.status >= Status.COMPLETED or newest.parent != actor.run.key:
+        if newest is not None and newest.status < Status.COMPLETED and newest.parent == actor.run.key:
+            return newest.key
+        if not self._roster.holdings.shared:
             return None
-        return newest.key
+        run_id = child_run_id(actor.run.run_id, step)
+        here = (key for key, each in draft.actors.items() if each.is_new and each.run.run_id == run_id)
+        row = self._store.views.row_of(id, run_id)
+        key = next(here, 0 if row is None or row.followed_by >= 0 or row.status >= Status.COMPLETED else row.key)
+        return key or None
 
     def report(self, draft: Draft) -> None:
         """What is told to others in the words that are stored: to other runs, to the run that one goes on as, to parents."""

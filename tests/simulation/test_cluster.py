@@ -4,7 +4,7 @@ import pytest
 
 from perdure.testing.simulation.cluster import Cluster
 from perdure.testing.simulation.life import Found, simulate
-from perdure.testing.simulation.plan import SHARED_HOWS, Disturbance, Plan, SharedHow, plan_of
+from perdure.testing.simulation.plan import SHARED_HOWS, Disturbance, Plan, SharedHow, Wish, plan_of
 from perdure.testing.simulation.programs import WORKLOADS
 from tests.simulation.shared_mutants import MUTANTS
 
@@ -63,3 +63,33 @@ def _is_found(plan: Plan) -> bool:
         return bool(lived(plan).violation)
     except Exception:  # noqa: BLE001  what the bug makes of the engine is a find as well
         return True
+
+
+# what was found, in the smallest life in which it was to be seen
+
+
+def test_a_child_that_waits_for_its_place_is_ended_with_its_parent() -> None:
+    chain = ["child", "782639", ["chain", 1, ["left", "247717", "terminate"]]]
+    wish = Wish(id="r0", spec=["gather", [["act", "work", 1], chain, ["act", "work", 1]]], at=0.5)
+
+    assert simulate(Plan(seed=1005, wishes=(wish,), awake_runs=2, early=False, members=3)).violation == ""
+
+
+def test_a_child_that_has_just_continued_as_new_is_ended_with_its_parent() -> None:
+    plan = Plan(
+        seed=3010,
+        wishes=(
+            Wish(id="r0", spec=["for ever", ["told", "984982", "relay"]], end_at=1.0),
+            Wish(id="r1", spec=["child", "467451", ["act", "work", 1]], by_mail=True, nudged=False),
+        ),
+        awake_runs=1,
+        early=False,
+        members=3,
+    )
+
+    assert simulate(plan).violation == ""
+
+
+def test_a_run_that_goes_on_in_another_process_is_younger_than_the_one_it_follows() -> None:
+    """Keys that were reserved for later were smaller than those of runs that had been begun elsewhere since."""
+    assert simulate(plan_of(20, "signals to chains", members=3)).violation == ""

@@ -137,6 +137,7 @@ class Cluster:
         while not self._over and self.time < until:
             while self._agenda and self._agenda[0][0] <= self.time:
                 heapq.heappop(self._agenda)[2]()
+                self.quiet_since = self.time
             if not self.act():
                 self._advance(until)
 
