@@ -217,11 +217,11 @@ PAUSES = {"mill": 20.0, "sleeper": 6.0, "question": 2.0, "answer": 1.0}
 
 
 def work(caller: Caller, pause: float) -> None:
-    """One job after the other until the storm is over; one that was begun is finished in any case."""
+    """One job after the other until the storm is over; the first, and one that was begun, are finished in any case."""
     n = caller.done + 1
-    while n <= caller.begun or not caller.over.is_set():
+    while n <= max(caller.begun, 0) or not caller.over.is_set():
         n = _do(caller, n)
-        caller.pause(PAUSES.get(caller.role, 1.0) * pause)
+        caller.over.wait(PAUSES.get(caller.role, 1.0) * pause)
     if caller.role == "room":
         _see_off(caller, n)
 

@@ -245,7 +245,11 @@ class Storm:
             self.seen.widowed.append((died_at, stands_by))
 
     def _spoil(self, blow: Blow) -> bool:
-        """The disk, the file, or somebody else who uses it."""
+        """The disk, the file, or somebody else who uses it, once it is there."""
+        try:
+            self.owner()
+        except StoreError:
+            return False
         match blow.kind:
             case "fill disk":
                 if not self.disk.can_be_filled:

@@ -29,7 +29,7 @@ def test_what_is_promised_holds_in_a_storm(tmp_path: Path):
     checks, figures, _ = storm(folder, SEED, draw(SEED, SECONDS, 0.6, BLOWS), SECONDS, PAUSE, quiet=True)
 
     assert [(check.claim, check.problems) for check in checks if check.problems] == []
-    assert figures["kills"] >= 3
+    assert figures["kills"] >= 1
     assert figures["runs"] > 20
     assert figures["steps"] > 20
 
