@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 
 from perdure.stores.sqlite import opening
 from perdure.testing.simulation.plan import plan_of
@@ -17,9 +18,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first one (default: 0)")
     parser.add_argument("--lives", type=int, default=100, help="how many of each workload (default: 100)")
     parser.add_argument("--workload", choices=WORKLOADS, help="what the runs do (default: all of them by turns)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     wishes = parser.parse_args()
+    end = time.monotonic() + 60 * wishes.minutes
     lives = failures = refused = broken = 0
     for seed in range(wishes.seed, wishes.seed + wishes.lives):
+        if time.monotonic() > end:
+            break
         for workload in (wishes.workload,) if wishes.workload else WORKLOADS:
             opening.CHECKPOINT_PAGES = (4, 40, 4_000)[seed % 3]
             found, machine = lived(plan_of(seed, workload).calm(), stormy(seed, REFUSALS[seed % len(REFUSALS)]))

@@ -193,6 +193,7 @@ class _Life:
         assert member is not None
         self._world.member = member
         self._world.say("own", AtHand.code if len(self._plan.codes) > 1 else "")
+        self._staff.owned()
         try:
             self._move(store, member)
             return

@@ -55,7 +55,16 @@ class Staff:
 
     def committed(self, batch: Batch) -> None:
         """Somebody is called if there are tasks now."""
-        if batch.tasks and not self._looking:
+        if batch.tasks:
+            self._call()
+
+    def owned(self) -> None:
+        """There is a new owner; the last one may have died with its machine in a commit that was written."""
+        if self._outside.views.backlog():
+            self._call()
+
+    def _call(self) -> None:
+        if not self._looking:
             self._looking = True
             self.world.at(COMES_SECONDS, self._look)
 
