@@ -290,7 +290,7 @@ def requests_are_not_handed_on(patch: MonkeyPatch) -> None:
     """a run does not know which signals the one that it continues has received."""
     from perdure.kernel import continuing
 
-    patch.setattr(continuing, "_carried", lambda run, left: ())
+    patch.setattr(continuing, "_carried", lambda run, left: b"")
 
 
 @mutant("families")

@@ -45,6 +45,7 @@ class History:
         self._parts: list[bytes] = []
         self._once: set[tuple[int, str]] = set()
         self._told: set[str] = set()
+        self._is_cancelled = False
         self._dues: dict[str, int] = {}
 
     def grow(self, parts: Sequence[bytes], now: int, clock_went_back: bool) -> None:
@@ -81,6 +82,10 @@ class History:
             case ev.SignalReceived() if event.request_id:
                 demand(event.request_id not in self._told, f"{self.id} was told {event.request_id} more than once (3)")
                 self._told.add(event.request_id)
+            case ev.CancelRequested():
+                self._is_cancelled = True
+            case ev.RunContinuedAsNew():  # simulated programs heed each
+                demand(not self._is_cancelled, f"{self.id} goes on as a new run, and was cancelled (3)")
             case ev.StreamWritten():
                 self.written[event.stream] += event.count
             case _:

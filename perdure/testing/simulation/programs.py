@@ -261,8 +261,9 @@ def _far(chance: Random, spec: Spec) -> Spec:
 
 
 def _changing(chance: Random, spec: Spec) -> Spec:
-    """The same, with code that changes; but not where cleanup takes steps after a bug, which are recorded."""
-    if spec and spec[0] == "finally":
+    """The same, with code that changes; but not where turns follow the one with a bug, and are recorded: a cleanup's, or a
+    group's that waits for its other tasks."""
+    if spec and spec[0] in ("finally", "group"):
         return spec
     if spec and spec[0] == "act" and chance.random() < 0.7:
         return ["changed", spec[2]]
