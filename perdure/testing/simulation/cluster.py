@@ -199,6 +199,8 @@ class Cluster:
         living = [process for process in self._processes if process.owner is not None]
         if living:
             self._chance.choice(living).inbox.put(item)
+        else:  # there will be somebody
+            self.at(1.0, lambda: self._ask(item))
 
     def _by_mail(self, item: StartRequest | Letter) -> None:
         if isinstance(item, StartRequest):
