@@ -3,6 +3,7 @@
 `python -m tests.simulation.mutants` says after how many lives each was found.
 """
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -453,3 +454,15 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+@mutant("cancel transfers")
+def what_is_cancelled_is_not_undone(patch: MonkeyPatch) -> None:
+    """a saga whose run is cancelled undoes nothing."""
+    compensate = Saga._compensate
+
+    async def unless_cancelled(self: Saga, error: BaseException) -> None:
+        if not isinstance(error, asyncio.CancelledError):
+            await compensate(self, error)
+
+    patch.setattr(Saga, "_compensate", unless_cancelled)

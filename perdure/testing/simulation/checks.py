@@ -13,16 +13,22 @@ from perdure.client.replaying import Replays
 from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.limits import END_OF_TIME
-from perdure.kernel.project import restore, run_row
+from perdure.kernel.project import AttemptRow, restore, run_row
 from perdure.kernel.run import LOST, Run, Status
 from perdure.runtime.stillness import Stillness
 from perdure.stores.base import FIXED, Batch, Store, Stored
 from perdure.stores.human import HumanFilter
+from perdure.testing.simulation.banking import BANKING, Ledger
+from perdure.testing.simulation.crew import SHAKY_ATTEMPTS
 from perdure.testing.simulation.histories import History, Violation, demand
 from perdure.testing.simulation.plan import Plan, Wish
 from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
-from perdure.testing.simulation.values import undone_in
+from perdure.testing.simulation.values import moved_by, undone_in
 
+MOST_ATTEMPTS = SHAKY_ATTEMPTS + 3
+"""Of a step, those that were lost excepted: it may fail so often, hang once and fall silent once."""
+
+_MOVES_MONEY = frozenset(each.name for each in BANKING)
 _BY_CHANCE = frozenset(
     {ev.SignalReceived, ev.TaskClaimed, ev.TaskReleased, ev.TaskReminded, ev.ChildCompleted, ev.PatchMarked}
 )
@@ -36,6 +42,7 @@ class Checks:
         self._store = store
         self._slots = sum(plan.slots) + 1
         self._histories: dict[int, History] = {}
+        self._ledger = Ledger()
         self.is_final = True
         """The code at hand fits all runs."""
         self._at_work: list[tuple[int, str, int]] = []
@@ -45,8 +52,7 @@ class Checks:
         """The runs that a batch was about, which this member has committed now, or before somebody has set the clock."""
         self._at_work = []
         for attempt in batch.attempts:
-            failure = None if attempt.detail is None else wire.decode_detail(attempt.detail).failure
-            lost = failure is not None and failure.code == LOST and attempt.member == member
+            lost = attempt.member == member and _is_lost(attempt)
             demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
         keys = {row.key for row in [*batch.created, *batch.updated]} | {part.run for part in batch.history}
         for key, stored in self._store.work.load(sorted(keys)).items():
@@ -68,6 +74,7 @@ class Checks:
 
     def begun(self, key: int, step: str, attempt: int) -> None:
         """An attempt begins: that is durable, and nothing of the step is recorded."""
+        stored = self._stored(key)
         run = self._run(key)
         pending = run.pending.get(step)
         demand(run.is_open, f"an attempt of {run.id} begins, which has ended (6)")
@@ -76,6 +83,11 @@ class Checks:
             pending is not None and pending.attempt == attempt and bool(pending.member),
             f"{run.id} [{step}]#{attempt} begins, and the store does not know it (1)",
         )
+        assert pending is not None
+        lost = sum(row.step == step and _is_lost(row) for row in stored.attempts)
+        demand(attempt - lost <= MOST_ATTEMPTS, f"{run.id} [{step}]#{attempt} begins, and {lost} were lost (3)")
+        if pending.name in _MOVES_MONEY:
+            self._ledger.act(pending.name, run.id, msgspec.json.decode(pending.input.data)[0])
 
     def rested(self, stillness: Stillness) -> None:
         """Nothing is at hand: who is said to be at work is, and nobody else."""
@@ -96,10 +108,14 @@ class Checks:
                 demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
             self._at_work = at_work
 
-    def _run(self, key: int) -> Run:
+    def _stored(self, key: int) -> Stored:
         stored = self._store.work.load([key]).get(key)
         if stored is None:
             raise Violation(f"something happens for a run of the key {key}, which is not in the store (1)")
+        return stored
+
+    def _run(self, key: int) -> Run:
+        stored = self._stored(key)
         return restore(stored.run, wire.decode_history(stored.history), stored.attempts)
 
     def ended(self, wishes: Iterable[Wish]) -> dict[str, Any]:
@@ -115,10 +131,21 @@ class Checks:
             demand(row.status >= Status.COMPLETED, f"{wish.id} is {word}, and nothing will ever wake it (6)")
             history = wire.decode_history(self._store.work.load([row.key])[row.key].history)
             _demand_value(wish, history)
+            self._demand_money(wish, row.status)
             outcomes[wish.id] = (word, row.note, _essence(history)) if wish.is_certain else ("it is over",)
         self._families()
         self._nothing_is_left()
         return outcomes
+
+    def _demand_money(self, wish: Wish, status: int) -> None:
+        """None is lost, and none is made: unless a run was ended without having had the time to undo anything."""
+        if status == Status.TERMINATED:
+            return
+        missing, moved = self._ledger.missing(wish.id), self._ledger.moved(wish.id)
+        demand(missing == 0, f"{wish.id} has cost the accounts {missing} in all (3, 7)")
+        if status == Status.COMPLETED:
+            wanted = moved_by(wish.spec)
+            demand(moved == wanted, f"{wish.id} has moved {moved}, and was to move {wanted} (3)")
 
     def _replayed(self, stored: Stored) -> None:
         """Shown the history, the code does the same at each event of it."""
@@ -164,6 +191,11 @@ class Checks:
                 elif isinstance(event, ev.ChildScheduled) and event.id not in refused:
                     scheduled.add(f"{event.child_id} {event.run_id.hex()}")
         demand(all(begun[child] == 1 for child in scheduled), f"of {scheduled} there are {begun} (3)")
+
+
+def _is_lost(attempt: AttemptRow) -> bool:
+    failure = None if attempt.detail is None else wire.decode_detail(attempt.detail).failure
+    return failure is not None and failure.code == LOST
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import msgspec
 
 from perdure.testing.simulation.changing import CODES, Code
 from perdure.testing.simulation.programs import Spec, program
-from perdure.testing.simulation.values import value_of, words_for
+from perdure.testing.simulation.values import said_in_order, value_of, words_for
 
 How = Literal["before", "inside", "after", "in-doubt-applied", "in-doubt-lost", "unavailable", "full", "slow"]
 """What befalls a commit: the process dies before it, when it is half way, or when it is durable and nobody knows it yet; or
@@ -82,6 +82,8 @@ class Wish(msgspec.Struct, frozen=True):
         """What must come out if it is not ended from outside; None if it does not end by itself."""
         if self.spec[0] == "for ever":
             return None
+        if self.spec[0] == "chat":
+            return said_in_order(word.n for word in self.words)
         told = [word.n if self.workflow == "perform" else 2 * word.n + 1 for word in self.words if not word.wrong]
         return value_of(self.spec, sum(told))
 

@@ -8,6 +8,7 @@ from typing import Any
 from perdure.activities import Retry, activity
 from perdure.errors import ActivityFailed
 from perdure.streams import stream
+from perdure.testing.simulation.banking import BANKING, transferred, transfers
 from perdure.testing.simulation.changing import changed
 from perdure.testing.simulation.families import FAMILIES, MAIN_LINES, a_family, numbers
 from perdure.testing.simulation.talks import TALKS, desk
@@ -77,7 +78,7 @@ async def haul(n: int) -> int:
     return 2 * n + 1
 
 
-ACTIVITIES = [work, toil, linger, refuse, never, take_back, pulse, fetch, haul]
+ACTIVITIES = [work, toil, linger, refuse, never, take_back, pulse, fetch, haul, *BANKING]
 WAYS = {"work": work, "toil": toil, "linger": linger, "pulse": pulse, "fetch": fetch, "haul": haul}
 
 
@@ -180,6 +181,10 @@ async def _saga(ns: list[int], fails: bool) -> int:
         return UNDONE
 
 
+async def _transfer(n: int, fails: bool, seconds: float) -> int:
+    return await transferred(refuse, n, fails, seconds)
+
+
 async def _for_ever(spec: Spec) -> int:
     """Ends only when it is cancelled or terminated."""
     try:
@@ -195,6 +200,7 @@ _DO: dict[str, Any] = {
     "fail": _fail,
     "write": _write,
     "saga": _saga,
+    "transfer": _transfer,
     "changed": changed(work, toil),
     "for ever": _for_ever,
     **composed(do, work, never),
@@ -233,6 +239,12 @@ def _any(chance: Random, depth: int = 3, more: Sequence[str] = ()) -> Spec:
 
 def _an_act(chance: Random) -> Spec:
     return ["act", chance.choice(["work", "work", "toil", "linger", "pulse"]), chance.randrange(10)]
+
+
+def _a_timer(chance: Random) -> Spec:
+    """Many are due at the same time; some are given up before that."""
+    seconds = chance.choice([0.0, 0.001, 1.0, 1.0, 1.0, 60.0, 60.001, 86_400.0])
+    return ["sleep", seconds] if chance.random() < 0.8 else ["timeout", chance.choice([0.5, 1.0, 59.0]), 1]
 
 
 def _telling(chance: Random, name: str) -> Spec:
@@ -280,12 +292,17 @@ WORKLOADS: dict[str, Any] = {
     "fan-out": lambda chance: ["group", [["act", "work", n] for n in range(chance.randint(3, 20))]],
     "retries": lambda chance: ["sequence", [["act", "toil", 1], ["fail", 2], ["act", "linger", 3]]],
     "timers": lambda chance: ["gather", [["sleep", chance.choice([0.5, 90.0, 1e6])] for _ in range(8)]],
+    "timer storm": lambda chance: ["gather", [_a_timer(chance) for _ in range(chance.randint(10, 40))]],
     "timeout": lambda chance: ["sequence", [["timeout", 10.0, n] for n in range(3)]],
     "cancel": lambda chance: ["for ever", _any(chance, 1)],
     "streams": lambda chance: ["gather", [_telling(chance, name) for name in "ab"]],
     "families": lambda chance: ["gather", [a_family(chance, lambda: _any(chance, 1)) for _ in range(3)]],
     "sagas": lambda chance: _any(chance, 2, ("saga", "saga", "saga")),
+    "transfers": lambda chance: transfers(chance, 5.0),
+    "orders": lambda chance: ["group", [transfers(chance, 86_400.0) if n else _an_act(chance) for n in range(2)]],
+    "cancel transfers": lambda chance: ["for ever", transfers(chance, 86_400.0)],
     "signals": _listening,
+    "chat": lambda chance: ["chat", chance.randint(2, 6)],
     "signals to chains": lambda chance: ["chain", chance.randint(1, 4), _listening(chance)],
     "updates": lambda chance: ["desk", chance.randint(1, 6)],
     "people": lambda chance: _any(chance, 2, ("ask", "ask", "ask")),

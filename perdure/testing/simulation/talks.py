@@ -4,6 +4,7 @@ from typing import Any
 
 from perdure.tasks import task
 from perdure.testing.simulation.families import numbers
+from perdure.testing.simulation.values import said_in_order
 from perdure.workflows import wait_until, workflow
 
 Spec = list[Any]
@@ -18,7 +19,12 @@ async def _ask(n: int) -> int:
     return await task(str(n), form=int, due="1 day", remind="12h")
 
 
-TALKS: dict[str, Any] = {"listen": _listen, "ask": _ask}
+async def _chat(count: int) -> int:
+    """What it comes to tells in which order things were said."""
+    return said_in_order([await numbers.receive() for _ in range(count)])
+
+
+TALKS: dict[str, Any] = {"listen": _listen, "ask": _ask, "chat": _chat}
 
 
 def desk(work: Any) -> type:

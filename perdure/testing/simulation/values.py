@@ -1,11 +1,31 @@
 """What must come out of a simulated program, and what it has to be told: found without an engine."""
 
+from collections.abc import Iterable
 from typing import Any
 
 Spec = list[Any]
 
 UNDONE = -1
 """What a saga comes to that fails."""
+
+
+def said_in_order(words: Iterable[int]) -> int:
+    """Another number for each order of the words."""
+    total = 0
+    for word in words:
+        total = (total * 1_009 + word + 1) % 1_000_003
+    return total
+
+
+def moved_by(spec: Spec) -> int:
+    """How much money transfers of the program move, in all."""
+    match spec:
+        case ["transfer", n, fails, _]:
+            return 0 if fails else n
+        case ["sequence" | "gather" | "group", specs]:
+            return sum(map(moved_by, specs))
+        case _:
+            return 0
 
 
 def value_of(spec: Spec, told: int = 0) -> int:
@@ -37,8 +57,10 @@ def _value(spec: Spec) -> int:
             return 3
         case ["told", *_]:
             return 123  # the words 0 to 3, in this order
-        case ["listen" | "desk", _]:
+        case ["listen" | "desk" | "chat", _]:
             return 0
+        case ["transfer", n, fails, _]:
+            return UNDONE if fails else n
         case _:
             raise ValueError(f"nobody knows what {spec} comes to")
 
@@ -59,7 +81,7 @@ def undone_in(spec: Spec) -> int:
 def words_for(spec: Spec) -> int:
     """How many numbers the run has to be told by clients."""
     match spec:
-        case ["listen", count]:
+        case ["listen" | "chat", count]:
             return count
         case ["chain", left, inner]:
             return (left + 1) * words_for(inner)
