@@ -35,7 +35,7 @@ class Holdings:
     """Asked on the owner's thread."""
 
     def __init__(self, store: Store, lease_seconds: float = LEASE_SECONDS) -> None:
-        self._work = store.work
+        self._store = store
         self._membership = store.membership
         self._last_key = store.work.last_key() if store.membership is None else 0
         self._reserved: Iterator[int] = iter(())
@@ -55,7 +55,7 @@ class Holdings:
     def poll(self, now: int, limit: int, room: int) -> Poll:
         """What there is to do; a store that several share gives runs to no more than there is room for."""
         if self._membership is None:
-            return self._work.poll(now, limit, starts=room > 0)
+            return self._store.work.poll(now, limit, starts=room > 0)
         return self._membership.poll(now, limit, min(room, limit), starts=room > 0)
 
     def hand_over(self) -> None:

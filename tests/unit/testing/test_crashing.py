@@ -931,6 +931,7 @@ def found_with(stores: Any, call: Any) -> CrashReport:
 
 TABLES = {name for name, value in vars(Shelf()).items() if isinstance(value, dict | list | set | int)} - {
     "listeners",
+    "on_nudge",
     "owner",
 }
 
