@@ -30,7 +30,15 @@ MOST_ATTEMPTS = SHAKY_ATTEMPTS + 3
 
 _MOVES_MONEY = frozenset(each.name for each in BANKING)
 _BY_CHANCE = frozenset(
-    {ev.SignalReceived, ev.TaskClaimed, ev.TaskReleased, ev.TaskReminded, ev.ChildCompleted, ev.PatchMarked}
+    {
+        ev.SignalReceived,
+        ev.TaskClaimed,
+        ev.TaskReleased,
+        ev.TaskReminded,
+        ev.ChildCompleted,
+        ev.ChildFailed,
+        ev.PatchMarked,
+    }
 )
 """What is not in the history of a run in every life: it may come later than its end, or before it goes on as another one."""
 
