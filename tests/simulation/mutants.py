@@ -41,17 +41,27 @@ _NOTHING: tuple[ev.Event, ...] = ()
 SEEDS = 60
 """Of each workload, before a bug counts as overlooked."""
 
-MUTANTS: dict[str, tuple[Plant, tuple[str, ...]]] = {}
+Mutants = dict[str, tuple[Plant, tuple[str, ...]]]
 """What is wrong, how it is planted, and in which workloads it may show."""
 
+MUTANTS: Mutants = {}
 
-def mutant(*workloads: str) -> Callable[[Plant], Plant]:
-    def named(plant: Plant) -> Plant:
-        assert plant.__doc__
-        MUTANTS[plant.__doc__.rstrip(".")] = (plant, workloads)
-        return plant
 
-    return named
+def planter(mutants: Mutants) -> Callable[..., Callable[[Plant], Plant]]:
+    """A decorator that takes workloads, and puts what plants a bug among these."""
+
+    def mutant(*workloads: str) -> Callable[[Plant], Plant]:
+        def named(plant: Plant) -> Plant:
+            assert plant.__doc__
+            mutants[plant.__doc__.rstrip(".")] = (plant, workloads)
+            return plant
+
+        return named
+
+    return mutant
+
+
+mutant = planter(MUTANTS)
 
 
 def _spoil_batches(patch: MonkeyPatch, spoil: Callable[[Batch], None]) -> None:

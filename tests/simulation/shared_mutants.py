@@ -1,6 +1,6 @@
 """Bugs in what several owners agree on, planted into the oracle and into the runtime: each leaves out one of the rules."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,20 +15,10 @@ from perdure.stores.membership import Claimed
 from perdure.stores.memory import MemoryJournal, MemoryWork, Shelf
 from perdure.stores.memory_admin import MemoryAdmin
 from perdure.stores.memory_members import MemoryMembership, Seat
+from tests.simulation.mutants import Mutants, planter
 
-Plant = Callable[[MonkeyPatch], None]
-
-MUTANTS: dict[str, tuple[Plant, tuple[str, ...]]] = {}
-"""What is wrong, how it is planted, and in which workloads it may show."""
-
-
-def mutant(*workloads: str) -> Callable[[Plant], Plant]:
-    def named(plant: Plant) -> Plant:
-        assert plant.__doc__
-        MUTANTS[plant.__doc__.rstrip(".")] = (plant, workloads)
-        return plant
-
-    return named
+MUTANTS: Mutants = {}
+mutant = planter(MUTANTS)
 
 
 # the store

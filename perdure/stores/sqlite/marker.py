@@ -18,9 +18,8 @@ class FileMarker:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             missing = _KEY.size - os.fstat(descriptor).st_size
-            if (
-                missing > 0
-            ):  # written, and not left as a hole: where a disk has no room to fill one, writing to the map kills
+            if missing > 0:
+                # Not left as a hole, as by truncate: where the disk has no room to fill it, writing to the map kills.
                 os.pwrite(descriptor, bytes(missing), _KEY.size - missing)
             self._map = mmap.mmap(descriptor, _KEY.size)
         finally:
