@@ -1,8 +1,9 @@
 """Another process: an engine, or a client. `python -m tests.engine.child ROLE ADDRESS`, where the role is
 "engine", "engine that dies" (when nothing can be interrupted any more) or "client".
 
-It says "ready", takes an expression in Python from each line, in which `here` is the engine or client, and says what
-that gives, or which error; it ends when its input does.
+It says "ready" (`lives=False` does not wait for that: one that dies of its first run may not come to it), takes an
+expression in Python from each line, in which `here` is the engine or client, and says what that gives, or which error;
+it ends when its input does.
 """
 
 import os
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class Child:
     """Such a process, seen from the test."""
 
-    def __init__(self, role: str, address: str, **environment: str) -> None:
+    def __init__(self, role: str, address: str, *, lives: bool = True, **environment: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.engine.child", role, address],
             stdin=subprocess.PIPE,
@@ -28,7 +29,8 @@ class Child:
             env={**os.environ, **environment},
             text=True,
         )
-        self.wait_for("ready")
+        if lives:
+            self.wait_for("ready")
 
     def wait_for(self, line: str) -> None:
         assert self._process.stdout is not None

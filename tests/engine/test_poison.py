@@ -228,7 +228,7 @@ def dies_three_times(address: str) -> list[tuple[int, str]]:
             client.start("hello", [str(n)], id=f"healthy-{n}").wait()
     deaths = []
     for _ in range(3):
-        with Child("engine that dies", address) as engine:
+        with Child("engine that dies", address, lives=False) as engine:
             deaths.append(engine.ended())
     return deaths
 

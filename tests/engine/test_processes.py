@@ -127,7 +127,7 @@ def test_an_activity_that_kills_its_process_ends_as_failed_after_three_deaths(ad
     with Client(address, create=True) as client:
         client.start("deadly", id="d").wait()
         for _ in range(3):
-            with Child("engine", address) as engine:
+            with Child("engine", address, lives=False) as engine:
                 assert engine.ended()[0] == -9
         with Engine(address, deeds.ALL) as last, pytest.raises(RunFailed) as failed:
             last.handle("d").result().wait()

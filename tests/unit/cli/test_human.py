@@ -38,7 +38,7 @@ def engine(address: str) -> Iterator[Engine]:
     with Engine(address, [loan, parcel, survey]) as engine:
         engine.start(loan(), id="loan-17").wait()
         engine.start(parcel(), id="parcel-1").wait()
-        while len(engine.tasks.list().wait()) < 2:
+        while len(engine.tasks.list().wait()) < 2 or not engine.tasks.list(overdue=True).wait():
             pass
         yield engine
 
