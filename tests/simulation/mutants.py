@@ -440,6 +440,23 @@ def the_mended_do_not_go_on(patch: MonkeyPatch) -> None:
     patch.setattr(MemoryWork, "mending", lambda self: [])
 
 
+# what no simulation in one process shows
+
+
+def commands_come_in_the_order_of_a_set(patch: MonkeyPatch) -> None:
+    """the commands of a turn are put in the order of a set of their ids."""
+    answer = PythonProgram._answer
+
+    def shuffled(self: PythonProgram) -> Any:
+        commands = self.loop.commands
+        ids = {*commands}
+        for id in ids:
+            commands[id] = commands.pop(id)
+        return answer(self)
+
+    patch.setattr(PythonProgram, "_answer", shuffled)
+
+
 # how soon each is found
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from perdure.testing.simulation.life import STORES, Found, simulate
 from perdure.testing.simulation.plan import Disturbance, Plan, plan_of
+from perdure.testing.simulation.prefixes import THIS, Answered, answered, elsewhere
 from perdure.testing.simulation.programs import WORKLOADS
 
 IN_A_FILE_EACH = 10
@@ -18,17 +19,24 @@ IN_A_FILE_EACH = 10
 SHARED_EACH = 4
 """In every so many lives, several owners share the store."""
 
+PREFIXES_EACH = 7
+"""Of every so many lives one has each prefix of its histories replayed, here and in processes with other hashes."""
+
+HISTORIES_AT_ONCE = 500
+"""So many are replayed by such a process."""
+
 AT_ONCE = 10
 """Lives that a process is given at a time."""
 
 
 class Life(msgspec.Struct, frozen=True):
-    """One that the seed decides, and where its runs are kept."""
+    """One that the seed decides, and where its runs are kept; `prefixes`: those of its histories are replayed afterwards."""
 
     seed: int
     workload: str
     store: str = "memory"
     members: int = 0
+    prefixes: bool = False
 
     def __str__(self) -> str:
         store = "" if self.store == "memory" else f" --store {self.store}"
@@ -47,23 +55,39 @@ class Broken(msgspec.Struct):
 
 
 class Tally(msgspec.Struct):
-    """What was lived through. `disturbances` are those that came to pass, `crashes` deaths among them."""
+    """What was lived through. `disturbances` are those that came to pass, `crashes` deaths among them. `told`: what other
+    processes are to answer, too; they have answered to `prefixes`."""
 
     lives: int = 0
     commits: int = 0
     disturbances: int = 0
     crashes: int = 0
     simulated_seconds: float = 0.0
+    prefixes: int = 0
     broken: list[Broken] = []
+    told: list[tuple[Life, Answered]] = []
 
     def add(self, other: "Tally") -> None:
-        for name in ("lives", "commits", "disturbances", "crashes", "simulated_seconds"):
+        for name in ("lives", "commits", "disturbances", "crashes", "simulated_seconds", "prefixes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.broken = [*self.broken, *other.broken]
+        self.told = [*self.told, *other.told]
 
     def count(self, life: Life, found: Found) -> None:
         broken = [Broken(life, found.violation)] if found.violation else []
-        self.add(Tally(1, found.commits, found.disturbances, found.crashes, found.seconds, broken))
+        self.add(Tally(1, found.commits, found.disturbances, found.crashes, found.seconds, broken=broken))
+        if life.prefixes and not broken:
+            told, wrong = answered(found.histories)
+            self.add(Tally(told=[(life, each) for each in told], broken=[Broken(life, each) for each in wrong]))
+
+    def ask_elsewhere(self, program: str = THIS) -> None:
+        """Have other processes answer, too."""
+        told, self.told = self.told, []
+        if told:
+            answers = [each for _, each in told]
+            pairs = zip(told, elsewhere(answers, program=program), strict=True)
+            broken = [Broken(life, text) for (life, _), text in pairs if text]
+            self.add(Tally(prefixes=sum(len(each.answers) for each in answers), broken=broken))
 
 
 def lived(lives: list[Life], disturbances: tuple[Disturbance, ...] | None = None) -> Tally:
@@ -79,11 +103,12 @@ def by_turns(seed: int) -> Iterator[Life]:
     names = list(WORKLOADS)
     for n in count():
         workload = names[n % len(names)]
+        prefixes = n % PREFIXES_EACH == 0
         if n % SHARED_EACH == SHARED_EACH - 1:
-            yield Life(seed + n, workload, members=2 + n % 3)
+            yield Life(seed + n, workload, members=2 + n % 3, prefixes=prefixes)
         else:
             in_a_file = n % IN_A_FILE_EACH == IN_A_FILE_EACH - 1
-            yield Life(seed + n, workload, "sqlite" if in_a_file else "memory")
+            yield Life(seed + n, workload, "sqlite" if in_a_file else "memory", prefixes=prefixes)
 
 
 def live_for(seconds: float, lives: Iterator[Life], workers: int, told: Callable[[Tally], None]) -> Tally:
@@ -93,7 +118,8 @@ def live_for(seconds: float, lives: Iterator[Life], workers: int, told: Callable
     if workers == 1:
         while time.monotonic() < end:
             tally.add(lived([next(lives)]))
-            told(tally)
+            _looked_at(tally, HISTORIES_AT_ONCE, told)
+        _looked_at(tally, 1, told)
         return tally
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context) as pool:
@@ -104,5 +130,13 @@ def live_for(seconds: float, lives: Iterator[Life], workers: int, told: Callable
             done, going = wait(going, return_when=FIRST_COMPLETED)
             for each in done:
                 tally.add(each.result())
-            told(tally)
+            _looked_at(tally, HISTORIES_AT_ONCE, told)
+    _looked_at(tally, 1, told)
     return tally
+
+
+def _looked_at(tally: Tally, histories: int, told: Callable[[Tally], None]) -> None:
+    """Once there are so many histories, other processes have to answer as well."""
+    if len(tally.told) >= histories:
+        tally.ask_elsewhere()
+    told(tally)

@@ -19,9 +19,11 @@ from perdure.runtime.stillness import Stillness
 from perdure.stores.base import FIXED, Batch, Store, Stored
 from perdure.stores.human import HumanFilter
 from perdure.testing.simulation.banking import BANKING, Ledger
+from perdure.testing.simulation.changing import AtHand
 from perdure.testing.simulation.crew import SHAKY_ATTEMPTS
 from perdure.testing.simulation.histories import History, Violation, demand
 from perdure.testing.simulation.plan import Plan, Wish
+from perdure.testing.simulation.prefixes import Recorded
 from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
 from perdure.testing.simulation.values import moved_by, undone_in
 
@@ -181,6 +183,10 @@ class Checks:
         """Of every byte of every history."""
         encoded = (b"%d %s" % (key, history.encoded()) for key, history in sorted(self._histories.items()))
         return hashlib.sha256(b"".join(encoded)).hexdigest()[:16]
+
+    def recorded(self) -> list[Recorded]:
+        """All histories, with the code that has come to their ends."""
+        return [Recorded(each.id, AtHand.code, each.parts()) for each in self._histories.values() if each.events]
 
     def _families(self) -> None:
         """Every child that a run has scheduled is there, once, and has ended like all others; nothing for it is left unread."""

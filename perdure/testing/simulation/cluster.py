@@ -123,6 +123,7 @@ class Cluster:
             seconds=(self.time - BEGINNING) / 1e9,
             disturbances=self.disturbed,
             crashes=self.crashes,
+            histories=self.checks.recorded(),
         )
 
     def say(self, member: int, what: str, text: str = "") -> None:

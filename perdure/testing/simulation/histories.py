@@ -63,6 +63,9 @@ class History:
     def encoded(self) -> bytes:
         return b"".join(self._parts)
 
+    def parts(self) -> list[bytes]:
+        return list(self._parts)
+
     def _meet(self, event: ev.HistoryEvent) -> None:
         last = self.events[-1] if self.events else None
         self.events.append(event)

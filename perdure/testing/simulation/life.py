@@ -28,6 +28,7 @@ from perdure.testing.simulation.clients import Clients
 from perdure.testing.simulation.crew import SimulatedCrew
 from perdure.testing.simulation.histories import Violation, demand
 from perdure.testing.simulation.plan import Plan, drawn
+from perdure.testing.simulation.prefixes import Recorded
 from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
 from perdure.testing.simulation.staff import Staff
 from perdure.testing.simulation.trace import Trace
@@ -50,7 +51,7 @@ Opener = Callable[[Faults | None], Store]
 
 class Found(msgspec.Struct):
     """What came out: `violation` is empty if every promise was kept. `undisturbed`: this was a life without disturbances.
-    `seconds` are simulated ones, `disturbances` came to pass, and `crashes` of them were deaths."""
+    `seconds` are simulated ones, `disturbances` came to pass, and `crashes` of them were deaths. `histories` are those of all runs."""
 
     lines: list[str]
     outcomes: dict[str, Any]
@@ -60,6 +61,7 @@ class Found(msgspec.Struct):
     seconds: float = 0.0
     disturbances: int = 0
     crashes: int = 0
+    histories: list[Recorded] = []
 
 
 @contextmanager
@@ -175,6 +177,7 @@ class _Life:
             seconds=world.monotonic(),
             disturbances=world.disturbed,
             crashes=world.crashes,
+            histories=self._checks.recorded(),
         )
 
     def _committed(self, batch: Batch) -> None:

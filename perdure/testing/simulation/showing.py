@@ -24,8 +24,9 @@ def progress(*columns: str) -> "Progress":
 def in_words(tally: Tally, seconds: float) -> str:
     """What was lived through in so many seconds."""
     pace = 60 * tally.lives / max(seconds, 0.001)
+    elsewhere = f"; {tally.prefixes:,} prefixes replayed in other processes" if tally.prefixes else ""
     return (
         f"{tally.lives:,} lives ({pace:,.0f} a minute), {tally.simulated_seconds / 3600:,.0f} simulated hours, "
         f"{tally.commits:,} commits, {tally.disturbances:,} disturbances, {tally.crashes:,} crashes, "
-        f"{len(tally.broken):,} in which a promise was broken"
+        f"{len(tally.broken):,} in which a promise was broken{elsewhere}"
     )
