@@ -64,7 +64,7 @@ def planter(mutants: Mutants) -> Callable[..., Callable[[Plant], Plant]]:
 mutant = planter(MUTANTS)
 
 
-def _spoil_batches(patch: MonkeyPatch, spoil: Callable[[Batch], None]) -> None:
+def spoil_batches(patch: MonkeyPatch, spoil: Callable[[Batch], None]) -> None:
     """Commit something else than what was decided."""
     commit = MemoryJournal.commit
 
@@ -101,7 +101,7 @@ def second_attempts_are_not_kept(patch: MonkeyPatch) -> None:
     def spoil(batch: Batch) -> None:
         batch.attempts = [row for row in batch.attempts if row.attempt != 2]
 
-    _spoil_batches(patch, spoil)
+    spoil_batches(patch, spoil)
 
 
 @mutant("signals", "cancel")
@@ -112,7 +112,7 @@ def mail_is_read_and_not_recorded(patch: MonkeyPatch) -> None:
         if not batch.created and batch.mail_read:
             batch.history = []
 
-    _spoil_batches(patch, spoil)
+    spoil_batches(patch, spoil)
 
 
 @mutant("signals", "everything")
@@ -122,7 +122,7 @@ def mail_is_never_deleted(patch: MonkeyPatch) -> None:
     def spoil(batch: Batch) -> None:
         batch.mail_read = []
 
-    _spoil_batches(patch, spoil)
+    spoil_batches(patch, spoil)
 
 
 @mutant("families")
@@ -132,7 +132,7 @@ def mail_between_runs_is_lost(patch: MonkeyPatch) -> None:
     def spoil(batch: Batch) -> None:
         batch.mail_kept = [mail for mail in batch.mail_kept if not isinstance(mail.message, msg.ChildEnded)]
 
-    _spoil_batches(patch, spoil)
+    spoil_batches(patch, spoil)
 
 
 @mutant("timers")
@@ -155,7 +155,7 @@ def answered_tasks_stay_open(patch: MonkeyPatch) -> None:
     def spoil(batch: Batch) -> None:
         batch.human_gone, batch.human_gone_of = [], []
 
-    _spoil_batches(patch, spoil)
+    spoil_batches(patch, spoil)
 
 
 @mutant("sequence", "random")
@@ -323,7 +323,7 @@ def answers_are_not_kept(patch: MonkeyPatch) -> None:
     def spoil(batch: Batch) -> None:
         batch.updates = [row for row in batch.updates if row.ended_at is None]
 
-    _spoil_batches(patch, spoil)
+    spoil_batches(patch, spoil)
 
 
 @mutant("streams")
@@ -333,7 +333,7 @@ def chunks_are_written_twice(patch: MonkeyPatch) -> None:
     def spoil(batch: Batch) -> None:
         batch.chunks = [*batch.chunks, *batch.chunks]
 
-    _spoil_batches(patch, spoil)
+    spoil_batches(patch, spoil)
 
 
 @mutant("sagas")
@@ -431,7 +431,7 @@ def tasks_outlive_their_steps(patch: MonkeyPatch) -> None:
     def spoil(batch: Batch) -> None:
         batch.tasks_gone, batch.tasks_gone_of = [], []
 
-    _spoil_batches(patch, spoil)
+    spoil_batches(patch, spoil)
 
 
 @mutant("deploys")

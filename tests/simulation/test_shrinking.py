@@ -72,7 +72,7 @@ def test_the_command_shows_the_smallest_life_and_the_test(
     assert main(["--seed", "1", "--workload", "sequence", "--crash-at", "2"]) == 1
 
     assert capsys.readouterr().out == shown
-    assert re.search(r"As a test:\n\ndef test_seed_1_of_sequence\(\) -> None:\n    # r\d is running", shown)
+    assert re.search(r"As a test:\n\ndef test_seed_1_of_sequence\(\) -> None:\n    # r\d .*in nobody's hands", shown)
     assert main(["--seed", "1", "--workload", "sequence", "--crash-at", "2", "--no-shrink"]) == 1
     assert "As a test:" not in capsys.readouterr().out
 

@@ -4,7 +4,7 @@ docs/guarantees.md."""
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -15,8 +15,9 @@ from perdure.kernel import wire
 from perdure.kernel.limits import END_OF_TIME
 from perdure.kernel.project import AttemptRow, restore, run_row
 from perdure.kernel.run import LOST, Run, Status
+from perdure.runtime.owner import Owner
 from perdure.runtime.stillness import Stillness
-from perdure.stores.base import FIXED, Batch, Store, Stored
+from perdure.stores.base import FIXED, Batch, RunFilter, Store, Stored
 from perdure.stores.human import HumanFilter
 from perdure.testing.simulation.banking import BANKING, Ledger
 from perdure.testing.simulation.changing import AtHand
@@ -25,6 +26,7 @@ from perdure.testing.simulation.histories import History, Violation, demand
 from perdure.testing.simulation.plan import Plan, Wish
 from perdure.testing.simulation.prefixes import Recorded
 from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
+from perdure.testing.simulation.reasons import Inside, Reasons
 from perdure.testing.simulation.values import moved_by, undone_in
 
 MOST_ATTEMPTS = SHAKY_ATTEMPTS + 3
@@ -45,6 +47,9 @@ _BY_CHANCE = frozenset(
 """What is not in the history of a run in every life: it may come later than its end, or before it goes on as another one."""
 
 
+_OPEN = tuple(status for status in Status if status < Status.COMPLETED)
+
+
 class Checks:
     """Looks at the store through a handle of its own, and remembers what every history has been."""
 
@@ -55,20 +60,37 @@ class Checks:
         self._ledger = Ledger()
         self.is_final = True
         """The code at hand fits all runs."""
+        self._reasons = Reasons(store)
+        self._moved: dict[int, tuple[int, Run, Stored]] = {}
+        """Runs that were committed since their owner's memory was looked at: by whom, and what they were then."""
+        self._commits = 0
+        self._idle: dict[int, tuple[int, int]] = {}
+        """How many commits there were when a member had nothing to do, and how often it has said that again."""
         self._at_work: list[tuple[int, str, int]] = []
         """Attempts that were found to be wanted, and nothing was committed since."""
 
     def committed(self, batch: Batch, member: int, now: int, clock_went_back: bool) -> None:
         """The runs that a batch was about, which this member has committed now, or before somebody has set the clock."""
         self._at_work = []
+        self._commits += 1
         for attempt in batch.attempts:
             lost = attempt.member == member and _is_lost(attempt)
             demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
         keys = {row.key for row in [*batch.created, *batch.updated]} | {part.run for part in batch.history}
         for key, stored in self._store.work.load(sorted(keys)).items():
-            self._look(key, stored, now, clock_went_back)
+            run = self._look(key, stored, now, clock_went_back)
+            self._reasons.demand(run, stored, self._histories[key])
+            self._moved[key] = member, run, stored
 
-    def _look(self, key: int, stored: Stored, now: int, clock_went_back: bool) -> None:
+    def rounded(self, owner: Owner, member: int) -> None:
+        """The member has made a round: it has in hand what is needed next by the runs that it has moved."""
+        inside = Inside(owner)
+        for key, (mover, run, stored) in list(self._moved.items()):
+            if mover == member:
+                del self._moved[key]
+                inside.demand_reasons(run, stored)
+
+    def _look(self, key: int, stored: Stored, now: int, clock_went_back: bool) -> Run:
         id = stored.run.id
         history = self._histories.setdefault(key, History(id))
         history.grow(stored.history, now, clock_went_back)
@@ -81,6 +103,7 @@ class Checks:
         folded = msgspec.structs.replace(run_row(run), **{field: getattr(stored.run, field) for field in fixed})
         demand(folded == stored.run, f"{id}: the fold of its history is {folded}, stored is {stored.run} (3)")
         demand(run.block is None or not self.is_final, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
+        return run
 
     def begun(self, key: int, step: str, attempt: int) -> None:
         """An attempt begins: that is durable, and nothing of the step is recorded."""
@@ -105,6 +128,22 @@ class Checks:
         for key in self._store.work.running():
             if not stillness.is_looked_after(key):
                 raise Violation(f"{self._run(key).id} is running, and nobody looks after it (6)")
+
+    def idle(self, owner: Owner, member: int, is_its: Callable[[int], bool] = lambda key: True) -> None:
+        """The owner has nothing to do. If nothing has happened since it said so the last time, it is looked at all of its
+        open runs: each will go on."""
+        commits, times = self._idle.get(member, (0, 0))
+        times = times + 1 if commits == self._commits else 0
+        self._idle[member] = self._commits, times
+        if times != 1:
+            return
+        inside = Inside(owner)
+        rows = self._store.views.search(RunFilter(statuses=_OPEN))
+        for key, stored in self._store.work.load([row.key for row in rows if is_its(row.key)]).items():
+            run = restore(stored.run, wire.decode_history(stored.history), stored.attempts)
+            if key in self._histories:
+                self._reasons.demand(run, stored, self._histories[key])
+            inside.demand_reasons(run, stored)
 
     def wanted(self, stillness: Stillness) -> None:
         """Who is said to be at work is, as its result is wanted."""

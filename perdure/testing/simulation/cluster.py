@@ -305,7 +305,9 @@ class Process:
         assert self.owner is not None
         self.asleep_until = self.cluster.time
         if not self.leaving:
-            self._guarded(self.owner.round)
+            owner, member = self.owner, self.station.member
+            if self._guarded(owner.round):
+                self.cluster.checks.rounded(owner, member)
             return
         self.leaving = False
         owner = self.owner
@@ -319,6 +321,9 @@ class Process:
         self._stillness = stillness
         if self.station.member in self.cluster.shelf.seats:
             self.cluster.checks.wanted(stillness)
+            if self.owner is not None:
+                owners, member = self.cluster.shelf.owners, self.station.member
+                self.cluster.checks.idle(self.owner, member, lambda key: owners.get(key, member) == member)
 
     def _guarded(self, act: Callable[[], None]) -> bool:
         """Whether the process lives on as it was."""

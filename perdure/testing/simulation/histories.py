@@ -42,6 +42,8 @@ class History:
         self.id = id
         self.events: list[ev.HistoryEvent] = []
         self.written: Counter[str] = Counter()
+        self.heard = 0
+        """How many signals it has received, and how many updates it has answered."""
         self._parts: list[bytes] = []
         self._once: set[tuple[int, str]] = set()
         self._told: set[str] = set()
@@ -82,9 +84,13 @@ class History:
             case ev.TimerFired():
                 early = event.at < self._dues[event.id]
                 demand(not early, f"{self.id}: the timer [{event.id}] has fired too early")
-            case ev.SignalReceived() if event.request_id:
-                demand(event.request_id not in self._told, f"{self.id} was told {event.request_id} more than once (3)")
-                self._told.add(event.request_id)
+            case ev.SignalReceived():
+                self.heard += 1
+                again = event.request_id in self._told
+                demand(not again, f"{self.id} was told {event.request_id} more than once (3)")
+                self._told |= {event.request_id} if event.request_id else set()
+            case ev.UpdateCompleted():
+                self.heard += 1
             case ev.CancelRequested():
                 self._is_cancelled = True
             case ev.RunContinuedAsNew():  # simulated programs heed each

@@ -18,6 +18,7 @@ from perdure.runtime.inbox import Inbox
 from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.owner import Owner
+from perdure.runtime.stillness import Stillness
 from perdure.runtime.waiters import Waiters
 from perdure.runtime.world import World
 from perdure.stores.base import Batch, Faults, OwnershipLost, Store, StoreFull
@@ -131,6 +132,7 @@ class _Life:
         self._world = SimulatedWorld(plan, self._trace)
         self._violations: list[str] = []
         self._owners = 0
+        self._owner: Owner | None = None
         self._build = BUILD
         self._outside = opened(None)
         self._checks = Checks(self._outside, plan)
@@ -149,7 +151,7 @@ class _Life:
 
     def live(self) -> Found:
         self._world.committed = self._committed
-        self._world.rested = self._checks.rested
+        self._world.rested = self._rested
         self._clients.plan(self._plan.wishes)
         outcomes: dict[str, Any] = {}
         plan = self._plan
@@ -185,6 +187,11 @@ class _Life:
         self._checks.committed(batch, world.member, max(world.now(), world.latest), world.goes_back)
         self._staff.committed(batch)
 
+    def _rested(self, stillness: Stillness) -> None:
+        self._checks.rested(stillness)
+        if self._owner is not None:
+            self._checks.idle(self._owner, self._world.member)
+
     def _own(self) -> None:
         """One owner, until it dies, stops or all is done."""
         store = self._opened(self._world.faults)
@@ -212,7 +219,9 @@ class _Life:
         inbox = Inbox()
         crew = SimulatedCrew(self._plan, self._world, self._build, inbox.put, self._checks.begun, member)
         log = Told(self._world.say)
-        owner = owner_of(self._plan, self._code, store, member, inbox, crew, self._world, log, self._build)
+        self._owner = owner = owner_of(
+            self._plan, self._code, store, member, inbox, crew, self._world, log, self._build
+        )
         self._clients.ask, self._clients.nudge = inbox.put, inbox.nudge
         self._clients.ask_again()
         try:
@@ -220,6 +229,7 @@ class _Life:
             owner.take_over()
             for _ in range(MOST_ROUNDS):
                 owner.round()
+                self._checks.rounded(owner, member)
                 if self._world.over or self._world.monotonic() > until:
                     return
             raise Violation(f"the owner goes round in a circle: {MOST_ROUNDS:,} rounds")
@@ -227,6 +237,7 @@ class _Life:
             crew.dead = True
             self._clients.ask, self._clients.nudge = lambda item: None, lambda: None
             owner.let_go()
+            self._owner = None
 
     def _relieved_at(self) -> float:
         """Code that is not the last is replaced after a while."""
