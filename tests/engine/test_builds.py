@@ -10,6 +10,7 @@ from perdure import Client, DefinitionError, Engine, RunBlocked, RunFailed, acti
 from perdure.errors import QueryFailed, ReplayFailed, RunClosed, RunPinned, UnknownWorkflow
 from perdure.runtime.programs import Programs
 from perdure.workflows import wait_until
+from tests.engine.clocks import HOUR_NS, Later, StandingClock
 
 done: list[str] = []
 
@@ -61,20 +62,21 @@ async def different(pause: float) -> str:
     return await note("different end")
 
 
-def left_asleep(address: str, code: Any = old, pause: float = 0.3, build: str = "monday", **options: Any) -> None:
+def left_asleep(address: str, code: Any = old, build: str = "monday", **options: Any) -> None:
+    """A run that is to sleep for an hour, which is over for an engine that comes later."""
     with Engine(address, [code, note], build=build) as engine:
-        engine.start(code(pause), id="o", **options).wait()
+        engine.start(code(3600), id="o", **options).wait()
         while engine.handle("o").describe().wait().status != "waiting":
             pass
 
 
 def result(engine: Engine) -> Any:
-    return engine.handle("o").result(timeout=10).wait()
+    return engine.handle("o").result().wait()
 
 
 def test_a_pinned_run_waits_for_its_build_and_says_so(address: str):
     left_asleep(address)
-    with Engine(address, [alike, note], build="tuesday") as engine:
+    with Engine(address, [alike, note], build="tuesday", world=Later()) as engine:
         with pytest.raises(RunBlocked) as waits:
             result(engine)
         description = engine.handle("o").describe().wait()
@@ -84,16 +86,20 @@ def test_a_pinned_run_waits_for_its_build_and_says_so(address: str):
     assert description.note.startswith("waits for build monday")
     assert done == ["old first"]
 
-    with Engine(address, [alike, note], build="wednesday"), Client(address) as client, pytest.raises(RunPinned) as told:
+    with (
+        Engine(address, [alike, note], build="wednesday", world=Later()),
+        Client(address) as client,
+        pytest.raises(RunPinned) as told,
+    ):
         client.handle("o").retry().wait()
     assert "waits for build monday" in str(told.value)
-    with Engine(address, [old, note], build="monday") as engine:
+    with Engine(address, [old, note], build="monday", world=Later()) as engine:
         assert result(engine) == "old end"
 
 
 def test_without_pinning_any_code_that_fits_goes_on(address: str):
     left_asleep(address, versioning="auto")
-    with Engine(address, [alike, note], build="tuesday") as engine:
+    with Engine(address, [alike, note], build="tuesday", world=Later()) as engine:
         assert result(engine) == "new end"
 
 
@@ -105,15 +111,21 @@ def test_a_start_pins_a_run_whose_workflow_does_not(address: str):
         return await note("old end")
 
     left_asleep(address, free, versioning="pinned")
-    with Engine(address, [alike, note], build="tuesday") as engine, pytest.raises(RunBlocked, match="monday"):
+    with (
+        Engine(address, [alike, note], build="tuesday", world=Later()) as engine,
+        pytest.raises(RunBlocked, match="monday"),
+    ):
         result(engine)
 
 
 def test_a_run_that_is_moved_goes_on_with_the_code_at_hand(address: str):
     left_asleep(address)
-    with Engine(address, [alike, note], build="tuesday") as engine:
+    clock = StandingClock()
+    with Engine(address, [alike, note], build="tuesday", world=clock) as engine:
         engine.handle("o").move().wait()
         engine.handle("o").move().wait()  # it is there already
+        clock.time += HOUR_NS
+        engine.store.post.nudge()  # so that the engine looks at its clock
         assert result(engine) == "new end"
         kinds = [event["type"] for event in engine.handle("o").history().wait()]
         assert engine.handle("o").describe().wait().pinned == "tuesday"
@@ -126,7 +138,7 @@ def test_a_run_that_is_moved_goes_on_with_the_code_at_hand(address: str):
 
 def test_a_run_that_waits_for_its_build_is_moved_too(address: str):
     left_asleep(address)
-    with Engine(address, [alike, note], build="tuesday") as engine, Client(address) as client:
+    with Engine(address, [alike, note], build="tuesday", world=Later()) as engine, Client(address) as client:
         with pytest.raises(RunBlocked):
             result(engine)
         client.handle("o").move().wait()
@@ -142,18 +154,18 @@ def test_a_run_whose_history_the_code_does_not_fit_is_not_moved(address: str):
     assert "run 'o' stays pinned to build monday" in str(refused.value)
     assert "recorded activity note [0:1]" in str(refused.value)
 
-    with Engine(address, [old, note], build="monday") as engine:
+    with Engine(address, [old, note], build="monday", world=Later()) as engine:
         assert result(engine) == "old end"
 
 
 def test_a_moved_run_is_replayed_by_whoever_comes_next(address: str):
-    left_asleep(address, pause=0.5)
+    left_asleep(address)
     with Engine(address, [alike, note], build="tuesday") as engine:
         engine.handle("o").move().wait()
     for build, code in (("monday", old), ("wednesday", alike)):
         with Engine(address, [code, note], build=build) as engine:
             assert engine.handle("o").describe().wait().pinned == "tuesday"
-    with Engine(address, [alike, note], build="tuesday") as engine:
+    with Engine(address, [alike, note], build="tuesday", world=Later()) as engine:
         assert result(engine) == "new end"
 
 
@@ -175,7 +187,7 @@ def test_attempts_of_a_pinned_run_wait_for_its_build_too(address: str):
 
 def test_a_pinned_run_that_waits_can_be_terminated(address: str):
     left_asleep(address)
-    with Engine(address, [alike, note], build="tuesday") as engine:
+    with Engine(address, [alike, note], build="tuesday", world=Later()) as engine:
         with pytest.raises(RunBlocked):
             result(engine)
         engine.handle("o").terminate("enough").wait()
@@ -183,10 +195,13 @@ def test_a_pinned_run_that_waits_can_be_terminated(address: str):
 
 
 def test_a_pinned_run_that_waits_runs_into_its_time_limit(address: str):
-    left_asleep(address, run_timeout="1.5s")
-    with Engine(address, [alike, note], build="tuesday") as engine:
+    left_asleep(address, run_timeout="2h")
+    clock = StandingClock()
+    clock.time += HOUR_NS
+    with Engine(address, [alike, note], build="tuesday", world=clock) as engine:
         with pytest.raises(RunBlocked):
             result(engine)
+        clock.time += 2 * HOUR_NS
         while engine.handle("o").describe().wait().status != "timed out":
             pass
 
@@ -318,7 +333,7 @@ def test_a_signal_to_a_run_of_another_build_waits_for_that_and_is_not_judged_by_
 
 
 def test_a_move_that_is_refused_leaves_a_run_as_it_was(address: str):
-    left_asleep(address, pause=30)
+    left_asleep(address)
     with Engine(address, [different, note], build="tuesday"), Client(address) as client:
         with pytest.raises(ReplayFailed):
             client.handle("o").move().wait()

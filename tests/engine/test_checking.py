@@ -25,6 +25,7 @@ from perdure import (
 from perdure.client.checking import CheckReport, Checks
 from perdure.handlers import Message
 from perdure.stores.open import open_store
+from tests.engine.clocks import Later
 
 
 class Bill(msgspec.Struct):
@@ -177,7 +178,7 @@ def test_the_next_step_of_a_change_is_named_when_its_time_has_come(address: str)
 def test_a_result_of_another_shape_is_found_and_then_blocks_the_run_and_nothing_else_happens_to_it(address: str):
     @order
     async def billed(pause: float) -> int:
-        bill = await bill_of(7 if pause < 1 else 8)
+        bill = await bill_of(7 if pause == 3600 else 8)
         await sleep(pause)
         return bill.amount
 
@@ -187,17 +188,17 @@ def test_a_result_of_another_shape_is_found_and_then_blocks_the_run_and_nothing_
         await sleep(pause)
         return bill.amount
 
-    left(address, billed, 0.3)
-    left(address, billed, 3600, ids=("another",))
+    left(address, billed, 3600)
+    left(address, billed, 10_000, ids=("another",))
     (finding,) = looked(address, dated, dated_bill_of).findings
     assert (finding.verdict.kind, finding.runs) == ("undecodable", 2)
     assert "the result of activity bill_of [0:1] can no longer be read" in finding.verdict.block.message
     assert "missing required field due" in finding.verdict.block.message
 
-    with Engine(address, [dated, dated_bill_of]) as engine, pytest.raises(RunBlocked, match="due"):
-        engine.handle("o").result(timeout=10).wait()
-    with Engine(address, [billed, bill_of]) as engine:  # the code that can read it
-        assert engine.handle("o").result(timeout=10).wait() == 7
+    with Engine(address, [dated, dated_bill_of], world=Later()) as engine, pytest.raises(RunBlocked, match="due"):
+        engine.handle("o").result().wait()
+    with Engine(address, [billed, bill_of], world=Later()) as engine:  # the code that can read it
+        assert engine.handle("o").result().wait() == 7
 
 
 def test_arguments_of_a_step_without_a_result_are_read_too(address: str):
@@ -346,9 +347,9 @@ def test_a_signal_that_can_no_longer_be_read_is_found_recorded_or_waiting(addres
     assert all("missing required field due" in message for message in found.values())
     with Engine(address, [ApprovingDated]) as engine, pytest.raises(RunBlocked, match="due"):
         engine.handle("heard").cancel().wait()
-        engine.handle("heard").result(timeout=10).wait()
+        engine.handle("heard").result().wait()
     with Engine(address, [Approving]) as engine, pytest.raises(RunCancelled):  # the code that can read it goes on
-        engine.handle("heard").result(timeout=10).wait()
+        engine.handle("heard").result().wait()
 
 
 def test_arguments_that_can_no_longer_be_read_hold_the_attempt_until_code_that_can_read_them_comes(address: str):
@@ -380,11 +381,11 @@ def test_arguments_that_can_no_longer_be_read_hold_the_attempt_until_code_that_c
         while engine.handle("o").describe().wait().status != "retrying":
             pass
     with Engine(address, [charging_bills, in_bills]) as engine, pytest.raises(RunBlocked) as held:
-        engine.handle("o").result(timeout=20).wait()
+        engine.handle("o").result().wait()
     assert "held by a bug in activity charge" in str(held.value)
     assert "Bill" in str(held.value)
     with Engine(address, [charging_at_last, charge]) as engine:
-        assert engine.handle("o").result(timeout=20).wait() == 7
+        assert engine.handle("o").result().wait() == 7
 
 
 class Decision(msgspec.Struct):

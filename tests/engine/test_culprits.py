@@ -2,18 +2,17 @@
 
 import asyncio
 from datetime import timedelta
-from time import time_ns
 
 import pytest
 
 from perdure import Client, Engine, RunBlocked, StoreError, activity, channel, workflow
 from perdure.kernel.messages import Signal, Start
 from perdure.kernel.run import Status
-from perdure.runtime.world import World
 from perdure.stores.base import Batch
 from perdure.stores.faults import Fault, Moment
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import FaultAt, FaultWhere
+from tests.engine.clocks import StandingClock
 
 RUNS = 40
 CULPRIT = "run-17"
@@ -102,14 +101,6 @@ async def test_a_delayed_start_that_the_store_refuses_is_blocked_and_begins_at_i
     assert (released.status, released.events) == ("queued", 0)
     assert released.wake_at is not None
     assert released.wake_at - released.started_at == timedelta(hours=1)
-
-
-class StandingClock(World):
-    def __init__(self) -> None:
-        self.time = time_ns()
-
-    def now(self) -> int:
-        return self.time
 
 
 async def test_a_run_that_was_only_granted_a_slot_can_be_the_culprit():

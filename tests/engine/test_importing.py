@@ -12,6 +12,7 @@ from perdure.client.export import ExportedRun, read_export
 from perdure.client.importing import import_runs
 from perdure.client.redaction import redacted
 from perdure.errors import ExportUnreadable, RunExists, RunFailed
+from tests.engine.clocks import Later
 
 done: list[str] = []
 
@@ -117,25 +118,25 @@ def test_a_run_that_has_ended_comes_as_it_was(here: str, there: str):
 
 
 def test_an_open_run_is_blocked_until_somebody_lets_it_go_on_and_then_does_nothing_twice(here: str, there: str):
-    left(here, order, 0.1)
+    left(here, order, 3600)
     assert taken_in(there, exports(here)) == ["o blocked imported"]
-    with Engine(there, ALL) as engine:
+    with Engine(there, ALL, world=Later()) as engine:
         with pytest.raises(RunBlocked, match=r"imported from an export of .* where it was waiting"):
             engine.handle("o").result().wait()
         assert done == ["first"]
         engine.handle("o").retry().wait()
-        assert engine.handle("o").result(timeout=20).wait() == "end"
+        assert engine.handle("o").result().wait() == "end"
 
     assert done == ["first", "end"]
 
 
 def test_an_open_run_goes_on_at_once_if_that_is_asked_for_while_an_engine_runs(here: str, there: str):
-    left(here, order, 0.1)
-    with Engine(there, ALL) as engine:
+    left(here, order, 3600)
+    with Engine(there, ALL, world=Later()) as engine:
         taken_in(there, exports(here), running=True)
         while engine.handle("o").describe().wait().status == "blocked":
             pass
-        assert engine.handle("o").result(timeout=20).wait() == "end"
+        assert engine.handle("o").result().wait() == "end"
 
 
 def test_a_blocked_document_exported_again_is_the_same(here: str, there: str, tmp_path: Path):
@@ -161,7 +162,7 @@ def test_what_a_worker_had_is_lost_and_made_again_after_the_release(here: str, t
             engine.handle("o").result().wait()
         assert done == []
         engine.handle("o").retry().wait()
-        assert engine.handle("o").result(timeout=20).wait() == "sent"
+        assert engine.handle("o").result().wait() == "sent"
         attempts = engine.handle("o").describe().wait().steps[0].attempts
 
     assert done == ["sent"]
@@ -178,11 +179,11 @@ def test_a_run_that_has_not_begun_begins_after_its_release(here: str, there: str
         with pytest.raises(RunBlocked):
             engine.handle("o").result().wait()
         engine.handle("o").retry().wait()
-        assert engine.handle("o").result(timeout=20).wait() == "end"
+        assert engine.handle("o").result().wait() == "end"
 
 
 def test_the_same_import_made_again_changes_nothing(here: str, there: str):
-    left(here, order, 0.1)
+    left(here, order, 3600)
     runs = exports(here)
     taken_in(there, runs)
     before = facts(exports(there)[0][1])
@@ -337,11 +338,11 @@ def test_a_run_brings_its_streams_along(here: str, there: str, pause: float, sta
 
 
 def test_an_imported_run_writes_on_where_its_streams_ended_and_what_is_closed_stays_closed(here: str, there: str):
-    begun(here, ["once"], 0.1, status="waiting")
+    begun(here, ["once"], 3600, status="waiting")
     before = dict(chunks_of(here, "t"))
     taken_in(there, exports(here), running=True)
-    with Engine(there, TELLING) as engine:
-        engine.handle("t").result(timeout=20).wait()
+    with Engine(there, TELLING, world=Later()) as engine:
+        engine.handle("t").result().wait()
 
     after = {info.name: (info.closed, [value for _, value, *_ in chunks]) for info, chunks in chunks_of(there, "t")}
     assert after["log"] == (True, [{"words": 1}, "spoken", "done"])

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from perdure import Client, DefinitionError, Engine, EngineNotRunning, RunTerminated, WaitedTooLong, activity, workflow
-from perdure.runtime.world import World
 from perdure.stores.memory import MemoryStore
 from perdure.testing import FaultAt
+from tests.engine.clocks import StandingClock
 
 
 @activity
@@ -337,16 +337,6 @@ async def test_a_thousand_steps_at_once_go_through_few_slots():
 
     async with Engine("memory://", [wide, double], concurrency=7) as engine:
         assert await engine.run(wide()) == 999_000
-
-
-class StandingClock(World):
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.time = time.time_ns()
-
-    def now(self) -> int:
-        return self.time
 
 
 async def test_three_hundred_timers_due_at_the_same_instant_all_fire():

@@ -8,6 +8,7 @@ import pytest
 
 from perdure import Client, DefinitionError, Engine, RunBlocked, Worker, activity, sleep, workflow
 from perdure.workflows import definitions_of
+from tests.engine.clocks import Later
 
 done: list[str] = []
 
@@ -61,10 +62,10 @@ def under_new_names() -> list[Any]:
     return [process_order, charge, mail]
 
 
-def left_asleep(address: str, pause: float = 0.2) -> None:
+def left_asleep(address: str) -> None:
     old = under_old_names()
     with Engine(address, old) as engine:
-        engine.start(old[0](pause), id="o").wait()
+        engine.start(old[0](3600), id="o").wait()
         while engine.handle("o").describe().wait().status != "waiting":
             pass
 
@@ -72,8 +73,8 @@ def left_asleep(address: str, pause: float = 0.2) -> None:
 def test_an_open_run_and_its_tasks_go_on_under_the_names_their_functions_have_now(address: str):
     left_asleep(address)
     new = under_new_names()
-    with Engine(address, new, queues=["post"]) as engine:
-        result = engine.handle("o").result(timeout=10).wait()
+    with Engine(address, new, queues=["post"], world=Later()) as engine:
+        result = engine.handle("o").result().wait()
 
     assert result == 7
     assert done == ["pay", "mail"]
@@ -87,7 +88,7 @@ def test_a_task_that_was_queued_under_the_old_name_is_taken_by_a_worker_with_the
             pass
     new = under_new_names()
     with Engine(address, new) as engine, Worker(address, new, queues=["post"]):
-        assert engine.handle("o").result(timeout=10).wait() == 7
+        assert engine.handle("o").result().wait() == 7
 
     assert done == ["pay", "mail"]
 
@@ -100,7 +101,7 @@ def test_a_start_by_the_old_name_is_of_the_new_workflow(address: str):
         description = engine.handle("a").describe().wait()
         with Client(address) as client:
             client.start("order", [0], id="b").wait()
-            client.handle("b").result(timeout=10).wait()
+            client.handle("b").result().wait()
             assert client.handle("b").describe().wait().workflow == "process_order"
 
     assert description.workflow == "process_order"
@@ -108,10 +109,13 @@ def test_a_start_by_the_old_name_is_of_the_new_workflow(address: str):
 
 
 def test_without_the_alias_the_run_is_blocked_and_told_what_to_add(address: str):
-    left_asleep(address, 0.01)
+    left_asleep(address)
     new = under_new_names()
-    with Engine(address, [new[1], new[2]], queues=["post"]) as engine, pytest.raises(RunBlocked) as blocked:
-        engine.handle("o").result(timeout=10).wait()
+    with (
+        Engine(address, [new[1], new[2]], queues=["post"], world=Later()) as engine,
+        pytest.raises(RunBlocked) as blocked,
+    ):
+        engine.handle("o").result().wait()
 
     assert "was not given the workflow 'order'" in str(blocked.value)
     assert 'aliases=["order"]' in str(blocked.value)

@@ -9,6 +9,7 @@ import pytest
 
 from perdure import DefinitionError, Engine, RunBlocked, activity, deprecate_patch, patched, sleep, workflow
 from perdure.testing import replay
+from tests.engine.clocks import Later
 
 done: list[str] = []
 
@@ -80,17 +81,17 @@ async def removed_above(pause: float) -> None:
     await note("end")
 
 
-def left_asleep(address: str, code: Any, id: str = "o", pause: float = 0.2) -> None:
-    """A run that sleeps when its engine ends."""
+def left_asleep(address: str, code: Any, id: str = "o") -> None:
+    """A run that is to sleep for an hour when its engine ends."""
     with Engine(address, [code, note]) as engine:
-        engine.start(code(pause), id=id).wait()
+        engine.start(code(3600), id=id).wait()
         while engine.handle(id).describe().wait().status != "waiting":
             pass
 
 
 def ended(address: str, code: Any, id: str = "o") -> None:
-    with Engine(address, [code, note]) as engine:
-        engine.handle(id).result(timeout=10).wait()
+    with Engine(address, [code, note], world=Later()) as engine:
+        engine.handle(id).result().wait()
 
 
 def test_a_run_that_has_passed_before_the_change_keeps_the_old_way_and_new_runs_go_the_new_one(address: str):

@@ -309,7 +309,7 @@ async def test_the_next_attempt_survives_its_engine(tmp_path: Path):
 
 
 async def test_a_chain_whose_time_is_over_before_an_engine_comes_back_ends_without_another_attempt(tmp_path: Path):
-    from tests.engine.test_run_times import StandingClock
+    from tests.engine.clocks import StandingClock
 
     address, clock = f"sqlite:///{tmp_path}/runs.db", StandingClock()
     async with Engine(address, ALL, world=clock) as engine:

@@ -1,7 +1,6 @@
 """Runs that begin later, and runs that may not take longer than so."""
 
 import asyncio
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from perdure import (
     activity,
     workflow,
 )
-from perdure.runtime.world import World
 from perdure.testing import TestEngine
+from tests.engine.clocks import StandingClock
 
 LARGE = "x" * 200_000
 
@@ -89,16 +88,6 @@ async def limited() -> int:
 
 
 ALL = [say, begun_at, naps, stays, stumbles, breaks, cleans_up, limited, echo, endless, clumsy]
-
-
-class StandingClock(World):
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.time = time.time_ns()
-
-    def now(self) -> int:
-        return self.time
 
 
 # start delay

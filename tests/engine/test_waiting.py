@@ -11,18 +11,8 @@ from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
-from perdure.runtime.world import World
 from perdure.stores.base import MailRow
-
-
-class StandingClock(World):
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.time = time.time_ns()
-
-    def now(self) -> int:
-        return self.time
+from tests.engine.clocks import StandingClock
 
 
 async def test_a_run_that_wakes_beside_others_that_take_its_room_in_memory_gets_its_slot():
