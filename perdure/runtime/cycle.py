@@ -100,7 +100,7 @@ class Cycle:
         self._apart = False
         self._evicted = {}
         self._read = set()
-        parts: list[tuple[Sequence[Item], int]] = [(items, 0)]
+        parts: list[tuple[Sequence[Item], int]] = [(part, 0) for part in _apart(items, self._roster)]
         try:
             while parts:
                 parts[-1:] = self._tried(*parts[-1])
@@ -166,6 +166,9 @@ class Cycle:
             self._void(draft)
             raise
         self._culprits.blocks.clear()
+        suspects = self._roster.holdings.suspects
+        for key in [part.run for part in batch.history if part.run in suspects] if suspects else ():
+            del suspects[key]  # it has gone on
         self._read.update(draft.read)
         self._world.crash_point("before-effects")
         self._evicted |= dict.fromkeys(self._effects.perform(draft))
@@ -385,7 +388,14 @@ class Cycle:
         item is what is delivered; or it is looked for then, among those of the batch."""
         try:
             return act(*args)
-        except (Refused, base.OwnershipLost, errors.StoreUnreachable, errors.StoreFull, errors.StoreReadOnly):
+        except (
+            Refused,
+            base.OwnershipLost,
+            base.StoreUnavailable,
+            errors.StoreUnreachable,
+            errors.StoreFull,
+            errors.StoreReadOnly,
+        ):
             raise
         except Exception as error:
             raise TurnFailed(item_of(*item) if isinstance(item, tuple) else item, error) from error
@@ -438,6 +448,20 @@ def _spoken_from(first: Letter, items: Sequence[Item]) -> Sequence[Letter]:
 def waits(item: Item) -> bool:
     """Whether somebody in this process waits for what becomes of it."""
     return isinstance(item, StartRequest) or item.receiver is not None
+
+
+def _apart(items: Sequence[Item], roster: Roster) -> list[Sequence[Item]]:
+    """All at once; but what is for runs that may kill this process is delivered last, each run's alone: nobody dies with it.
+    The first part comes last."""
+    suspects = roster.holdings.suspects
+    if not suspects:
+        return [items]
+    parts: dict[int, list[Item]] = {}
+    for item in items:
+        parts.setdefault(item.key if isinstance(item, Letter) and item.key in suspects else 0, []).append(item)
+    others = parts.pop(0, [])
+    struck = [key for key in parts if suspects[key] or ((actor := roster.get(key)) and actor.run.strikes)]
+    return [*(parts.pop(key) for key in struck), *parts.values(), others]
 
 
 def _without(read: set[int], parts: list[tuple[Sequence[Item], int]]) -> list[tuple[Sequence[Item], int]]:

@@ -6,13 +6,19 @@ A store with one owner: all, and nobody else. One that several share: those that
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from perdure.errors import StoreUnreachable
 from perdure.runtime.liveness import LEASE_SECONDS, Liveness
-from perdure.stores.base import Poll, Store
+from perdure.stores.base import Poll, Store, StoreUnavailable
 from perdure.stores.membership import Claimed
 
 RESERVED = (1, 8, 64, 512)
 """Keys that are asked for at a time in the course of a batch. Those that it does not need go: kept for later ones, they would
 make new runs look older than others, and a run older than the one it follows."""
+
+
+SUSPECT_DEATHS = 2
+"""So many members have died in a row that had a run, and it has not gone on meanwhile: it may be why. Its turns cost two more
+commits each then, so one death, after which all that the dead one had is taken over, makes no suspects."""
 
 
 class Foreign(Exception):
@@ -42,7 +48,10 @@ class Holdings:
         self._reserves = 0
         self._liveness = Liveness(lease_seconds)
         self._wait = min(2.0, lease_seconds / 2)
-        self._suspects: dict[Silent, float] = {}
+        self._silent: dict[Silent, float] = {}
+        self.suspects: dict[int, bool] = {}
+        """Runs that may kill whoever moves them: whether a process has died in the turn of that one."""
+        self._in_turn = 0
 
     @property
     def shared(self) -> bool:
@@ -50,17 +59,54 @@ class Holdings:
 
     def own(self, keys: Iterable[int]) -> Mapping[int, Claimed]:
         """Of a store that several share: those of the runs that may be moved here; the others are another owner's, or not there."""
-        return {} if self._membership is None else self._membership.own(keys)
+        if self._membership is None:
+            return {}
+        owned = self._membership.own(keys)
+        for claimed in owned.values():
+            self._suspect(claimed)
+        return owned
 
     def poll(self, now: int, limit: int, room: int) -> Poll:
         """What there is to do; a store that several share gives runs to no more than there is room for."""
         if self._membership is None:
             return self._store.work.poll(now, limit, starts=room > 0)
-        return self._membership.poll(now, limit, min(room, limit), starts=room > 0)
+        poll = self._membership.poll(now, limit, min(room, limit), starts=room > 0)
+        for claimed in poll.claimed:
+            self._suspect(claimed)
+        return poll
 
     def hand_over(self) -> None:
         if self._membership is not None:
             self._membership.hand_over()
+
+    # suspects
+
+    def _suspect(self, claimed: Claimed) -> None:
+        if claimed.deaths >= SUSPECT_DEATHS:
+            self.suspects[claimed.key] = claimed.in_turn or self.suspects.get(claimed.key, False)
+        else:
+            self.suspects.pop(claimed.key, None)
+
+    def enter(self, key: int) -> None:
+        """Of a store that several share. If this process dies now, everybody shall know that it was in the turn of a suspect.
+
+        Raises:
+            base.StoreUnavailable: they cannot be told now.
+        """
+        if key in self.suspects or self._in_turn:
+            self._tell_turn(key if key in self.suspects else 0)
+
+    def leave(self) -> None:
+        if self._in_turn:
+            self._tell_turn(0)
+
+    def _tell_turn(self, key: int) -> None:
+        assert self._membership is not None
+        try:
+            self._membership.enter(key)
+        except StoreUnreachable as error:
+            raise StoreUnavailable(str(error)) from error
+        self._in_turn = key
 
     # keys of new runs
 
@@ -94,12 +140,12 @@ class Holdings:
         if membership is None:
             return []
         silent, _ = self._liveness.look(beats, monotonic)
-        before, self._suspects = self._suspects, {}
+        before, self._silent = self._silent, {}
         dead: list[int] = []
         for each in (Silent(member, beats[member]) for member in silent):
             since = before.get(each, monotonic)
             if monotonic - since < self._wait or not membership.declare_dead(each.member, each.beat):
-                self._suspects[each] = since
+                self._silent[each] = since
             else:
                 dead.append(each.member)
         return dead

@@ -10,7 +10,7 @@ from perdure.kernel import messages as msg
 from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
 from perdure.runtime.coding import Coding
-from perdure.runtime.cycle import Cycle, Item
+from perdure.runtime.cycle import Cycle, Item, waits
 from perdure.runtime.deadlines import timed_out
 from perdure.runtime.effects import Crew, Effects
 from perdure.runtime.inbox import Inbox
@@ -80,11 +80,11 @@ class Owner:
         self._outbox = outbox
         self._crew = crew
         self._world = world
-        self._marker = store.admin.strikes()
         self._holdings = Holdings(store, lease_seconds)
+        self._marker = None if self._holdings.shared else store.admin.strikes()
         self._roster = Roster(store, cached_runs, coding, self._holdings)
         self.slots = Slots(member, activities, *concurrency)
-        turns = Turns(languages, build, self.slots, self._marker, forgetful=forgetful)
+        turns = Turns(languages, build, self.slots, self._marker or self._holdings, forgetful=forgetful)
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
         workforce = Workforce(store.views)
         effects = Effects(
@@ -116,20 +116,29 @@ class Owner:
         self._failed_polls = 0
         self._poll_at = 0.0
         self._look_after: list[int] = []
+        self._deadly: list[int] = []
         self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
 
     def take_over(self) -> None:
         """Look after the runs that an earlier owner left: the one it died in, those in motion, those other code blocked."""
-        left = self._marker.left_by_the_dead()
+        left = 0 if self._marker is None else self._marker.left_by_the_dead()
         if left:
-            self._cycle.careful.add(left)
-            self._look_after += self._cycle.process([Letter(left, msg.Strike(self._build))])
-            self._cycle.careful.clear()
-            self._roster.evict(left)
+            self._deadly.append(left)
+            self._strike()
         self._left_behind += self._store.work.mending()
         self._mending = len(self._left_behind)
         if not self._holdings.shared:  # else whoever polls claims those of the dead
             self._left_behind += self._store.work.running()
+
+    def _strike(self) -> None:
+        """Count a death in the turn of a run before anything else happens to it: this process may die of that as well."""
+        keys, self._deadly = self._deadly, []
+        self._holdings.suspects.update(dict.fromkeys(keys, True))
+        self._cycle.careful.update(keys)
+        self._look_after += self._cycle.process([Letter(key, msg.Strike(self._build)) for key in keys])
+        self._cycle.careful.clear()
+        for key in keys:
+            self._roster.evict(key)
 
     def _care(self, key: int) -> list[Letter]:
         """Letters that make their run be loaded and looked after, and released if other code blocked it."""
@@ -138,23 +147,35 @@ class Owner:
     def round(self, most_seconds: float = POLL_SECONDS) -> None:
         """Wait until there is something to do, but not for longer than until the next poll, and do it."""
         items = self._arrived(most_seconds)
-        now, monotonic = self._world.now(), self._world.monotonic()
-        if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
-            try:  # first, as it may raise: then starts that wait are not lost
-                items += self._polled(now, monotonic)
-                self._failed_polls = 0
-            except StoreUnreachable as error:
-                self._poll_failed(error, monotonic)
-        items += self._admitted()
-        items += self._offers.take(TAKEOVER_RUNS)
-        items += self._due(now)
-        items += self._overdue(monotonic)
+        try:
+            items += self._found()
+        except BaseException:
+            self._cycle.unanswered = [item for item in items if waits(item)]
+            raise
         self._process(items)
         if self._waiters.mending and self._mending <= 0:
             self._waiters.mending = False
             self._waiters.look(self._store.views, self._outbox)
             self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
             self._outbox.flush()
+
+    def _found(self) -> list[Item]:
+        """What there is to do beside what has arrived."""
+        now, monotonic = self._world.now(), self._world.monotonic()
+        items: list[Item] = []
+        if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
+            try:  # first, as it may raise: then starts that wait are not lost
+                items += self._polled(now, monotonic)
+                self._failed_polls = 0
+            except StoreUnreachable as error:
+                self._poll_failed(error, monotonic)
+        if self._deadly:
+            self._strike()
+        items += self._admitted()
+        items += self._offers.take(TAKEOVER_RUNS)
+        items += self._due(now)
+        items += self._overdue(monotonic)
+        return items
 
     def _poll_failed(self, error: StoreUnreachable, monotonic: float) -> None:
         """The store does not answer now (another program keeps it locked, say): what is in hand goes on."""
@@ -266,8 +287,9 @@ class Owner:
         """What the store has: mail, and runs that are due soon. Those in memory get an alarm, the others a letter."""
         self._inbox.nudged = False
         poll = self._holdings.poll(now + POLL_AHEAD_NS, POLL_ROWS, self._room())
-        items = self._claimed(poll, monotonic) if self._holdings.shared else []
-        items += [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
+        if self._holdings.shared:
+            self._claimed(poll, monotonic)
+        items: list[Item] = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
         self._offers.look(poll.beats.keys(), self._left_behind)
         loaded = 0
         for key in poll.due:
@@ -285,21 +307,21 @@ class Owner:
         self._poll_at = monotonic if more else monotonic + POLL_SECONDS
         return items
 
-    def _claimed(self, poll: Poll, monotonic: float) -> list[Item]:
+    def _claimed(self, poll: Poll, monotonic: float) -> None:
         """Of a store that several share: which of the others have died, and what to look after, since a dead one has left it.
         How runs get on elsewhere that somebody here waits for is looked up."""
+        for claimed in poll.claimed:  # first, as what follows may raise, and nobody says it again
+            self._roster.recall(claimed)
+            if claimed.left_by:
+                self._look_after.append(claimed.key)
+            if claimed.in_turn:
+                self._deadly.append(claimed.key)
         for member in self._holdings.dead(poll.members, monotonic):
             self._log.warning(
                 "member %d is silent for too long and was declared dead: others take over its runs", member
             )
-        items: list[Item] = []
-        for claimed in poll.claimed:
-            self._roster.recall(claimed)
-            if claimed.left_by:
-                items += self._care(claimed.key)
         self._waiters.look(self._store.views, self._outbox)
         self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
-        return items
 
     def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
         """Start nothing new, and give what is in the air some time to land; then others may go on with the runs at once."""

@@ -5,6 +5,7 @@ found then, code that does not fit or another build, is told to whoever asks, an
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -18,17 +19,24 @@ from perdure.kernel.run import Run, evolve
 from perdure.runtime.actors import Actor
 from perdure.runtime.coding import payloads_in
 from perdure.runtime.programs import Programs, wrong_build
-from perdure.stores.base import TurnMarker
 
 Spoken = msg.Signal | msg.Update
 SPOKEN = frozenset({msg.Signal, msg.Update})
+
+
+class Marker(Protocol):
+    """Told which run's code is about to run, and when it has come back: a process that dies in between dies of that run."""
+
+    def enter(self, key: int) -> None: ...
+
+    def leave(self) -> None: ...
 
 
 class Talks:
     """Looks at messages before a run takes them. `stand` makes the program of a run stand, false if its code does not fit;
     `build` is that of the code at hand."""
 
-    def __init__(self, programs: Programs, marker: TurnMarker, build: str, stand: Callable[[Actor, int], bool]) -> None:
+    def __init__(self, programs: Programs, marker: Marker, build: str, stand: Callable[[Actor, int], bool]) -> None:
         self._programs = programs
         self._marker = marker
         self._build = build

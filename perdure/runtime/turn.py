@@ -17,8 +17,7 @@ from perdure.kernel.run import Run
 from perdure.runtime.actors import Actor
 from perdure.runtime.coding import payloads_in
 from perdure.runtime.programs import Programs, block_of, divergence_block, flood, wrong_build
-from perdure.runtime.talks import SPOKEN, Talks, knows
-from perdure.stores.base import TurnMarker
+from perdure.runtime.talks import SPOKEN, Marker, Talks, knows
 
 
 class Claims(Protocol):
@@ -42,7 +41,7 @@ class Turns:
         languages: Mapping[str, Language],
         build: str,
         claims: Claims,
-        marker: TurnMarker,
+        marker: Marker,
         most_pending: int = PENDING_COMMANDS,
         forgetful: bool = False,
     ) -> None:

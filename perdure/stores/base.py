@@ -522,7 +522,7 @@ class Admin(Protocol):
         ...
 
     def strikes(self) -> "TurnMarker":
-        """Owner only: the crash-proof marker of the run that is in its turn."""
+        """The only owner's crash-proof marker of the run that is in its turn; several have `Membership.enter`."""
         ...
 
     def builds(self) -> list[BuildRow]:

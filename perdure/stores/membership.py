@@ -19,12 +19,15 @@ class Claimed(msgspec.Struct, frozen=True):
     """A run that is the caller's from now on.
 
     `claims` counts how often it has found an owner: what the caller has kept of a run that it has parked is true still if
-    this is the next claim. `left_by`: the dead member that had it, 0 if nobody had it.
+    this is the next claim. `left_by`: the dead member that had it, 0 if nobody had it. `deaths`: so many members have died
+    that had it since its history has grown last. `in_turn`: the last of them died in the turn of this run.
     """
 
     key: int
     claims: int
     left_by: int = 0
+    deaths: int = 0
+    in_turn: bool = False
 
 
 class Membership(Protocol):
@@ -37,7 +40,12 @@ class Membership(Protocol):
         ...
 
     def own(self, keys: Iterable[int]) -> Mapping[int, Claimed]:
-        """These runs, as far as no other living member owns them: they are the caller's."""
+        """These runs, as far as no other living member owns them: they are the caller's. One in whose turn a member has died
+        is left to `poll`, which says so."""
+        ...
+
+    def enter(self, key: int) -> None:
+        """Make known that the caller is in the turn of this run, or, with 0, that it is in none."""
         ...
 
     def declare_dead(self, member: int, beat: int) -> bool:

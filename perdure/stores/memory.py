@@ -43,6 +43,8 @@ class Shelf:
         self.seats: dict[int, Seat] = {}
         self.owners: dict[int, int] = {}
         self.claims: dict[int, int] = {}
+        self.deaths: dict[int, int] = {}
+        self.died_in: dict[int, int] = {}
         self.last_key = 0
         self.between: Callable[[], None] = lambda: None
         self.runs: dict[int, RunRow] = {}
@@ -90,6 +92,8 @@ class Shelf:
         _apply(self, batch)
         self.used_members.add(member)
         if self.shared:
+            for part in batch.history:
+                self.deaths.pop(part.run, None)
             self.owners |= {row.key: member for row in batch.created}
             for key, _ in batch.parks:
                 self.owners.pop(key, None)
@@ -144,6 +148,8 @@ class Shelf:
             self.of_id[row.id].remove(key)
         self.owners.pop(key, None)
         self.claims.pop(key, None)
+        self.deaths.pop(key, None)
+        self.died_in.pop(key, None)
         self.history.pop(key, None)
         self.attributes.pop(key, None)
         self.streams.pop(key, None)

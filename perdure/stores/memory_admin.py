@@ -89,11 +89,11 @@ def _problems(shelf: "Shelf", row: RunRow) -> list[str]:
 
 
 class MemoryMarker:
-    """Where several share the shelf it is of use to nobody: who takes over runs does not see in which of them the dead was."""
+    """Of a shelf with one owner."""
 
     def __init__(self, shelf: "Shelf") -> None:
         self._shelf = shelf
-        self._left, shelf.turn = (0 if shelf.shared else shelf.turn), 0
+        self._left, shelf.turn = shelf.turn, 0
 
     def enter(self, key: int) -> None:
         self._shelf.turn = key

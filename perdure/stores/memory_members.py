@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Seat:
     """A member that lives, as far as the database knows.
 
-    `fenced`: so many of its transactions are open. `pending` is the batch of one whose connection was lost while it was
+    `fenced`: so many of its transactions are open. `turn`: the run it is in, if it has made that known. `pending` is the batch of one whose connection was lost while it was
     committing, and which the server has still to end, as `applies` says.
     """
 
@@ -29,6 +29,7 @@ class Seat:
         self.beat = 0
         self.workflows: set[str] = set()
         self.fenced = 0
+        self.turn = 0
         self.pending: base.Batch | None = None
         self.applies = False
 
@@ -55,9 +56,14 @@ class MemoryMembership:
             seat_of(shelf, member)
             owned: dict[int, Claimed] = {}
             for key in keys:
-                if key in shelf.runs and not owned_by_another(shelf, key, member) and not _is_locked(shelf, key):
+                is_free = key in shelf.runs and not owned_by_another(shelf, key, member) and not _is_locked(shelf, key)
+                if is_free and not _died_in_turn(shelf, key):
                     owned[key] = _given(shelf, key, member)
             return owned
+
+    def enter(self, key: int) -> None:
+        with self._shelf.lock:
+            seat_of(self._shelf, self._admin.member).turn = key
 
     def declare_dead(self, member: int, beat: int) -> bool:
         shelf = self._shelf
@@ -67,6 +73,10 @@ class MemoryMembership:
             seat = shelf.seats.get(member)
             if seat is None or seat.beat != beat or seat.fenced:
                 return False
+            if seat.turn:
+                shelf.died_in[seat.turn] = member
+            for key in _owned_by(shelf, member):
+                shelf.deaths[key] = shelf.deaths.get(key, 0) + 1
             del shelf.seats[member]
             return True
 
@@ -139,13 +149,23 @@ def owned_by_another(shelf: "Shelf", key: int, member: int) -> bool:
     return owner != member and owner in shelf.seats
 
 
+def _owned_by(shelf: "Shelf", member: int) -> list[int]:
+    return [key for key, owner in shelf.owners.items() if owner == member]
+
+
+def _died_in_turn(shelf: "Shelf", key: int) -> bool:
+    return key in shelf.died_in and shelf.died_in[key] == shelf.owners.get(key, 0)
+
+
 def _given(shelf: "Shelf", key: int, member: int) -> Claimed:
-    owner = shelf.owners.get(key, 0)
+    owner, deaths = shelf.owners.get(key, 0), shelf.deaths.get(key, 0)
     if owner == member:
-        return Claimed(key, shelf.claims.get(key, 0))
+        return Claimed(key, shelf.claims.get(key, 0), deaths=deaths)
+    in_turn = _died_in_turn(shelf, key)
+    shelf.died_in.pop(key, None)
     shelf.owners[key] = member
     shelf.claims[key] = shelf.claims.get(key, 0) + 1
-    return Claimed(key, shelf.claims[key], owner)
+    return Claimed(key, shelf.claims[key], owner, deaths, in_turn)
 
 
 def _is_locked(shelf: "Shelf", key: int) -> bool:

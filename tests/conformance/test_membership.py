@@ -164,6 +164,7 @@ def test_whoever_was_declared_dead_writes_nothing_and_never_comes_back(one: Owne
         lambda: one.poll(),
         lambda: one.membership.own([2]),
         lambda: one.membership.declare_dead(other.member, 0),
+        lambda: one.membership.enter(2),
         lambda: one.membership.hand_over(),
     ):
         with pytest.raises(base.OwnershipLost):
@@ -178,8 +179,56 @@ def test_runs_of_the_dead_are_claimed_by_whoever_polls_and_it_is_said_whose_they
     one.begin(2)
     assert other.membership.declare_dead(one.member, other.poll().members[one.member])
 
-    assert third.poll(now=0).claimed == [Claimed(2, 1, one.member)]
+    assert third.poll(now=0).claimed == [Claimed(2, 1, one.member, deaths=1)]
     assert other.claimed() == []
+
+
+def killed(member: Owner, by: Owner) -> None:
+    assert by.membership.declare_dead(member.member, by.poll(claims=0).members[member.member])
+
+
+def test_deaths_of_its_owners_are_counted_until_a_run_goes_on(opened: Opener, one: Owner, other: Owner) -> None:
+    second = Owner(opened)
+    one.begin(2)
+    killed(one, by=other)
+    assert second.claimed() == [2]
+    second.commit(updated=[run(2)], parks=[(2, 1)])  # an attempt was lost, say, which is no event
+    assert [each.deaths for each in second.membership.own([2]).values()] == [1]
+    killed(second, by=other)
+
+    assert other.poll().claimed == [Claimed(2, 3, second.member, deaths=2)]
+    other.commit(updated=[run(2, seq=2)], history=[HistoryRow(2, 2, b"f")], parks=[(2, 2)])
+    assert other.membership.own([2]) == {2: Claimed(2, 4)}
+
+
+def test_whoever_polls_is_told_once_in_whose_turn_a_member_has_died(opened: Opener, one: Owner, other: Owner) -> None:
+    third = Owner(opened)
+    one.begin(2)
+    one.begin(4)
+    one.membership.enter(4)
+    killed(one, by=other)
+
+    assert other.membership.own([2, 4]).keys() == {2}  # else nobody would be told
+    assert other.poll().claimed == [Claimed(4, 1, one.member, deaths=1, in_turn=True)]
+    killed(other, by=third)
+    assert [each.in_turn for each in third.poll().claimed] == [False, False]
+
+
+def test_a_turn_that_was_left_is_not_what_a_member_has_died_in(one: Owner, other: Owner) -> None:
+    one.begin(2)
+    one.membership.enter(2)
+    one.membership.enter(0)
+    killed(one, by=other)
+
+    assert other.poll().claimed == [Claimed(2, 1, one.member, deaths=1)]
+
+
+def test_whoever_hands_over_has_not_died(one: Owner, other: Owner) -> None:
+    one.begin(2)
+    one.membership.enter(2)
+    one.membership.hand_over()
+
+    assert other.poll().claimed == [Claimed(2, 1, one.member)]
 
 
 def test_whoever_hands_over_leaves_its_runs_to_the_next_poll(one: Owner, other: Owner) -> None:

@@ -138,9 +138,9 @@ def what_the_dead_left_is_not_looked_after(patch: MonkeyPatch) -> None:
     """whoever takes over a run waits until it has mail or is due."""
     claimed = Owner._claimed
 
-    def careless(self: Owner, poll: base.Poll, monotonic: float) -> list[Any]:
+    def careless(self: Owner, poll: base.Poll, monotonic: float) -> None:
         poll.claimed = [Claimed(each.key, each.claims) for each in poll.claimed]
-        return claimed(self, poll, monotonic)
+        claimed(self, poll, monotonic)
 
     patch.setattr(Owner, "_claimed", careless)
 
