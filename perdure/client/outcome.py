@@ -10,7 +10,7 @@ from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.notes import failure_line, timeout_line
 from perdure.kernel.project import AttemptState
-from perdure.kernel.run import Status
+from perdure.kernel.run import KNOWN_STATUSES, Status
 from perdure.payload import PLAIN, Coder
 from perdure.stores.base import Store, Stored
 
@@ -42,6 +42,8 @@ def outcome_of(
             raise errors.RunNotFound(f"run {id!r} is not in the database any more")
         if stored.run.status < Status.COMPLETED:
             raise blocked(id, stored)
+        if stored.run.status not in KNOWN_STATUSES:
+            raise errors.StoreCorrupt(f"run {id!r}: {stored.run.note}; perdure doctor lists the damage")
         key = stored.run.key
         event = wire.decode_events(stored.history[-1])[-1]
     if isinstance(event, ev.RunCompleted):

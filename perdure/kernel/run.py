@@ -28,7 +28,7 @@ from perdure.kernel.terms import RunTerms, digest_of, digests_in
 
 
 class Status(enum.IntEnum):
-    """Stable numbers: they are stored."""
+    """Stable numbers: they are stored. Any other one, of a newer version perhaps, is a state that is not known."""
 
     QUEUED = 0
     RUNNING = 1
@@ -50,9 +50,22 @@ class Status(enum.IntEnum):
         return self.name.lower().replace("_", " ")
 
     @classmethod
+    def _missing_(cls, value: object) -> "Status | None":
+        if not isinstance(value, int):
+            return None
+        unknown = int.__new__(cls, value)
+        unknown._name_, unknown._value_ = "UNKNOWN", value
+        return unknown
+
+    @classmethod
     def named(cls, word: str) -> "Status":
         """The one of a word; `KeyError` if there is none."""
         return cls[word.upper().replace(" ", "_")]
+
+
+KNOWN_STATUSES = frozenset(map(int, Status))
+UNKNOWN_STATUS = 255
+"""In the stead of what is no number of a state at all. Whoever waits for such a run is told so, like for one that has ended."""
 
 
 class Run:

@@ -3,8 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from perdure.errors import StoreCorrupt
 from perdure.kernel import events as ev
+from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
 from perdure.kernel.program import Program
@@ -264,6 +267,12 @@ class Roster:
 
 
 def actor_of(stored: Stored, store: Store) -> Actor:
-    """A run as it lay in the store, with its program not standing yet."""
+    """A run as it lay in the store, with its program not standing yet.
+
+    Raises:
+        msgspec.DecodeError: it cannot be read, or what it is to begin with cannot.
+    """
     history = wire.decode_history(stored.history)
+    if stored.is_unreadable and not history and not any(type(mail.message) is msg.Start for mail in stored.mail):
+        raise msgspec.DecodeError("the start in its mailbox")
     return Actor(restore(stored.run, history, stored.attempts), store, stored=history)

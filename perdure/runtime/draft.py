@@ -169,9 +169,9 @@ class Draft:
         self.damaged[row.key] = what
         if row.status < Status.COMPLETED and row.status != Status.BLOCKED:
             message = f"what the database holds of it cannot be read ({why})"
-            block = Block(
-                "undecodable", build, message, "restore a backup; perdure doctor lists the damage", at=self.now
-            )
+            begin_at = None if row.seq else row.wake_at
+            hint = "restore a backup; perdure doctor lists the damage"
+            block = Block("undecodable", build, message, hint, at=self.now, begin_at=begin_at)
             row.status, row.note, row.wake_at, row.block = Status.BLOCKED, message, None, wire.encode(block)
             self.marked.append(row)
 

@@ -241,6 +241,8 @@ class Stored(msgspec.Struct):
     tasks: list[TaskRow] = []
     streams: list[StreamRow] = []
     """Of both only `Views.stored` tells; tasks without their bodies."""
+    is_unreadable: bool = False
+    """Whether there is mail that cannot be read, beside that which can."""
 
 
 class Poll(msgspec.Struct):

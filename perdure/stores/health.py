@@ -13,7 +13,7 @@ from perdure.kernel.events import StreamWritten
 from perdure.kernel.human import HumanTask
 from perdure.kernel.human_rows import HumanTaskRow, fold, row_of
 from perdure.kernel.project import HistoryRow, RunRow, attributes_in
-from perdure.kernel.run import Status
+from perdure.kernel.run import KNOWN_STATUSES, Status
 
 PROBLEM_LINES = 100
 """Most problems named by one check; a store with more is beyond reading lists."""
@@ -43,6 +43,8 @@ def problems_of(
     `streamed`: how many chunks of the workflow's own each stream holds. `human`: the rows of its human tasks.
     """
     found: list[str] = []
+    if row.status not in KNOWN_STATUSES:
+        found.append(f"run {row.id!r}: {row.note}")
     told: dict[str, Attribute] = {}
     written: dict[str, int] = {}
     asked: dict[str, HumanTask] = {}

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from perdure import Engine, Retry, RunBlocked, Worker, activity, channel, workflow
+from perdure import Client, Engine, Retry, RunBlocked, Worker, activity, channel, workflow
+from perdure.errors import StoreCorrupt
 from tests.poison.beside import NEIGHBOURS, STEPS, add, neighbour
 
 go_on = channel("go on", str)
@@ -70,6 +71,11 @@ def change(path: Path, table: str, column: str, spoil: Callable[[bytes], object]
         update = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
         assert connection.execute(update, (after, before)).rowcount > 0
     return before
+
+
+def change_row(path: Path, id: str, column: str, value: object) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        assert connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, id)).rowcount == 1
 
 
 async def neighbours_go_on(engine: Engine) -> None:
@@ -139,3 +145,71 @@ async def test_a_task_that_its_worker_cannot_read_fails_once_and_the_next_attemp
     assert [each.state for each in attempts] == ["failed", "completed"]
     assert attempts[0].error is not None
     assert "what the database holds of this attempt cannot be read (" in attempts[0].error.message
+
+
+@pytest.mark.parametrize("delay", [None, "1h"])
+@pytest.mark.parametrize("how", [how for how in DAMAGED if "event" not in how])
+async def test_a_queued_run_whose_start_cannot_be_read_is_blocked_until_the_row_is_mended(
+    path: Path, how: str, delay: str | None
+):
+    address = f"sqlite:///{path}"
+    async with Client(address, create=True) as client:
+        for id in ("bad", "good"):
+            await client.start("neighbour", [5], id=id, start_delay=delay)
+    before = change(path, "mail", "body", DAMAGED[how] if "character" not in how else lambda data: b"\x92\x01\xa1\xe9")
+    if delay is not None:
+        change_row(path, "bad", "wake_at", 1)
+        change_row(path, "good", "wake_at", 1)
+
+    async with Engine(address, ALL) as engine:
+        assert await engine.handle("good").result() == STEPS * 5
+        with pytest.raises(RunBlocked) as blocked:
+            await engine.handle("bad").result()
+        with pytest.raises(StoreCorrupt, match="cannot be read"):
+            await engine.handle("bad").retry()
+        listed = await engine.list(status="blocked")
+        await neighbours_go_on(engine)
+    async with Engine(address, ALL, build="another") as engine:
+        await neighbours_go_on(engine)
+        still = await engine.list(status="blocked")
+    change(path, "mail", "body", lambda _: before)
+    async with Engine(address, ALL) as engine:
+        await engine.handle("bad").retry()
+        result = await engine.handle("bad").result()
+
+    assert "run 'bad' is blocked: what the database holds of it cannot be read (" in str(blocked.value)
+    assert "the start in its mailbox)\n  hint: restore a backup; perdure doctor lists the damage" in str(blocked.value)
+    assert [(each.id, "the start in its mailbox" in each.note) for each in listed] == [("bad", True)]
+    assert [each.id for each in still] == ["bad"]
+    assert result == STEPS * 5
+
+
+@pytest.mark.parametrize("state", [99, -1, 2**60, "completed", b"\x07", 1.5])
+async def test_a_run_in_a_state_that_nobody_knows_is_listed_as_that_and_the_others_as_they_are(
+    path: Path, state: object
+):
+    address = f"sqlite:///{path}"
+    async with Engine(address, ALL) as engine:
+        for n, id in enumerate(("good", "bad", "better")):
+            await engine.run(neighbour(n), id=id)
+    change_row(path, "bad", "status", state)
+
+    async with Client(address) as client:
+        listed = await client.list()
+        described = await client.handle("bad").describe()
+        problems = client.store.admin.check()
+        with pytest.raises(StoreCorrupt) as corrupt:
+            await client.handle("bad").result()
+    async with Engine(address, ALL) as engine:
+        await neighbours_go_on(engine)
+
+    why = f"its state ({str(state)[:20]}) is none that this version knows: a newer one has written it, or it is damaged"
+    assert [(each.id, each.status) for each in listed] == [
+        ("better", "completed"),
+        ("bad", "unknown"),
+        ("good", "completed"),
+    ]
+    assert [each.note for each in listed] == [str(STEPS * 2), why, "0"]
+    assert (described.status, described.note) == ("unknown", why)
+    assert f"run 'bad': {why}" in problems
+    assert str(corrupt.value) == f"run 'bad': {why}; perdure doctor lists the damage"

@@ -20,6 +20,7 @@ from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.messages import Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
+from perdure.kernel.run import KNOWN_STATUSES, UNKNOWN_STATUS
 from perdure.stores.base import MailRow
 
 CHUNK = 1_024
@@ -93,7 +94,15 @@ def _text(sql: str, rows: int, width: int) -> str:
 def run_row(columns: Sequence[Any]) -> RunRow:
     row = RunRow(*columns)
     row.open_tail = bool(row.open_tail)
+    if row.status not in KNOWN_STATUSES:
+        row.note = f"its state ({str(row.status)[:NUMBER_CHARS]}) is none that this version knows: {_WHOSE}"
+        if not isinstance(row.status, int) or row.status < 0:
+            row.status = UNKNOWN_STATUS
     return row
+
+
+NUMBER_CHARS = 20
+_WHOSE = "a newer one has written it, or it is damaged"
 
 
 def attempt_row(columns: Sequence[Any]) -> AttemptRow:
@@ -120,13 +129,16 @@ def mail_columns(mail: MailRow) -> tuple[int, int, bytes, str]:
     return (mail.run, KINDS[type(mail.message)], wire.encode(mail.message), mail.reply_to)
 
 
-def mail_rows(found: Iterable[tuple[int, int, bytes, str]]) -> list[MailRow]:
-    """From `MAIL_COLUMNS`. A message that cannot be read is passed over: it hurts nobody else, `check` names it."""
+def mail_rows(found: Iterable[tuple[int, int, bytes, str]], unreadable: set[int]) -> list[MailRow]:
+    """From `MAIL_COLUMNS`. A message that cannot be read is passed over: it hurts nobody else, `check` names it, and its run is
+    added to `unreadable`."""
     rows: list[MailRow] = []
     for id, run, body, reply_to in found:
         message = readable(body)
         if message is not None:
             rows.append(MailRow(id, run, message, reply_to))
+        else:
+            unreadable.add(run)
     return rows
 
 

@@ -81,7 +81,7 @@ class SqliteWork:
 
     def unread(self, keys: Sequence[int]) -> list[MailRow]:
         with self._asking() as connection:
-            found = rows.mail_rows(rows.read(connection, _SPOKEN_TO, keys))  # type: ignore[arg-type]
+            found = rows.mail_rows(rows.read(connection, _SPOKEN_TO, keys), set())  # type: ignore[arg-type]
         return sorted(found, key=lambda mail: mail.id)
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
@@ -93,11 +93,11 @@ class SqliteWork:
         with self._asking() as connection:
             sql = _POLL_ALL if starts else _POLL_WITHOUT_STARTS
             found = connection.execute(sql, (now, limit, limit)).fetchall()
-        return Poll(
-            [row[2] for row in found if row[0] == 0],
-            rows.mail_rows(row[1:] for row in found if row[0] == 1),
-            {row[1]: row[2] for row in found if row[0] == 2},
-        )
+            unreadable: set[int] = set()
+            mail = rows.mail_rows((row[1:] for row in found if row[0] == 1), unreadable)
+            due = [row[2] for row in found if row[0] == 0]
+            due += [key for (key,) in rows.read(connection, _QUEUED, sorted(unreadable)) if key not in due]
+        return Poll(due, mail, {row[1]: row[2] for row in found if row[0] == 2})
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
@@ -118,8 +118,11 @@ def load(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Store
     for columns in rows.read(connection, _ATTEMPTS, stored):
         stored[columns[0]].attempts.append(rows.attempt_row(columns))
     mail = rows.read(connection, _MAIL_OF, stored)
-    for row in rows.mail_rows(mail):  # type: ignore[arg-type]
+    unreadable: set[int] = set()
+    for row in rows.mail_rows(mail, unreadable):  # type: ignore[arg-type]
         stored[row.run].mail.append(row)
+    for key in unreadable:
+        stored[key].is_unreadable = True
     return stored
 
 
@@ -127,4 +130,6 @@ _HISTORY = f"SELECT run, events FROM history WHERE run IN ({VALUES}) ORDER BY ru
 _ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE run IN ({VALUES}) ORDER BY run, step, attempt"
 # Cancel (3), Signal (9) and Update (10).
 _SPOKEN_TO = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) AND kind IN (3, 9, 10) ORDER BY id"
+# What cannot be read may be what such a run (0) is to begin with: whoever owns it has to look at it.
+_QUEUED = f"SELECT key FROM runs WHERE key IN ({VALUES}) AND status = 0"
 _MAIL_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) ORDER BY id"
