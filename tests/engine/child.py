@@ -74,7 +74,8 @@ def main(role: str, address: str) -> None:
     from perdure import Client, Engine
     from tests.engine import deeds
 
-    engine = Engine(address, deeds.ALL, stuck_after=0.2, kill_when_hung=1.0 if role == "engine that dies" else None)
+    limits: dict[str, Any] = {"stuck_after": 0.5, "kill_when_hung": 1.5} if role == "engine that dies" else {}
+    engine = Engine(address, deeds.ALL, **limits)
     here: Any
     with Client(address, create=True) if role == "client" else engine as here:
         print("ready", flush=True)

@@ -26,6 +26,7 @@ from perdure import (
 )
 from perdure.client.description import RunDescription, StepView
 from perdure.kernel.limits import ATTEMPT_LOG_RECORDS
+from tests.engine.clocks import Stepped
 
 QUICK = Retry(initial=0.001, maximum=0.001)
 
@@ -39,10 +40,10 @@ async def run_step(name: str) -> Any:
 STEP: dict[str, Any] = {}
 
 
-async def lived(step: Any, until: str = "completed") -> tuple[RunDescription, list[dict[str, Any]]]:
+async def lived(step: Any, until: str = "completed", **options: Any) -> tuple[RunDescription, list[dict[str, Any]]]:
     """The life of a run of one step: its description and its history."""
     STEP["step"] = step
-    async with Engine("memory://", [run_step, step]) as engine:
+    async with Engine("memory://", [run_step, step], **options) as engine:
         handle = await engine.start(run_step("step"), id="r")
         with contextlib.suppress(RunFailed):
             await handle.result()
@@ -207,7 +208,7 @@ async def test_an_attempt_that_is_cancelled_before_it_began_gives_its_slot_back_
         elsewhere = threading.Thread(target=start_and_cancel, args=(engine,))
         elsewhere.start()
         elsewhere.join()  # the loop stands still meanwhile, and begins nothing
-        await asyncio.wait_for(engine.run(run_step("step"), id="next"), 5)
+        await engine.run(run_step("step"), id="next")
 
     assert begun == ["next"]
 
@@ -235,10 +236,12 @@ async def test_a_terminated_run_takes_its_attempts_with_it():
 
 async def test_an_attempt_that_takes_too_long_is_cancelled_and_retried():
     cancelled: list[int] = []
+    world = Stepped()
 
     @activity(timeout=0.05, retry=QUICK)
     async def step() -> str:
         if activity.info().attempt == 1:
+            world.seconds += 1
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -246,7 +249,7 @@ async def test_an_attempt_that_takes_too_long_is_cancelled_and_retried():
                 raise
         return "second"
 
-    description, _ = await lived(step)
+    description, _ = await lived(step, world=world)
 
     assert description.result == "second"
     assert cancelled == [1]
@@ -275,12 +278,13 @@ async def test_a_workflow_can_catch_a_timeout_as_such():
 
 
 async def test_a_thread_that_goes_on_after_its_timeout_is_heard_by_nobody():
-    released, late = threading.Event(), threading.Event()
+    released, late, world = threading.Event(), threading.Event(), Stepped()
 
     @activity(timeout=0.05, retry=QUICK)
     def step() -> str:
         if activity.info().attempt == 1:
-            released.wait(30)
+            world.seconds += 1
+            released.wait()
             late.set()
             return "late"
         return "in time"
@@ -296,7 +300,7 @@ async def test_a_thread_that_goes_on_after_its_timeout_is_heard_by_nobody():
         await release()
         return result
 
-    async with Engine("memory://", [run_both, step, release]) as engine:
+    async with Engine("memory://", [run_both, step, release], world=world) as engine:
         handle = await engine.start(run_both())
         result = await handle.result()
         description = await handle.describe()

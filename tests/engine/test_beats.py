@@ -5,20 +5,9 @@ from pathlib import Path
 
 from bench.counted import CountedStore
 from perdure import Engine, activity, workflow
-from perdure.runtime.world import World
+from tests.engine.clocks import Stepped
 
 ATTEMPTS = 1_000
-
-
-class Stepped(World):
-    """Its monotonic clock goes on when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 class Choir:

@@ -236,8 +236,10 @@ async def test_what_a_client_without_the_codec_has_sent_is_encoded_for_the_next_
         Engine(f"sqlite:///{path}", ALL, codec=Turned()) as engine,
         Client(engine.store, codec=Turned()) as client,
     ):
+        while (await client.handle("r").describe()).attempt == 1:
+            await asyncio.sleep(0.01)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(engine.handle("r").result(), 0.3)
+            await asyncio.wait_for(engine.handle("r").result(), 0.05)
         kept = values_in(path)
         queued = await client.handle("r").describe()
         await engine.handle("r").retry()
@@ -297,7 +299,7 @@ async def test_a_codec_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest
 
     class Hanging(Turned):
         def decode(self, data: bytes) -> bytes:
-            release.wait(20)
+            release.wait()
             return super().decode(data)
 
     async with Engine(f"sqlite:///{tmp_path}/runs.db", ALL, codec=Hanging()) as engine:
@@ -340,13 +342,13 @@ async def test_a_codec_that_gives_no_bytes_is_told_so():
 
 
 async def test_one_payload_that_hangs_fails_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(coding, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(coding, "PATIENCE_SECONDS", 1.5)  # for all others, too
     release = threading.Event()
 
     class HangingOnOne(Turned):
         def encode(self, data: bytes) -> bytes:
             if data == b'"hang!"':
-                release.wait(20)
+                release.wait()
             return super().encode(data)
 
     @workflow

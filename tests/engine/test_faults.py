@@ -188,7 +188,7 @@ class Patient(World):
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.reached.set()
-        assert self.closing.wait(30)
+        assert self.closing.wait(300)
 
 
 def test_an_engine_that_is_closed_does_not_wait_long_for_a_store_that_takes_nothing():
@@ -206,8 +206,8 @@ def test_an_engine_that_is_closed_does_not_wait_long_for_a_store_that_takes_noth
         world.closing = engine._member._closing
         asking = threading.Thread(target=ask)
         asking.start()
-        assert world.reached.wait(30)
-    asking.join(30)
+        assert world.reached.wait(300)
+    asking.join(300)
 
     assert len(world.pauses) == CLOSING_TRIES
     assert "given up after 3 tries" in str(told[0])

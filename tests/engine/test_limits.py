@@ -20,14 +20,17 @@ from perdure import (
     workflow,
 )
 from perdure.errors import PayloadTooLarge
+from tests.engine.clocks import HOUR_NS, StandingClock, Stepped
 from tests.engine.test_attempts import kinds, lived, states
 
 QUICK = Retry(initial=0.001, maximum=0.001)
+PATIENCE_SECONDS = 300
+"""How long to wait for what must happen."""
 
 
-async def reason(step: Any) -> str:
+async def reason(step: Any, **options: Any) -> str:
     """Why the activity of a run has failed."""
-    _, history = await lived(step, until="failed")
+    _, history = await lived(step, until="failed", **options)
     (failed,) = [event for event in history if event["type"] == "ActivityFailed"]
     return failed["reason"]
 
@@ -51,45 +54,47 @@ async def seen(step: Any, **options: Any) -> list[Any]:
 
 
 async def test_schedule_to_close_bounds_all_attempts_and_names_the_last_failure():
-    @activity(schedule_to_close=0.8, retry=Retry(initial=0.001, coefficient=1.0))
+    clock = StandingClock()
+
+    @activity(schedule_to_close=0.2, retry=Retry(initial=0))
     async def step() -> None:
         if activity.info().attempt > 2:
+            clock.time += HOUR_NS
             await asyncio.Event().wait()
         raise ConnectionError("down")
 
-    kind, attempts, _, cause = await seen(step)
+    kind, attempts, _, cause = await seen(step, world=clock)
 
     assert (kind, attempts) == ("schedule-to-close", 3)
     assert cause == "ConnectionError: down"
 
 
 async def test_an_attempt_that_runs_when_schedule_to_close_ends_is_cancelled():
-    cancelled = asyncio.Event()
+    cancelled, clock = asyncio.Event(), StandingClock()
 
     @activity(schedule_to_close=0.02)
     async def step() -> None:
+        clock.time += HOUR_NS
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             cancelled.set()
             raise
 
-    assert await reason(step) == "schedule-to-close"
-    await asyncio.wait_for(cancelled.wait(), 5)
+    assert await reason(step, world=clock) == "schedule-to-close"
+    await cancelled.wait()
 
 
 async def test_no_attempt_is_waited_for_that_would_begin_after_schedule_to_close():
-    @activity(schedule_to_close="5s", retry=Retry(initial="10s"))
+    @activity(schedule_to_close="1h", retry=Retry(initial="2h", maximum="2h"))
     async def step() -> None:
         raise ConnectionError("down")
 
-    began = time.monotonic()
     description, history = await lived(step, until="failed")
 
     assert [event["reason"] for event in history if event["type"] == "ActivityFailed"] == ["no-time"]
     assert states(description.steps[0]) == ["failed"]
     assert "ConnectionError: down" in description.note
-    assert time.monotonic() - began < 4
 
 
 async def test_schedule_to_close_goes_on_while_a_bug_holds_the_attempt():
@@ -105,7 +110,7 @@ async def test_an_attempt_that_finds_no_slot_in_time_is_not_tried_again():
 
     @activity
     def busy() -> None:
-        release.wait(10)
+        release.wait()
 
     @activity(schedule_to_start=0.02, retry=9)
     def step() -> None: ...
@@ -141,28 +146,34 @@ async def test_schedule_to_start_does_not_count_while_an_attempt_runs():
 
 
 async def test_silence_ends_an_attempt_and_the_next_one_finds_the_details():
+    world = Stepped()
+
     @activity(heartbeat=0.05, retry=QUICK)
     async def step() -> Any:
         if activity.info().attempt == 1:
             activity.heartbeat({"done": 41})
+            world.seconds += 1
             await asyncio.Event().wait()
         return activity.info().heartbeat_details
 
-    description, _ = await lived(step)
+    description, _ = await lived(step, world=world)
 
     assert description.result == {"done": 41}
     assert states(description.steps[0]) == ["timed out", "completed"]
 
 
 async def test_heartbeats_keep_an_attempt_alive():
+    world = Stepped()
+
     @activity(heartbeat=0.1)
     async def step() -> int:
         for _ in range(8):
             await asyncio.sleep(0.03)
+            world.seconds += 0.06
             activity.heartbeat()
         return activity.info().attempt
 
-    description, _ = await lived(step)
+    description, _ = await lived(step, world=world)
 
     assert description.result == 1
 
@@ -182,12 +193,15 @@ async def test_the_details_of_a_failed_attempt_reach_the_next_and_are_kept_over_
 
 
 async def test_the_workflow_sees_the_last_details_of_an_attempt_that_fell_silent():
+    world = Stepped()
+
     @activity(heartbeat=0.02, retry=1)
     async def step() -> None:
         activity.heartbeat(3)
+        world.seconds += 1
         await asyncio.Event().wait()
 
-    assert (await seen(step))[:3] == ["heartbeat", 1, 3]
+    assert (await seen(step, world=world))[:3] == ["heartbeat", 1, 3]
 
 
 async def test_details_that_are_too_large_are_refused_where_they_are_given():
@@ -239,10 +253,11 @@ async def test_the_outcome_of_what_is_tried_once_and_runs_out_of_time_is_unknown
 
 async def test_a_plain_function_learns_of_its_cancellation_from_its_heartbeat():
     heard: list[str] = []
-    ended = threading.Event()
+    ended, world = threading.Event(), Stepped()
 
     @activity(timeout=0.02, retry=1)
     def step() -> None:
+        world.seconds += 1
         try:
             while True:
                 time.sleep(0.005)
@@ -253,16 +268,17 @@ async def test_a_plain_function_learns_of_its_cancellation_from_its_heartbeat():
         finally:
             ended.set()
 
-    assert await reason(step) == "timeout"
-    assert ended.wait(5)
+    assert await reason(step, world=world) == "timeout"
+    assert ended.wait(PATIENCE_SECONDS)
     assert heard == ["True: the activity was cancelled, or its time has run out: its result is not wanted"]
 
 
 async def test_a_plain_function_may_ask_whether_it_is_cancelled():
-    ended = threading.Event()
+    ended, clock = threading.Event(), StandingClock()
 
     @activity
     def step() -> None:
+        clock.time += HOUR_NS
         while not activity.cancelled():
             time.sleep(0.002)
         ended.set()
@@ -276,18 +292,19 @@ async def test_a_plain_function_may_ask_whether_it_is_cancelled():
             return "gave up"
         return "waited"
 
-    async with Engine("memory://", [impatient, step]) as engine:
+    async with Engine("memory://", [impatient, step], world=clock) as engine:
         assert await engine.run(impatient()) == "gave up"
-        assert await asyncio.to_thread(ended.wait, 5)
+        assert await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
 
 
 async def test_a_result_that_comes_after_the_grace_period_is_refused_and_the_slot_was_free_before(caplog: Any):
     release = threading.Event()
-    ended = threading.Event()
+    ended, world = threading.Event(), Stepped()
 
     @activity(timeout=0.02, retry=1)
     def stuck() -> str:
-        release.wait(10)
+        while not release.wait(0.01):
+            world.seconds += 1
         ended.set()
         return "too late"
 
@@ -303,29 +320,29 @@ async def test_a_result_that_comes_after_the_grace_period_is_refused_and_the_slo
             first = "timed out"
         return [first, await quick()]
 
-    async with Engine("memory://", [two, stuck, quick], threads=1, grace=0.02) as engine:
+    async with Engine("memory://", [two, stuck, quick], threads=1, grace=0.02, world=world) as engine:
         assert await engine.run(two()) == ["timed out", "had the slot"]
         release.set()
-        assert await asyncio.to_thread(ended.wait, 5)
+        assert await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
     assert "does not end, although nobody wants its result any more; its slot is free again" in caplog.text
 
 
 async def test_the_number_of_threads_that_hang_has_a_bound(caplog: Any):
-    release = threading.Event()
+    release, world = threading.Event(), Stepped()
 
     @activity(timeout=0.02, retry=1)
     def stuck() -> None:
-        release.wait(20)
+        while not release.wait(0.01):
+            world.seconds += 1
 
     @workflow
     async def many() -> int:
         outcomes = await asyncio.gather(*[stuck() for _ in range(4)], return_exceptions=True)
         return sum(isinstance(outcome, ActivityTimedOut) for outcome in outcomes)
 
-    async with Engine("memory://", [many, stuck], threads=1, grace=0.02, drain=0) as engine:
+    async with Engine("memory://", [many, stuck], threads=1, grace=0.02, drain=0, world=world) as engine:
         handle = await engine.start(many())
-        deadline = time.monotonic() + 10
-        while "too many hang already" not in caplog.text and time.monotonic() < deadline:
+        while "too many hang already" not in caplog.text:
             await asyncio.sleep(0.01)
         hanging = sum(thread.name.startswith("perdure-activity") for thread in threading.enumerate())
         release.set()
@@ -429,7 +446,7 @@ async def test_a_heartbeat_after_the_end_of_its_attempt_does_no_harm():
         return "done"
 
     _, history = await lived(step)
-    assert await asyncio.to_thread(went_on.wait, 5)
+    assert await asyncio.to_thread(went_on.wait, PATIENCE_SECONDS)
 
     assert kinds(history) == ["RunStarted", "ActivityScheduled", "ActivityCompleted", "RunCompleted"]
 

@@ -88,7 +88,7 @@ def test_an_engine_whose_loop_runs_in_another_thread_can_be_used_from_anywhere()
 
     thread = threading.Thread(target=asyncio.run, args=[at_home()])
     thread.start()
-    ready.wait(30)
+    ready.wait(300)
 
     async def elsewhere() -> int:
         return await engines[0].run(async_step(1))

@@ -97,7 +97,7 @@ def test_each_engine_owns_what_it_has_begun_and_parks_what_waits(engines: tuple[
     may_end.clear()
     toiling = one.start(toils("a"), id="toils").wait()
     other.start(listens(), id="listens").wait()
-    assert at_work.wait(30)
+    assert at_work.wait(300)
 
     owned = {shelf.runs[key].id: owner for key, owner in shelf.owners.items()}
     may_end.set()
@@ -124,7 +124,7 @@ def test_a_run_at_work_in_one_engine_is_cancelled_terminated_and_attached_to_by_
     one, other = engines
     may_end.clear()
     first = one.start(toils("a"), id="toils").wait()
-    assert at_work.wait(30)
+    assert at_work.wait(300)
 
     attached = other.start(toils("a"), id="toils").wait()
     with pytest.raises(RunExists):
@@ -140,7 +140,7 @@ def test_a_start_that_ends_the_run_before_it_does_so_also_in_another_engine(engi
     one, other = engines
     may_end.clear()
     first = one.start(toils("a"), id="toils").wait()
-    assert at_work.wait(30)
+    assert at_work.wait(300)
 
     second = other.start(toils("b"), id="toils", id_conflict="terminate_existing").wait()
     may_end.set()
@@ -179,7 +179,7 @@ def test_whoever_closes_hands_over_what_it_has(shelf: Shelf) -> None:
     with Engine(MemoryStore(shelf=shelf), ALL) as other:
         with Engine(MemoryStore(shelf=shelf), ALL, drain=0) as one:
             one.start(toils("a"), id="toils").wait()
-            assert at_work.wait(30)
+            assert at_work.wait(300)
         may_end.set()
 
         assert other.handle("toils").result().wait() == "<a>"
@@ -193,7 +193,7 @@ def test_who_was_declared_dead_begins_anew_as_another_member_and_does_nothing_tw
     may_end.clear()
     with Engine(MemoryStore(shelf=shelf), ALL) as engine:
         running = engine.start(toils("a"), id="toils").wait()
-        assert at_work.wait(30)
+        assert at_work.wait(300)
         del shelf.seats[min(shelf.seats)]  # another one has declared it dead
         may_end.set()
 

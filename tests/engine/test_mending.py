@@ -314,7 +314,7 @@ class Held:
         if self.wanted and moment == "before":
             self.wanted = False
             self.reached.set()
-            self.let_go.wait(30)
+            self.let_go.wait(300)
 
 
 async def test_a_step_begun_in_the_batch_that_blocks_its_run_is_done_once_and_its_result_kept():

@@ -1111,7 +1111,7 @@ async def test_an_update_with_a_start_made_again_has_the_answer_of_the_run_that_
     async def send(**options: Any) -> Any:
         message = GoesOn.ask.message("x")
         update = await chain.client.update_with_start(GoesOn.run("going on"), message, id="a", update_id="u", **options)
-        return await asyncio.wait_for(update.result(), 10)
+        return await update.result()
 
     first = await send(request_id="r")
     await chain.client.handle("a").signal("go_on")
@@ -1126,12 +1126,9 @@ async def test_who_waits_for_an_update_hears_the_answer_of_the_run_that_came_to_
     await chain.engine.start(GoesOn.run("going on"), id="a")
     run = chain.client.handle("a", GoesOn)
 
-    answers = await asyncio.wait_for(
-        asyncio.gather(
-            *(run.signal(GoesOn.go_on) if n in (3, 9) else run.update(GoesOn.ask, str(n)) for n in range(14)),
-            return_exceptions=True,
-        ),
-        20,
+    answers = await asyncio.gather(
+        *(run.signal(GoesOn.go_on) if n in (3, 9) else run.update(GoesOn.ask, str(n)) for n in range(14)),
+        return_exceptions=True,
     )
 
     assert all(answer is None or isinstance(answer, str | RunClosed) for answer in answers), answers

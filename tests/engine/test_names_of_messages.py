@@ -40,7 +40,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
     """Without code, beside an engine that has told what it knows."""
     address = f"sqlite:///{tmp_path / 'runs.db'}"
     with Engine(address, [Cart, makes_a_channel]), Client(address) as client:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 300
         while not client.store.views.definitions() and time.monotonic() < end:
             time.sleep(0.01)
         client.start("Cart", id="cart").wait()

@@ -104,9 +104,7 @@ async def until_held(handle: Handle[Any], attempt: int = 1) -> None:
 
 async def outcome(handle: Handle[Any]) -> Any:
     """The result; of a run that is held, once it is not any more."""
-    for _ in range(2_000):
-        if (await handle.describe()).status != "held":
-            break
+    while (await handle.describe()).status == "held":
         await asyncio.sleep(0.01)
     return await handle.result()
 
@@ -188,14 +186,14 @@ async def test_when_the_last_worker_with_the_code_that_failed_is_gone_the_others
     @activity(queue="gpu")
     def render() -> str:
         BEGAN.set()
-        gate.wait(20)
+        gate.wait()
         raise NameError("late")
 
     BEGAN.clear()
     async with Engine(address, ENGINE) as engine, AsyncExitStack() as stack:
         old = await stack.enter_async_context(worker(address, render))
         handle = await engine.start(picture(), id="p")
-        await asyncio.to_thread(BEGAN.wait, 20)
+        await asyncio.to_thread(BEGAN.wait, 300)
         async with worker(address, mended()):
             await until(lambda: len(engine.store.views.workers()) == 2)
             await engine.run(sentinel_of_the_engine())

@@ -98,7 +98,7 @@ def _fresh() -> None:
 
 
 async def until_it_began() -> None:
-    assert await asyncio.to_thread(BEGAN.wait, 20)
+    assert await asyncio.to_thread(BEGAN.wait, 300)
 
 
 async def test_a_worker_runs_what_its_queue_holds(address: str):

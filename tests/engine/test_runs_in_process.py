@@ -221,7 +221,7 @@ RUN = """
 with Engine("memory://", [work, square, fail]) as engine:
     handle = engine.start(work()).wait()
     try:
-        print(handle.result(timeout=20).wait())
+        print(handle.result().wait())
     except Exception as error:
         print(type(error).__name__)
     print(*(attempt.error.message for step in handle.describe().wait().steps for attempt in step.attempts if attempt.error))
@@ -230,7 +230,7 @@ with Engine("memory://", [work, square, fail]) as engine:
 
 def ran(*arguments: str, input: str | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], input=input, capture_output=True, text=True, cwd=cwd, timeout=60, check=False
+        [sys.executable, *arguments], input=input, capture_output=True, text=True, cwd=cwd, timeout=300, check=False
     )
 
 

@@ -19,6 +19,7 @@ from perdure import (
 )
 from perdure.stores.base import Batch, RunFilter
 from perdure.testing import FaultWhere, open_store
+from tests.engine.clocks import StandingClock
 
 given: asyncio.Queue[str] = asyncio.Queue()
 LIMITS: dict[str, Any] = {}
@@ -60,7 +61,7 @@ def _fresh() -> None:
 async def started(engine: Engine, *args: Any) -> tuple[Any, str]:
     LIMITS["loop"] = asyncio.get_running_loop()
     handle = await engine.start(approve(*args), id="r")
-    return handle, await asyncio.wait_for(given.get(), 10)
+    return handle, await given.get()
 
 
 @pytest.mark.parametrize("step", ["loop", "thread"])
@@ -134,7 +135,7 @@ async def test_a_failure_from_outside_is_retried_and_the_next_attempt_has_a_toke
     async with Engine("memory://", ALL) as engine:
         handle, first = await started(engine, 10)
         await engine.attempt(first).fail("the bank is closed")
-        second = await asyncio.wait_for(given.get(), 10)
+        second = await given.get()
 
         assert first != second
         with pytest.raises(TokenRefused):
@@ -182,11 +183,15 @@ async def test_the_time_limit_goes_on_when_the_function_has_returned():
 
 async def test_heartbeats_from_outside_keep_the_attempt_alive_and_their_details():
     LIMITS["options"] = {"heartbeat": 0.15, "retry": 1}
-    async with Engine("memory://", ALL) as engine:
+    clock = StandingClock()
+    async with Engine("memory://", ALL, world=clock) as engine:
         handle, token = await started(engine, 10)
+        await waits(engine)
         for done in range(4):
             await asyncio.sleep(0.05)
+            clock.time += 100_000_000
             await engine.attempt(token).heartbeat({"done": done})
+        clock.time += 200_000_000
         assert await handle.result() == "heartbeat 1"
 
         failed = [event for event in await handle.history() if event["type"] == "ActivityFailed"]

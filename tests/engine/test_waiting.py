@@ -55,7 +55,7 @@ async def test_a_run_that_wakes_beside_others_that_take_its_room_in_memory_gets_
             await asyncio.sleep(0)
         gate.set()
 
-        assert await asyncio.gather(*[worker.result(timeout=10) for worker in workers]) == [0, 1, 2]
+        assert await asyncio.gather(*[worker.result() for worker in workers]) == [0, 1, 2]
 
 
 @workflow
@@ -101,7 +101,7 @@ async def test_who_waits_for_a_queued_run_hears_that_its_start_was_refused():
         start = msg.Start("counts", Payload(b'{"n": "many"}'), b"r" * 16, refuse_by_reply=True)
         queued = RunRow(0, "bad", b"r" * 16, "counts", Status.QUEUED, "", "", time.time_ns(), None, None, 0)
         engine.store.post.submit(queued, MailRow(0, 0, start, "a client's request"))
-        result = engine.handle("bad").result(timeout=10)
+        result = engine.handle("bad").result()
         waiting = asyncio.ensure_future(result)
         await asyncio.sleep(0)
         gate.set()
