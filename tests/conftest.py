@@ -1,8 +1,12 @@
 """Where tests keep their files: in memory, if there is room. A process that is killed loses nothing there either, and a commit
-does not wait for a disk; `pytest --basetemp=FOLDER` says otherwise."""
+does not wait for a disk; `pytest --basetemp=FOLDER` says otherwise.
+
+And that Ctrl-C is heard by the processes that tests start, also where whoever started the tests does not hear it (a shell
+lets what it runs in the background ignore it, and so do the children of that)."""
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,8 @@ _made = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or config.option.basetemp is not None:
         return  # a worker has a part of its controller's
     if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):

@@ -202,6 +202,7 @@ async def test_an_attempt_that_is_cancelled_before_it_began_gives_its_slot_back_
     def start_and_cancel(engine: Engine) -> None:
         handle = engine.start(run_step("step"), id="cancelled").wait()
         handle.cancel().wait()
+        engine.start(run_step("step"), id="later", start_delay="1h").wait()  # after all that comes of the cancellation
 
     STEP["step"] = step
     async with Engine("memory://", [run_step, step], concurrency=1) as engine:

@@ -41,13 +41,12 @@ class Listener:
         self._on_nudge = on_nudge
         self._closing = False
         self._socket = _bound(self._path)
-        self._thread = threading.Thread(target=self._listen, name="perdure-nudges", daemon=True)
+        # It gets the socket here: it may come to run only when all is over.
+        self._thread = threading.Thread(target=self._listen, args=(self._socket,), name="perdure-nudges", daemon=True)
         if self._socket is not None:
             self._thread.start()
 
-    def _listen(self) -> None:
-        sock = self._socket
-        assert sock is not None
+    def _listen(self, sock: socket.socket) -> None:
         while True:
             try:
                 sock.recv(16)
