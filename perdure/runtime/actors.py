@@ -209,8 +209,10 @@ class Roster:
             self._parked[claimed.key] = None
         elif actor is not None:
             actor.let_go()
+        if claimed.key in self._actors:
+            return True
         self._claims[claimed.key] = claimed.claims
-        return claimed.key in self._actors
+        return False
 
     def take_in(self, stored: Stored) -> Actor:
         """A run as it lies in the store comes into memory."""

@@ -158,9 +158,9 @@ class Cycle:
             self._starts.families.report(draft)
             batch = _rows(draft)
             self._took_ids = bool(draft.born)
+            if self._roster.holdings.shared and (not is_empty(batch) or draft.has_ended()):
+                batch.parks = draft.park()
             if not is_empty(batch):
-                if self._roster.holdings.shared:
-                    batch.parks = draft.park()
                 self._commit(batch)
         except BaseException:
             self._void(draft)

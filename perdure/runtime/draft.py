@@ -180,6 +180,10 @@ class Draft:
         self.withdrawn.append(letter.key)
         self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS))
 
+    def has_ended(self) -> bool:
+        """Whether a run of the batch is over, be there nothing to write of it: nobody may own it for that."""
+        return any(not actor.run.is_open for actor in self.actors.values())
+
     def park(self) -> list[tuple[int, int]]:
         """The runs of the batch that only wait, or have ended, with the number of their events. One that is due soon stays."""
         soon = self.now + HORIZON_NS
@@ -260,4 +264,5 @@ def is_empty(batch: Batch) -> bool:
         or batch.replies
         or batch.withdrawn
         or batch.blobs
+        or batch.parks
     )

@@ -228,6 +228,7 @@ class MemoryJournal:
                 and all(shelf.replies.get(row.request) == row for row in batch.replies)
                 and all(_has_mail(shelf, row) for row in batch.mail_kept)
                 and all(_has_attempt(shelf, row) for row in telling_attempts(batch))
+                and all(shelf.owners.get(key) != self._admin.member for key, _ in batch.parks)
             )
 
 

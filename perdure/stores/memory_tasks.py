@@ -97,7 +97,6 @@ class MemoryTasks:
 
     def leave(self, member: int) -> None:
         self.bury(member)
-        self._shelf.listeners.pop(member, None)
 
     def listen(self, member: int, on_nudge: Callable[[], None]) -> None:
         self._shelf.listeners[member] = on_nudge
@@ -116,6 +115,7 @@ class MemoryTasks:
             worker = self._shelf.workers.get(member)
             if beat is not None and (worker is None or worker.beat != beat):
                 return False
+            self._shelf.listeners.pop(member, None)
             if self._shelf.workers.pop(member, None) is not None:
                 if self._shelf.shared:
                     self._tell_losses(member)

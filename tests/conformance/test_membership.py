@@ -288,6 +288,18 @@ def test_a_commit_in_doubt_is_ended_before_its_owner_looks_for_it(opened: Opener
     assert one.store.work.load([2])[2].history == [b"e", b"late"][: 1 + written]
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_whether_a_run_was_parked_by_a_commit_in_doubt_can_be_seen(opened: Opener, written: bool) -> None:
+    one = Owner(opened, second_commit("in-doubt-late-applied" if written else "in-doubt-late-lost"))
+    one.begin(2, status=Status.COMPLETED)
+    batch = base.Batch(parks=[(2, 1)])
+
+    with pytest.raises(base.CommitInDoubt):
+        one.store.journal.commit(batch)
+
+    assert one.store.journal.settle(batch) is written
+
+
 def test_a_commit_in_doubt_is_ended_before_its_owner_is_declared_dead(opened: Opener, other: Owner) -> None:
     one = Owner(opened, second_commit("in-doubt-late-applied"))
     one.begin(2)

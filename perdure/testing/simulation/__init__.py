@@ -16,6 +16,7 @@ compared with that in a life that nothing disturbed. The same seed gives the sam
  people.py  who answers human tasks       talkers.py    who tells runs something
  staff.py   workers of queues
  checks.py  what must always hold         histories.py  of each history     trace.py  a line for each thing that happens
+ reasons.py why each run will go on       leaks.py      what may be left when runs have ended
                                           shrinking.py  the smallest plan that breaks the same promise, as a test
  batches.py many lives, for a time         showing.py    how far they have come
 """

@@ -23,6 +23,7 @@ from perdure.testing.simulation.banking import BANKING, Ledger
 from perdure.testing.simulation.changing import AtHand
 from perdure.testing.simulation.crew import SHAKY_ATTEMPTS
 from perdure.testing.simulation.histories import History, Violation, demand
+from perdure.testing.simulation.leaks import demand_in_order, kept_by, left_in
 from perdure.testing.simulation.plan import Plan, Wish
 from perdure.testing.simulation.prefixes import Recorded
 from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
@@ -56,6 +57,7 @@ class Checks:
     def __init__(self, store: Store, plan: Plan) -> None:
         self._store = store
         self._slots = sum(plan.slots) + 1
+        self._cached = plan.cached_runs
         self._histories: dict[int, History] = {}
         self._ledger = Ledger()
         self.is_final = True
@@ -84,6 +86,7 @@ class Checks:
 
     def rounded(self, owner: Owner, member: int) -> None:
         """The member has made a round: it has in hand what is needed next by the runs that it has moved."""
+        demand_in_order(owner, self._cached)
         inside = Inside(owner)
         for key, (mover, run, stored) in list(self._moved.items()):
             if mover == member:
@@ -128,6 +131,12 @@ class Checks:
         for key in self._store.work.running():
             if not stillness.is_looked_after(key):
                 raise Violation(f"{self._run(key).id} is running, and nobody looks after it (6)")
+
+    def left(self, owner: Owner) -> None:
+        """Nothing more happens: an owner of runs that have all ended knows of none."""
+        if not self._store.views.count(RunFilter(statuses=_OPEN)):
+            kept = {what: those for what, those in kept_by(owner).items() if those}
+            demand(not kept, f"all runs are over, and their owner has in its memory {kept} (9)")
 
     def idle(self, owner: Owner, member: int, is_its: Callable[[int], bool] = lambda key: True) -> None:
         """The owner has nothing to do. If nothing has happened since it said so the last time, it is looked at all of its
@@ -217,6 +226,8 @@ class Checks:
             "human tasks": views.human.find(HumanFilter()),
         }
         demand(not any(left.values()), f"all runs are over, and there are { ({k: v for k, v in left.items() if v}) }")
+        rows = left_in(self._store)
+        demand(not rows, f"all runs are over, and the store has {', '.join(rows)} (9)")
 
     def digest(self) -> str:
         """Of every byte of every history."""

@@ -104,6 +104,9 @@ class Cluster:
             for process in self._processes:
                 process.join()
             self.run(END_OF_TIME)
+            for process in self._processes:
+                if process.owner is not None and process.station.member in self.shelf.seats:
+                    self.checks.left(process.owner)
             outcomes = self.checks.ended(self.plan.wishes)
             ends = ", ".join(f"{id} {outcome[0]}" for id, outcome in outcomes.items())
             self.say(0, "rest", f"{ends}; all histories: {self.checks.digest()}")

@@ -230,6 +230,8 @@ class _Life:
             for _ in range(MOST_ROUNDS):
                 owner.round()
                 self._checks.rounded(owner, member)
+                if self._world.over:
+                    self._checks.left(owner)
                 if self._world.over or self._world.monotonic() > until:
                     return
             raise Violation(f"the owner goes round in a circle: {MOST_ROUNDS:,} rounds")
