@@ -101,7 +101,7 @@ def kept_by(owner: Owner) -> dict[str, object]:
         "attempts in the air": slots.all(),
         "steps that wait for a slot": [each for waiting in slots._waiting for each in waiting],
         "abandoned attempts": slots._abandoned,
-        "alarms": owner._alarms._wakes,
+        "alarms": [at for at, _ in owner._alarms._wakes if at <= owner._world.now()],  # others ring in vain, later
         "callers who wait for runs": waiters._receivers,
         "callers who wait for answers": waiters.answers._receivers,
         "callers who were moved": {**waiters._moved, **waiters.answers._moved},
