@@ -57,6 +57,8 @@ def exit_code(error: BaseException) -> int:
         (errors.InvalidArguments, USAGE),
         (errors.AnswerMisfit, USAGE),
         (errors.DefinitionError, USAGE),
+        (errors.PayloadNotEncodable, USAGE),
+        (errors.PayloadTooLarge, USAGE),
         (errors.RunDidNotComplete, NOT_COMPLETED),
         (errors.ReplayFailed, DIVERGED),
         (errors.StoreError, UNREACHABLE),
