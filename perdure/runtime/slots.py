@@ -1,7 +1,8 @@
-"""The rights to run attempts in this process, and the steps that wait for one, first come, first served."""
+"""The rights to run attempts in this process, and the steps that wait for one: by turns of their runs, and of a run first come,
+first served. So a run with a hundred thousand steps at once is long under way, and nobody else is for that."""
 
 import os
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
@@ -38,6 +39,39 @@ class Flight(msgspec.Struct, gc=False, eq=False):
     beaten: bool = False
 
 
+class _Waiting:
+    """Steps that wait for a slot, by their runs, whose turns are in this order."""
+
+    def __init__(self) -> None:
+        self._steps: OrderedDict[int, deque[str]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._steps)
+
+    def add(self, key: int, step: str) -> None:
+        steps = self._steps.get(key)
+        if steps is None:
+            steps = self._steps[key] = deque()
+        steps.append(step)
+
+    def has(self, key: int, step: str) -> bool:
+        return step in self._steps.get(key, ())
+
+    def next_run(self, only: Container[int] | None) -> int | None:
+        """Whose turn it is, if only these can have one."""
+        return next((key for key in self._steps if only is None or key in only), None)
+
+    def take(self, key: int) -> str:
+        """The run's next step; then it is the turn of all others that wait."""
+        steps = self._steps[key]
+        step = steps.popleft()
+        if steps:
+            self._steps.move_to_end(key)
+        else:
+            del self._steps[key]
+        return step
+
+
 class Slots:
     """Grants slots to steps of runs; `member` is who runs them.
 
@@ -53,7 +87,7 @@ class Slots:
         self._most = (on_loop, in_thread, in_process)
         self._free = list(self._most)
         self._abandoned: dict[tuple[int, str, int], int] = {}
-        self._waiting: tuple[deque[tuple[int, str]], ...] = (deque(), deque(), deque())
+        self._waiting = (_Waiting(), _Waiting(), _Waiting())
         self.claimed: list[Flight] = []
         self._flights: dict[int, dict[tuple[str, int], Flight]] = {}
         self._count = 0
@@ -79,7 +113,7 @@ class Slots:
         return self.member
 
     def want(self, actor: Actor, name: str, step: str) -> None:
-        self._waiting[self.kind(name)].append((actor.run.key, step))
+        self._waiting[self.kind(name)].add(actor.run.key, step)
 
     def grants(self, only: Container[int] | None = None) -> Iterator[tuple[int, str, int]]:
         """Steps (run, step, kind) that can have a slot now; each is held until `take` or `give_back` is called.
@@ -87,15 +121,12 @@ class Slots:
         With `only` the steps of other runs are passed over, and keep their places.
         """
         for kind, waiting in enumerate(self._waiting):
-            passed: list[tuple[int, str]] = []
-            while waiting and self._free[kind] > 0 and not self.closed:
-                key, step = waiting.popleft()
-                if only is not None and key not in only:
-                    passed.append((key, step))
-                    continue
+            while self._free[kind] > 0 and not self.closed:
+                key = waiting.next_run(only)
+                if key is None:
+                    break
                 self._free[kind] -= 1
-                yield key, step, kind
-            waiting.extendleft(reversed(passed))
+                yield key, waiting.take(key), kind
 
     def free(self, kind: int) -> int:
         """How many more attempts of a kind there is room for."""

@@ -5,7 +5,6 @@ import contextlib
 import datetime as dt
 import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -242,6 +242,12 @@ async def asks_all() -> int:
     return len(await asyncio.gather(*[add(n, 1) for n in range(3_000)]))
 
 
+@endless("a hundred thousand steps at once")
+async def asks_too_many() -> int:
+    enter()
+    return len(await asyncio.gather(*[add(n, 1) for n in range(100_000)]))
+
+
 @poison("more memory than there is", "MemoryError", ends=RunFailed)
 async def explodes() -> int:
     return len(bytearray(10**15))
