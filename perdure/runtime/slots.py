@@ -54,8 +54,8 @@ class _Waiting:
             steps = self._steps[key] = deque()
         steps.append(step)
 
-    def has(self, key: int, step: str) -> bool:
-        return step in self._steps.get(key, ())
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return ((key, step) for key, steps in self._steps.items() for step in steps)
 
     def next_run(self, only: Container[int] | None) -> int | None:
         """Whose turn it is, if only these can have one."""

@@ -120,5 +120,5 @@ class Inside:
     def _is_in_hand(self, run: Run, step: Step, stored: Stored) -> bool:
         slots = self._owner.slots
         if step.wants_slot:
-            return slots._waiting[slots.kind(step.name)].has(run.key, step.id)
+            return (run.key, step.id) in slots._waiting[slots.kind(step.name)]
         return slots.flies(run.key, step.id, step.attempt) or is_told(stored, step)
