@@ -34,6 +34,15 @@ async def paint(n: int) -> int:
 
 
 @activity(queue="gpu", retry=QUICK)
+async def paint_with_a_break(n: int, until: int) -> int:
+    """The first ones are painted; those after them wait until a file named "gate" is there."""
+    note(f"paint-{n}")
+    if n >= until:
+        await gate("gate")
+    return n
+
+
+@activity(queue="gpu", retry=QUICK)
 async def wait_at_gate() -> str:
     info = activity.info()
     activity.heartbeat(f"attempt {info.attempt} was here")
@@ -59,6 +68,11 @@ async def many(count: int) -> int:
 
 
 @workflow
+async def many_with_a_break(count: int, until: int) -> int:
+    return len(set(await asyncio.gather(*[paint_with_a_break(n, until) for n in range(count)])))
+
+
+@workflow
 async def patient() -> str:
     return await wait_at_gate()
 
@@ -68,4 +82,4 @@ async def both(n: int) -> list[int]:
     return [await in_thread(n), await paint(n)]
 
 
-ALL = [one, many, patient, both, paint, wait_at_gate, in_thread]
+ALL = [one, many, many_with_a_break, patient, both, paint, paint_with_a_break, wait_at_gate, in_thread]

@@ -218,9 +218,9 @@ def test_the_engine_does_not_outlive_its_parent(place: Place, dev: Callable[...,
 def _is_there(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_without_reload_files_are_left_alone(place: Place, dev: Callable[..., Dev]) -> None:

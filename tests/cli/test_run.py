@@ -4,7 +4,7 @@ import shlex
 import signal
 from pathlib import Path
 
-from tests.cli.conftest import PERDURE, SHOP, Place
+from tests.cli.conftest import PATIENCE_S, PERDURE, SHOP, Place
 
 BUG = """
 from perdure import workflow
@@ -40,7 +40,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(place: Place) -> None:
     first = place.begin(*PERDURE, "run", f"{SHOP}:order", "--id", "order-1", "--arg", "amount=3")
     place.wait_at_gate()
     first.send_signal(signal.SIGINT)
-    _, told = first.communicate(timeout=20)
+    _, told = first.communicate(timeout=PATIENCE_S)
     place.open_gate()
     command = shlex.split(told.splitlines()[-1].partition("Go on with:")[2])
 

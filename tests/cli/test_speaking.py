@@ -22,7 +22,7 @@ def test_a_run_is_told_asked_and_changed_and_ends_by_what_it_was_told(talking: P
     asked = talking.perdure("query", "loan-7", "state", "unit=USD")
     raised = talking.perdure("update", "loan-7", "raise_by", "50")
     told = talking.perdure("signal", "loan-7", "decide", "approved=true", "by=maria")
-    ended = talking.perdure("result", "loan-7", "--timeout", "20s")
+    ended = talking.perdure("result", "loan-7", "--timeout", "5m")
     afterwards = talking.perdure("query", "loan-7", "state", "--json=amount")
 
     assert (asked.returncode, asked.stdout) == (0, '{"amount": 100, "unit": "USD"}\n')
@@ -35,7 +35,7 @@ def test_a_run_is_told_asked_and_changed_and_ends_by_what_it_was_told(talking: P
 def test_a_channel_is_told_its_value(talking: Place) -> None:
     talking.perdure("signal", "ann", "reply", "yes, please")
 
-    assert talking.perdure("result", "ann", "--timeout", "20s").stdout == '"yes, please"\n'
+    assert talking.perdure("result", "ann", "--timeout", "5m").stdout == '"yes, please"\n'
 
 
 def test_a_request_made_twice_is_taken_once(talking: Place) -> None:
@@ -104,8 +104,8 @@ def test_a_signal_begins_a_run_that_hears_it_first_unless_one_is_open(talking: P
 
     assert (begun.returncode, begun.stdout) == (0, "✓ ben  reply: received\n")
     assert (again.returncode, to_the_open_one.returncode) == (0, 0)
-    assert talking.perdure("result", "ben", "--timeout", "20s").stdout == '"hello"\n'
-    assert talking.perdure("result", "ann", "--timeout", "20s").stdout == '"yes"\n'
+    assert talking.perdure("result", "ben", "--timeout", "5m").stdout == '"hello"\n'
+    assert talking.perdure("result", "ann", "--timeout", "5m").stdout == '"yes"\n'
     assert len(json.loads(talking.perdure("list", "--json=id").stdout)) == 3
 
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from tests.cli.conftest import PERDURE, Place
+from tests.cli.conftest import PATIENCE_S, PERDURE, Place, wait_for
 from tests.unit.cli import corpus
 
 
@@ -12,7 +12,7 @@ def test_a_run_started_from_outside_is_run_by_the_engine(place: Place) -> None:
     place.open_gate()
 
     started = place.perdure("start", "order", "--id", "order-1", "--arg", "amount=3")
-    result = place.perdure("result", "order-1", "--timeout", "20s")
+    result = place.perdure("result", "order-1", "--timeout", "5m")
 
     assert (started.returncode, started.stdout, started.stderr) == (0, "order-1\n", "")
     assert (result.returncode, result.stdout, result.stderr) == (0, '"order of 3"\n', "")
@@ -43,7 +43,7 @@ def test_a_cancelled_run_cleans_up(place: Place) -> None:
     place.wait_at_gate()
 
     cancelled = place.perdure("cancel", "order-1", "--reason", "test data")
-    result = place.perdure("result", "order-1", "--timeout", "20s")
+    result = place.perdure("result", "order-1", "--timeout", "5m")
     again = place.perdure("cancel", "order-1")
 
     assert cancelled.stdout == "order-1\tdone\tcancellation requested\n"
@@ -72,11 +72,12 @@ def test_a_terminated_run_does_not(place: Place) -> None:
 def test_retry_makes_the_next_attempt_come_at_once(place: Place) -> None:
     place.engine()
     place.perdure("start", "asks", "--id", "ask-1")
+    wait_for(lambda: "retrying" in place.perdure("list", "--json=state").stdout, "the first failure")
     waiting = place.perdure("result", "ask-1", "--timeout", "0.5s")
     (place.folder / "mended").touch()
 
     retried = place.perdure("retry", "ask-1")
-    result = place.perdure("result", "ask-1", "--timeout", "20s")
+    result = place.perdure("result", "ask-1", "--timeout", "5m")
 
     assert "is still retrying after 0.5s" in waiting.stderr
     assert retried.stdout == "ask-1\tdone\treleased\n"
@@ -94,7 +95,7 @@ def test_runs_found_by_one_command_are_released_by_another(place: Place) -> None
 
     assert held.stdout == "bug-2\nbug-1\n"
     assert retried.stdout == held.stdout
-    assert [place.perdure("result", id, "--timeout", "20s").stdout for id in ("bug-1", "bug-2")] == ['"mended"\n'] * 2
+    assert [place.perdure("result", id, "--timeout", "5m").stdout for id in ("bug-1", "bug-2")] == ['"mended"\n'] * 2
 
 
 def test_a_run_is_followed_as_lines_of_json_while_it_moves(place: Place) -> None:
@@ -105,7 +106,7 @@ def test_a_run_is_followed_as_lines_of_json_while_it_moves(place: Place) -> None
     seen = [json.loads(follower.stdout.readline()) for _ in range(4)]
     place.open_gate()
 
-    rest, told = follower.communicate(timeout=20)
+    rest, told = follower.communicate(timeout=PATIENCE_S)
     seen += [json.loads(line) for line in rest.splitlines()]
 
     assert (follower.returncode, told) == (0, "")
@@ -124,7 +125,7 @@ def test_an_interrupted_follower_leaves_the_run_alone(place: Place) -> None:
     follower.stdout.readline()
     follower.send_signal(signal.SIGINT)
 
-    _, told = follower.communicate(timeout=20)
+    _, told = follower.communicate(timeout=PATIENCE_S)
 
     assert follower.returncode == 130
     assert told == "order-1 goes on; watch it again:  perdure show order-1 --follow\n"
@@ -144,7 +145,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(place: Place) -> None:
     command = f"set -o pipefail; {PERDURE[0]} -m perdure.cli.main list --limit 5000 | head -1"
 
     done = subprocess.run(["bash", "-c", command], cwd=place.folder, env=place.env, capture_output=True, text=True,
-                          timeout=20, check=False)  # fmt: skip
+                          timeout=PATIENCE_S, check=False)  # fmt: skip
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "STATE\tRUN\tWORKFLOW\tDOING NOW\tSTARTED\tAGE\n"

@@ -91,7 +91,7 @@ def test_a_worker_says_what_it_serves_and_does_it(here: Farm):
 
         assert engine.run(farm.both(7)).wait() == [7, 7]
 
-    _hear(worker, "queues: gpu  activities: paint, wait_at_gate, in_thread")
+    _hear(worker, "queues: gpu  activities: paint, paint_with_a_break, wait_at_gate, in_thread")
 
 
 def test_what_a_killed_worker_was_doing_is_done_again_by_another_within_seconds(here: Farm):
@@ -259,11 +259,12 @@ def test_workers_outlive_the_death_of_the_owner_and_its_successor_goes_on(here: 
     owner = here.begun(FARM)
     workers = [here.worker("--slots", "3") for _ in range(2)]
     with Client(here.address) as client:
-        handle = client.start("many", [300], id="r").wait()
+        handle = client.start("many_with_a_break", [300, 100], id="r").wait()
         wait_for(lambda: sum(here.ledger().values()) > 50, "fifty tasks")
         owner.kill()
         _end(owner)
         reached = sum(here.ledger().values())
+        here.open("gate")
         here.begun(FARM)
 
         assert handle.result().wait() == 300
@@ -274,10 +275,11 @@ def test_workers_outlive_the_death_of_the_owner_and_its_successor_goes_on(here: 
 
 
 def test_a_worker_without_a_queue_is_an_engine_that_owns_or_stands_by(here: Farm):
-    owner, second = here.begun(FARM), here.begun(FARM)
+    owner = here.begun(FARM)
+    _hear(owner, "owns it")
+    second = here.begun(FARM)
     here.worker()
     with Client(here.address) as client:
-        _hear(owner, "owns it")
         _hear(second, "stands by, another engine owns it")
         handle = client.start("patient", [], id="r").wait()
         here.await_note("wait-1")

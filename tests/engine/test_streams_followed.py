@@ -23,8 +23,11 @@ COUNT = 300
 
 @activity(retry=Retry(initial=0.01, max_attempts=50))
 async def count_up(to: int) -> None:
+    """The first attempt does not come to its end: its process is to be killed on the way, however fast it is."""
     numbers = stream("numbers", int)
     for n in range(to):
+        if activity.info().attempt == 1 and n == to - 10:
+            await asyncio.Event().wait()
         await numbers.write(n)
         await asyncio.sleep(0.002)
 
@@ -64,14 +67,14 @@ def test_who_follows_while_the_writer_is_killed_gets_each_chunk_once_and_in_orde
         follow: Iterator[StreamChunk[Any]] = iter(client.handle("r").stream("numbers", type=int))
         while (chunk := next(follow, None)) is not None:
             seen.append(chunk)
-            if killed < 3 and len(seen) > (killed + 1) * 60:
+            if chunk.attempt == 1 and chunk.value == COUNT // 3 - 40:
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
                 killed += 1
                 if killed == 2:  # and whoever reads begins anew where it has left off
                     follow = iter(client.handle("r").stream("numbers", from_offset=chunk.offset + 1, type=int))
                 process = engine_apart(address)
-        process.wait(timeout=60)
+        process.wait(timeout=300)
         log = [chunk.value for chunk in client.handle("r").stream("log")]
         problems = client.store.admin.check()
 
@@ -114,14 +117,14 @@ def test_a_hundred_thousand_chunks_cost_ten_times_as_much_as_ten_thousand(tmp_pa
     seconds, peaks = [], []
     with Engine(f"sqlite:///{tmp_path}/runs.db", ALL) as engine:
         for count in (10_000, 100_000):
-            began = time.perf_counter()
+            began = time.process_time()  # of this process alone, whatever else the machine does
             handle = engine.start(tap(count, own), id=f"r{count}").wait()
             expected = 0
             for chunk in handle.stream("water"):
                 assert (chunk.offset, chunk.value) == (expected, f"drop {expected}")
                 expected += 1
             assert expected == count
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.process_time() - began)
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
     assert seconds[1] < 10 * seconds[0] * 3 + 1
@@ -135,7 +138,7 @@ async def test_who_reads_slowly_holds_up_nobody_and_holds_a_page_in_memory(tmp_p
         handle = await engine.start(tap(50_000, False), id="r")
         slow = aiter(handle.stream("water"))
         first = await anext(slow)
-        await asyncio.wait_for(handle.result(), 30)  # the writer does not wait for the reader
+        await handle.result()  # the writer does not wait for the reader
         (info,) = await handle.streams()
         rest = [chunk.offset async for chunk in slow]
 
