@@ -2,7 +2,11 @@
 does not wait for a disk; `pytest --basetemp=FOLDER` says otherwise.
 
 And that Ctrl-C is heard by the processes that tests start, also where whoever started the tests does not hear it (a shell
-lets what it runs in the background ignore it, and so do the children of that)."""
+lets what it runs in the background ignore it, and so do the children of that).
+
+And that properties are tested with the same cases everywhere, however slow the machine is, as Hypothesis does by itself where
+`CI` is set. Other cases are looked for by `make soak` and `make fuzz`.
+"""
 
 import os
 import shutil
@@ -10,11 +14,22 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 << 30
 
 _made = pytest.StashKey[Path]()
+
+settings.register_profile(
+    "anywhere",
+    deadline=None,
+    derandomize=not os.environ.get("PERDURE_SOAK"),
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("anywhere")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -57,7 +57,7 @@ async def main(folder: Path) -> None:
     async with Engine(f"sqlite:///{folder}/trips.db", [workflows]) as engine:
         await travel(engine, providers, "Lisbon")
         await travel(engine, providers, "Atlantis")
-        await travel(engine, providers, "Brigadoon", seconds=0.3)
+        await travel(engine, providers, "Brigadoon", seconds=1)
 
         providers.hotel.closed = True
         stands_still = await travel(engine, providers, "Venice")

@@ -18,6 +18,27 @@ from perdure.languages.python.guard import Watch
 TICKS_PER_LIMIT = 4
 
 
+class Lived:
+    """How long a process could have done something. While it was stopped, or got no processor, workflow code could not come
+    to an await either: that is no fault of its. Who computes without giving the interpreter lock away has lived.
+
+    Args:
+        most: seconds between two looks that count though the process has computed less.
+    """
+
+    def __init__(self, most: float, now: float, computed: float) -> None:
+        self._most = most
+        self._now = now
+        self._computed = computed
+        self._seconds = 0.0
+
+    def until(self, now: float, computed: float) -> float:
+        """Seconds since the beginning. `computed`: of the process, on its processors, so far."""
+        self._seconds += min(now - self._now, max(computed - self._computed, self._most))
+        self._now, self._computed = now, computed
+        return self._seconds
+
+
 class Watchdog:
     """Ticks while it lives.
 
@@ -48,8 +69,9 @@ class Watchdog:
     def _run(self) -> None:
         try:
             struck_since: float | None = None
+            lived = Lived(2 * self._tick_seconds, time.monotonic(), time.process_time())
             while not self._ended.wait(self._tick_seconds):
-                now = time.monotonic()
+                now = lived.until(time.monotonic(), time.process_time())
                 struck_since = (struck_since or now) if self._watch.tick(now) else None
                 if struck_since is None:
                     self._push_back()

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.chaos.caller import Caller, Diary, Stopped, all_read
 from tests.chaos.roles import GUESTS, ROLES, work
 
-TIDY_SECONDS = 90.0
+TIDY_SECONDS = 300.0
 """How long after the storm a job may take; one that has not come to its end then is told of."""
 
 

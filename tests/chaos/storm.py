@@ -25,8 +25,8 @@ LOOK_SECONDS = 0.02
 MEASURE_SECONDS = 2.0
 FAULT_ECHO_SECONDS = 25.0
 """So long after a disk was full, or a lock was kept, a process may end by it: others wait for ten seconds first."""
-STOP_SECONDS = 30.0
-QUIET_SECONDS = 120.0
+STOP_SECONDS = 120.0
+QUIET_SECONDS = 600.0
 
 
 @dataclass

@@ -27,7 +27,7 @@ def test_the_report_that_is_shown_is_the_report_that_is_printed(tmp_path: Path, 
     (tmp_path / "program.py").write_text(program)
 
     done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=600
     )
 
     assert without_time(report) in without_time(done.stdout)

@@ -62,7 +62,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[Row, dict[str, Any]]
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(ROWS, json.loads(done.stdout), strict=True))
@@ -133,7 +133,7 @@ def test_a_program_of_the_page_prints_what_the_page_says(line: int, program: str
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 

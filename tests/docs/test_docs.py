@@ -65,7 +65,7 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
@@ -96,7 +96,7 @@ def test_tests_in_the_docs_pass(block, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
     assert done.returncode == 0, done.stdout

@@ -74,7 +74,7 @@ def main(role: str, address: str) -> None:
     from perdure import Client, Engine
     from tests.engine import deeds
 
-    limits: dict[str, Any] = {"stuck_after": 0.5, "kill_when_hung": 1.5} if role == "engine that dies" else {}
+    limits: dict[str, Any] = {"stuck_after": 0.5, "kill_when_hung": 2.0} if role == "engine that dies" else {}
     engine = Engine(address, deeds.ALL, **limits)
     here: Any
     with Client(address, create=True) if role == "client" else engine as here:

@@ -73,7 +73,7 @@ def at_once(address: str, verb: str, count: int) -> list[dict[str, str]]:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    told = [json.loads(process.communicate(timeout=600)[0]) for process in processes]
     assert {process.returncode for process in processes} == {0}
     return told
 

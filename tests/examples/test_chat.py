@@ -37,16 +37,27 @@ def spoken(chunks: list[Any]) -> list[str]:
     return [*lines, "".join(tokens)] if tokens else lines
 
 
+def talked_in(folder: Path) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+    """A talk whose engine was killed in the middle of an answer; the busier the machine, the slower that has to be spoken."""
+    for pause in ("0.03", "0.3", "3"):
+        place = folder / pause
+        place.mkdir()
+        command = [sys.executable, "-m", "examples.chat", "--pause", pause, "--dir", str(place)]
+        talked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+        if "begins anew)" in talked.stdout:
+            break
+    return place, talked
+
+
 def test_the_talk_goes_on_where_its_engine_was_killed_and_no_tool_is_used_twice(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "examples.chat", "--pause", "0.03", "--dir", str(tmp_path)]
-    talked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    place, talked = talked_in(tmp_path)
 
     assert talked.stderr == ""
     assert "(the engine was killed; another one takes over)" in talked.stdout
     assert "begins anew)" in talked.stdout
     assert talked.stdout.count(f" model  {LISBON}\n") == 1
     assert talked.stdout.endswith("3 answers; the model was asked 6 times\n")
-    with Client(f"sqlite:///{tmp_path}/chat.db") as client:
+    with Client(f"sqlite:///{place}/chat.db") as client:
         handle = client.handle("chat")
         chunks = list(handle.stream(TALK, type=Said))
         steps = handle.describe().wait().steps

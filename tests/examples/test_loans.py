@@ -17,7 +17,7 @@ ALL = [loan, score, mail_people, pay_out]
 
 def test_a_week_is_shown_in_a_moment() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "examples.loans"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-m", "examples.loans"], cwd=ROOT, capture_output=True, text=True, timeout=600, check=True
     )
 
     assert done.stderr == ""

@@ -12,7 +12,7 @@ from examples.orders.model import ORDERS_FILE, PRICES_CENTS, read_orders
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def python(*arguments: str, timeout: float = 25) -> "subprocess.CompletedProcess[str]":
+def python(*arguments: str, timeout: float = 600) -> "subprocess.CompletedProcess[str]":
     """Run a program of the repository to its end."""
     command = [sys.executable, *arguments]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -37,7 +37,9 @@ def test_the_orders_are_500_sound_ones_and_some_go_to_atlantis() -> None:
 
 
 def test_the_demo_kills_engines_and_proves_that_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
-    demo = python("-m", "examples.orders.demo", "--orders", "60", "--kills", "2", "--dir", str(tmp_path))
+    demo = python(
+        "-m", "examples.orders.demo", "--orders", "60", "--kills", "2", "--limit", "600", "--dir", str(tmp_path)
+    )
 
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "✓ 60 orders charged exactly once" in demo.stdout
@@ -53,7 +55,7 @@ def test_no_process_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
     assert demo.stderr is not None
     first_line = demo.stderr.readline()  # of the first kill, or of progress: the engine is at work
     demo.kill()
-    demo.wait(10)
+    demo.wait(600)
     demo.stderr.close()
     for line in processes_that_mention(str(tmp_path)):
         wait_until_gone(int(line.split()[0]))
@@ -63,12 +65,12 @@ def test_no_process_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
 
 
 def wait_until_gone(pid: int) -> None:
-    """Returns as soon as the process has ended, or after ten seconds."""
+    """Returns as soon as the process has ended, or after ten minutes."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    select.select([descriptor], [], [], 10)
+    select.select([descriptor], [], [], 600)
     os.close(descriptor)
 
 

@@ -31,7 +31,7 @@ def serving(ledger: Path, fault_rate: float, hang_seconds: float = 0.05) -> Iter
 
 
 def post(port: int, path: str, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     try:
         connection.request("POST", path, json.dumps(body), {"Idempotency-Key": key} if key else {})
         answer = connection.getresponse()

@@ -9,9 +9,19 @@ from perdure import Client
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def told_in(folder: Path) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+    """Orders have to sleep for longer than the deploys take: the busier the machine, the longer."""
+    for pause in ("6", "30", "150"):
+        place = folder / pause
+        command = [sys.executable, "-m", "examples.rolling", "--runs", "2", "--pause", pause, "--dir", str(place)]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
+        if told.returncode == 0:
+            break
+    return place, told
+
+
 def test_old_runs_end_the_old_way_and_new_ones_the_new_way_over_three_deploys(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "examples.rolling", "--runs", "2", "--pause", "6", "--dir", str(tmp_path)]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    place, told = told_in(tmp_path)
 
     assert told.returncode == 0, told.stdout + told.stderr
     assert told.stderr == ""
@@ -22,7 +32,7 @@ def test_old_runs_end_the_old_way_and_new_ones_the_new_way_over_three_deploys(tm
     tuesday = told.stdout.partition("perdure check examples.rolling.tuesday")[2].partition("deployed")[0]
     assert "change 'check first'" in tuesday
     assert "go on with this code" in tuesday
-    with Client(f"sqlite:///{tmp_path}/runs.db") as client:
+    with Client(f"sqlite:///{place}/runs.db") as client:
         builds = {row.id: row.build for row in client.list().wait()}
         marks = [event for event in client.handle("new-1").history().wait() if event["type"] == "PatchMarked"]
     assert builds == {"old-1": "monday", "old-2": "monday", "new-1": "tuesday", "new-2": "tuesday"}

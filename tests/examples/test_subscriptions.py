@@ -29,7 +29,7 @@ def test_the_example_tells_what_three_customers_have_paid() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=True,
     )
 

@@ -32,7 +32,7 @@ def thumbnails(folder: Path, id: str) -> list[StepView]:
 
 
 def test_all_pictures_come_onto_the_sheet_though_processes_are_killed(tmp_path: Path) -> None:
-    stdout, stderr = started(tmp_path, 12, kills=2).communicate(timeout=60)
+    stdout, stderr = started(tmp_path, 12, kills=2).communicate(timeout=600)
 
     assert stderr == ""
     assert stdout.startswith("12 thumbnails in ")
@@ -48,10 +48,10 @@ def test_one_that_is_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
     first = started(tmp_path, 200, kills=0)
     assert eventually(lambda: len([*tmp_path.glob("0???.jpg")]) > 9)
     first.send_signal(signal.SIGINT)
-    _, stderr = first.communicate(timeout=60)
+    _, stderr = first.communicate(timeout=600)
     done = {step.id for step in thumbnails(tmp_path, "gallery-200") if step.state == "completed"}
     drawn = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("0???.jpg")}
-    stdout, _ = started(tmp_path, 200, kills=0).communicate(timeout=60)
+    stdout, _ = started(tmp_path, 200, kills=0).communicate(timeout=600)
 
     assert first.returncode == 130
     assert stderr == "stopped; the same command goes on where this one was\n"

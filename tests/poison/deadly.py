@@ -55,7 +55,7 @@ ALL = [deadly, lives, say]
 
 
 def main(address: str) -> None:
-    with Engine(address, ALL, stuck_after=0.2, kill_when_hung=1.0):
+    with Engine(address, ALL, stuck_after=0.5, kill_when_hung=2.0):
         print("ready", flush=True)
         sys.stdin.read()
 

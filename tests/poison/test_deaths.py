@@ -16,7 +16,7 @@ from tests.poison.deadly import ALL, DEADLY, HOW
 pytestmark = pytest.mark.filterwarnings("ignore:.* in a workflow:")
 ROOT = Path(__file__).resolve().parents[2]
 NEIGHBOURS = 5
-PATIENCE_S = 50.0
+PATIENCE_S = 300.0
 
 
 @pytest.fixture

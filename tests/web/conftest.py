@@ -127,7 +127,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=300_000)
         yield running
         running.close()
 
@@ -139,7 +139,7 @@ class Looked:
         self.page = page
         self.url = url
         self.complaints: list[str] = []
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(300_000)
         page.on("console", lambda message: self._hear(message))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 

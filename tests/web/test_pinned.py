@@ -6,6 +6,7 @@ import pytest
 
 from perdure import Engine, RunBlocked, activity, sleep, workflow
 from perdure.stores.open import open_store
+from tests.engine.clocks import Later
 from tests.web.conftest import Web
 from tests.web.test_run_page import part, text
 
@@ -16,7 +17,7 @@ async def step() -> None: ...
 
 @workflow(versioning="pinned")
 async def order() -> None:
-    await sleep(0.2)
+    await sleep(3600)
     await step()
 
 
@@ -24,7 +25,7 @@ def test_a_run_that_waits_for_its_build_says_so_and_how_it_is_moved(tmp_path: Pa
     address = f"sqlite:///{tmp_path}/runs.db"
     with Engine(address, [order, step], build="monday") as engine:
         engine.start(order(), id="o").wait()
-    with Engine(address, [order, step], build="tuesday") as engine, pytest.raises(RunBlocked):
+    with Engine(address, [order, step], build="tuesday", world=Later()) as engine, pytest.raises(RunBlocked):
         engine.handle("o").result().wait()
     store = open_store(address)
     web = Web(store)

@@ -12,7 +12,7 @@ from tests.web.conftest import corpus_time
 
 
 def ask(port: int, method: str, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     try:
         connection.request(method, path)
         answer = connection.getresponse()

@@ -24,5 +24,5 @@ def test_what_is_written_while_the_watch_is_set_up_is_told(tmp_path: Path, monke
     events: SimpleQueue[Any] = SimpleQueue()
     watch = Watch([str(file)], events)
 
-    assert events.get(timeout=30) == Changed([str(file)])
+    assert events.get(timeout=600) == Changed([str(file)])
     watch.end()

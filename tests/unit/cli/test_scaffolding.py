@@ -26,7 +26,7 @@ def called(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     env = {name: value for name, value in os.environ.items() if name != "PERDURE_DB" and not name.startswith("PYTEST")}
     env["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", *command], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=600
     )
 
 

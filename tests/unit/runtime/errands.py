@@ -22,7 +22,7 @@ from perdure.kernel.events import Failure, LogRecord, Payload
 from perdure.runtime.child_places import Place, place_of
 from perdure.runtime.child_wire import Ended, Job
 
-SECONDS = 60.0
+SECONDS = 300.0
 
 
 class Try:

@@ -18,7 +18,7 @@ class Slow(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.may.wait(30)
+        self.may.wait(300)
         self.texts.append(record.getMessage())
 
 
@@ -36,7 +36,7 @@ def test_records_are_handled_in_order_on_another_thread_and_all_before_it_is_clo
     for number in range(100):
         queue.logger.warning("%d", number)
     slow.may.set()
-    queue.close(30)
+    queue.close(300)
 
     assert slow.texts == [str(number) for number in range(100)]
 
@@ -46,7 +46,7 @@ def test_records_that_slow_handlers_cannot_take_are_counted_and_told(slow: Slow)
     for number in range(WAITING_RECORDS + 50):
         queue.logger.warning("%d", number)
     slow.may.set()
-    queue.close(30)
+    queue.close(300)
 
     kept = len([text for text in slow.texts if text.isdigit()])
     assert WAITING_RECORDS <= kept <= WAITING_RECORDS + 1, "one may have been in the handler's hands"
@@ -60,6 +60,6 @@ def test_a_handler_that_raises_loses_its_own_record_only(slow: Slow) -> None:
     queue = LogQueue()
     queue.logger.warning("%d", "no number")
     queue.logger.warning("next")
-    queue.close(30)
+    queue.close(300)
 
     assert slow.texts == ["next"]

@@ -367,7 +367,7 @@ def test_a_pool_leaves_no_descriptors_and_no_processes() -> None:
     for _ in range(3):
         use()
 
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(os.listdir("/dev/fd")) <= before
 
 
 PARENT = """

@@ -429,7 +429,7 @@ other.join()
 
 def test_a_thread_that_sets_its_trace_function_at_the_same_time_does_not_matter() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", ANOTHER_TRACES], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", ANOTHER_TRACES], capture_output=True, text=True, timeout=600, check=False
     )
 
     assert (ended.stdout, ended.stderr) == ("interrupted, None\n", "")
