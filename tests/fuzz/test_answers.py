@@ -92,7 +92,7 @@ class Desk:
 
     def answered(self, kind: str) -> None:
         """The run of such a form has its answer, and comes to its end with it."""
-        assert self.engine.handle(self._open.pop(kind)).result(timeout=60).wait() == kind
+        assert self.engine.handle(self._open.pop(kind)).result(timeout=600).wait() == kind
 
     def demand_open(self, kind: str, id: str, events: int) -> None:
         """The task is as it was, and whoever answers it well is heard."""

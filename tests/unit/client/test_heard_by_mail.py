@@ -81,7 +81,11 @@ def test_a_signal_that_waits_for_a_blocked_run_is_well_kept(owner: MemoryStore) 
 
 
 @pytest.mark.parametrize("message", [Signal("s", NOTHING), Update("u", "n", NOTHING), Query("q", NOTHING)])
-def test_another_owner_answers_what_was_asked_of_one_that_has_died(owner: MemoryStore, message: Any) -> None:
+def test_another_owner_answers_what_was_asked_of_one_that_has_died(
+    owner: MemoryStore, message: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "TAKEOVER_SECONDS", 300.0)
+
     def take_over() -> None:
         while not owner.work.poll(1, 9).mail:
             time.sleep(0.005)
@@ -106,7 +110,13 @@ def test_without_an_heir_a_signal_stays_in_the_mailbox_and_a_question_is_not_ans
 ) -> None:
     monkeypatch.setattr(door, "TAKEOVER_SECONDS", 0.1)
     client = client_of(owner)
-    threading.Timer(0.3, owner.admin.close).start()
+
+    def die() -> None:
+        while not owner.work.poll(1, 9).mail:
+            time.sleep(0.005)
+        owner.admin.close()
+
+    threading.Thread(target=die).start()
 
     with pytest.raises(WaitedTooLong, match="the engine has died"):
         heard_by_mail(client, run(2, "r", Status.WAITING), Query("q", NOTHING))

@@ -49,7 +49,7 @@ def order(code: Callable[..., Any]) -> Any:
 
 def recording(of: Any, *arguments: Any, activities: Any = (charge, mail, swell), ends: bool = True) -> ExportedRun:
     """The export of a run, read back from its document."""
-    with Engine("memory://", [of, *activities], stuck_after=0.3) as engine:
+    with Engine("memory://", [of, *activities]) as engine:
         handle = engine.start(of(*arguments), id="order-1").wait()
         if ends:
             with suppress(RunDidNotComplete):
@@ -57,8 +57,8 @@ def recording(of: Any, *arguments: Any, activities: Any = (charge, mail, swell),
         return read_export(handle.export().wait().to_json())
 
 
-def judged(run: ExportedRun, *definitions: Any) -> Verdict:
-    with Replays(definitions, stuck_after=0.3) as replays:
+def judged(run: ExportedRun, *definitions: Any, stuck_after: float = 60.0) -> Verdict:
+    with Replays(definitions, stuck_after=stuck_after) as replays:
         return replays.judge("order-1.json", run)
 
 
@@ -182,7 +182,7 @@ def test_code_that_does_not_come_to_an_await_is_interrupted() -> None:
         while True:
             amount += 1
 
-    assert judged(ORDER, endless, charge, mail).kind == "stuck"
+    assert judged(ORDER, endless, charge, mail, stuck_after=0.3).kind == "stuck"
 
 
 def test_an_open_run_is_replayed_as_far_as_it_has_come() -> None:

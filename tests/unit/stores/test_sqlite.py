@@ -261,19 +261,19 @@ def test_nudges_reach_the_owner_from_another_process(path: str, store: SqliteSto
 
     with child("SqliteStore(sys.argv[1]).post.nudge(); wait()", path) as client:
         ready(client)
-        assert nudged.wait(5)
+        assert nudged.wait(300)
 
 
 def test_many_nudges_at_once_never_block(path: str, store: SqliteStore) -> None:
     calm = threading.Event()
-    store.admin.listen(lambda: calm.wait(5) and None)
+    store.admin.listen(lambda: calm.wait(300) and None)
 
     started = time.monotonic()
     for _ in range(5_000):
         store.post.nudge()
     calm.set()
 
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 200
 
 
 def test_a_nudge_without_a_listener_is_nothing(store: SqliteStore) -> None:
@@ -289,7 +289,7 @@ def test_a_socket_left_by_a_dead_owner_is_replaced(path: str, store: SqliteStore
     store.admin.listen(nudged.set)
     store.post.nudge()
 
-    assert nudged.wait(5)
+    assert nudged.wait(300)
     store.admin.close()
     assert not os.path.exists(hints.socket_path(os.path.realpath(path)))
 
