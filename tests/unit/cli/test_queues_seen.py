@@ -1,6 +1,7 @@
 """What `perdure show` and `perdure doctor` say of queues, of attempts that others complete, and of heartbeats."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
