@@ -75,7 +75,7 @@ def test_a_parallel_saga_undoes_everything_before_the_run_fails():
 
 def test_a_run_that_takes_too_long_is_undone():
     with TestEngine(ALL) as engine, pytest.raises(RunFailed, match="TimeoutError"):
-        engine.run(trip(["flight", "slow train"], seconds=0.05)).wait()
+        engine.run(trip(["flight", "slow train"], seconds=1)).wait()
 
     assert calls == ["book flight", "book slow train", "cancel slow train", "cancel flight"]
 

@@ -112,20 +112,22 @@ def by_turns(seed: int) -> Iterator[Life]:
 
 
 def live_for(seconds: float, lives: Iterator[Life], workers: int, told: Callable[[Tally], None]) -> Tally:
-    """As many lives as fit into the time; `told` is called now and then, with the tally so far."""
+    """As many of the lives as fit into the time, one at least; `told` is called now and then, with the tally so far."""
     tally = Tally()
     end = time.monotonic() + seconds
     if workers == 1:
-        while time.monotonic() < end:
-            tally.add(lived([next(lives)]))
+        for life in lives:
+            tally.add(lived([life]))
             _looked_at(tally, HISTORIES_AT_ONCE, told)
+            if time.monotonic() >= end:
+                break
         _looked_at(tally, 1, told)
         return tally
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context) as pool:
         going: set[Future[Tally]] = set()
-        while going or time.monotonic() < end:
-            while len(going) < 2 * workers and time.monotonic() < end:
+        while going or time.monotonic() < end or not tally.lives:
+            while len(going) < 2 * workers and (time.monotonic() < end or not (going or tally.lives)):
                 going.add(pool.submit(lived, [next(lives) for _ in range(AT_ONCE)]))
             done, going = wait(going, return_when=FIRST_COMPLETED)
             for each in done:

@@ -89,13 +89,13 @@ def connection(address: str) -> Iterator[Connection]:
 def test_a_wait_ends_with_its_run(engine: Engine) -> None:
     engine.start(total(1), id="sum-1").wait()
 
-    assert rests(engine, "sum-1", 20)
+    assert rests(engine, "sum-1", 600)
 
 
 def test_a_wait_ends_at_a_run_that_is_held(engine: Engine) -> None:
     engine.start(Held.run("x"), id="held-1").wait()
 
-    assert rests(engine, "held-1", 20)
+    assert rests(engine, "held-1", 600)
 
 
 def test_a_wait_that_takes_too_long_says_no(engine: Engine) -> None:

@@ -98,7 +98,7 @@ ALL = [waits, reminds, tries, is_patient, gives_up, within_a_day, note, shaky, a
 
 def near(found: datetime, wanted: datetime) -> bool:
     """Time passes between the jumps, too."""
-    return wanted <= found < wanted + 30 * SECOND
+    return wanted <= found < wanted + 600 * SECOND
 
 
 def test_a_sleep_of_days_passes_at_once_for_whoever_waits_for_the_result() -> None:
@@ -232,7 +232,7 @@ def test_time_passes_as_everywhere_while_an_attempt_runs() -> None:
 
     def is_held_up(what: str) -> str:
         began.set()
-        goes_on.wait(30)
+        goes_on.wait(600)
         return what
 
     with TestEngine(ALL, activities={note: is_held_up}, start=START) as engine:
@@ -240,11 +240,11 @@ def test_time_passes_as_everywhere_while_an_attempt_runs() -> None:
         works = engine.start(reminds("1s", 1)).wait()
         waiting = threading.Thread(target=lambda: works.result().wait())
         waiting.start()
-        began.wait(30)
+        began.wait(600)
         held_up_at = engine.now()
         assert held_up_at < START + DAY
         goes_on.set()
-        waiting.join(30)
+        waiting.join(600)
 
         assert near(sleeps.result().wait(), START + 3 * DAY)
 
@@ -253,7 +253,7 @@ def test_a_sleep_does_not_wait_for_ever_for_an_attempt_that_hangs() -> None:
     goes_on = threading.Event()
 
     def hangs(what: str) -> str:
-        goes_on.wait(30)
+        goes_on.wait(600)
         return what
 
     with TestEngine(ALL, activities={note: hangs}, start=START) as engine:
@@ -271,7 +271,7 @@ def test_the_clock_is_that_of_the_runs_in_a_description_too() -> None:
         handle = engine.start(waits(30)).wait()
         engine.sleep("10 days").wait()
 
-        assert handle.describe().wait().duration == pytest.approx(10 * 86_400, abs=30)
+        assert handle.describe().wait().duration == pytest.approx(10 * 86_400, abs=600)
 
 
 def test_time_is_skipped_on_a_database_in_a_file(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_time_is_skipped_on_a_database_in_a_file(tmp_path: Path) -> None:
 def test_the_clock_does_not_jump_over_time_limits_of_attempts_that_have_ended() -> None:
     with TestEngine(ALL, activities={slow: lambda: "quick"}, start=START) as engine:
         assert engine.run(gives_up()).wait() == "quick"
-        assert engine.run(waits(1)).wait() < START + DAY + 30 * SECOND
+        assert engine.run(waits(1)).wait() < START + DAY + 600 * SECOND
 
 
 def test_an_engine_that_is_closed_wakes_whoever_sleeps() -> None:
