@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from perdure.stores import base
 from perdure.stores.memory import MemoryStore, Shelf
+from perdure.stores.postgres.schema import migrate
 from perdure.stores.sqlite.store import SqliteStore
 from tests.conformance.rows import Opener
+from tests.postgres.server import Missing, Server
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -35,3 +38,24 @@ def store(opened: Opener) -> base.Store:
     store = opened()
     assert store.admin.try_own("here", 1, "build-1", 1) is not None
     return store
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One for all tests of a process; new databases have the schema."""
+    try:
+        made = Server()
+    except Missing as missing:
+        pytest.skip(str(missing))
+    with made as server:
+        migrate(server.address("template1"))
+        yield server
+
+
+@pytest.fixture
+def database(server: Server, request: pytest.FixtureRequest) -> str:
+    """The address of a new one."""
+    name = f"test_{abs(hash(request.node.nodeid))}"
+    with psycopg.connect(server.address(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    return server.address(name)

@@ -12,19 +12,21 @@ from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.membership import Claimed
 from perdure.stores.memory import MemoryStore, Shelf
+from perdure.stores.postgres.store import PostgresStore
 from tests.conformance.rows import Hand, Opener, ended, mail, run, start, task
 
 LATER = 10**9
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "postgres"])
 def opened(request: pytest.FixtureRequest) -> Iterator[Opener]:
     """Opens the same store again and again, as several processes would; those that share it."""
     shelf = Shelf(shared=True)
+    address = request.getfixturevalue("database") if request.param == "postgres" else ""
     stores: list[base.Store] = []
 
     def open_again(faults: base.Faults | None = None) -> base.Store:
-        stores.append(MemoryStore(shelf=shelf, faults=faults))
+        stores.append(PostgresStore(address, faults) if address else MemoryStore(shelf=shelf, faults=faults))
         return stores[-1]
 
     yield open_again

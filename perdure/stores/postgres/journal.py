@@ -1,0 +1,199 @@
+"""The owner's commits: one call each, that is fenced by the row of its member."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+
+from perdure.kernel.project import KEEP, AttemptRow, RunRow
+from perdure.stores.base import Batch, CommitRefused, Faults, OwnershipLost, StoreUnavailable
+from perdure.stores.faults import doubt_by, refuse_by
+from perdure.stores.postgres.late import leave_open
+from perdure.stores.postgres.lines import Line
+from perdure.stores.postgres.rows import attribute_columns, mail_columns
+from perdure.stores.postgres.trouble import for_owner, told_to_people
+from perdure.stores.settling import telling_attempts
+
+_COMMIT = (
+    "SELECT perdure.commit(%b::bigint, %b::bigint, %b::bigint, %b::bigint[], %b::smallint[], %b::text[], %b::bigint[], %b::bigint[], "
+    "%b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], "
+    "%b::bytea[], %b::bytea[], %t::jsonb)"
+)
+_json = msgspec.json.Encoder()
+
+
+class PostgresJournal:
+    """`member`: whose commits they are, 0 of a store that owns nothing."""
+
+    def __init__(self, place: str, line: Line, faults: Faults | None) -> None:
+        self._place = place
+        self._line = line
+        self._faults = faults
+        self.member = 0
+        self._term = 0
+
+    def begin(self, member: int) -> None:
+        """From now on they are the commits of that member."""
+        self.member, self._term = member, 0
+
+    def commit(self, batch: Batch) -> None:
+        if not self.member:
+            raise OwnershipLost(f"{self._place}: this store does not own")
+        fault = self._faults("before", batch) if self._faults is not None else None
+        refuse_by(fault)
+        values = [self.member, self._term, *columns_of(batch)]
+        if self._faults is not None:
+            self._faults("inside", batch)
+        try:
+            self._line.open()
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"{self._place}: {error}") from error
+        try:
+            if fault is not None and fault.startswith("in-doubt-late"):
+                leave_open(self._line.address, _COMMIT, values, fault == "in-doubt-late-applied")
+            elif fault != "in-doubt-lost":
+                self._line.ask(_COMMIT, values)
+        except (OverflowError, UnicodeError, psycopg.DataError) as error:
+            raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
+        except psycopg.Error as error:
+            raise for_owner(error, self._place) from error
+        doubt_by(fault)
+
+    def settle(self, batch: Batch) -> bool:
+        """A new connection waits for the member's row: the server has ended the transaction then, if it had begun it; and if it
+        comes to it later it refuses it."""
+        self._line.close()
+        with told_to_people(self._place):
+            term = self._line.ask("SELECT perdure.settle(%b::bigint)", (self.member,))[0][0]
+            if term is None:
+                raise OwnershipLost(f"member {self.member} was declared dead")
+            self._term = term
+            signs = signs_of(batch, self.member)
+            return all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
+
+
+def columns_of(batch: Batch) -> list[Any]:
+    """The parameters of `perdure.commit`, after the member."""
+    begun = {part.run for part in batch.history if part.seq == 1}
+    plain: list[RunRow] = []
+    whole: list[RunRow] = []
+    for row in batch.updated:
+        usual = row.block is None and not row.open_tail and not row.strikes and row.key not in begun
+        (plain if usual else whole).append(row)
+    plain.sort(key=lambda row: row.key)
+    rest = _rest(batch, whole, [row for row in whole if row.key in begun])
+    return [
+        batch.at,
+        [row.key for row in plain],
+        [row.status for row in plain],
+        [row.note for row in plain],
+        [row.closed_at for row in plain],
+        [row.wake_at for row in plain],
+        [row.seq for row in plain],
+        [part.run for part in batch.history],
+        [part.seq for part in batch.history],
+        [part.events for part in batch.history],
+        batch.mail_read,
+        [key for key, _ in batch.parks],
+        [seq for _, seq in batch.parks],
+        [blob.run for blob in batch.blobs],
+        [blob.digest for blob in batch.blobs],
+        [blob.data for blob in batch.blobs],
+        _json.encode(rest).decode() if rest else None,
+    ]
+
+
+def _rest(batch: Batch, whole: Sequence[RunRow], begun: Sequence[RunRow]) -> dict[str, Any]:
+    """What few batches have, by name."""
+    kept, attempts = _attempts(batch.attempts)
+    if batch.chunks:
+        raise NotImplementedError
+    rest: dict[str, Any] = {
+        "withdrawn": batch.withdrawn,
+        "followed": batch.followed,
+        "created": batch.created,
+        "updated": whole,
+        "begun": begun,
+        "pins": list(dict(batch.pins).items()),
+        "attempts_kept": kept,
+        "attempts": attempts,
+        "attempts_dropped": batch.attempts_dropped,
+        "attributes": attribute_columns(batch.attributes),
+        "updates": list({(row.run, row.id): row for row in batch.updates}.values()),
+        "published": list({(row.run, row.name): row for row in batch.published}.values()),
+        "tasks_gone_of": batch.tasks_gone_of,
+        "tasks_gone": batch.tasks_gone,
+        "tasks": list({(task.run, task.step): task for task in batch.tasks}.values()),
+        "human_gone_of": batch.human_gone_of,
+        "human_gone": batch.human_gone,
+        "human": list({(row.run, row.step): row for row in batch.human}.values()),
+        "mail_kept": [mail_columns(mail) for mail in batch.mail_kept],
+        "replies": list({row.request: row for row in batch.replies}.values()),
+    }
+    return {name: rows for name, rows in rest.items() if rows}
+
+
+def _attempts(attempts: Sequence[AttemptRow]) -> tuple[list[AttemptRow], list[AttemptRow]]:
+    """In order, folded: states of rows that are stored (KEEP), and whole rows."""
+    whole: dict[tuple[int, str, int], AttemptRow] = {}
+    kept: dict[tuple[int, str, int], AttemptRow] = {}
+    for row in attempts:
+        at = (row.run, row.step, row.attempt)
+        if row.member != KEEP:
+            whole[at] = row
+        elif at in whole:
+            whole[at] = msgspec.structs.replace(whole[at], state=row.state, retry_at=row.retry_at)
+        else:
+            kept[at] = row
+    return list(kept.values()), list(whole.values())
+
+
+def signs_of(batch: Batch, member: int) -> list[tuple[bool, str, Sequence[Any]]]:
+    """What must be found, or must not, if the batch is durable: as it is all or nothing, any sign tells it that can."""
+    of_runs = "SELECT 1 FROM perdure.runs WHERE key = ANY (%b::bigint[])"
+    if batch.history:
+        part = batch.history[0]
+        return [(True, "SELECT 1 FROM perdure.history WHERE run = %b AND seq = %b", (part.run, part.seq))]
+    if batch.created:
+        return [(True, of_runs, ([batch.created[0].key],))]
+    if batch.withdrawn:
+        return [(False, of_runs, (batch.withdrawn,))]
+    if batch.mail_read:
+        return [(False, "SELECT 1 FROM perdure.mail WHERE id = ANY (%b::bigint[])", (batch.mail_read,))]
+    if batch.parks:
+        mine = "SELECT 1 FROM perdure.runs WHERE key = ANY (%b::bigint[]) AND owner = %b::bigint"
+        return [(False, mine, ([key for key, _ in batch.parks], member))]
+    signs: list[tuple[bool, str, Sequence[Any]]] = []
+    for row in batch.updated:
+        same = "status = %b AND note = %b AND closed_at IS NOT DISTINCT FROM %b::bigint AND wake_at IS NOT DISTINCT FROM %b::bigint"
+        state = (
+            row.key,
+            row.status,
+            row.note,
+            row.closed_at,
+            row.wake_at,
+            row.seq,
+            row.strikes,
+            row.open_tail,
+            row.block,
+        )
+        more = "seq = %b AND strikes = %b AND open_tail = %b AND block IS NOT DISTINCT FROM %b::bytea"
+        signs.append((True, f"SELECT 1 FROM perdure.runs WHERE key = %b AND {same} AND {more}", state))
+    for row in telling_attempts(batch):
+        at = (row.run, row.step, row.attempt, row.state, row.retry_at)
+        there = "SELECT 1 FROM perdure.attempts WHERE run = %b AND step = %b AND attempt = %b"
+        same = "state = %b AND retry_at IS NOT DISTINCT FROM %b::bigint"
+        if row.member == KEEP:
+            signs.append((False, f"{there} AND NOT ({same})", at))
+        else:
+            rest = "member = %b AND counted = %b AND ended_at IS NOT DISTINCT FROM %b::bigint"
+            signs.append((True, f"{there} AND {same} AND {rest}", (*at, row.member, row.counted, row.ended_at)))
+    for reply in batch.replies:
+        signs.append(
+            (True, "SELECT 1 FROM perdure.replies WHERE request = %b AND code = %b", (reply.request, reply.code))
+        )
+    for mail in map(mail_columns, batch.mail_kept):
+        there = "SELECT 1 FROM perdure.mail WHERE run = %b AND kind = %b AND body = %b"
+        signs.append((True, there, (mail.run, mail.kind, mail.body)))
+    return signs

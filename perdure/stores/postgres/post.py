@@ -1,0 +1,55 @@
+"""What any process may write, each call one statement."""
+
+import msgspec
+
+from perdure.kernel.messages import Start
+from perdure.kernel.project import RunRow
+from perdure.stores.base import MailRow, ReplyRow
+from perdure.stores.postgres.lines import Lines
+from perdure.stores.postgres.rows import RUN_COLUMNS, attribute_columns, mail_columns, run_row
+from perdure.stores.postgres.trouble import told_to_people
+
+_SEND = "INSERT INTO perdure.mail (run, kind, body, reply_to) VALUES (%b, %b, %b, %b)"
+_REPLY = "SELECT request, code, error, expires_at, data FROM perdure.replies WHERE request = %b"
+_SUBMIT = f"SELECT {RUN_COLUMNS} FROM perdure.submit(%t::jsonb, %b::smallint, %b, %b, %b, %b, %t::jsonb)"
+_json = msgspec.json.Encoder()
+
+
+class PostgresPost:
+    def __init__(self, place: str, lines: Lines) -> None:
+        self._place = place
+        self._lines = lines
+
+    def send(self, mail: MailRow) -> None:
+        columns = mail_columns(mail)
+        with told_to_people(self._place), self._lines.use() as line:
+            line.ask(_SEND, (columns.run, columns.kind, columns.body, columns.reply_to))
+
+    def submit(self, row: RunRow, mail: MailRow) -> RunRow:
+        start, columns = mail.message, mail_columns(mail)
+        assert isinstance(start, Start)
+        attributes = [] if start.terms is None else [(0, each) for each in start.terms.attributes]
+        values = (
+            _json.encode(row).decode(),
+            columns.kind,
+            columns.body,
+            columns.reply_to,
+            start.id_conflict,
+            start.id_reuse,
+            _json.encode(attribute_columns(attributes)).decode(),
+        )
+        with told_to_people(self._place), self._lines.use() as line:
+            made = run_row(line.ask(_SUBMIT, values)[0])
+        if made.run_id == row.run_id:
+            row.key = mail.run = made.key
+            row.followed_by = made.followed_by
+            return row
+        return made
+
+    def take_reply(self, request: str) -> ReplyRow | None:
+        with told_to_people(self._place), self._lines.use() as line:
+            found = line.read(_REPLY, (request,))
+        return ReplyRow(*found[0]) if found else None
+
+    def nudge(self) -> None:
+        """Owners poll."""

@@ -1,0 +1,279 @@
+-- A batch of an owner, in one call, which is one transaction: nobody's process can stop in the middle of it. What nearly every
+-- batch has comes as arrays, one for each column; `rest` has the lists of a Batch by their names, bytes as base64.
+--
+-- Errors: PD001 the member was declared dead; PD002 a letter was read by somebody else, or a run that is to be parked is not
+-- this member's, or has gone on; PD003 the batch is refused.
+CREATE OR REPLACE FUNCTION perdure.commit(
+    me            bigint,
+    my_term       bigint,
+    decided_at    bigint,
+    keys          bigint[],
+    statuses      smallint[],
+    notes         text[],
+    closed        bigint[],
+    wakes         bigint[],
+    seqs          bigint[],
+    history_runs  bigint[],
+    history_seqs  bigint[],
+    history_parts bytea[],
+    read          bigint[],
+    parked        bigint[],
+    parked_seqs   bigint[],
+    blob_runs     bigint[],
+    blob_digests  bytea[],
+    blob_data     bytea[],
+    rest          jsonb
+) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    changed bigint;
+BEGIN
+    -- The fence comes first, in a statement of its own: everything after it sees what was committed before a takeover.
+    PERFORM 1 FROM members WHERE id = me AND alive AND term = my_term FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'member % was declared dead, or has gone on without this commit', me USING ERRCODE = 'PD001';
+    END IF;
+    IF rest IS NOT NULL THEN
+        PERFORM begin_rest(me, rest);
+    END IF;
+    IF cardinality(keys) > 0 THEN
+        UPDATE runs r SET
+            status = u.status, note = u.note, closed_at = u.closed_at, wake_at = u.wake_at, seq = u.seq,
+            block = NULL, open_tail = false, strikes = 0, deaths = CASE WHEN u.seq > r.seq THEN 0 ELSE r.deaths END
+        FROM unnest(keys, statuses, notes, closed, wakes, seqs) AS u(key, status, note, closed_at, wake_at, seq)
+        WHERE r.key = u.key;
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        IF changed <> cardinality(keys) THEN
+            RAISE EXCEPTION '% of % runs are not there', cardinality(keys) - changed, cardinality(keys)
+                USING ERRCODE = 'PD003';
+        END IF;
+    END IF;
+    IF cardinality(history_runs) > 0 THEN
+        INSERT INTO history SELECT * FROM unnest(history_runs, history_seqs, history_parts);
+    END IF;
+    IF cardinality(blob_runs) > 0 THEN
+        INSERT INTO blobs SELECT * FROM unnest(blob_runs, blob_digests, blob_data) ON CONFLICT DO NOTHING;
+    END IF;
+    IF rest IS NOT NULL THEN
+        PERFORM write_rest(rest);
+    END IF;
+    IF cardinality(read) > 0 THEN
+        DELETE FROM mail WHERE id = ANY (read);
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        IF changed <> cardinality(read) THEN
+            RAISE EXCEPTION '% letters were read by another owner', cardinality(read) - changed USING ERRCODE = 'PD002';
+        END IF;
+    END IF;
+    IF rest IS NOT NULL THEN
+        PERFORM end_rest(rest, decided_at);
+    END IF;
+    IF cardinality(parked) > 0 THEN
+        UPDATE runs r SET owner = NULL
+        FROM unnest(parked, parked_seqs) AS u(key, seq)
+        WHERE r.key = u.key AND r.owner = me AND r.seq = u.seq;
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        IF changed <> cardinality(parked) THEN
+            RAISE EXCEPTION '% runs are not owned by member %, or have gone on without it', cardinality(parked) - changed, me
+                USING ERRCODE = 'PD002';
+        END IF;
+    END IF;
+END $$;
+
+-- What comes before the summaries of runs: who goes, who follows whom, who is new; then summaries with a block, and beginnings.
+CREATE OR REPLACE FUNCTION perdure.begin_rest(me bigint, rest jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    gone    bigint[];
+    changed bigint;
+BEGIN
+    IF rest ? 'withdrawn' THEN
+        gone := ARRAY(SELECT value::bigint FROM jsonb_array_elements_text(rest -> 'withdrawn'));
+        -- Whoever was followed by a run that goes is the newest again. First the place of that run is made free.
+        UPDATE runs SET followed_by = -key WHERE key = ANY (gone);
+        UPDATE runs r SET followed_by = 0 FROM runs g WHERE g.key = ANY (gone) AND r.id = g.id AND r.followed_by = g.key;
+        PERFORM forget(gone);
+    END IF;
+    IF rest ? 'followed' THEN
+        UPDATE runs r SET followed_by = (p.value ->> 1)::bigint
+        FROM jsonb_array_elements(rest -> 'followed') AS p
+        WHERE r.key = (p.value ->> 0)::bigint AND r.followed_by <= 0;
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        IF changed <> jsonb_array_length(rest -> 'followed') THEN
+            RAISE EXCEPTION 'a run was followed by another one meanwhile' USING ERRCODE = 'PD003';
+        END IF;
+        UPDATE runs r SET followed_by = 0
+        FROM jsonb_array_elements(rest -> 'followed') AS p
+        WHERE r.key = (p.value ->> 1)::bigint AND r.followed_by < 0;
+    END IF;
+    IF rest ? 'created' THEN
+        INSERT INTO runs (key, id, run_id, workflow, status, note, build, started_at, closed_at, wake_at, seq, block, open_tail,
+                          strikes, followed_by, chain, request, expires_at, parent, root, pinned, owner)
+        SELECT key, id, decode(run_id, 'base64'), workflow, status, note, build, started_at, closed_at, wake_at, seq,
+               decode(block, 'base64'), open_tail, strikes, followed_by, chain, request, expires_at, parent, root, pinned, me
+        FROM jsonb_to_recordset(rest -> 'created') AS n(
+            key bigint, id text, run_id text, workflow text, status smallint, note text, build text, started_at bigint,
+            closed_at bigint, wake_at bigint, seq bigint, block text, open_tail boolean, strikes integer, followed_by bigint,
+            chain bigint, request text, expires_at bigint, parent bigint, root bigint, pinned text
+        );
+    END IF;
+    IF rest ? 'updated' THEN
+        UPDATE runs r SET
+            status = u.status, note = u.note, closed_at = u.closed_at, wake_at = u.wake_at, seq = u.seq,
+            block = decode(u.block, 'base64'), open_tail = u.open_tail, strikes = u.strikes,
+            deaths = CASE WHEN u.seq > r.seq THEN 0 ELSE r.deaths END
+        FROM jsonb_to_recordset(rest -> 'updated') AS u(
+            key bigint, status smallint, note text, closed_at bigint, wake_at bigint, seq bigint, block text,
+            open_tail boolean, strikes integer
+        )
+        WHERE r.key = u.key;
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        IF changed <> jsonb_array_length(rest -> 'updated') THEN
+            RAISE EXCEPTION 'a run is not there' USING ERRCODE = 'PD003';
+        END IF;
+    END IF;
+    IF rest ? 'begun' THEN  -- what is fixed from now on; they are among the others as well
+        UPDATE runs r SET
+            run_id = decode(u.run_id, 'base64'), workflow = u.workflow, build = u.build, started_at = u.started_at,
+            expires_at = u.expires_at, pinned = u.pinned
+        FROM jsonb_to_recordset(rest -> 'begun') AS u(
+            key bigint, run_id text, workflow text, build text, started_at bigint, expires_at bigint, pinned text
+        )
+        WHERE r.key = u.key;
+    END IF;
+    IF rest ? 'pins' THEN
+        UPDATE runs r SET pinned = p.value ->> 1
+        FROM jsonb_array_elements(rest -> 'pins') AS p WHERE r.key = (p.value ->> 0)::bigint;
+    END IF;
+END $$;
+
+-- What runs have beside their histories.
+CREATE OR REPLACE FUNCTION perdure.write_rest(rest jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF rest ? 'attempts_kept' THEN
+        UPDATE attempts a SET state = k.state, retry_at = k.retry_at
+        FROM jsonb_to_recordset(rest -> 'attempts_kept')
+            AS k(run bigint, step text, attempt bigint, state smallint, retry_at bigint)
+        WHERE a.run = k.run AND a.step = k.step AND a.attempt = k.attempt;
+    END IF;
+    IF rest ? 'attempts' THEN
+        INSERT INTO attempts
+        SELECT run, step, attempt, state, member, started_at, ended_at, retry_at, counted, decode(detail, 'base64')
+        FROM jsonb_to_recordset(rest -> 'attempts') AS a(
+            run bigint, step text, attempt bigint, state smallint, member bigint, started_at bigint, ended_at bigint,
+            retry_at bigint, counted bigint, detail text
+        )
+        ON CONFLICT (run, step, attempt) DO UPDATE SET
+            state = EXCLUDED.state, member = EXCLUDED.member, started_at = EXCLUDED.started_at,
+            ended_at = EXCLUDED.ended_at, retry_at = EXCLUDED.retry_at, counted = EXCLUDED.counted, detail = EXCLUDED.detail;
+    END IF;
+    IF rest ? 'attempts_dropped' THEN
+        DELETE FROM attempts a USING jsonb_array_elements(rest -> 'attempts_dropped') AS d
+        WHERE a.run = (d.value ->> 0)::bigint AND a.step = d.value ->> 1 AND a.attempt = (d.value ->> 2)::bigint;
+    END IF;
+    IF rest ? 'attributes' THEN
+        DELETE FROM attributes a USING jsonb_to_recordset(rest -> 'attributes') AS n(run bigint, name text)
+        WHERE a.run = n.run AND a.name = n.name;
+        INSERT INTO attributes
+        SELECT run, name, item, kind, text, number, float
+        FROM jsonb_to_recordset(rest -> 'attributes') AS n(
+            run bigint, name text, item integer, kind smallint, text text, number bigint, float double precision
+        )
+        WHERE item >= 0;
+    END IF;
+    IF rest ? 'updates' THEN
+        INSERT INTO updates
+        SELECT run, id, name, state, accepted_at, ended_at, decode(detail, 'base64')
+        FROM jsonb_to_recordset(rest -> 'updates') AS u(
+            run bigint, id text, name text, state smallint, accepted_at bigint, ended_at bigint, detail text
+        )
+        ON CONFLICT (run, id) DO UPDATE SET
+            name = EXCLUDED.name, state = EXCLUDED.state, accepted_at = EXCLUDED.accepted_at,
+            ended_at = EXCLUDED.ended_at, detail = EXCLUDED.detail;
+    END IF;
+    IF rest ? 'published' THEN
+        INSERT INTO published
+        SELECT run, name, at, decode(value, 'base64')
+        FROM jsonb_to_recordset(rest -> 'published') AS p(run bigint, name text, at bigint, value text)
+        ON CONFLICT (run, name) DO UPDATE SET at = EXCLUDED.at, value = EXCLUDED.value;
+    END IF;
+    IF rest ? 'tasks_gone_of' THEN
+        DELETE FROM tasks WHERE run IN (SELECT value::bigint FROM jsonb_array_elements_text(rest -> 'tasks_gone_of'));
+    END IF;
+    IF rest ? 'tasks_gone' THEN
+        DELETE FROM tasks t USING jsonb_array_elements(rest -> 'tasks_gone') AS d
+        WHERE t.run = (d.value ->> 0)::bigint AND t.step = d.value ->> 1;
+    END IF;
+    IF rest ? 'tasks' THEN
+        DELETE FROM tasks t USING jsonb_to_recordset(rest -> 'tasks') AS n(run bigint, step text)
+        WHERE t.run = n.run AND t.step = n.step;
+        INSERT INTO tasks (run, step, attempt, queue, name, start_by, body, member)
+        SELECT run, step, attempt, queue, name, start_by, decode(body, 'base64'), 0
+        FROM ROWS FROM (jsonb_to_recordset(rest -> 'tasks') AS (
+            run bigint, step text, attempt bigint, queue text, name text, start_by bigint, body text
+        )) WITH ORDINALITY AS n(run, step, attempt, queue, name, start_by, body, place)
+        ORDER BY place;
+    END IF;
+    IF rest ? 'human_gone_of' THEN
+        DELETE FROM human WHERE run IN (SELECT value::bigint FROM jsonb_array_elements_text(rest -> 'human_gone_of'));
+    END IF;
+    IF rest ? 'human_gone' THEN
+        DELETE FROM human h USING jsonb_array_elements(rest -> 'human_gone') AS d
+        WHERE h.run = (d.value ->> 0)::bigint AND h.step = d.value ->> 1;
+    END IF;
+    IF rest ? 'human' THEN
+        INSERT INTO human
+        SELECT run, step, title, ARRAY(SELECT jsonb_array_elements_text(assignees)), claimed_by, opened_at, due_at,
+               remind_at, expires_at, reminders, overdue, decode(body, 'base64')
+        FROM jsonb_to_recordset(rest -> 'human') AS h(
+            run bigint, step text, title text, assignees jsonb, claimed_by text, opened_at bigint, due_at bigint,
+            remind_at bigint, expires_at bigint, reminders integer, overdue boolean, body text
+        )
+        ON CONFLICT (run, step) DO UPDATE SET
+            title = EXCLUDED.title, assignees = EXCLUDED.assignees, claimed_by = EXCLUDED.claimed_by,
+            opened_at = EXCLUDED.opened_at, due_at = EXCLUDED.due_at, remind_at = EXCLUDED.remind_at,
+            expires_at = EXCLUDED.expires_at, reminders = EXCLUDED.reminders, overdue = EXCLUDED.overdue,
+            body = EXCLUDED.body;
+    END IF;
+END $$;
+
+-- What comes after the letters that were read have gone.
+CREATE OR REPLACE FUNCTION perdure.end_rest(rest jsonb, decided_at bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF rest ? 'mail_kept' THEN
+        INSERT INTO mail (run, kind, body, reply_to)
+        SELECT run, kind, decode(body, 'base64'), reply_to
+        FROM ROWS FROM (jsonb_to_recordset(rest -> 'mail_kept') AS (run bigint, kind smallint, body text, reply_to text))
+            WITH ORDINALITY AS m(run, kind, body, reply_to, place)
+        ORDER BY place;
+    END IF;
+    IF rest ? 'replies' THEN
+        DELETE FROM replies WHERE expires_at <= decided_at;
+        INSERT INTO replies
+        SELECT request, code, error, expires_at, decode(data, 'base64')
+        FROM jsonb_to_recordset(rest -> 'replies') AS r(request text, code text, error text, expires_at bigint, data text)
+        ON CONFLICT (request) DO UPDATE SET
+            code = EXCLUDED.code, error = EXCLUDED.error, expires_at = EXCLUDED.expires_at, data = EXCLUDED.data;
+    END IF;
+END $$;
+
+-- All that runs have, and they themselves.
+CREATE OR REPLACE FUNCTION perdure.forget(gone bigint[]) RETURNS void
+LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+    DELETE FROM chunks WHERE stream IN (SELECT id FROM streams WHERE run = ANY (gone));
+    DELETE FROM streams WHERE run = ANY (gone);
+    DELETE FROM history WHERE run = ANY (gone);
+    DELETE FROM attempts WHERE run = ANY (gone);
+    DELETE FROM attributes WHERE run = ANY (gone);
+    DELETE FROM tasks WHERE run = ANY (gone);
+    DELETE FROM updates WHERE run = ANY (gone);
+    DELETE FROM published WHERE run = ANY (gone);
+    DELETE FROM human WHERE run = ANY (gone);
+    DELETE FROM blobs WHERE run = ANY (gone);
+    DELETE FROM mail WHERE run = ANY (gone);
+    DELETE FROM runs WHERE key = ANY (gone);
+$$;

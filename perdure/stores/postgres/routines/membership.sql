@@ -1,0 +1,196 @@
+-- Who owns what. Every call is one transaction of READ COMMITTED, in which each statement sees what was committed when it
+-- began: what is claimed is claimed in one statement, and what it has is read in a later one.
+--
+-- Error PD001: the member was declared dead, and nothing has happened.
+
+CREATE OR REPLACE FUNCTION perdure.fence(me bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    PERFORM 1 FROM members WHERE id = me AND alive FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'member % was declared dead', me USING ERRCODE = 'PD001';
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION perdure.join_members(host text, pid bigint, build text, now bigint, lease bigint) RETURNS bigint
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    me bigint;
+BEGIN
+    INSERT INTO members (host, pid, build, started_at, serves) VALUES (host, pid, build, now, false) RETURNING id INTO me;
+    INSERT INTO beats (member, beat, lease) VALUES (me, 0, lease);
+    -- Earlier ones that have never committed are told of by nothing.
+    DELETE FROM members m USING beats b WHERE b.member = m.id AND NOT m.alive AND NOT b.used;
+    DELETE FROM beats b WHERE NOT EXISTS (SELECT 1 FROM members m WHERE m.id = b.member);
+    RETURN me;
+END $$;
+
+-- Whether the code of a member is the one for a run: what nobody's is has to be told by somebody.
+CREATE OR REPLACE FUNCTION perdure.is_for(me bigint, my_build text, mine text[], workflow text, pinned text, status smallint)
+RETURNS boolean LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
+    SELECT status >= 7 OR (
+        (pinned = '' OR pinned = my_build OR NOT EXISTS (
+            SELECT 1 FROM members m WHERE m.alive AND NOT m.serves AND m.id <> me AND m.build = pinned
+        ))
+        AND (workflow = ANY (mine) OR NOT EXISTS (
+            SELECT 1 FROM members m JOIN beats b ON b.member = m.id
+            WHERE m.alive AND NOT m.serves AND m.id <> me AND workflow = ANY (b.workflows)
+        ))
+    )
+$$;
+
+-- Whether a letter is for its run's owner now. Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5),
+-- Update (10), Query (11) and Move (27); mail of no run at all is everybody's. The Start (1) of a run that is queued (0)
+-- and begins later is found by the time at which it is due. Without `starts` what a run that has not begun cannot take yet,
+-- Start and Cancel (3), must not stand before what others can.
+CREATE OR REPLACE FUNCTION perdure.is_awaited(
+    kind smallint, reply_to text, starts boolean, status smallint, wake_at bigint, followed_by bigint
+) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT (status IS NULL OR status NOT IN (5, 6) OR kind IN (4, 5, 10, 11, 27))
+        AND NOT (kind = 1 AND reply_to = '' AND status IS NOT DISTINCT FROM 0::smallint AND wake_at IS NOT NULL AND followed_by >= 0)
+        AND (starts OR (kind <> 1 AND NOT (kind = 3 AND status IS NOT DISTINCT FROM 0::smallint)))
+$$;
+
+-- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
+-- deaths, whether that one died in its turn), 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker, 4 that of
+-- another owner.
+CREATE OR REPLACE FUNCTION perdure.poll(me bigint, due_until bigint, most bigint, most_claims bigint, starts boolean)
+RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    my_build text;
+    mine     text[];
+    dead     bigint[];
+BEGIN
+    PERFORM fence(me);
+    SELECT m.build INTO my_build FROM members m WHERE m.id = me;
+    UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows INTO mine;
+    IF most_claims > 0 THEN
+        dead := ARRAY(
+            SELECT DISTINCT r.owner FROM runs r JOIN members m ON m.id = r.owner WHERE r.owner IS NOT NULL AND NOT m.alive
+        );
+        RETURN QUERY
+        WITH wanted AS (
+            SELECT r.key FROM runs r WHERE r.owner = ANY (dead)
+            UNION ALL
+            SELECT r.key FROM runs r
+            WHERE r.owner IS NULL AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
+            UNION ALL
+            SELECT r.key FROM mail l JOIN runs r ON r.key = l.run
+            WHERE r.owner IS NULL AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+        ), mine_now AS (
+            SELECT r.key, r.owner FROM runs r
+            WHERE r.key IN (SELECT w.key FROM wanted w) AND (r.owner IS NULL OR r.owner = ANY (dead))
+                AND is_for(me, my_build, mine, r.workflow, r.pinned, r.status)
+            ORDER BY r.owner IS NULL, r.key
+            LIMIT most_claims
+            FOR NO KEY UPDATE OF r SKIP LOCKED
+        ), taken AS (
+            UPDATE runs r SET
+                owner = me, claims = r.claims + 1,
+                deaths = r.deaths + (SELECT count(*) FROM members m WHERE m.id = n.owner AND NOT m.handed_over)::integer
+            FROM mine_now n WHERE r.key = n.key
+            RETURNING r.key, r.claims, coalesce(n.owner, 0) AS owner, r.deaths
+        )
+        SELECT 0, t.key, t.claims, t.owner, t.deaths,
+               EXISTS (SELECT 1 FROM beats s WHERE s.member = t.owner AND s.turn = t.key), NULL::bytea, NULL
+        FROM taken t ORDER BY t.owner = 0, t.key;
+    END IF;
+    RETURN QUERY
+    SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
+    FROM mail l LEFT JOIN runs r ON r.key = l.run
+    WHERE (r.key IS NULL OR r.owner = me) AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+    ORDER BY l.id LIMIT most;
+    RETURN QUERY
+    SELECT 2, r.key, r.wake_at, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
+    FROM runs r
+    WHERE r.owner = me AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
+    ORDER BY r.wake_at, r.key LIMIT most;
+    RETURN QUERY
+    SELECT 3, w.member, w.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL FROM workers w;
+    RETURN QUERY
+    SELECT 4, m.id, s.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
+    FROM members m JOIN beats s ON s.member = m.id WHERE m.alive AND NOT m.serves AND m.id <> me;
+END $$;
+
+-- These runs, as far as no other living member has them; not one in whose turn a member has died, which `poll` has to tell.
+CREATE OR REPLACE FUNCTION perdure.own(me bigint, wanted bigint[])
+RETURNS TABLE (key bigint, claims bigint, left_by bigint, deaths integer)
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM fence(me);
+    RETURN QUERY
+    WITH free AS (
+        SELECT r.key, r.owner FROM runs r LEFT JOIN members m ON m.id = r.owner LEFT JOIN beats s ON s.member = r.owner
+        WHERE r.key = ANY (wanted) AND (r.owner IS NULL OR r.owner = me OR NOT m.alive)
+            AND (r.owner IS NULL OR r.owner = me OR s.turn <> r.key)
+        FOR NO KEY UPDATE OF r SKIP LOCKED
+    ), taken AS (
+        UPDATE runs r SET
+            owner = me, claims = r.claims + 1,
+            deaths = r.deaths + (SELECT count(*) FROM members m WHERE m.id = f.owner AND NOT m.handed_over)::integer
+        FROM free f WHERE r.key = f.key AND f.owner IS DISTINCT FROM me
+        RETURNING r.key, r.claims, coalesce(f.owner, 0) AS owner, r.deaths
+    )
+    SELECT t.key, t.claims, t.owner, t.deaths FROM taken t
+    UNION ALL
+    SELECT r.key, r.claims, 0::bigint, r.deaths FROM free f JOIN runs r ON r.key = f.key WHERE f.owner = me;
+END $$;
+
+CREATE OR REPLACE FUNCTION perdure.enter_turn(me bigint, run bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    PERFORM fence(me);
+    UPDATE beats SET turn = run WHERE member = me;
+END $$;
+
+-- Waits for a commit of that member which the server has in hand: the server ends it without anybody's help.
+CREATE OR REPLACE FUNCTION perdure.declare_dead(me bigint, suspect bigint, last_beat bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    PERFORM fence(me);
+    PERFORM 1 FROM members WHERE id = suspect AND alive FOR NO KEY UPDATE;
+    IF NOT FOUND OR NOT EXISTS (SELECT 1 FROM beats WHERE member = suspect AND beat = last_beat) THEN
+        RETURN false;
+    END IF;
+    UPDATE members SET alive = false WHERE id = suspect;
+    RETURN true;
+END $$;
+
+-- What it has is claimed by whoever polls, as that of a dead one.
+CREATE OR REPLACE FUNCTION perdure.hand_over(me bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    UPDATE members SET alive = false, handed_over = true WHERE id = me AND alive;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'member % was declared dead', me USING ERRCODE = 'PD001';
+    END IF;
+    UPDATE beats SET turn = 0 WHERE member = me;
+END $$;
+
+CREATE OR REPLACE FUNCTION perdure.publish(
+    me bigint, kinds text[], names text[], parameters bytea[], workflows text[]
+) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM fence(me);
+    UPDATE beats SET workflows = publish.workflows WHERE member = me;
+    INSERT INTO definitions SELECT * FROM unnest(kinds, names, parameters) AS n(kind, name, parameters)
+    ON CONFLICT (kind, name) DO UPDATE SET parameters = EXCLUDED.parameters;
+END $$;
+
+-- So many keys that nobody else gets, for new runs of owners: even ones, above all that were given away before.
+CREATE OR REPLACE FUNCTION perdure.reserve(count bigint) RETURNS SETOF bigint
+LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+    SELECT nextval('keys') * 2 FROM generate_series(1, count)
+$$;
+
+-- Waits until whatever the member has still open on the server has ended, and refuses what comes later. The new term, NULL if it
+-- is dead.
+CREATE OR REPLACE FUNCTION perdure.settle(me bigint) RETURNS bigint
+LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+    UPDATE members SET term = term + 1 WHERE id = me AND alive RETURNING term
+$$;

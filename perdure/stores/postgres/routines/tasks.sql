@@ -1,0 +1,155 @@
+-- Work for other processes. The row of a worker is what makes its word count: who deletes it waits for what that worker just
+-- writes, and the worker finds it missing after that.
+--
+-- Error PD004: the worker has left, or was taken for dead.
+
+CREATE OR REPLACE FUNCTION perdure.demand_worker(me bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    PERFORM 1 FROM workers WHERE member = me FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'member % is no worker (any more)', me USING ERRCODE = 'PD004';
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION perdure.join_workers(host text, pid bigint, build text, now bigint, queues text[], names text[])
+RETURNS bigint LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    me bigint;
+BEGIN
+    INSERT INTO members (host, pid, build, started_at, serves) VALUES (host, pid, build, now, true) RETURNING id INTO me;
+    INSERT INTO workers (member, queues, names, beat) VALUES (me, queues, names, 0);
+    RETURN me;
+END $$;
+
+-- The mail TaskTaken, as the kernel's wire has it: an array of its tag, the step, the attempt and the member.
+CREATE OR REPLACE FUNCTION perdure.task_taken(step text, attempt bigint, member bigint) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT '\x9408'::bytea
+        || '\xdb'::bytea || int4send(octet_length(step)) || convert_to(step, 'UTF8')
+        || '\xcf'::bytea || int8send(attempt) || '\xcf'::bytea || int8send(member)
+$$;
+
+-- Bring endings, and take tasks, the oldest first: as many of each want (names, limit) as it says. Rows of two kinds: 0 the place
+-- of an ending that was accepted, 1 a task.
+CREATE OR REPLACE FUNCTION perdure.exchange(
+    me bigint, end_runs bigint[], end_steps text[], end_attempts bigint[], end_kinds smallint[], end_bodies bytea[],
+    blob_places bigint[], blob_runs bigint[], blob_digests bytea[], blob_data bytea[],
+    my_queues text[], wants jsonb, now bigint, latest_start bigint, taken_kind smallint
+) RETURNS TABLE (
+    what integer, id bigint, run bigint, step text, attempt bigint, queue text, name text, start_by bigint, body bytea,
+    member bigint, claimed_at bigint, details bytea
+) LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    accepted bigint[] := '{}';
+    want     record;
+    took     boolean := false;
+BEGIN
+    PERFORM demand_worker(me);
+    IF cardinality(end_runs) > 0 THEN
+        WITH gone AS (
+            DELETE FROM tasks t USING unnest(end_runs, end_steps, end_attempts) WITH ORDINALITY AS e(run, step, attempt, place)
+            WHERE t.run = e.run AND t.step = e.step AND t.attempt = e.attempt AND t.member = me
+            RETURNING e.place
+        )
+        SELECT coalesce(array_agg(g.place ORDER BY g.place), '{}') INTO accepted FROM gone g;
+        INSERT INTO mail (run, kind, body, reply_to)
+        SELECT e.run, e.kind, e.body, '' FROM unnest(end_runs, end_kinds, end_bodies) WITH ORDINALITY AS e(run, kind, body, place)
+        WHERE e.place = ANY (accepted) ORDER BY e.place;
+        INSERT INTO blobs
+        SELECT b.run, b.digest, b.data FROM unnest(blob_places, blob_runs, blob_digests, blob_data) AS b(place, run, digest, data)
+        WHERE b.place = ANY (accepted) ON CONFLICT DO NOTHING;
+        RETURN QUERY
+        SELECT 0, a, NULL::bigint, NULL, NULL::bigint, NULL, NULL, NULL::bigint, NULL::bytea, NULL::bigint, NULL::bigint, NULL::bytea
+        FROM unnest(accepted) AS a;
+    END IF;
+    FOR want IN SELECT w.names, w.most FROM jsonb_to_recordset(wants) AS w(names text[], most bigint) LOOP
+        RETURN QUERY
+        WITH oldest AS (
+            SELECT o.id
+            FROM unnest(my_queues) AS q, unnest(want.names) AS n, LATERAL (
+                SELECT t.id FROM tasks t
+                WHERE t.member = 0 AND t.queue = q AND t.name = n AND (t.start_by IS NULL OR t.start_by > latest_start)
+                ORDER BY t.id LIMIT want.most FOR UPDATE SKIP LOCKED
+            ) AS o
+            ORDER BY o.id LIMIT want.most
+        ), taken AS (
+            UPDATE tasks t SET member = me, claimed_at = now FROM oldest o WHERE t.id = o.id RETURNING t.*
+        ), told AS (
+            INSERT INTO mail (run, kind, body, reply_to)
+            SELECT k.run, taken_kind, task_taken(k.step, k.attempt, me), '' FROM taken k WHERE k.start_by IS NOT NULL ORDER BY k.id
+        )
+        SELECT 1, k.* FROM taken k ORDER BY k.id;
+        took := took OR FOUND;
+    END LOOP;
+    IF took THEN
+        UPDATE workers SET used = true WHERE member = me AND NOT used;
+    END IF;
+END $$;
+
+-- What there is for a worker: 0 a name of which tasks wait, 1 a task it has, 2 the lease of the newest owner.
+CREATE OR REPLACE FUNCTION perdure.look(me bigint, my_queues text[])
+RETURNS TABLE (what integer, name text, run bigint, step text, attempt bigint)
+LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM workers WHERE member = me) THEN
+        RAISE EXCEPTION 'member % is no worker (any more)', me USING ERRCODE = 'PD004';
+    END IF;
+    RETURN QUERY SELECT 0, w, NULL::bigint, NULL, NULL::bigint FROM waiting(my_queues) AS w;
+    RETURN QUERY SELECT 1, NULL, t.run, t.step, t.attempt FROM tasks t WHERE t.member = me AND t.member > 0;
+    RETURN QUERY SELECT 2, NULL, b.lease, NULL, NULL::bigint FROM beats b ORDER BY b.member DESC LIMIT 1;
+END $$;
+
+-- From one activity to the next by the index, however many tasks of each there are.
+CREATE OR REPLACE FUNCTION perdure.waiting(my_queues text[]) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
+    WITH RECURSIVE queues AS (
+        SELECT q AS queue, (SELECT min(t.name) FROM tasks t WHERE t.member = 0 AND t.queue = q) AS name FROM unnest(my_queues) AS q
+    ), found AS (
+        SELECT queue, name FROM queues
+        UNION ALL
+        SELECT f.queue, (SELECT min(t.name) FROM tasks t WHERE t.member = 0 AND t.queue = f.queue AND t.name > f.name)
+        FROM found f WHERE f.name IS NOT NULL
+    )
+    SELECT DISTINCT name FROM found WHERE name IS NOT NULL ORDER BY name
+$$;
+
+-- It lives, and these are the latest details of its attempts.
+CREATE OR REPLACE FUNCTION perdure.beat(me bigint, runs bigint[], steps text[], attempts bigint[], details bytea[]) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE workers SET beat = beat + 1 WHERE member = me;
+    UPDATE tasks t SET details = d.details FROM unnest(runs, steps, attempts, beat.details) AS d(run, step, attempt, details)
+    WHERE t.run = d.run AND t.step = d.step AND t.attempt = d.attempt AND t.member = me;
+END $$;
+
+-- Take a worker for dead, if it has not beaten since; without a number in any case. One that has never taken a task is forgotten.
+CREATE OR REPLACE FUNCTION perdure.bury(worker bigint, last_beat bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+DECLARE
+    was_used boolean;
+BEGIN
+    DELETE FROM workers WHERE member = worker AND beat = coalesce(last_beat, beat) RETURNING used INTO was_used;
+    IF NOT FOUND THEN
+        RETURN last_beat IS NULL;
+    END IF;
+    DELETE FROM members WHERE id = worker AND NOT was_used;
+    UPDATE members SET alive = false WHERE id = worker AND alive;
+    RETURN true;
+END $$;
+
+-- Tasks whose worker is gone are told to be lost, each once: the task goes and its letter comes.
+CREATE OR REPLACE FUNCTION perdure.lose(
+    runs bigint[], steps text[], attempts bigint[], workers bigint[], kind smallint, bodies bytea[]
+) RETURNS void LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+    WITH gone AS (
+        DELETE FROM tasks t USING unnest(runs, steps, attempts, workers, bodies) AS l(run, step, attempt, member, body)
+        WHERE t.run = l.run AND t.step = l.step AND t.attempt = l.attempt AND t.member = l.member
+        RETURNING t.id, t.run, l.body
+    )
+    INSERT INTO mail (run, kind, body, reply_to) SELECT run, lose.kind, body, '' FROM gone ORDER BY id
+$$;

@@ -1,0 +1,176 @@
+"""What anybody may see, from any thread."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from perdure.kernel.attributes import Attribute, Wanted
+from perdure.kernel.project import RunRow, TaskRow
+from perdure.stores.base import BacklogRow, DefinitionRow, MemberRow, RunFilter, Stored, WorkerRow
+from perdure.stores.postgres.lines import Lines, Row
+from perdure.stores.postgres.rows import RUN_COLUMNS, TASK_COLUMNS, attributes_of, run_row
+from perdure.stores.postgres.trouble import told_to_people
+from perdure.stores.postgres.work import load
+
+_RUNS = f"SELECT {RUN_COLUMNS} FROM perdure.runs"
+_ATTRIBUTES = (
+    "SELECT run, name, kind, text, number, float FROM perdure.attributes WHERE run = ANY (%b::bigint[]) "
+    "ORDER BY run, name, item"
+)
+_MEMBER = "id, host, pid, build, started_at"
+_OWNER = f"SELECT {_MEMBER} FROM perdure.members WHERE alive AND NOT serves ORDER BY id LIMIT 1"
+_WORKERS = (
+    "SELECT w.member, w.queues, w.names, w.beat, coalesce(m.build, '') "
+    "FROM perdure.workers w LEFT JOIN perdure.members m ON m.id = w.member ORDER BY w.member"
+)
+_BACKLOG = (
+    "SELECT queue, name, count(*) FILTER (WHERE member = 0), count(*) FILTER (WHERE member > 0) FROM perdure.tasks "
+    'GROUP BY queue, name ORDER BY queue COLLATE "C", name COLLATE "C"'
+)
+# "root <> 0" is said, as the partial index asks for it; a root itself has 0.
+_OF_ROOT = (
+    "key IN (SELECT key FROM perdure.runs WHERE root <> 0 AND root IN (SELECT key FROM perdure.runs WHERE id = %b) "
+    "UNION SELECT key FROM perdure.runs WHERE id = %b AND root = 0)"
+)
+_COMPLETED = 7
+
+
+class PostgresViews:
+    def __init__(self, place: str, lines: Lines) -> None:
+        self._place = place
+        self._lines = lines
+
+    def _read(self, sql: str, *values: Any) -> list[Row]:
+        with told_to_people(self._place), self._lines.use() as line:
+            return line.read(sql, values)
+
+    def _one(self, where: str, *values: Any) -> RunRow | None:
+        found = self._read(f"{_RUNS} WHERE {where}", *values)
+        return run_row(found[0]) if found else None
+
+    def row(self, id: str) -> RunRow | None:
+        return self._one("id = %b AND followed_by = 0", id)
+
+    def row_of(self, id: str, run_id: bytes) -> RunRow | None:
+        return self._one("id = %b AND run_id = %b", id, run_id)
+
+    def row_by_request(self, id: str, request: str) -> RunRow | None:
+        return self._one("id = %b AND request = %b AND chain = 0 ORDER BY key DESC LIMIT 1", id, request)
+
+    def end_of_chain(self, key: int) -> RunRow | None:
+        row = self._one("key = %b", key)
+        if row is None or row.followed_by <= 0:
+            return row
+        return self._one("id = %b AND %b::bigint IN (key, chain) ORDER BY key DESC LIMIT 1", row.id, row.chain or key)
+
+    def rows_by_key(self, keys: Sequence[int]) -> dict[int, RunRow]:
+        found = self._read(f"{_RUNS} WHERE key = ANY (%b::bigint[])", list(keys))
+        return {row.key: row for row in map(run_row, found)}
+
+    def attributes(self, keys: Sequence[int]) -> dict[int, dict[str, Attribute]]:
+        return attributes_of(self._read(_ATTRIBUTES, list(keys)))
+
+    def search(self, wanted: RunFilter) -> list[RunRow]:
+        where, values = _conditions(wanted)
+        if wanted.before_key is not None:
+            where += " AND key < %b"
+            values.append(wanted.before_key)
+        found = self._read(f"{_RUNS} WHERE {where} ORDER BY key DESC LIMIT %b", *values, wanted.limit)
+        return list(map(run_row, found))
+
+    def count(self, wanted: RunFilter, limit: int = 10_001) -> int:
+        where, values = _conditions(wanted)
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM perdure.runs WHERE {where} LIMIT %b) AS some"
+        return self._read(sql, *values, limit)[0][0]
+
+    def prefixed(self, id_prefix: str, limit: int = 10) -> list[str]:
+        where, values = _conditions(RunFilter(id_prefix=id_prefix))
+        sql = f"SELECT id FROM perdure.runs WHERE {where} AND followed_by = 0 ORDER BY key DESC LIMIT %b"
+        return [id for (id,) in self._read(sql, *values, limit)]
+
+    def stored(self, key: int) -> Stored | None:
+        with told_to_people(self._place), self._lines.use() as line:
+            stored = load(line, [key]).get(key)
+            if stored is not None:
+                bare = TASK_COLUMNS.replace("body", "''::bytea")
+                tasks = line.read(f"SELECT {bare} FROM perdure.tasks WHERE run = %b ORDER BY id", (key,))
+                stored.tasks = [TaskRow(*columns) for columns in tasks]
+        return stored
+
+    def blob(self, run: int, digest: bytes) -> bytes | None:
+        found = self._read("SELECT data FROM perdure.blobs WHERE run = %b AND digest = %b", run, digest)
+        return found[0][0] if found else None
+
+    def secret(self) -> bytes:
+        return self._read("SELECT value FROM perdure.secret")[0][0]
+
+    def members(self, ids: Iterable[int]) -> dict[int, MemberRow]:
+        sql = f"SELECT {_MEMBER} FROM perdure.members WHERE id = ANY (%b::bigint[]) ORDER BY id"
+        return {columns[0]: MemberRow(*columns) for columns in self._read(sql, list(ids))}
+
+    def definitions(self) -> list[DefinitionRow]:
+        return [
+            DefinitionRow(*columns) for columns in self._read("SELECT * FROM perdure.definitions ORDER BY kind, name")
+        ]
+
+    def workers(self) -> list[WorkerRow]:
+        return [
+            WorkerRow(member, tuple(queues), tuple(names), beat, build)
+            for member, queues, names, beat, build in self._read(_WORKERS)
+        ]
+
+    def backlog(self) -> list[BacklogRow]:
+        return [BacklogRow(*columns) for columns in self._read(_BACKLOG)]
+
+    def owner(self) -> MemberRow | None:
+        found = self._read(_OWNER)
+        return MemberRow(*found[0]) if found else None
+
+
+def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
+    """The WHERE of a filter, and its parameters."""
+    parts: list[str] = ["true"]
+    values: list[Any] = []
+    if wanted.statuses:
+        parts.append("status = ANY (%b::smallint[])")
+        values.append(list(wanted.statuses))
+        if _COMPLETED not in wanted.statuses:
+            parts.append("status <> 7")  # follows, and lets the partial index be used
+    if wanted.workflow is not None:
+        parts.append("workflow = %b")
+        values.append(wanted.workflow)
+    if wanted.id_prefix:
+        parts.append("id ^@ %b")
+        values.append(wanted.id_prefix)
+    if wanted.started_since is not None:
+        parts.append("started_at >= %b")
+        values.append(wanted.started_since)
+    if wanted.parent is not None:
+        parts.append("parent <> 0 AND parent IN (SELECT key FROM perdure.runs WHERE id = %b)")
+        values.append(wanted.parent)
+    if wanted.root is not None:
+        parts.append(_OF_ROOT)
+        values += (wanted.root, wanted.root)
+    for each in wanted.attributes:
+        part, more = _has(each)
+        parts.append(part)
+        values += more
+    return " AND ".join(parts), values
+
+
+def _has(wanted: Wanted) -> tuple[str, list[Any]]:
+    """The condition that a run has an attribute, and its parameters. Numbers of both types compare with each other."""
+    values: list[Any] = [wanted.name]
+    choices: list[str] = []
+    for choice in wanted.choices:
+        terms = ["kind = ANY (%b::smallint[])"]
+        values.append(list(choice.kinds))
+        for bound, sign in ((choice.low, ">" if choice.above else ">="), (choice.high, "<" if choice.below else "<=")):
+            if isinstance(bound, str):
+                terms.append(f"text {sign} %b")
+                values.append(bound)
+            elif bound is not None:
+                terms.append(f"coalesce(number::numeric, float::numeric) {sign} %b::numeric")
+                values.append(bound)
+        choices.append(" AND ".join(terms))
+    fitting = " OR ".join(f"({each})" for each in choices) or "false"
+    return f"key IN (SELECT run FROM perdure.attributes WHERE name = %b AND ({fitting}))", values

@@ -1,0 +1,77 @@
+"""What the owner asks, on the connection it writes with."""
+
+from collections.abc import Iterable, Sequence
+
+from perdure.kernel.project import AttemptRow, RunRow
+from perdure.stores.base import MailRow, Poll, Stored
+from perdure.stores.postgres import rows
+from perdure.stores.postgres.lines import Line
+from perdure.stores.postgres.rows import ATTEMPT_COLUMNS, RUN_COLUMNS, run_row
+from perdure.stores.postgres.trouble import told_to_people
+
+_RUNS = f"SELECT {RUN_COLUMNS} FROM perdure.runs WHERE key = ANY (%b::bigint[])"
+_HISTORY = "SELECT run, events FROM perdure.history WHERE run = ANY (%b::bigint[]) ORDER BY run, seq"
+_ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM perdure.attempts WHERE run = ANY (%b::bigint[]) ORDER BY run, step, attempt"
+_MAIL = f"SELECT {rows.MAIL_COLUMNS} FROM perdure.mail WHERE run = ANY (%b::bigint[]) ORDER BY id"
+_SPOKEN = f"SELECT {rows.MAIL_COLUMNS} FROM perdure.mail WHERE run = ANY (%b::bigint[]) AND kind = ANY (%b) ORDER BY id"
+_NEWEST = f"SELECT {RUN_COLUMNS} FROM perdure.runs WHERE id = ANY (%b::text[]) AND followed_by = 0"
+_WITH_STATUS = "SELECT key FROM perdure.runs WHERE status = ANY (%b::smallint[]) AND status <> 7 ORDER BY key"
+
+
+class PostgresWork:
+    def __init__(self, place: str, line: Line) -> None:
+        self._place = place
+        self._line = line
+
+    def last_key(self) -> int:
+        with told_to_people(self._place):
+            return self._line.read("SELECT coalesce(max(key), 0) FROM perdure.runs")[0][0]
+
+    def load(self, keys: Sequence[int]) -> dict[int, Stored]:
+        """The runs are the caller's, so that they do not change meanwhile."""
+        with told_to_people(self._place):
+            return load(self._line, keys)
+
+    def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
+        with told_to_people(self._place):
+            found = self._line.read(_NEWEST, (list(ids),))
+        return {columns[1]: run_row(columns) for columns in found}
+
+    def running(self) -> list[int]:
+        return self._with_status(1)
+
+    def held(self) -> list[int]:
+        return self._with_status(4)
+
+    def mending(self) -> list[int]:
+        return self._with_status(4, 5, 6)
+
+    def _with_status(self, *statuses: int) -> list[int]:
+        with told_to_people(self._place):
+            return [key for (key,) in self._line.read(_WITH_STATUS, (list(statuses),))]
+
+    def unread(self, keys: Sequence[int]) -> list[MailRow]:
+        with told_to_people(self._place):
+            return rows.mail_rows(self._line.read(_SPOKEN, (list(keys), SPOKEN)), set())
+
+    def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
+        raise NotImplementedError("several owners share it: Membership.poll")
+
+
+SPOKEN = [tag for kind, tag in rows.KINDS.items() if kind.__name__ in ("Signal", "Update", "Cancel")]
+
+
+def load(line: Line, keys: Sequence[int]) -> dict[int, Stored]:
+    wanted = (list(keys),)
+    stored = {columns[0]: Stored(run_row(columns), [], [], []) for columns in line.read(_RUNS, wanted)}
+    for run, events in line.read(_HISTORY, wanted):
+        stored[run].history.append(events)
+    for columns in line.read(_ATTEMPTS, wanted):
+        stored[columns[0]].attempts.append(AttemptRow(*columns))
+    unreadable: set[int] = set()
+    for mail in rows.mail_rows(line.read(_MAIL, wanted), unreadable):
+        if mail.run in stored:
+            stored[mail.run].mail.append(mail)
+    for key in unreadable & stored.keys():
+        stored[key].is_unreadable = True
+    return stored
