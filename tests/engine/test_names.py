@@ -173,6 +173,7 @@ def test_aliases_are_texts_in_a_list(mark: Any, aliases: Any, words: str):
 def test_a_definition_with_aliases_is_published_once():
     new = under_new_names()
     with Engine("memory://", new) as engine:
+        engine.start(new[0](3600), id="o").wait()  # what it knows is told before anything is begun
         published = [(row.kind, row.name) for row in engine.store.views.definitions()]
 
     assert sorted(published) == [("activity", "charge"), ("activity", "mail"), ("workflow", "process_order")]
