@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit" / "languages" / "python")]
 
 MODULE = """
-import asyncio, contextvars, glob, http.client, importlib, logging, multiprocessing, os, platform, queue, random, secrets
+import asyncio, contextvars, gc, glob, http.client, importlib, logging, multiprocessing, os, platform, queue, random, secrets
 import shutil, socket, sqlite3, subprocess, sys, tempfile, threading, time, traceback, urllib.request, uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timezone

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import gc
 import json
+import os
 import queue
 import sys
 import threading
@@ -350,6 +351,70 @@ async def patches() -> float:
         return time.time()
     finally:
         time.time = kept
+
+
+OF_THE_PROCESS = "it would change the process that other runs share"
+
+
+@poison(
+    "a lower limit of recursion",
+    f"NotDeterministic: sys.setrecursionlimit() cannot be called in a workflow: {OF_THE_PROCESS}",
+)
+async def recurses_less() -> int:
+    sys.setrecursionlimit(60)
+    return await add(1, 1)
+
+
+@poison(
+    "a higher limit of recursion",
+    f"NotDeterministic: sys.setrecursionlimit() cannot be called in a workflow: {OF_THE_PROCESS}",
+)
+async def recurses_more() -> str:
+    sys.setrecursionlimit(10**9)
+    return repr(nested())
+
+
+@poison("no collector", f"NotDeterministic: gc.disable() cannot be called in a workflow: {OF_THE_PROCESS}")
+async def collects_nothing() -> int:
+    gc.disable()
+    return await add(1, 1)
+
+
+@poison(
+    "an end of the process at once",
+    "NotDeterministic: os._exit() cannot be called in a workflow: it would end the process",
+)
+async def exits_at_once() -> None:
+    os._exit(3)
+
+
+watched: list[str] = []
+
+
+def watch(frame: Any, event: str, arg: Any) -> Any:
+    watched.append(frame.f_code.co_filename)
+    return watch
+
+
+@poison("a look at each line", ends=None)
+async def traces() -> int:
+    sys.settrace(watch)
+    return await add(1, 1)
+
+
+@poison("a look at each call", ends=None)
+async def profiles() -> int:
+    sys.setprofile(watch)
+    return await add(1, 1)
+
+
+@poison("a look at each line that raises", "ValueError: watched", ends=RunFailed)
+async def traces_badly() -> int:
+    def raises(frame: Any, event: str, arg: Any) -> Any:
+        raise ValueError("watched")
+
+    sys.settrace(raises)
+    return await add(1, 1)
 
 
 foreign: list[asyncio.Future[None]] = []

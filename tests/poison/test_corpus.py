@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.poison import corpus
+from tests.poison import beside, corpus
 from tests.poison.beside import FEW_COMMITS, beside_neighbours
 from tests.poison.corpus import ALL, POISONS
 
@@ -18,6 +18,15 @@ def _future_of_another_loop() -> Any:
     corpus.foreign[:] = [loop.create_future()]
     yield
     loop.close()
+
+
+@pytest.mark.parametrize("what", ["a look at each line", "a look at each call"])
+async def test_only_the_code_of_the_run_is_seen_by(what: str):
+    corpus.watched.clear()
+    await beside_neighbours(POISONS[what].call(), ALL)
+
+    assert [place for place in set(corpus.watched) if "/runtime/" in place or place == beside.__file__] == []
+    assert len(corpus.watched) > 0
 
 
 @pytest.mark.parametrize("what", POISONS)

@@ -33,6 +33,8 @@ PROCESS = Reason("processes would be started again by every replay", "do it in a
 ENVIRONMENT = Reason(
     "it would change the process that other runs share", "pass the value as an argument of the workflow or an activity"
 )
+INTERPRETER = Reason("it would change the process that other runs share", "do it once, where your program starts")
+END = Reason("it would end the process, with all runs that it has", "return, or raise an exception")
 THREAD = Reason(
     "threads take turns in no order that can be repeated",
     "write the work as `@activity def ...`, which runs in a thread, and await that; asyncio.gather does several at once",

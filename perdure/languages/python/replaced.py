@@ -7,6 +7,7 @@ code of one line that decides, so that it does not matter who has imported them 
 
 import _posixsubprocess
 import _thread
+import gc
 import os
 import random
 import sys
@@ -240,6 +241,12 @@ _IN_C: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (os, "urandom", _SECRET),
     (os, "getrandom", _refusing("os.getrandom()", refused.CHANCE)),
     (random, "_urandom", _SECRET),
+    *(
+        (sys, name, _refusing(f"sys.{name}()", refused.INTERPRETER))
+        for name in ("setrecursionlimit", "setswitchinterval")
+    ),
+    *((gc, name, _refusing(f"gc.{name}()", refused.INTERPRETER)) for name in ("disable", "freeze", "set_threshold")),
+    *((os, name, _refusing(f"os.{name}()", refused.END)) for name in ("_exit", "abort")),
     # What waits for another thread makes itself a lock to be woken by.
     (threading, "_allocate_lock", _refusing("waiting for another thread", refused.WAIT)),
     # Processes that multiprocessing starts, others are reported to the audit hook.
