@@ -1,5 +1,6 @@
 """The same exceptions from activities in processes of their own, and from workers of queues: words cross, nothing else."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,35 @@ async def test_a_worker_that_was_raised_in_tells_it_and_goes_on(tmp_path: Path):
                 await engine.run(in_a_worker(how))
             assert EXCEPTIONS[how][1] in str(failed.value)
         assert await engine.run(well(5)) == 5
+
+
+@activity(runs_in="process", retry=Retry(max_attempts=1))
+def recurses() -> str:
+    """Until the stack of C is full."""
+    sys.setrecursionlimit(10**9)
+    value: list[Any] = []
+    for _ in range(300_000):
+        value = [value]
+    return repr(value)
+
+
+@activity(runs_in="process")
+def says(n: int) -> int:
+    return n
+
+
+@workflow
+async def recurses_apart() -> str:
+    return await recurses()
+
+
+@workflow
+async def says_apart(n: int) -> int:
+    return await says(n)
+
+
+async def test_an_activity_whose_stack_overflows_ends_its_own_process_alone():
+    async with Engine("memory://", [recurses_apart, says_apart, recurses, says], processes=1) as engine:
+        with pytest.raises(RunFailed, match="recurses"):
+            await engine.run(recurses_apart())
+        assert await engine.run(says_apart(5)) == 5
