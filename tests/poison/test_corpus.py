@@ -1,6 +1,7 @@
 """Each poison beside healthy neighbours in one engine: they keep their pace, and a reader is told what was bad."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from tests.poison import beside, corpus
 from tests.poison.beside import FEW_COMMITS, beside_neighbours
 from tests.poison.corpus import ALL, POISONS
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* in a workflow:", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* in a workflow:", "ignore:call of activity", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +21,8 @@ def _future_of_another_loop() -> Any:
     corpus.foreign[:] = [loop.create_future()]
     yield
     loop.close()
+    if corpus.left_over():
+        gc.collect()  # here, and not in the test that comes next
 
 
 @pytest.mark.parametrize("what", ["a look at each line", "a look at each call"])
