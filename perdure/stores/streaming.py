@@ -79,6 +79,12 @@ class Streams(Protocol):
         ...
 
 
+UNCLOSED_HINT = (
+    "let it write before that, or to a stream of its own, or do not close the stream in the activity; "
+    "mended code goes on by itself"
+)
+
+
 def verdict_of(row: ChunkRow, held: StreamRow | None, streams: int) -> Verdict:
     """Whether chunks of an attempt may be appended. `held`: the stream, if it is there; `streams`: how many the run has."""
     if held is None:
@@ -103,8 +109,7 @@ def demand_unclosed(row: ChunkRow, held: StreamRow | None) -> None:
         step, attempt = held.closed_by
         raise CommitRefused(
             f"its workflow writes to the stream {row.stream!r}, which attempt {attempt} of step [{step}] has closed",
-            "let it write before that, or to a stream of its own, or do not close the stream in the activity; "
-            "mended code goes on by itself",
+            UNCLOSED_HINT,
         )
 
 

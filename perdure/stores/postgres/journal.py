@@ -107,8 +107,6 @@ def columns_of(batch: Batch) -> list[Any]:
 def _rest(batch: Batch, whole: Sequence[RunRow], begun: Sequence[RunRow]) -> dict[str, Any]:
     """What few batches have, by name."""
     kept, attempts = _attempts(batch.attempts)
-    if batch.chunks:
-        raise NotImplementedError
     rest: dict[str, Any] = {
         "withdrawn": batch.withdrawn,
         "followed": batch.followed,
@@ -125,6 +123,7 @@ def _rest(batch: Batch, whole: Sequence[RunRow], begun: Sequence[RunRow]) -> dic
         "tasks_gone_of": batch.tasks_gone_of,
         "tasks_gone": batch.tasks_gone,
         "tasks": list({(task.run, task.step): task for task in batch.tasks}.values()),
+        "chunks": batch.chunks,
         "human_gone_of": batch.human_gone_of,
         "human_gone": batch.human_gone,
         "human": list({(row.run, row.step): row for row in batch.human}.values()),
@@ -188,11 +187,12 @@ def signs_of(batch: Batch, member: int) -> list[tuple[bool, str, Sequence[Any]]]
             signs.append((False, f"{there} AND NOT ({same})", at))
         else:
             rest = "member = %b AND counted = %b AND ended_at IS NOT DISTINCT FROM %b::bigint"
-            signs.append((True, f"{there} AND {same} AND {rest}", (*at, row.member, row.counted, row.ended_at)))
+            whole = f"{there} AND {same} AND {rest} AND detail IS NOT DISTINCT FROM %b::bytea"
+            signs.append((True, whole, (*at, row.member, row.counted, row.ended_at, row.detail)))
     for reply in batch.replies:
-        signs.append(
-            (True, "SELECT 1 FROM perdure.replies WHERE request = %b AND code = %b", (reply.request, reply.code))
-        )
+        there = "SELECT 1 FROM perdure.replies WHERE request = %b AND code = %b AND error = %b AND expires_at = %b"
+        values = (reply.request, reply.code, reply.error, reply.expires_at, reply.data)
+        signs.append((True, f"{there} AND data IS NOT DISTINCT FROM %b::bytea", values))
     for mail in map(mail_columns, batch.mail_kept):
         there = "SELECT 1 FROM perdure.mail WHERE run = %b AND kind = %b AND body = %b"
         signs.append((True, there, (mail.run, mail.kind, mail.body)))

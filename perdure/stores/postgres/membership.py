@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from perdure.stores.base import Poll
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.journal import PostgresJournal
-from perdure.stores.postgres.lines import Line, Row
-from perdure.stores.postgres.rows import mail_rows
+from perdure.stores.postgres.lines import Line
 from perdure.stores.postgres.trouble import told_to_people
+from perdure.stores.postgres.work import poll_of
 
 _POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigint, %b)"
-CLAIMED, MAIL, DUE, WORKER, MEMBER = range(5)
 
 
 class PostgresMembership:
@@ -25,19 +24,7 @@ class PostgresMembership:
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> Poll:
         with told_to_people(self._place):
-            found = self._line.ask(_POLL, (self._me, now, limit, claims, starts))
-        of: list[list[Row]] = [[], [], [], [], []]
-        for row in found:
-            of[row[0]].append(row)
-        unreadable: set[int] = set()
-        mail = mail_rows(((row[1], row[2], row[6], row[7]) for row in of[MAIL]), unreadable)
-        return Poll(
-            due=[row[1] for row in of[DUE]],
-            mail=mail,
-            beats={row[1]: row[2] for row in of[WORKER]},
-            claimed=[Claimed(*row[1:6]) for row in of[CLAIMED]],
-            members={row[1]: row[2] for row in of[MEMBER]},
-        )
+            return poll_of(self._line.ask(_POLL, (self._me, now, limit, claims, starts)))
 
     def own(self, keys: Iterable[int]) -> dict[int, Claimed]:
         with told_to_people(self._place):

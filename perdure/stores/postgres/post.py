@@ -11,7 +11,7 @@ from perdure.stores.postgres.trouble import told_to_people
 
 _SEND = "INSERT INTO perdure.mail (run, kind, body, reply_to) VALUES (%b, %b, %b, %b)"
 _REPLY = "SELECT request, code, error, expires_at, data FROM perdure.replies WHERE request = %b"
-_SUBMIT = f"SELECT {RUN_COLUMNS} FROM perdure.submit(%t::jsonb, %b::smallint, %b, %b, %b, %b, %t::jsonb)"
+_SUBMIT = f"SELECT {RUN_COLUMNS}, claims < 0 FROM perdure.submit(%t::jsonb, %b::smallint, %b, %b, %b, %b, %t::jsonb)"
 _json = msgspec.json.Encoder()
 
 
@@ -39,8 +39,9 @@ class PostgresPost:
             _json.encode(attribute_columns(attributes)).decode(),
         )
         with told_to_people(self._place), self._lines.use() as line:
-            made = run_row(line.ask(_SUBMIT, values)[0])
-        if made.run_id == row.run_id:
+            *columns, is_new = line.ask(_SUBMIT, values)[0]
+        made = run_row(columns)
+        if is_new:
             row.key = mail.run = made.key
             row.followed_by = made.followed_by
             return row

@@ -5,7 +5,9 @@ from perdure.stores.postgres.admin import PostgresAdmin
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.membership import PostgresMembership
+from perdure.stores.postgres.messages import PostgresMessages
 from perdure.stores.postgres.post import PostgresPost
+from perdure.stores.postgres.streams import PostgresStreams
 from perdure.stores.postgres.tasks import PostgresTasks
 from perdure.stores.postgres.views import PostgresViews
 from perdure.stores.postgres.work import PostgresWork
@@ -20,8 +22,10 @@ class PostgresStore:
         line, lines = Line(address), Lines(address)
         self.journal = PostgresJournal(place, line, faults)
         self.membership = PostgresMembership(place, line, self.journal)
-        self.work = PostgresWork(place, line)
+        self.work = PostgresWork(place, line, self.journal)
         self.post = PostgresPost(place, lines)
         self.tasks = PostgresTasks(place, lines)
+        self.streams = PostgresStreams(place, lines, self.journal)
+        self.messages = PostgresMessages(place, lines)
         self.views = PostgresViews(place, lines)
         self.admin = PostgresAdmin(place, line, lines, self.journal)

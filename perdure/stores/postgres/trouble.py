@@ -7,6 +7,7 @@ import psycopg
 
 from perdure import errors
 from perdure.stores import base
+from perdure.stores.streaming import UNCLOSED_HINT
 
 _OURS = {"PD001": base.OwnershipLost, "PD002": base.OwnershipLost, "PD003": base.CommitRefused}
 _FULL = frozenset({"53100"})
@@ -31,6 +32,8 @@ def is_lost(error: psycopg.Error) -> bool:
 def for_owner(error: psycopg.Error, place: str) -> Exception:
     """What `Journal.commit` raises for it."""
     code = code_of(error)
+    if code == "PD005":
+        return base.CommitRefused(_said(error), UNCLOSED_HINT)
     if code in _OURS:
         return _OURS[code](_said(error))
     if code in _FULL or code in _FORBIDDEN:

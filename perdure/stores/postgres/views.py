@@ -6,6 +6,8 @@ from typing import Any
 from perdure.kernel.attributes import Attribute, Wanted
 from perdure.kernel.project import RunRow, TaskRow
 from perdure.stores.base import BacklogRow, DefinitionRow, MemberRow, RunFilter, Stored, WorkerRow
+from perdure.stores.postgres import streams
+from perdure.stores.postgres.human import PostgresHumanViews
 from perdure.stores.postgres.lines import Lines, Row
 from perdure.stores.postgres.rows import RUN_COLUMNS, TASK_COLUMNS, attributes_of, run_row
 from perdure.stores.postgres.trouble import told_to_people
@@ -38,6 +40,7 @@ class PostgresViews:
     def __init__(self, place: str, lines: Lines) -> None:
         self._place = place
         self._lines = lines
+        self.human = PostgresHumanViews(place, lines)
 
     def _read(self, sql: str, *values: Any) -> list[Row]:
         with told_to_people(self._place), self._lines.use() as line:
@@ -79,7 +82,7 @@ class PostgresViews:
 
     def count(self, wanted: RunFilter, limit: int = 10_001) -> int:
         where, values = _conditions(wanted)
-        sql = f"SELECT count(*) FROM (SELECT 1 FROM perdure.runs WHERE {where} LIMIT %b) AS some"
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM perdure.runs WHERE {where} LIMIT %b) AS found"
         return self._read(sql, *values, limit)[0][0]
 
     def prefixed(self, id_prefix: str, limit: int = 10) -> list[str]:
@@ -94,6 +97,7 @@ class PostgresViews:
                 bare = TASK_COLUMNS.replace("body", "''::bytea")
                 tasks = line.read(f"SELECT {bare} FROM perdure.tasks WHERE run = %b ORDER BY id", (key,))
                 stored.tasks = [TaskRow(*columns) for columns in tasks]
+                stored.streams = streams.of_run(line, key)
         return stored
 
     def blob(self, run: int, digest: bytes) -> bytes | None:

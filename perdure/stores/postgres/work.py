@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from perdure.kernel.project import AttemptRow, RunRow
 from perdure.stores.base import MailRow, Poll, Stored
+from perdure.stores.membership import Claimed
 from perdure.stores.postgres import rows
-from perdure.stores.postgres.lines import Line
+from perdure.stores.postgres.journal import PostgresJournal
+from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.rows import ATTEMPT_COLUMNS, RUN_COLUMNS, run_row
 from perdure.stores.postgres.trouble import told_to_people
 
@@ -19,9 +21,10 @@ _WITH_STATUS = "SELECT key FROM perdure.runs WHERE status = ANY (%b::smallint[])
 
 
 class PostgresWork:
-    def __init__(self, place: str, line: Line) -> None:
+    def __init__(self, place: str, line: Line, journal: PostgresJournal) -> None:
         self._place = place
         self._line = line
+        self._journal = journal
 
     def last_key(self) -> int:
         with told_to_people(self._place):
@@ -55,7 +58,31 @@ class PostgresWork:
             return rows.mail_rows(self._line.read(_SPOKEN, (list(keys), SPOKEN)), set())
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
-        raise NotImplementedError("several owners share it: Membership.poll")
+        values = (self._journal.member, now, limit, starts)
+        with told_to_people(self._place):
+            return poll_of(
+                self._line.read("SELECT * FROM perdure.work(%b::bigint, %b::bigint, %b::bigint, %b)", values)
+            )
+
+
+CLAIMED, MAIL, DUE, WORKER, MEMBER = range(5)
+"""Kinds of rows of `perdure.poll`."""
+
+
+def poll_of(found: Sequence[Row]) -> Poll:
+    of: list[list[Row]] = [[], [], [], [], []]
+    for row in found:
+        of[row[0]].append(row)
+    unreadable: set[int] = set()
+    mail = rows.mail_rows(((row[1], row[2], row[6], row[7]) for row in of[MAIL]), unreadable)
+    due = [row[1] for row in of[DUE]]
+    return Poll(
+        due=[*due, *(key for key in sorted(unreadable) if key not in due)],
+        mail=mail,
+        beats={row[1]: row[2] for row in of[WORKER]},
+        claimed=[Claimed(*row[1:6]) for row in of[CLAIMED]],
+        members={row[1]: row[2] for row in of[MEMBER]},
+    )
 
 
 SPOKEN = [tag for kind, tag in rows.KINDS.items() if kind.__name__ in ("Signal", "Update", "Cancel")]

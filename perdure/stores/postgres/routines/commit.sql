@@ -216,6 +216,9 @@ BEGIN
         )) WITH ORDINALITY AS n(run, step, attempt, queue, name, start_by, body, place)
         ORDER BY place;
     END IF;
+    IF rest ? 'chunks' THEN
+        PERFORM put_own_chunks(rest -> 'chunks');
+    END IF;
     IF rest ? 'human_gone_of' THEN
         DELETE FROM human WHERE run IN (SELECT value::bigint FROM jsonb_array_elements_text(rest -> 'human_gone_of'));
     END IF;

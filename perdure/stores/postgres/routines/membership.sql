@@ -52,9 +52,28 @@ CREATE OR REPLACE FUNCTION perdure.is_awaited(
         AND (starts OR (kind <> 1 AND NOT (kind = 3 AND status IS NOT DISTINCT FROM 0::smallint)))
 $$;
 
+-- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker.
+CREATE OR REPLACE FUNCTION perdure.work(me bigint, due_until bigint, most bigint, starts boolean)
+RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
+LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
+    FROM mail l LEFT JOIN runs r ON r.key = l.run
+    WHERE (r.key IS NULL OR r.owner = me) AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+    ORDER BY l.id LIMIT most;
+    RETURN QUERY
+    SELECT 2, r.key, r.wake_at, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
+    FROM runs r
+    WHERE r.owner = me AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
+    ORDER BY r.wake_at, r.key LIMIT most;
+    RETURN QUERY
+    SELECT 3, w.member, w.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL FROM workers w;
+END $$;
+
 -- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
--- deaths, whether that one died in its turn), 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker, 4 that of
--- another owner.
+-- deaths, whether that one died in its turn), those of `work`, and 4 the beat of another owner.
 CREATE OR REPLACE FUNCTION perdure.poll(me bigint, due_until bigint, most bigint, most_claims bigint, starts boolean)
 RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
@@ -98,18 +117,7 @@ BEGIN
                EXISTS (SELECT 1 FROM beats s WHERE s.member = t.owner AND s.turn = t.key), NULL::bytea, NULL
         FROM taken t ORDER BY t.owner = 0, t.key;
     END IF;
-    RETURN QUERY
-    SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
-    FROM mail l LEFT JOIN runs r ON r.key = l.run
-    WHERE (r.key IS NULL OR r.owner = me) AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
-    ORDER BY l.id LIMIT most;
-    RETURN QUERY
-    SELECT 2, r.key, r.wake_at, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
-    FROM runs r
-    WHERE r.owner = me AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
-    ORDER BY r.wake_at, r.key LIMIT most;
-    RETURN QUERY
-    SELECT 3, w.member, w.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL FROM workers w;
+    RETURN QUERY SELECT * FROM work(me, due_until, most, starts);
     RETURN QUERY
     SELECT 4, m.id, s.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
     FROM members m JOIN beats s ON s.member = m.id WHERE m.alive AND NOT m.serves AND m.id <> me;

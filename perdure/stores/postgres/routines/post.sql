@@ -53,6 +53,7 @@ BEGIN
         FROM jsonb_to_recordset(submit.attributes) AS n(
             name text, item integer, kind smallint, text text, number bigint, float double precision
         );
+        made.claims := -1;  -- it is new
         RETURN NEXT made;
         RETURN;
     END LOOP;
