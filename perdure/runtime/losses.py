@@ -24,6 +24,7 @@ class Losses:
         self._log = log
         self._orphans: set[tuple[int, str, int]] = set()
         self._suspects: dict[tuple[int, int], float] = {}
+        self._tell_again = False
 
     def look(self, beats: Mapping[int, int], monotonic: float) -> list[Letter]:
         """What runs are told of the workers that are gone.
@@ -34,7 +35,7 @@ class Losses:
         tasks = self._tasks
         silent, look = self._liveness.look(beats, monotonic)
         dead = tasks.dead(beats) if beats else []
-        if not look and not silent and not dead:
+        if not look and not silent and not dead and not self._tell_again:
             return []
         try:
             for member in dict.fromkeys([*dead, *self._suspected(silent, beats, monotonic)]):
@@ -60,9 +61,16 @@ class Losses:
             self._suspects[member, beats[member]] = since
         return [member for member in silent if monotonic - self._suspects[member, beats[member]] >= wait]
 
+    def tell_again(self, key: int) -> None:
+        """The run has left memory: what it was told may have been thrown away with a batch that the store has refused."""
+        told = {each for each in self._orphans if each[0] == key}
+        if told:
+            self._orphans -= told
+            self._tell_again = True
+
     def _orphaned(self, orphans: Sequence[Orphan]) -> list[Letter]:
         """A run that cannot be told now (it is blocked) keeps its orphan for long, and is told only once."""
-        told = self._orphans
+        told, self._tell_again = self._orphans, False
         self._orphans = {(each.run, each.step, each.attempt) for each in orphans}
         return [_lost(each) for each in orphans if (each.run, each.step, each.attempt) not in told]
 

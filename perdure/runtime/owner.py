@@ -299,6 +299,8 @@ class Owner:
                 items.append(Letter(key, msg.Wake()))
             else:
                 self._alarms.set(actor, now)
+        for key in self._look_after:
+            self._losses.tell_again(key)
         items += self._losses.look(poll.beats, monotonic)  # first, as it may raise
         items += [letter for key in self._look_after for letter in self._care(key)]
         self._look_after = []

@@ -3,21 +3,30 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from perdure.stores.refusing import CommitInDoubt, CommitRefused, StoreFull, StoreUnavailable
+from perdure.errors import StoreCorrupt
+from perdure.stores.refusing import CommitInDoubt, CommitRefused, OwnershipLost, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from perdure.stores.base import Batch
 
 Moment: TypeAlias = Literal["before", "inside"]
 Fault: TypeAlias = Literal[
-    "refused", "in-doubt-applied", "in-doubt-lost", "in-doubt-late-applied", "in-doubt-late-lost", "full", "unavailable"
+    "refused",
+    "in-doubt-applied",
+    "in-doubt-lost",
+    "in-doubt-late-applied",
+    "in-doubt-late-lost",
+    "full",
+    "unavailable",
+    "lost",
+    "damaged",
 ]
 Faults: TypeAlias = Callable[[Moment, "Batch"], Fault | None]
 """Every store takes `faults=...` and asks it at each commit.
 
 Asked "before" anything is written, it may name the fault that the commit shall have: "refused" CommitRefused,
 "in-doubt-applied" and "in-doubt-lost" CommitInDoubt with the batch written or not, "full" StoreFull, "unavailable"
-StoreUnavailable. Of a store that several owners share, "in-doubt-late-..." leaves the transaction open on the server: it is
+StoreUnavailable, "lost" OwnershipLost, "damaged" errors.StoreCorrupt. Of a store that several owners share, "in-doubt-late-..." leaves the transaction open on the server: it is
 written, or not, when somebody has to wait for it. Asked again "inside", when all is written but nothing is durable, its
 answer is ignored: a place to kill the process.
 """
@@ -31,6 +40,10 @@ def refuse_by(fault: Fault | None) -> None:
         raise StoreFull("full by a fault the test asked for")
     if fault == "unavailable":
         raise StoreUnavailable("unavailable by a fault the test asked for")
+    if fault == "lost":
+        raise OwnershipLost("lost by a fault the test asked for")
+    if fault == "damaged":
+        raise StoreCorrupt("damaged by a fault the test asked for")
 
 
 def doubt_by(fault: Fault | None) -> None:

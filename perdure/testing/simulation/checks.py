@@ -57,6 +57,10 @@ class Checks:
     def __init__(self, store: Store, plan: Plan) -> None:
         self._store = store
         self._slots = sum(plan.slots) + 1
+        self._may_refuse = plan.may_refuse
+        self._refused: set[int] = set()
+        """Runs that were blocked, as the store has refused what they did. Attempts of theirs that are in the air count as lost if
+        another owner has them tried again."""
         self._cached = plan.cached_runs
         self._histories: dict[int, History] = {}
         self._ledger = Ledger()
@@ -76,7 +80,7 @@ class Checks:
         self._at_work = []
         self._commits += 1
         for attempt in batch.attempts:
-            lost = attempt.member == member and _is_lost(attempt)
+            lost = attempt.member == member and _is_lost(attempt) and attempt.run not in self._refused
             demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
         keys = {row.key for row in [*batch.created, *batch.updated]} | {part.run for part in batch.history}
         for key, stored in self._store.work.load(sorted(keys)).items():
@@ -105,7 +109,10 @@ class Checks:
         fixed = ["followed_by"] if events else FIXED  # what it was started with may be in its mailbox still
         folded = msgspec.structs.replace(run_row(run), **{field: getattr(stored.run, field) for field in fixed})
         demand(folded == stored.run, f"{id}: the fold of its history is {folded}, stored is {stored.run} (3)")
-        demand(run.block is None or not self.is_final, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
+        if run.block is not None and self._may_refuse and run.block.kind == "refused":
+            self._refused.add(key)
+        elif self.is_final:
+            demand(run.block is None, f"{id} is blocked: {run.block.message if run.block else ''} (5)")
         return run
 
     def begun(self, key: int, step: str, attempt: int) -> None:
@@ -163,6 +170,7 @@ class Checks:
                 run = self._run(key)
                 pending = run.pending.get(step)
                 wanted = pending is not None and pending.attempt == attempt and bool(pending.member)
+                wanted = wanted or key in self._refused  # another owner may have taken it over, as it was blocked
                 demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
             self._at_work = at_work
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
+from perdure import errors
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.stores.base import MailRow, Store
+from perdure.testing.simulation.operators import Operators
 from perdure.testing.simulation.people import People
 from perdure.testing.simulation.plan import Deed, Wish, drawn
 from perdure.testing.simulation.talkers import MOST_PATIENCE_SECONDS, Talker
@@ -37,11 +39,15 @@ class Clients:
         self._store = store
         self._fail = fail
         self._unanswered: dict[str, Wish] = {}
+        self._operators = Operators(world, store)
         self._people = People(seed, world, store, lambda letter: self.ask(letter), fail)
         self.ask: Callable[[StartRequest | Letter], None] = lambda item: None
         self.nudge: Callable[[], None] = lambda: None
 
-    def plan(self, wishes: tuple[Wish, ...]) -> None:
+    def plan(self, wishes: tuple[Wish, ...], may_refuse: bool = False) -> None:
+        """What each wish needs. `may_refuse`: the store may refuse what a run does."""
+        if may_refuse:
+            self._operators.look_after(wishes)
         self._people.look_after(wishes)
         for wish in wishes:
             self._world.at(wish.at, lambda wish=wish: self._start(wish))
@@ -61,7 +67,10 @@ class Clients:
 
     def answered(self, wish: Wish, value: Any, error: BaseException | None) -> None:
         self._unanswered.pop(wish.id, None)
-        if error is not None:
+        if isinstance(error, errors.StoreError):  # the store has refused it; somebody asks again
+            self._unanswered[wish.id] = wish
+            self._world.at(PATIENCE_SECONDS, lambda: self._ask(wish))
+        elif error is not None:
             self._fail(f"the start of {wish.id} was refused: {error}")
         elif isinstance(value, Started) and self._store.views.row(wish.id) is None:
             self._fail(f"a client was told that {wish.id} has begun, and the store knows nothing of it")

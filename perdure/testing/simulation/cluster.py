@@ -98,7 +98,7 @@ class Cluster:
         )
 
     def live(self) -> Found:
-        self._clients.plan(self.plan.wishes)
+        self._clients.plan(self.plan.wishes, self.plan.may_refuse)
         outcomes: dict[str, Any] = {}
         try:
             for process in self._processes:

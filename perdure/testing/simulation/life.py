@@ -152,7 +152,7 @@ class _Life:
     def live(self) -> Found:
         self._world.committed = self._committed
         self._world.rested = self._rested
-        self._clients.plan(self._plan.wishes)
+        self._clients.plan(self._plan.wishes, self._plan.may_refuse)
         outcomes: dict[str, Any] = {}
         plan = self._plan
         try:

@@ -23,8 +23,8 @@ LATE_SECONDS = 86_400.0
 """The longest time in which nobody looks."""
 
 _OPEN = tuple(status for status in Status if status < Status.COMPLETED)
-_TOLD = {"", errors.TaskClosed.code, errors.TaskClaimed.code, errors.RunClosed.code}
-"""What may become of an answer: somebody else was quicker, or the run has been ended."""
+_TOLD = {"", errors.TaskClosed.code, errors.TaskClaimed.code, errors.RunClosed.code, errors.StoreError.code}
+"""What may become of an answer: somebody else was quicker, or the run has been ended, or the store has refused it."""
 
 
 class People:

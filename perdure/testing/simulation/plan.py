@@ -10,9 +10,22 @@ from perdure.testing.simulation.changing import CODES, Code
 from perdure.testing.simulation.programs import Spec, program
 from perdure.testing.simulation.values import said_in_order, value_of, words_for
 
-How = Literal["before", "inside", "after", "in-doubt-applied", "in-doubt-lost", "unavailable", "full", "slow"]
+How = Literal[
+    "before",
+    "inside",
+    "after",
+    "in-doubt-applied",
+    "in-doubt-lost",
+    "unavailable",
+    "refused",
+    "full",
+    "lost",
+    "damaged",
+    "slow",
+]
 """What befalls a commit: the process dies before it, when it is half way, or when it is durable and nobody knows it yet; or
-the process lives, and the store does not say whether the commit was written, or does not take it now, or is full, so that the owner stops, or takes its time."""
+the process lives, and the store does not say whether the commit was written, or does not take it now, or not as it is; or it is
+full, or owned by somebody else now, or damaged, so that the owner stops; or it takes its time."""
 
 HOWS: tuple[How, ...] = get_args(How)
 SharedHow = Literal["frozen", "interleaved", "handed over", "in-doubt-late-applied", "in-doubt-late-lost"]
@@ -25,6 +38,10 @@ DEATHS: tuple[How, ...] = ("before", "inside", "after")
 
 _MOST_COMMITS = 30
 """Disturbances that are drawn befall one of so many commits, if there are as many."""
+
+
+_IN_A_ROW = (1, 1, 1, 2, 4)
+"""So many commits are befallen by the same."""
 
 
 class Disturbance(msgspec.Struct, frozen=True):
@@ -119,6 +136,11 @@ class Plan(msgspec.Struct, frozen=True):
     members: int = 0
     codes: tuple[Code, ...] = ("new",)
 
+    @property
+    def may_refuse(self) -> bool:
+        """Whether the store says of something, perhaps, that it will not take it as it is: then a run is blocked."""
+        return any(each.how == "refused" for each in self.disturbances)
+
     def calm(self) -> "Plan":
         """The same without disturbances."""
         return msgspec.structs.replace(self, disturbances=(), unsteady=0, codes=self.codes[-1:])
@@ -136,7 +158,7 @@ def plan_of(
     chance = drawn("plan", seed, workload)
     wishes = tuple(_wish(chance, workload, n) for n in range(chance.randint(1, 4)))
     hows = (*HOWS, *SHARED_HOWS) if members else HOWS
-    befallen = [_disturbance(chance, hows) for _ in range(chance.randint(0, 4))]
+    befallen = [each for _ in range(chance.randint(0, 4)) for each in _disturbances(chance, hows)]
     return Plan(
         seed,
         wishes,
@@ -151,9 +173,11 @@ def plan_of(
     )
 
 
-def _disturbance(chance: Random, hows: Sequence[How | SharedHow]) -> Disturbance:
+def _disturbances(chance: Random, hows: Sequence[How | SharedHow]) -> list[Disturbance]:
+    """One, which befalls the commits after that, too, at times."""
     clock = chance.choice([0.0, 0.0, 0.0, 0.0, -86_400.0, -5.0, -0.5, 3.0, 90.0, 7 * 86_400.0])
-    return Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(hows), clock)
+    first = Disturbance(chance.randint(1, _MOST_COMMITS), chance.choice(hows), clock)
+    return [first, *(Disturbance(first.at + n, first.how) for n in range(1, chance.choice(_IN_A_ROW)))]
 
 
 def _at(disturbance: Disturbance) -> int:

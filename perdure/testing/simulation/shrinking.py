@@ -101,6 +101,8 @@ def _structures(plan: Plan) -> Iterator[Plan]:
             yield msgspec.structs.replace(plan, wishes=_put(plan.wishes, n, ()))
     for n in range(len(plan.disturbances)):
         yield msgspec.structs.replace(plan, disturbances=_put(plan.disturbances, n, ()))
+        sooner = tuple(msgspec.structs.replace(each, at=each.at - 1) for each in plan.disturbances[n + 1 :])
+        yield msgspec.structs.replace(plan, disturbances=(*plan.disturbances[:n], *sooner))  # it has cost a commit
     for n, wish in enumerate(plan.wishes):
         for simpler in _simpler_wishes(wish):
             yield msgspec.structs.replace(plan, wishes=_put(plan.wishes, n, (simpler,)))

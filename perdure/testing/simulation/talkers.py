@@ -77,6 +77,9 @@ class Talker:
         if number != self._next:
             return
         word = self._wish.words[number]
+        if heard.code in (errors.StoreError.code, errors.RunBlocked.code):  # the store has refused something
+            self._world.at(LOOK_SECONDS, lambda tries=self._tries: self._again(number, tries))
+            return
         if self._wish.may_be_stopped and heard.code in (errors.RunClosed.code, errors.RunNotFound.code):
             self._next = len(self._wish.words)
             return
