@@ -124,9 +124,9 @@ class Cycle:
             if len(part) > 1:
                 half = len(part) // 2
                 return [(part[half:], 0), (part[:half], 0)]
-            return [(self._culprits.refused(part[0], refusal, tries), tries + 1)]
+            return [(_instead(self._effects, part, self._culprits.refused(part[0], refusal, tries)), tries + 1)]
         except TurnFailed as failed:
-            return [(self._culprits.failed(part, failed), tries)]
+            return [(_instead(self._effects, part, self._culprits.failed(part, failed)), tries)]
         except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable
             self._wait(error, tries)
             return [(part, tries + 1)]
@@ -273,6 +273,7 @@ class Cycle:
                 draft.pass_on(item, item.key)
             elif not item.mail_id:
                 draft.send_elsewhere(item)
+                self._effects.forsake(item)
             return
         if actor is None:
             draft.consume(item, errors.RunNotFound.code, "there is no such run (any more)")
@@ -342,6 +343,7 @@ class Cycle:
             draft.consume(letter, errors.StoreError.code if letter.fault else "", letter.fault, known=known)
         else:
             draft.keep(letter)
+            self._effects.forsake(letter)
             draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
 
     def _answer(self, draft: Draft, actor: Actor, letter: Letter) -> None:
@@ -471,6 +473,14 @@ def _without(read: set[int], parts: list[tuple[Sequence[Item], int]]) -> list[tu
         for part, tries in parts
     ]
     return [(part, tries) for part, tries in left if part]
+
+
+def _instead(effects: Effects, part: Sequence[Item], others: list[Item]) -> list[Item]:
+    """The others, and nothing comes of letters that are not among them."""
+    for item in part:
+        if isinstance(item, Letter) and not any(item is other for other in others):
+            effects.forsake(item)
+    return others
 
 
 def _rows(draft: Draft) -> base.Batch:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from perdure.kernel import events as ev
+from perdure.kernel.messages import AttemptEnded
 from perdure.kernel.notes import failure_line
 from perdure.kernel.project import task_of
 from perdure.kernel.run import Run
@@ -13,7 +14,7 @@ from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.alarms import Alarms
 from perdure.runtime.deadlines import Deadlines
 from perdure.runtime.draft import Draft
-from perdure.runtime.letters import Ended, Started, StartRequest
+from perdure.runtime.letters import Ended, Letter, Started, StartRequest
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.waiters import Waiters, is_at_rest
@@ -144,6 +145,16 @@ class Effects:
         for flight in self._slots.of_run(actor.run.key):
             step = pending.get(flight.step)
             if not flight.given_up and (step is None or step.attempt != flight.attempt or not step.member):
+                self.deadlines.give_up(flight, self._world.monotonic(), self._grace_seconds)
+                self._crew.give_up(flight)
+
+    def forsake(self, letter: Letter) -> None:
+        """The run does not take the letter now: an attempt whose time is over, and that goes on, is given up all the same."""
+        ended = letter.message
+        if not isinstance(ended, AttemptEnded):
+            return
+        for flight in self._slots.of_run(letter.key):
+            if not flight.given_up and (flight.step, flight.attempt) == (ended.id, ended.attempt):
                 self.deadlines.give_up(flight, self._world.monotonic(), self._grace_seconds)
                 self._crew.give_up(flight)
 

@@ -87,6 +87,13 @@ class Checks:
             run = self._look(key, stored, now, clock_went_back)
             self._reasons.demand(run, stored, self._histories[key])
             self._moved[key] = member, run, stored
+        self._demand_reasons({row.parent for row in batch.updated if row.status >= Status.COMPLETED} - keys)
+
+    def _demand_reasons(self, keys: Iterable[int]) -> None:
+        """Of runs of which others were moved that they wait for."""
+        for key, stored in self._store.work.load([key for key in sorted(keys) if key in self._histories]).items():
+            run = restore(stored.run, wire.decode_history(stored.history), stored.attempts)
+            self._reasons.demand(run, stored, self._histories[key])
 
     def rounded(self, owner: Owner, member: int) -> None:
         """The member has made a round: it has in hand what is needed next by the runs that it has moved."""

@@ -23,6 +23,9 @@ PATIENCE_SECONDS = 1.0
 """How soon a client looks again for a run that it wants to end, and that is not there yet: the second time it waits twice as long, and so on."""
 
 
+SAY_AGAIN_SECONDS = 600.0
+"""How soon it says once more that a run shall end which is open still, where the store may have refused that."""
+
 _DEEDS: dict[str, msg.Mail] = {
     "cancel": msg.Cancel("enough"),
     "terminate": msg.Terminate("enough"),
@@ -39,13 +42,15 @@ class Clients:
         self._store = store
         self._fail = fail
         self._unanswered: dict[str, Wish] = {}
+        self._says_again = False
         self._operators = Operators(world, store)
         self._people = People(seed, world, store, lambda letter: self.ask(letter), fail)
         self.ask: Callable[[StartRequest | Letter], None] = lambda item: None
         self.nudge: Callable[[], None] = lambda: None
 
     def plan(self, wishes: tuple[Wish, ...], may_refuse: bool = False) -> None:
-        """What each wish needs. `may_refuse`: the store may refuse what a run does."""
+        """What each wish needs. `may_refuse`: the store may refuse what comes of a letter, and then nothing does."""
+        self._says_again = may_refuse
         if may_refuse:
             self._operators.look_after(wishes)
         self._people.look_after(wishes)
@@ -94,6 +99,8 @@ class Clients:
         if row is None:
             self._world.at(waited, lambda: self._do(wish, deed, min(2 * waited, MOST_PATIENCE_SECONDS)))
             return
+        if self._says_again and deed.what != "retry" and row.status < Status.COMPLETED:
+            self._world.at(SAY_AGAIN_SECONDS, lambda: self._do(wish, deed))
         self._world.say(deed.what, wish.id)
         message = _DEEDS[deed.what]
         if deed.by_mail:

@@ -16,6 +16,7 @@ numbers = channel("numbers", int)
 WORDS = 4
 FOR_EVER = ["for ever", ["act", "work", 1]]
 LONG_SECONDS = 1e6
+PATIENCE_SECONDS = 3.0
 
 
 def _id(name: str) -> str:
@@ -42,12 +43,22 @@ async def _left(perform: Any, name: str, parent_close: str) -> int:
 async def _given_up(perform: Any, name: str, cancellation: str) -> int:
     """What the child does then takes less time than what comes next."""
     try:
-        async with asyncio.timeout(3.0):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             child = perform(FOR_EVER).with_options(id=_id(name), cancellation=cancellation)
             return await child.with_options(id_conflict="terminate_existing")
     except TimeoutError:
         await asyncio.sleep(LONG_SECONDS)
     return 2
+
+
+async def _given_up_late(perform: Any, name: str) -> int:
+    """The child fails when it is given up, and is tried again: what it is told then is for its next attempt."""
+    child = perform(["fails first", PATIENCE_SECONDS]).with_options(id=_id(name), retry=Retry(initial=1))
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await child.with_options(cancellation="wait", id_conflict="terminate_existing")
+    except TimeoutError:
+        return 2
 
 
 async def _told(perform: Any, name: str, kind: str) -> int:
@@ -71,6 +82,7 @@ FAMILIES: dict[str, Any] = {
     "retried": _retried,
     "left": _left,
     "given up": _given_up,
+    "given up late": _given_up_late,
     "told": _told,
     "stopped": _stopped,
 }
@@ -81,6 +93,14 @@ async def _third_time(do: Do, spec: Spec) -> int:
     if workflow.info().attempt < 3:
         raise ConnectionError("not yet")
     return got
+
+
+async def _fails_first(do: Do, seconds: float) -> int:
+    """From the second attempt on it ends only when it is cancelled or terminated."""
+    await asyncio.sleep(seconds)
+    if workflow.info().attempt == 1:
+        raise ConnectionError("not yet")
+    return await do(FOR_EVER)
 
 
 async def _chain(do: Do, left: int, spec: Spec, total: int = 0) -> int:
@@ -101,7 +121,13 @@ async def _relay(do: Do, left: int, total: int) -> int:
     return continue_as_new(["relay", left - 1, total]) if left > 1 else total
 
 
-MAIN_LINES: dict[str, Any] = {"third time": _third_time, "chain": _chain, "hear": _hear, "relay": _relay}
+MAIN_LINES: dict[str, Any] = {
+    "third time": _third_time,
+    "fails first": _fails_first,
+    "chain": _chain,
+    "hear": _hear,
+    "relay": _relay,
+}
 """What only a whole run can do."""
 
 

@@ -63,13 +63,15 @@ class Deed(msgspec.Struct, frozen=True):
 
 class Word(msgspec.Struct, frozen=True):
     """What a client tells a run, so many seconds after it was heard the last time: by mail or by a request to the owner, and
-    perhaps twice. One that is `wrong` is refused."""
+    perhaps twice. One that is `wrong` is refused. One that is `posted` has no id: it is mail that is sent once, and nobody
+    waits until it is heard."""
 
     n: int
     after: float
     by_mail: bool
     twice: bool = False
     wrong: bool = False
+    posted: bool = False
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -88,7 +90,7 @@ class Wish(msgspec.Struct, frozen=True):
 
     @property
     def workflow(self) -> str:
-        return "Desk" if self.spec[0] == "desk" else "perform"
+        return {"desk": "Desk", "fails first": "insist"}.get(self.spec[0], "perform")
 
     @property
     def input(self) -> Any:
@@ -97,11 +99,11 @@ class Wish(msgspec.Struct, frozen=True):
     @property
     def value(self) -> int | None:
         """What must come out if it is not ended from outside; None if it does not end by itself."""
-        if self.spec[0] == "for ever":
+        if self.spec[0] in ("for ever", "fails first"):
             return None
         if self.spec[0] == "chat":
             return said_in_order(word.n for word in self.words)
-        told = [word.n if self.workflow == "perform" else 2 * word.n + 1 for word in self.words if not word.wrong]
+        told = [word.n if self.workflow != "Desk" else 2 * word.n + 1 for word in self.words if not word.wrong]
         return value_of(self.spec, sum(told))
 
     @property
@@ -226,6 +228,7 @@ def _words(chance: Random, spec: Spec) -> tuple[Word, ...]:
             by_mail=chance.random() < 0.5,
             twice=chance.random() < 0.3,
             wrong=each,
+            posted=spec[0] not in ("desk", "chat") and chance.random() < 0.3,
         )
         for each in wrong
     )

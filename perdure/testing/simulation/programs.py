@@ -88,7 +88,13 @@ async def perform(spec: list) -> int:
     return await do(spec)
 
 
-WORKFLOWS = [perform, desk(work)]
+@workflow(retry=Retry(initial=1))
+async def insist(spec: list) -> int:
+    """The same, again and again until it does not fail."""
+    return await do(spec)
+
+
+WORKFLOWS = [perform, insist, desk(work)]
 
 
 async def do(spec: Spec) -> int:
@@ -295,6 +301,7 @@ WORKLOADS: dict[str, Any] = {
     "timer storm": lambda chance: ["gather", [_a_timer(chance) for _ in range(chance.randint(10, 40))]],
     "timeout": lambda chance: ["sequence", [["timeout", 10.0, n] for n in range(3)]],
     "cancel": lambda chance: ["for ever", _any(chance, 1)],
+    "cancel what fails": lambda chance: ["fails first", chance.choice([0.5, 1.0, 10.0])],
     "streams": lambda chance: ["gather", [_telling(chance, name) for name in "ab"]],
     "families": lambda chance: ["gather", [a_family(chance, lambda: _any(chance, 1)) for _ in range(3)]],
     "sagas": lambda chance: _any(chance, 2, ("saga", "saga", "saga")),

@@ -62,6 +62,11 @@ class Talker:
         number, tries = self._next, self._tries
         word = self._wish.words[number]
         message = self._message(word)
+        if word.posted:
+            self._world.say("post", f"{self._wish.id} {number}: {word.n}")
+            self._store.post.send(MailRow(0, row.key, message))
+            self._done()
+            return
         self._world.say("tell", f"{self._wish.id} {number}: {word.n}{'' if self._tries == 1 else ' again'}")
         if word.by_mail:
             token = f"{self._wish.id}-{number}-{self._tries}"
@@ -99,7 +104,8 @@ class Talker:
             self._world.at(self._wish.words[self._next].after, self.speak)
 
     def _message(self, word: Word) -> msg.Signal | msg.Update:
-        id, input = f"{self._wish.id}-word-{self._next}", Payload(msgspec.json.encode([word.n]))
+        id = "" if word.posted else f"{self._wish.id}-word-{self._next}"
+        input = Payload(msgspec.json.encode([word.n]))
         return msg.Update(id, "put", input) if self._wish.workflow == "Desk" else msg.Signal(numbers.name, input, id)
 
     @property

@@ -51,7 +51,7 @@ def _value(spec: Spec) -> int:
             return (left + 1) * _value(inner)
         case ["ask", n]:
             return n
-        case ["given up", *_]:
+        case ["given up" | "given up late", *_]:
             return 2
         case ["stopped", _]:
             return 3
