@@ -57,6 +57,15 @@ def _owned_on(shelf: Shelf) -> list[str]:
 
 
 def _left_in_file(path: str) -> list[str]:
+    try:
+        return _left_in_rows(path)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_IOERR:
+            raise
+        return []  # a failing disk may refuse who looks, too: the engine has done nothing wrong
+
+
+def _left_in_rows(path: str) -> list[str]:
     left: list[str] = []
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
         for table in _OF_OPEN_RUNS:
