@@ -201,9 +201,59 @@ async def _for_ever(spec: Spec) -> int:
         await work(0)
 
 
+async def _shielded(seconds: float, spec: Spec) -> int:
+    """Who waits may give up; what is shielded goes on all the same, and is waited for then."""
+    inner = asyncio.ensure_future(do(spec))
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.shield(inner)
+    except TimeoutError:
+        return await inner
+
+
+async def _nested(seconds: float, depth: int, n: int) -> int:
+    """Groups in groups, each with one who never ends, are given up at once."""
+
+    async def nest(depth: int) -> None:
+        if depth % 2:
+            await asyncio.gather(never(n), nest(depth - 1))
+        elif depth:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(never(n))
+                group.create_task(nest(depth - 1))
+        else:
+            await never(n)
+
+    try:
+        async with asyncio.timeout(seconds):
+            await nest(depth)
+    except TimeoutError:
+        return await work(n)
+    return 0
+
+
+async def _raced(n: int) -> int:
+    """One of a group fails, and the other, who never ends, is given up for that."""
+
+    async def fails() -> None:
+        await asyncio.sleep(1.0)
+        raise LookupError
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(never(n))
+            group.create_task(fails())
+    except* LookupError:
+        pass
+    return await work(n)
+
+
 _DO: dict[str, Any] = {
     "act": _act,
     "fail": _fail,
+    "shield": _shielded,
+    "nested": _nested,
+    "raced": _raced,
     "write": _write,
     "saga": _saga,
     "transfer": _transfer,
@@ -241,6 +291,24 @@ def _any(chance: Random, depth: int = 3, more: Sequence[str] = ()) -> Spec:
             return ["finally", _any(chance, depth - 1, more), _an_act(chance)]
         case kind:
             return [kind, [_any(chance, depth - 1, more) for _ in range(chance.randint(1, 4))]]
+
+
+def _nest(chance: Random, depth: int = 3) -> Spec:
+    """What is shielded, given up and cancelled within each other."""
+    n = chance.randrange(10)
+    match chance.choice(["shield", "shield", "nested", "raced", "gather", "group"] if depth else ["act", "nested"]):
+        case "shield":
+            inner = _nest(chance, depth - 1)
+            is_late = chance.random() < 0.5  # for certain, or certainly not
+            return ["shield", 3.0, ["sequence", [["sleep", 60.0], inner]]] if is_late else ["shield", 1e9, inner]
+        case "nested":
+            return ["nested", chance.choice([0.1, 3.0, 3_600.0]), chance.randrange(4), n]
+        case "raced":
+            return ["raced", n]
+        case "act":
+            return _an_act(chance)
+        case kind:
+            return [kind, [_nest(chance, depth - 1) for _ in range(chance.randint(1, 3))]]
 
 
 def _an_act(chance: Random) -> Spec:
@@ -319,6 +387,8 @@ WORKLOADS: dict[str, Any] = {
     "queues": lambda chance: _far(
         chance, WORKLOADS[chance.choice(["fan-out", "sequence", "random", "random"])](chance)
     ),
+    "nests": _nest,
+    "cancel nests": lambda chance: ["for ever", _nest(chance)],
     "cancel queues": lambda chance: ["for ever", _far(chance, _any(chance, 1))],
     "deploys": lambda chance: _changing(chance, WORKLOADS[chance.choice(["sequence", "random", "everything"])](chance)),
     "operators": _of_any_kind,

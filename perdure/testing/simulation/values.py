@@ -35,13 +35,13 @@ def value_of(spec: Spec, told: int = 0) -> int:
 
 def _value(spec: Spec) -> int:
     match spec:
-        case ["act", _, n] | ["changed" | "fail", n] | ["timeout", _, n]:
+        case ["act", _, n] | ["changed" | "fail" | "raced", n] | ["timeout", _, n] | ["nested", _, _, n]:
             return 2 * n + 1
         case ["sleep", _] | ["left", *_]:
             return 1
         case ["sequence" | "gather" | "group", specs]:
             return sum(map(_value, specs))
-        case ["finally", inner, _] | ["third time", inner] | ["child" | "retried", _, inner]:
+        case ["finally", inner, _] | ["third time", inner] | ["child" | "retried" | "shield", _, inner]:
             return _value(inner)
         case ["write", _, count]:
             return count
