@@ -64,7 +64,7 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 $(VENV)/.server: $(VENV)/.ready
-	@$(find_python); $(install) -e ".[server]"
+	@$(find_python); $(install) -e ".[server,postgres]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.server

@@ -377,7 +377,7 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
         if heard.code:
             raise error_of(heard)
         return started
-    store.post.nudge()
+    store.post.nudge((found.key,))
     if owned and not _await_reply(store, token) and isinstance(wishes.first, msg.Update):
         raise _late(row, wishes.first)
     return Started(found.key, run_id)
@@ -432,7 +432,7 @@ def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     waits = asks or (not _sleeps(row, message) and store.views.owner() is not None)
     token = os.urandom(8).hex() if waits else ""
     store.post.send(MailRow(0, row.key, message, token))
-    store.post.nudge()
+    store.post.nudge((row.key,))
     if not waits:
         return Heard()
     sleeps = lambda: _sleeps(store.views.rows_by_key([row.key]).get(row.key, row), message)  # noqa: E731

@@ -282,7 +282,8 @@ class QueueWork:
                 self._log.info("what attempt %d of [%s] brings comes too late", message.attempt, message.id)
         self._more = bool(got.tasks)
         if endings or any(task.start_by is not None for task in got.tasks):  # it has begun in time: tell it in time
-            self._store.post.nudge()
+            told = {ending.run for ending in endings} | {task.run for task in got.tasks if task.start_by is not None}
+            self._store.post.nudge(told)
         self._begin(got.tasks)
 
     def _begin(self, tasks: Sequence[TaskRow]) -> None:

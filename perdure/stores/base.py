@@ -13,7 +13,7 @@ the database odd ones. `journal.commit` raises the exceptions below, which tell 
 every other call raises the family `errors.StoreError`, whose messages are for people.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -344,8 +344,9 @@ class Post(Protocol):
         """The answer to a request, if it came; reading does not delete it."""
         ...
 
-    def nudge(self) -> None:
-        """Hint to the owner that there is mail. May be lost; the owner polls once a second anyway."""
+    def nudge(self, keys: Collection[int] = ()) -> None:
+        """Hint to the owners of these runs that there is mail, without any to all owners. May be lost, and never fails; owners
+        poll once a second anyway."""
         ...
 
 

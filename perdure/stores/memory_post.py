@@ -1,7 +1,7 @@
 """What any process may write to a store in memory."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -72,7 +72,7 @@ class MemoryPost:
             reply = self._shelf.replies.get(request)
             return None if reply is None else _copy(reply)
 
-    def nudge(self) -> None:
+    def nudge(self, keys: Collection[int] = ()) -> None:
         for on_nudge in list(self._shelf.on_nudge.values()):
             on_nudge()
 

@@ -4,6 +4,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from perdure import errors
+from perdure.stores.addresses import shown
 from perdure.stores.base import Faults, Store
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def open_store(address: str, faults: Faults | None = None, *, create: bool = Tru
     `create` makes a database that is not there, `migrate` brings the schema of an old one up to date.
 
     - "sqlite:///orders.db" is a file relative to the working folder, "sqlite:////var/lib/orders.db" an absolute one.
+    - "postgresql://user:password@host:5432/name" is a database of a server, which many processes and machines may share.
     - "memory://" is new and private; "memory://name" is the same store wherever this process opens that name.
 
     Raises:
@@ -33,7 +35,21 @@ def open_store(address: str, faults: Faults | None = None, *, create: bool = Tru
         from perdure.stores.sqlite.store import SqliteStore  # a store in memory needs no sqlite3
 
         return SqliteStore(rest[1:], faults, create=create, migrate=migrate)
+    if separator and scheme in ("postgresql", "postgres"):
+        return _postgres(address, faults, create, migrate)
     raise errors.StoreUnreachable(_advice(address, scheme if separator else ""))
+
+
+def _postgres(address: str, faults: Faults | None, create: bool, migrate: bool) -> Store:
+    try:
+        from perdure.stores.postgres.store import PostgresStore  # costly to import, and an extra
+    except ImportError as error:
+        if error.name is not None and not error.name.startswith("psycopg"):
+            raise
+        raise errors.StoreUnreachable(
+            "PostgreSQL needs a driver that is not installed here: pip install 'perdure[postgres]'"
+        ) from error
+    return PostgresStore(address, faults, create=create, migrate=migrate)  # pyright: ignore[reportReturnType]
 
 
 def _shelf(name: str) -> "Shelf":
@@ -46,8 +62,9 @@ def _shelf(name: str) -> "Shelf":
 
 
 def _advice(address: str, scheme: str) -> str:
-    if scheme in ("postgresql", "postgres"):
-        return f"{address!r}: PostgreSQL is not in this version; use a file, for example sqlite:///perdure.db"
+    address = shown(address)
+    if scheme.startswith(("postgresql+", "postgres+")):
+        return f"{address!r}: write postgresql://{address.partition('://')[2]}; the driver is psycopg anyway"
     if scheme == "sqlite":
         return (
             f"{address!r} names no file; write sqlite:///orders.db (three slashes, relative to the working folder) "
@@ -55,4 +72,4 @@ def _advice(address: str, scheme: str) -> str:
         )
     if not scheme:
         return f"{address!r} is not an address of a store; for a SQLite file write sqlite:///{address.lstrip('/')}"
-    return f"{address!r}: there is no store named {scheme!r}; expected sqlite:///file.db or memory://"
+    return f"{address!r}: there is no store named {scheme!r}; expected sqlite:///file.db, postgresql://host/name or memory://"

@@ -261,7 +261,7 @@ def test_memory_is_private_unless_named() -> None:
 @pytest.mark.parametrize(
     ("address", "advice"),
     [
-        ("postgresql://localhost/x", "PostgreSQL is not in this version"),
+        ("postgresql+psycopg://me:hush@localhost/x", "write postgresql://me@localhost/x"),
         ("sqlite://orders.db", "three slashes"),
         ("sqlite:///", "three slashes"),
         ("orders.db", "write sqlite:///orders.db"),

@@ -51,7 +51,7 @@ class PostgresJournal:
             raise StoreUnavailable(f"{self._place}: {error}") from error
         try:
             if fault is not None and fault.startswith("in-doubt-late"):
-                leave_open(self._line.address, _COMMIT, values, fault == "in-doubt-late-applied")
+                leave_open(self._line.place, _COMMIT, values, fault == "in-doubt-late-applied")
             elif fault != "in-doubt-lost":
                 self._line.ask(_COMMIT, values)
         except (OverflowError, UnicodeError, psycopg.DataError) as error:

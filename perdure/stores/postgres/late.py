@@ -6,19 +6,22 @@ from typing import Any
 
 import psycopg
 
+from perdure.stores.postgres.place import Place
+
 _WAITED_FOR = "SELECT 1 FROM pg_stat_activity WHERE %b = ANY (pg_blocking_pids(pid))"
 
 
-def leave_open(address: str, sql: str, values: Sequence[Any], applies: bool) -> None:
+def leave_open(place: Place, sql: str, values: Sequence[Any], applies: bool) -> None:
     """Run it in a transaction that ends, as `applies` says, when somebody has to wait for it."""
-    connection = psycopg.connect(address, prepare_threshold=None)
+    connection = place.connect()
+    connection.autocommit = False
     connection.execute(sql.encode(), values)
-    threading.Thread(target=_end, args=(address, connection, applies), daemon=True).start()
+    threading.Thread(target=_end, args=(place, connection, applies), daemon=True).start()
 
 
-def _end(address: str, connection: psycopg.Connection[Any], applies: bool) -> None:
+def _end(place: Place, connection: psycopg.Connection[Any], applies: bool) -> None:
     pid = connection.info.backend_pid
-    with connection, psycopg.connect(address, autocommit=True) as other:
+    with connection, place.connect() as other:
         while not other.execute(_WAITED_FOR, (pid,)).fetchone():
             pass
         if not applies:

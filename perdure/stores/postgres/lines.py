@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.rows import tuple_row
 
+from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.trouble import is_lost
 
-CONNECT_SECONDS = 5
 IDLE_LINES = 4
 """So many connections stay open when nobody uses them."""
 
@@ -22,8 +21,8 @@ Row = tuple[Any, ...]
 class Line:
     """Opened when it is needed, and anew when it was lost. Used by one thread at a time."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, place: Place) -> None:
+        self.place = place
         self._connection: psycopg.Connection[Row] | None = None
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
@@ -61,25 +60,15 @@ class Line:
 
     def _opened(self) -> psycopg.Connection[Row]:
         if self._connection is None:
-            self._connection = psycopg.connect(
-                self.address,
-                autocommit=True,
-                prepare_threshold=None,
-                row_factory=tuple_row,
-                connect_timeout=CONNECT_SECONDS,
-                application_name="perdure",
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
-            )
+            self._connection = self.place.connect()
         return self._connection
 
 
 class Lines:
     """For any thread."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._idle: deque[Line] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -87,7 +76,7 @@ class Lines:
     @contextmanager
     def use(self) -> Iterator[Line]:
         with self._lock:
-            line = self._idle.pop() if self._idle else Line(self._address)
+            line = self._idle.pop() if self._idle else Line(self._place)
         try:
             yield line
         finally:

@@ -1,6 +1,10 @@
 """What any process may write, each call one statement."""
 
+import contextlib
+from collections.abc import Collection
+
 import msgspec
+import psycopg
 
 from perdure.kernel.messages import Start
 from perdure.kernel.project import RunRow
@@ -52,5 +56,6 @@ class PostgresPost:
             found = line.read(_REPLY, (request,))
         return ReplyRow(*found[0]) if found else None
 
-    def nudge(self) -> None:
-        """Owners poll."""
+    def nudge(self, keys: Collection[int] = ()) -> None:
+        with contextlib.suppress(psycopg.Error), self._lines.use() as line:
+            line.ask("SELECT perdure.nudge(%b::bigint[])", (list(keys),))

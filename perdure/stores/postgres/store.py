@@ -2,11 +2,14 @@
 
 from perdure.stores.base import Faults
 from perdure.stores.postgres.admin import PostgresAdmin
+from perdure.stores.postgres.hints import Listener
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.membership import PostgresMembership
 from perdure.stores.postgres.messages import PostgresMessages
+from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.post import PostgresPost
+from perdure.stores.postgres.schema import bring
 from perdure.stores.postgres.streams import PostgresStreams
 from perdure.stores.postgres.tasks import PostgresTasks
 from perdure.stores.postgres.views import PostgresViews
@@ -14,18 +17,28 @@ from perdure.stores.postgres.work import PostgresWork
 
 
 class PostgresStore:
-    """Its schema is there already: see `schema.migrate`."""
+    """Opened, its schema brought up to date if that is asked for, and nobody's yet. Several owners share it.
 
-    def __init__(self, address: str, faults: Faults | None = None) -> None:
-        self.address = address
-        place = address.rpartition("@")[2]  # names no password
-        line, lines = Line(address), Lines(address)
+    `create` makes the schema in a database that has none, `migrate` brings an old one up to date; without them such a database is
+    refused. Open are then: a connection of the owner's, one that listens, and a few that come and go.
+
+    Raises:
+        errors.StoreError: the server cannot be asked, or its database is not fit; nothing was changed.
+    """
+
+    def __init__(
+        self, address: str, faults: Faults | None = None, *, create: bool = True, migrate: bool = True
+    ) -> None:
+        where = Place(address)
+        bring(where, create=create, upgrade=migrate)
+        self.address = place = where.shown
+        line, lines, listener = Line(where), Lines(where), Listener(where)
         self.journal = PostgresJournal(place, line, faults)
         self.membership = PostgresMembership(place, line, self.journal)
         self.work = PostgresWork(place, line, self.journal)
         self.post = PostgresPost(place, lines)
-        self.tasks = PostgresTasks(place, lines)
+        self.tasks = PostgresTasks(place, lines, listener)
         self.streams = PostgresStreams(place, lines, self.journal)
         self.messages = PostgresMessages(place, lines)
         self.views = PostgresViews(place, lines)
-        self.admin = PostgresAdmin(place, line, lines, self.journal)
+        self.admin = PostgresAdmin(place, line, lines, listener, self.journal)

@@ -1,5 +1,6 @@
 """Tasks: workers in other processes take attempts and bring their ends, each time by one call."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from perdure.kernel.messages import AttemptEnded, TaskTaken
 from perdure.kernel.overdue import LOST_FAILURE
 from perdure.kernel.project import TaskRow
 from perdure.stores import base
+from perdure.stores.postgres.hints import Listener
 from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.rows import KINDS, mail_columns
 from perdure.stores.postgres.trouble import code_of, told_to_people
@@ -29,9 +31,10 @@ _ORPHANS = (
 
 
 class PostgresTasks:
-    def __init__(self, place: str, lines: Lines) -> None:
+    def __init__(self, place: str, lines: Lines, listener: Listener) -> None:
         self._place = place
         self._lines = lines
+        self._listener = listener
 
     @contextmanager
     def _asking(self) -> Iterator[Line]:
@@ -91,13 +94,15 @@ class PostgresTasks:
             return [name for (name,) in line.read("SELECT perdure.waiting(%b::text[])", (list(queues),))]
 
     def leave(self, member: int) -> None:
+        self._listener.remove(member)
         self.bury(member)
 
     def listen(self, member: int, on_nudge: Callable[[], None]) -> None:
-        """Workers look once a second."""
+        self._listener.add(member, on_nudge)
 
     def nudge(self, members: Iterable[int]) -> None:
-        """The same."""
+        with contextlib.suppress(psycopg.Error), self._lines.use() as line:
+            line.ask("SELECT perdure.nudge_workers(%b::bigint[])", (list(members),))
 
     def dead(self, members: Iterable[int]) -> list[int]:
         return []  # of a process on another machine nobody can tell

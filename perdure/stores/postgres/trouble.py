@@ -1,5 +1,6 @@
 """What an error of PostgreSQL means: for the owner, who must decide about its batch, and for a person."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,10 @@ _FORBIDDEN = frozenset({"42501"})
 _AGAIN = frozenset({"25006", "40001", "40P01", "53200", "53300", "53400", "55P03", "57014"})
 """A standby that takes no writes, a serialisation failure, a deadlock, no memory, no connection left, a lock, a time limit: of
 a transaction that is rolled back for certain."""
+
+_NOT_LET_IN = re.compile(r"authentication failed|no password supplied|no pg_hba.conf entry|role \".*\" does not exist")
+_NO_DATABASE = re.compile(r"FATAL:  database \".*\" does not exist")
+"""Of an attempt to connect libpq tells no code; a server that speaks another language is reported as one that does not answer."""
 
 
 def code_of(error: psycopg.Error) -> str:
@@ -54,9 +59,9 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
         )
     if code in _FORBIDDEN:
         return errors.StoreReadOnly(f"{place}: {said}; give that role the rights that `perdure migrate --sql` names")
-    if code in ("28000", "28P01"):
+    if code in ("28000", "28P01") or (not code and _NOT_LET_IN.search(said)):
         return errors.StoreUnreachable(f"{place}: the server does not let this user in ({said}); look at the address")
-    if code == "3D000":
+    if code == "3D000" or (not code and _NO_DATABASE.search(said)):
         return errors.StoreUnreachable(f"{place}: there is no such database; make it: createdb")
     if code in ("3F000", "42P01", "42883", "42703"):
         return errors.StoreUnreachable(
@@ -64,6 +69,8 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
         )
     if code in ("XX001", "XX002"):
         return errors.StoreCorrupt(f"{place}: the server has found damaged data ({said}); restore a backup")
+    if code and not is_lost(error) and code not in _AGAIN:
+        return errors.StoreUnreachable(f"{place}: the server refuses this ({said}; {code})")
     return errors.StoreUnreachable(f"{place}: the server does not answer ({said}); it is asked again when it is there")
 
 

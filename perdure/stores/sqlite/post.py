@@ -1,7 +1,7 @@
 """What any process may write, each call one small transaction."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -86,7 +86,7 @@ class SqlitePost:
             found = connection.execute("SELECT * FROM replies WHERE request = ?", (request,)).fetchone()
         return None if found is None else ReplyRow(*found)
 
-    def nudge(self) -> None:
+    def nudge(self, keys: Collection[int] = ()) -> None:
         self._nudger.nudge(self._owner)
 
     def close(self) -> None:

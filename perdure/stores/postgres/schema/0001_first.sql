@@ -1,3 +1,4 @@
+-- serves: 1
 -- The first schema. Times are nanoseconds since the epoch; numbers of states are those of the kernel's enums. All of it lies
 -- in one namespace, so that it can share a database with the tables of an application.
 

@@ -1,0 +1,49 @@
+"""From an address to a server."""
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow, tuple_row
+
+from perdure import errors
+from perdure.stores.addresses import shown
+
+CONNECT_SECONDS = 5
+
+
+class Place:
+    """A database of a server: `postgresql://user:password@host:port/name?option=value`, with all that libpq understands there,
+    and, of what is not said, the variables of the environment that libpq knows. `shown` names no password.
+
+    Raises:
+        errors.StoreUnreachable: it is no such address.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.shown = shown(address)
+        try:
+            conninfo_to_dict(address)
+        except psycopg.ProgrammingError as error:
+            said = str(error).replace(address, self.shown).strip()
+            raise errors.StoreUnreachable(
+                f"{self.shown} is no address of a PostgreSQL database ({said}); write it like "
+                "postgresql://user:password@host:5432/name"
+            ) from error
+
+    def connect(self) -> "psycopg.Connection[TupleRow]":
+        """A new connection, which keeps nothing in the session that a pooler could lose.
+
+        Raises:
+            psycopg.Error: the server does not answer, or does not let this user in.
+        """
+        return psycopg.connect(
+            self.address,
+            autocommit=True,
+            prepare_threshold=None,
+            row_factory=tuple_row,
+            connect_timeout=CONNECT_SECONDS,
+            application_name="perdure",
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )

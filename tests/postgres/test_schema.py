@@ -1,0 +1,159 @@
+"""How a database gets its schema, and what becomes of one that is older or newer."""
+
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from perdure import errors
+from perdure.stores.open import open_store
+from perdure.stores.postgres import schema
+from perdure.stores.postgres.place import Place
+from tests.postgres.server import Server
+
+_INDEX = "-- serves: 1\nCREATE INDEX CONCURRENTLY IF NOT EXISTS runs_by_note ON perdure.runs (note);\n"
+
+
+@pytest.fixture
+def empty(server: Server, request: pytest.FixtureRequest) -> str:
+    """A database without a schema."""
+    name = f"empty_{abs(hash(request.node.nodeid))}"
+    with psycopg.connect(server.address(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0'.encode())
+    return server.address(name)
+
+
+def _next(folder: Path, name: str, script: str) -> schema.Schema:
+    """The schema of a version of Perdure that comes after this one."""
+    for each in schema.schema():
+        (folder / f"{each.name}.sql").write_text(each.script)
+    (folder / name).write_text(script)
+    return schema.schema(folder)
+
+
+def test_a_database_gets_its_schema_when_it_is_opened(empty: str) -> None:
+    with pytest.raises(errors.StoreNotFound, match="has no schema of Perdure"):
+        open_store(empty, create=False)
+    assert schema.version(Place(empty)).number == 0
+    open_store(empty).admin.close()
+    assert schema.version(Place(empty)).number == schema.schema()[-1].number
+    open_store(empty, create=False, migrate=False).admin.close()
+
+
+def test_of_several_that_open_an_empty_database_one_makes_the_schema(empty: str) -> None:
+    faults: list[BaseException] = []
+
+    def open_it() -> None:
+        try:
+            open_store(empty).admin.close()
+        except BaseException as error:  # noqa: BLE001  told by the assertion
+            faults.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    store = open_store(empty)
+    assert store.admin.try_own("here", 1, "b", 1) is not None
+    store.admin.close()
+
+
+def test_the_script_makes_the_same_schema(empty: str, database: str) -> None:
+    script = schema.script_of(schema.schema(), schema.Version(0, 0))
+    assert script.startswith("\\set ON_ERROR_STOP on\n")
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(script.partition("\n")[2].encode())
+    assert _catalogue(empty) == _catalogue(database)
+    open_store(empty, create=False, migrate=False).admin.close()
+
+
+def _catalogue(address: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(address) as connection:
+        return connection.execute(
+            "SELECT c.relname, a.attname, a.atttypid::regtype::text, a.attnotnull FROM pg_attribute a "
+            "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = 'perdure' AND a.attnum > 0 UNION ALL "
+            "SELECT p.proname, pg_get_function_arguments(p.oid), md5(p.prosrc), true FROM pg_proc p "
+            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'perdure' ORDER BY 1, 2, 3"
+        ).fetchall()
+
+
+def test_an_owner_of_the_version_before_goes_on_while_its_database_gets_a_new_schema(
+    database: str, tmp_path: Path
+) -> None:
+    store = open_store(database)
+    assert store.admin.try_own("here", 1, "b", 1) is not None and store.membership is not None
+    newer = _next(tmp_path, "0002_index.online.sql", _INDEX)
+    assert schema.bring(Place(database), newer) == schema.Version(1, 1)
+    assert schema.version(Place(database)) == schema.Version(2, 1)
+    assert store.membership.poll(1, 10, 10).claimed == []
+    store.admin.close()
+    open_store(database).admin.close()  # the version before is served still
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('perdure.runs_by_note')").fetchone() != (None,)
+
+
+def test_a_schema_that_does_not_serve_this_version_any_more_refuses_it(database: str, tmp_path: Path) -> None:
+    newer = _next(tmp_path, "0002_gone.sql", "-- serves: 2\nDROP TABLE perdure.replies;\n")
+    schema.bring(Place(database), newer)
+    with pytest.raises(errors.SchemaTooNew, match="serves code of schema 2 and newer; this one knows 1"):
+        open_store(database)
+
+
+def test_a_migration_that_fails_changes_nothing(database: str, tmp_path: Path) -> None:
+    newer = _next(tmp_path, "0002_bad.sql", "-- serves: 1\nCREATE TABLE perdure.extra ();\nSELECT 1 / 0;\n")
+    with pytest.raises(errors.StoreError, match="division by zero"):
+        schema.bring(Place(database), newer)
+    assert schema.version(Place(database)).number == 1
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('perdure.extra')").fetchone() == (None,)
+
+
+def test_a_client_changes_no_schema(database: str, tmp_path: Path) -> None:
+    newer = _next(tmp_path, "0002_more.sql", "-- serves: 1\nCREATE TABLE perdure.extra ();\n")
+    with pytest.raises(
+        errors.SchemaTooOld, match="has schema 1, and this version of Perdure needs 2; bring it up to date"
+    ):
+        schema.bring(Place(database), newer, upgrade=False)
+
+
+def test_a_user_who_may_not_make_the_schema_is_told_who_may(empty: str) -> None:
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS weak")
+        connection.execute("CREATE ROLE weak LOGIN")
+    with pytest.raises(errors.SchemaTooOld, match="this user may not change it; run `perdure migrate` as one who may"):
+        open_store(empty.replace("//perdure@", "//weak@"))
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("CREATE TABLE perdure.extra ();", "the first line of 0002_x.sql must be like"), (None, "numbered 0001, 0002")],
+)
+def test_files_of_a_schema_that_make_no_sense_are_refused(tmp_path: Path, script: str | None, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        if script is None:
+            _next(tmp_path, "0003_x.sql", "-- serves: 1\n")
+        else:
+            _next(tmp_path, "0002_x.sql", script)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("postgresql://me:hush@127.0.0.1:1/x", r"postgresql://me@127.0.0.1:1/x: the server does not answer"),
+        ("postgresql://me@127.0.0.1/x?password=hush&nonsense=1", "is no address of a PostgreSQL database"),
+        ("postgres://me:hush@127.0.0.1:port/x", "invalid"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_refused_without_its_password(address: str, said: str) -> None:
+    with pytest.raises(errors.StoreUnreachable, match=said) as caught:
+        open_store(address)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_database_that_is_not_there_is_named(server: Server) -> None:
+    with pytest.raises(errors.StoreUnreachable, match="there is no such database; make it: createdb"):
+        open_store(server.address("nowhere"))
