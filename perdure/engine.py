@@ -30,6 +30,7 @@ from perdure.runtime.threads import Threads
 from perdure.runtime.watchdog import Watchdog
 from perdure.runtime.worker import Loop
 from perdure.runtime.world import World
+from perdure.stores.addresses import shown
 from perdure.stores.base import Store
 from perdure.stores.open import open_store
 from perdure.workflows import WorkflowDefinition, definitions_of, distinct
@@ -289,7 +290,12 @@ class Engine(Verbs):
 
     def __repr__(self) -> str:
         names = ", ".join(self._workflows) or "no workflows"
-        return f"<engine of {self._address!r}: {names}>"
+        return f"<engine of {shown_address(self._address)!r}: {names}>"
+
+
+def shown_address(store: "str | Store") -> str:
+    """Where its runs are, without a password."""
+    return shown(store) if isinstance(store, str) else store.address
 
 
 def _there(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:

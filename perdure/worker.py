@@ -10,7 +10,7 @@ from perdure import errors
 from perdure.client.answer import Answer, Looked
 from perdure.client.door import checked_address
 from perdure.durations import duration_ns
-from perdure.engine import listed, listed_queues
+from perdure.engine import listed, listed_queues, shown_address
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.options import Duration, is_whole
@@ -190,7 +190,7 @@ class Worker:
         await asyncio.shield(Threads("perdure-closing").beside(lambda: self._leave(self._drain)))
 
     def __repr__(self) -> str:
-        return f"<worker of {self._address!r}: {', '.join(self._queues)}>"
+        return f"<worker of {shown_address(self._address)!r}: {', '.join(self._queues)}>"
 
 
 def _seconds(name: str, value: Duration) -> float:

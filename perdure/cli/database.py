@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from perdure.cli.options import Settings
 from perdure.cli.problems import NOT_FOUND, UNREACHABLE, USAGE, Problem, guess
+from perdure.stores import addresses
 
 DEFAULT = "sqlite:///perdure.db"
 
@@ -19,6 +20,11 @@ class Database(NamedTuple):
     address: str
     path: Path | None
     chosen_by: str
+
+    @property
+    def shown(self) -> str:
+        """The address without the password it may have."""
+        return addresses.shown(self.address)
 
 
 def find(settings: Settings) -> Database:
@@ -57,12 +63,14 @@ def _database(address: str, folder: Path, chosen_by: str) -> Database:
     if "://" not in address:
         address = f"sqlite:///{address}"
     scheme, _, rest = address.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        return Database(address, None, chosen_by)
     if scheme != "sqlite":
         raise Problem(
             f"{scheme}:// is no database this version can open",
             USAGE,
             [f"chosen by {chosen_by}"],
-            "use  sqlite:///file.db  (relative)  or  sqlite:////absolute/file.db",
+            "use  sqlite:///file.db  (relative),  sqlite:////absolute/file.db  or  postgresql://user@host/name",
         )
     name = rest.removeprefix("/")
     if not name or ":memory:" in name:
@@ -85,7 +93,7 @@ def opened(settings: Settings) -> Iterator[Any]:
     database = find(settings)
     demand(database)
     if settings.verbose:
-        settings.narrate([(f"database {database.address}  (by {database.chosen_by})", "dim")])
+        settings.narrate([(f"database {database.shown}  (by {database.chosen_by})", "dim")])
     client = Connection(database.address)
     try:
         yield client
@@ -112,7 +120,7 @@ def demand(database: Database) -> None:
     meant = others[0] if len(others) == 1 else guess(path.name, others)
     creates = "" if others else ";  perdure migrate  creates one, and so does an engine"
     hint = f"name it with  --db {meant or 'sqlite:///file.db'}  or PERDURE_DB{creates}"
-    raise Problem(f"database {database.address} {what}", UNREACHABLE, facts, hint)
+    raise Problem(f"database {database.shown} {what}", UNREACHABLE, facts, hint)
 
 
 class Connection:

@@ -65,7 +65,7 @@ def dev(settings: Settings, modules: tuple[str, ...], port: int, host: str, expo
     try:
         app = dashboard(store, names=[host], exposed=exposed)
         with _signals(events), Served(app, listening) as served:
-            _banner(settings, where.address, host, served.port, exposed)
+            _banner(settings, where.shown, host, served.port, exposed)
             with Reloading(settings, events, where.address, modules, watches=not no_reload) as engine:
                 _serve(settings, events, engine, store)
                 settings.narrate(

@@ -68,11 +68,19 @@ def doctor(settings: Settings) -> int:
 
 
 def _findings(settings: Settings, where: Any) -> Iterator[Finding]:
-    from perdure.cli import database
-
     yield _versions()
-    if where.path is None or not where.path.is_file():
-        yield Finding("database", "broken", f"database {where.address} does not exist (chosen by {where.chosen_by})",
+    if where.path is None:
+        from perdure.cli.doctor_postgres import server
+
+        fit = True
+        for finding in server(where):
+            fit &= finding.check not in ("server", "schema") or finding.level != "broken"
+            yield finding
+        if fit:
+            yield from _opened(settings, where)
+        return
+    if not where.path.is_file():
+        yield Finding("database", "broken", f"database {where.shown} does not exist (chosen by {where.chosen_by})",
                       "name it with --db, or perdure migrate creates it")  # fmt: skip
         return
     yield _disk(where.path)
@@ -82,6 +90,12 @@ def _findings(settings: Settings, where: Any) -> Iterator[Finding]:
         yield finding
         if not fit:
             return
+    yield from _opened(settings, where)
+
+
+def _opened(settings: Settings, where: Any) -> Iterator[Finding]:
+    from perdure.cli import database
+
     try:
         with database.opened(settings) as client:
             yield from _store(client, where)
@@ -192,6 +206,8 @@ def _owner(store: Any) -> Iterator[Finding]:
     from perdure.cli.tokens import OPEN
 
     owner = store.views.owner()
+    if owner is not None and store.membership is not None:
+        return  # several have it, and were told already
     if owner is not None:
         age = took(time.time() - owner.started_at / 1e9)
         yield Finding("engine", "ok", f"engine {owner.host}:{owner.pid} holds it, for {age}, build {owner.build[:12]}")

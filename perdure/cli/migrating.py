@@ -26,69 +26,142 @@ class Way(NamedTuple):
         return {"database": self.database, "from": self.found, "to": ends, "newest": self.newest, "migrations": steps}
 
 
+class File:
+    """A database in a file, by the names this command uses."""
+
+    def __init__(self, where: Any) -> None:
+        from perdure.stores.sqlite import migrations
+
+        self.shown = where.shown
+        self.known: Any = migrations.schema()
+        self._path = str(where.path)
+
+    def found(self) -> int:
+        from perdure.stores.sqlite import opening
+
+        found = opening.version(self._path)
+        opening.demand_known(self.shown, found, self.known)
+        return found
+
+    def script(self, way: Way) -> str:
+        from perdure.stores.sqlite import migrations
+
+        return migrations.script_of(way.pending, way.found)
+
+    def apply(self, way: Way) -> int:
+        from perdure.stores.sqlite import opening
+
+        return opening.upgrade(self._path, self.known[: way.target])
+
+
+class Server:
+    """The same of a database of a PostgreSQL server."""
+
+    def __init__(self, where: Any) -> None:
+        from perdure.stores.postgres import schema
+        from perdure.stores.postgres.place import Place
+
+        self.shown = where.shown
+        self.known: Any = schema.schema()
+        self._place = Place(where.address)
+
+    def found(self) -> int:
+        from perdure.stores.postgres import schema
+
+        found = schema.version(self._place)
+        schema.demand_known(self._place, found, self.known)
+        return min(found.number, self.known[-1].number)  # a newer one that serves this version is as good
+
+    def script(self, way: Way) -> str:
+        from perdure.stores.postgres import schema
+
+        return schema.script_of(way.pending, schema.Version(way.found, way.found))
+
+    def apply(self, way: Way) -> int:
+        from perdure.stores.postgres import schema
+
+        return schema.bring(self._place, self.known).number
+
+
 @click.command(cls=Command)
 @click.option("--check", is_flag=True, help="Change nothing; exit code 1 if migrations are pending.")
-@click.option("--sql", is_flag=True, help="Change nothing; print the statements, for the program sqlite3.")
-@click.option("--to", type=click.IntRange(1), metavar="N", help="Stop at this version of the schema.")
+@click.option("--sql", is_flag=True, help="Change nothing; print the statements, for sqlite3 or psql.")
+@click.option("--roles", is_flag=True, help="Change nothing; print roles with the least rights, for psql.")
+@click.option("--to", type=click.IntRange(1), metavar="N", help="Stop at this version of the schema of a file.")
 @options(json=True, quiet="Names of migrations only.")
 @click.pass_obj
-def migrate(settings: Settings, check: bool, sql: bool, to: int | None) -> int:
-    """Bring the schema of the database up to date; make the database if there is none.
+def migrate(settings: Settings, check: bool, sql: bool, roles: bool, to: int | None) -> int:
+    """Bring the schema of the database up to date; make the database, or in PostgreSQL the schema, if there is none.
 
-    An engine does the same when it starts. This command does it ahead of time, as a step of a deployment. All migrations
-    are applied in one transaction, and only while no engine owns the database. There is no way back to an older
-    schema: make a copy of the file before, while no engine runs.
+    An engine does the same when it starts. This command does it ahead of time, as a step of a deployment, and as a user who
+    may. A file is changed only while no engine owns it. In PostgreSQL engines of the version before go on meanwhile and
+    afterwards. There is no way back to an older schema: make a copy before.
 
     Example: perdure migrate --check
     """
     from perdure.cli import database
-    from perdure.stores.sqlite import migrations, opening
 
-    if check and sql:
-        raise Problem(
-            "--check and --sql exclude each other", USAGE, [], "perdure migrate --sql  prints what is pending"
-        )
+    if check + sql + roles > 1:
+        named = " and ".join(f"--{name}" for name, given in (("check", check), ("sql", sql), ("roles", roles)) if given)
+        raise Problem(f"{named} exclude each other", USAGE, [], "perdure migrate --sql  prints what is pending")
     where = database.find(settings)
+    if roles or (to is not None and where.path is None):
+        _demand_kind(where, roles)
+    if roles:
+        from perdure.stores.postgres import schema
+
+        click.echo(schema.roles(), nl=False)
+        return OK
     if check:
         database.demand(where)
     if settings.verbose:
-        settings.narrate([(f"database {where.address}  (by {where.chosen_by})", "dim")])
-    assert where.path is not None  # every database is a file yet
-    way = _way(where.address, opening.version(str(where.path)), migrations.schema(), to)
+        settings.narrate([(f"database {where.shown}  (by {where.chosen_by})", "dim")])
+    place = Server(where) if where.path is None else File(where)
+    way = _way(place, place.found(), to)
     if sql:
         if way.pending:
-            click.echo(migrations.script_of(way.pending, way.found), nl=False)
+            click.echo(place.script(way), nl=False)
         _narrate(settings, way, "pending")
         return OK
     if not check and way.pending:
-        before = opening.upgrade(str(where.path), migrations.schema()[: way.target])
-        way = _way(where.address, before, migrations.schema(), to)
+        way = _way(place, place.apply(way), to)
     _tell(settings, way, "pending" if check else "applied")
     return ERROR if check and way.pending else OK
 
 
-def _way(address: str, found: int, schema: Any, to: int | None) -> Way:
+def _demand_kind(where: Any, roles: bool) -> None:
+    """Refuse what makes sense with the other kind of database only.
+
+    Raises:
+        Problem: it is of that kind.
+    """
+    if roles and where.path is not None:
+        raise Problem("a file has no roles", USAGE, [f"chosen by {where.chosen_by}: {where.shown}"],
+                      "name a server with  --db postgresql://host/name")  # fmt: skip
+    if not roles:
+        raise Problem("--to is for databases in files", USAGE,
+                      ["in PostgreSQL the functions of this version belong to its newest schema"], "leave it out")  # fmt: skip
+
+
+def _way(place: File | Server, found: int, to: int | None) -> Way:
     """What has to be done.
 
     Raises:
         Problem: there is no such way.
-        errors.SchemaTooNew: a newer version has written the database.
     """
-    from perdure.stores.sqlite.opening import demand_known
-
-    demand_known(address, found, schema)
+    schema = place.known
     newest = schema[-1].number
     if to is not None and to > newest:
         raise Problem(f"there is no schema {to}", USAGE, [f"this version of Perdure knows 1 to {newest}"], "")
     if to is not None and to < found:
         raise Problem(
-            f"{address} has schema {found}, and there is no way back to {to}",
+            f"{place.shown} has schema {found}, and there is no way back to {to}",
             REFUSED,
             ["old rows cannot be made of new ones without losing what only the new ones hold"],
             f"restore the copy made before the migration, and use the version of Perdure that has schema {to}",
         )
     target = to or newest
-    return Way(address, found, target, newest, [each for each in schema if found < each.number <= target])
+    return Way(place.shown, found, target, newest, [each for each in schema if found < each.number <= target])
 
 
 def _tell(settings: Settings, way: Way, state: str) -> None:

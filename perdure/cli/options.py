@@ -115,7 +115,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 
 
 _COMMON = (
-    _option("--db", metavar="URL", help="Database, like sqlite:///orders.db (or PERDURE_DB, or pyproject.toml)."),
+    _option(
+        "--db",
+        metavar="URL",
+        help="Database, like sqlite:///orders.db or postgresql://host/name (or PERDURE_DB, or pyproject.toml).",
+    ),
     _option("--color", type=click.Choice(["auto", "always", "never"]), help="Colours; NO_COLOR and FORCE_COLOR count."),
     _option("--ascii", is_flag=True, help="No signs beyond ASCII."),
     _option("-v", "--verbose", is_flag=True, help="Say which database is used."),

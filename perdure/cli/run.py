@@ -40,7 +40,7 @@ def run(settings: Settings, target: str, id_: str | None, input_: str | None, ar
     module, definition = loading.load(target)
     positional, named = arguments.parse(input_, args, *signature(definition.parameters.published()))
     if settings.verbose:
-        settings.narrate([(f"database {where.address}  (by {where.chosen_by})", "dim")])
+        settings.narrate([(f"database {where.shown}  (by {where.chosen_by})", "dim")])
     from perdure import Engine
 
     _show_logs(settings)

@@ -54,7 +54,7 @@ def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...]
         made = Engine(where.address, loaded, drain=patience, build=build, **most)
     with made as working, _stopped_by_signals(working, bool(queues)) as stopped:
         if not settings.quiet:
-            settings.narrate([("perdure worker  ", "bold"), (_portrait(working, where.address, queues), "dim")])
+            settings.narrate([("perdure worker  ", "bold"), (_portrait(working, where.shown, queues), "dim")])
         while not stopped.wait(LOOK_SECONDS if once else 0.5):
             if once and working.idle:
                 break

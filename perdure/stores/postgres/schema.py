@@ -83,6 +83,11 @@ def routines() -> list[str]:
     return [file.read_text(encoding="utf-8") for file in sorted(files, key=lambda file: file.name)]
 
 
+def roles() -> str:
+    """A script that makes roles with the least rights, and says what each of them may."""
+    return (resources.files("perdure.stores.postgres") / "roles.sql").read_text(encoding="utf-8")
+
+
 def script_of(pending: Schema, found: Version) -> str:
     """What `migrate` does to a database of that version, as a script for the program `psql`."""
     parts = [

@@ -49,7 +49,7 @@ def test_a_bare_path_is_a_file(folder: Path) -> None:
     assert find(settings("/var/lib/orders.db")).path == Path("/var/lib/orders.db")
 
 
-@pytest.mark.parametrize("address", ["postgresql://localhost/x", "sqlite:///", "sqlite:///:memory:", "memory://"])
+@pytest.mark.parametrize("address", ["mysql://localhost/x", "sqlite:///", "sqlite:///:memory:", "memory://"])
 def test_what_is_no_file_is_refused(folder: Path, address) -> None:
     with pytest.raises(Problem) as raised:
         find(settings(address))
