@@ -1,9 +1,10 @@
 """The process of `perdure dev` that has the user's code: imports it, runs an engine, tells how that goes.
 
-    python -m perdure.cli.dev_engine DESCRIPTOR ADDRESS MODULE...
+    python -m perdure.cli.dev_engine DESCRIPTOR MODULE...
 
-The descriptor is a socket to the process that has started it. What it says there are the structs below, a line of JSON
-each; when the other side is gone, it ends.
+The descriptor is a socket to the process that has started it. There it hears the address of the database, as one line (which may
+have a password, that everybody could read among the arguments). What it says are the structs below, a line of JSON each; when the
+other side is gone, it ends.
 """
 
 import contextlib
@@ -48,8 +49,10 @@ Told = Ready | Broken | Owns
 
 
 def main() -> int:
-    descriptor, address, *places = sys.argv[1:]
+    descriptor, *places = sys.argv[1:]
     link = socket.socket(fileno=int(descriptor))
+    with link.makefile("r", encoding="utf-8") as lines:
+        address = lines.readline().rstrip("\n")
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that has started this one says when to end

@@ -59,7 +59,8 @@ class Reloading:
     ) -> None:
         self._settings = settings
         self._events = events
-        self._command = [address, *places]
+        self._address = address
+        self._places = list(places)
         self._watches = watches
         self._process: Process | None = None
         self._watch: Watch | None = None
@@ -75,7 +76,7 @@ class Reloading:
 
     def begin(self) -> None:
         self._number += 1
-        self._process = Process(self._number, self._command, self._events)
+        self._process = Process(self._number, self._address, self._places, self._events)
 
     def end(self, hurried: Callable[[], bool]) -> None:
         """Let it finish; `hurried` is asked whether there is no time for that."""
@@ -174,17 +175,19 @@ class Reloading:
 class Process:
     """One engine's process, from its start to its end."""
 
-    def __init__(self, number: int, arguments: list[str], events: "SimpleQueue[Any]") -> None:
+    def __init__(self, number: int, address: str, places: list[str], events: "SimpleQueue[Any]") -> None:
         self.began = time.monotonic()
         self.began_ns = time.time_ns() - COARSE_NS
         self.is_ready = False
         self.is_broken = False
         self._link, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "perdure.cli.dev_engine", str(theirs.fileno()), *arguments]
+        command = [sys.executable, "-m", "perdure.cli.dev_engine", str(theirs.fileno()), *places]
         with theirs:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True
             )
+        with contextlib.suppress(OSError):  # it has died already, which is heard
+            self._link.sendall(f"{address}\n".encode())
         threading.Thread(target=self._listen, args=(number, events), name="perdure-dev-engine", daemon=True).start()
 
     @property
