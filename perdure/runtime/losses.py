@@ -3,15 +3,12 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from perdure.errors import StoreUnreachable
-from perdure.kernel import messages as msg
-from perdure.kernel import overdue, wire
 from perdure.runtime.letters import Letter
 from perdure.runtime.liveness import Liveness
 from perdure.runtime.world import World
 from perdure.stores.base import Orphan, Tasks
+from perdure.stores.orphans import loss_of
 
 
 class Losses:
@@ -72,15 +69,4 @@ class Losses:
         """A run that cannot be told now (it is blocked) keeps its orphan for long, and is told only once."""
         told, self._tell_again = self._orphans, False
         self._orphans = {(each.run, each.step, each.attempt) for each in orphans}
-        return [_lost(each) for each in orphans if (each.run, each.step, each.attempt) not in told]
-
-
-def _lost(orphan: Orphan) -> Letter:
-    try:
-        details = None if orphan.details is None else wire.decode_payload(orphan.details)
-    except msgspec.MsgspecError:  # it was damaged; what the attempt has reached is not worth more than the run
-        details = None
-    lost = msg.AttemptEnded(
-        orphan.step, orphan.attempt, orphan.member, orphan.claimed_at, failure=overdue.LOST_FAILURE, details=details
-    )
-    return Letter(orphan.run, lost)
+        return [Letter(each.run, loss_of(each)) for each in orphans if (each.run, each.step, each.attempt) not in told]

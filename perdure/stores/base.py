@@ -517,7 +517,7 @@ class Admin(Protocol):
         ...
 
     def publish(self, definitions: Sequence[DefinitionRow]) -> None:
-        """Replace what the owner knows. Owner only."""
+        """Replace what the owner knows; where several share the store, what they know of the same name. Owner only."""
         ...
 
     def listen(self, on_nudge: Callable[[], None]) -> None:

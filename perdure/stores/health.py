@@ -86,6 +86,14 @@ def problems_of(
     return found
 
 
+def lost_rows(table: str, run: int) -> str:
+    return f"{table}: rows of a run that does not exist (key {run})"
+
+
+def unreadable_mail(id: int, run: int) -> str:
+    return f"mail {id} for the run with key {run} cannot be read; it was written by a newer version or damaged"
+
+
 def _differing(listed: Mapping[str, HumanTaskRow], told: Mapping[str, HumanTaskRow]) -> set[str]:
     return {step for step in {**listed, **told} if listed.get(step) != told.get(step)}
 

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from perdure.kernel import wire
-from perdure.kernel.messages import AttemptEnded, TaskTaken
-from perdure.kernel.overdue import LOST_FAILURE
+from perdure.kernel.messages import TaskTaken
 from perdure.kernel.project import TaskRow
 from perdure.stores import base
+from perdure.stores.orphans import loss_of
 
 if TYPE_CHECKING:
     from perdure.stores.memory import Shelf
@@ -127,17 +126,13 @@ class MemoryTasks:
         shelf = self._shelf
         for task in self._taken(member):
             del shelf.tasks[task.run, task.step]
-            details = None if task.details is None else wire.decode_payload(task.details)
-            lost = AttemptEnded(
-                task.step, task.attempt, member, task.claimed_at or 0, failure=LOST_FAILURE, details=details
-            )
-            shelf.put_mail(base.MailRow(0, task.run, lost))
+            shelf.put_mail(base.MailRow(0, task.run, loss_of(_orphan(task))))
 
     def orphans(self) -> list[base.Orphan]:
         shelf = self._shelf
         with shelf.lock:
-            return [
-                base.Orphan(task.run, task.step, task.attempt, task.member, task.claimed_at or 0, task.details)
-                for task in shelf.tasks.values()
-                if task.member and task.member not in shelf.workers
-            ]
+            return [_orphan(task) for task in shelf.tasks.values() if task.member and task.member not in shelf.workers]
+
+
+def _orphan(task: TaskRow) -> base.Orphan:
+    return base.Orphan(task.run, task.step, task.attempt, task.member, task.claimed_at or 0, task.details)

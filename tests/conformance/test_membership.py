@@ -1,6 +1,5 @@
 """What several owners of one store agree on, rule by rule, against every store that they can share."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,27 +10,12 @@ from perdure.kernel.project import HistoryRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.membership import Claimed
-from perdure.stores.memory import MemoryStore, Shelf
-from perdure.stores.postgres.store import PostgresStore
-from tests.conformance.rows import Hand, Opener, ended, mail, run, start, task
+from tests.conformance.rows import Hand, Opener, ended, mail, of_several_owners, run, start, task
 
 LATER = 10**9
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def opened(request: pytest.FixtureRequest) -> Iterator[Opener]:
-    """Opens the same store again and again, as several processes would; those that share it."""
-    shelf = Shelf(shared=True)
-    address = request.getfixturevalue("database") if request.param == "postgres" else ""
-    stores: list[base.Store] = []
-
-    def open_again(faults: base.Faults | None = None) -> base.Store:
-        stores.append(PostgresStore(address, faults) if address else MemoryStore(shelf=shelf, faults=faults))
-        return stores[-1]
-
-    yield open_again
-    for store in stores:
-        store.admin.close()
+pytestmark = of_several_owners
 
 
 class Owner:
@@ -183,6 +167,17 @@ def test_runs_of_the_dead_are_claimed_by_whoever_polls_and_it_is_said_whose_they
 
     assert third.poll(now=0).claimed == [Claimed(2, 1, one.member, deaths=1)]
     assert other.claimed() == []
+
+
+def test_the_runs_of_the_dead_are_not_forgotten_when_another_process_joins(
+    opened: Opener, one: Owner, other: Owner
+) -> None:
+    one.begin(2, parked=True, status=Status.WAITING, wake_at=5)
+    idle = Owner(opened)
+    assert idle.claimed() == [2]  # which is all it has ever done
+    killed(idle, by=other)
+
+    assert Owner(opened).claimed() == [2]
 
 
 def killed(member: Owner, by: Owner) -> None:

@@ -13,7 +13,7 @@ from perdure.kernel.project import HistoryRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.open import open_store
-from tests.conformance.rows import Opener, mail, run, start
+from tests.conformance.rows import Opener, hand_over, mail, of_one_owner, polled, run, start
 
 
 @pytest.fixture
@@ -113,6 +113,7 @@ def test_rows_by_key_leave_out_what_is_missing(listed: base.Views) -> None:
     assert {key: row.key for key, row in listed.rows_by_key([2, 4, 999]).items()} == {2: 2, 4: 4}
 
 
+@of_one_owner
 def test_one_owner_at_a_time(opened: Opener) -> None:
     first, second = opened(), opened()
     assert first.views.owner() is None
@@ -141,7 +142,7 @@ def test_of_earlier_owners_only_those_are_remembered_that_have_committed(opened:
         store.admin.try_own("here", 1, "b", 1)
         if committed:
             store.journal.commit(base.Batch(created=[run(key)]))
-        store.admin.close()
+        hand_over(store)
     store = opened()
 
     assert store.admin.try_own("here", 1, "b", 1) == 6
@@ -154,7 +155,7 @@ def test_a_commit_that_was_not_written_is_nothing_to_remember_an_owner_for(opene
         store.admin.try_own("here", 1, "b", 1)
         with pytest.raises((base.CommitRefused, base.CommitInDoubt)):
             store.journal.commit(base.Batch(created=[run(2)]))
-        store.admin.close()
+        hand_over(store)
     store = opened()
 
     assert store.admin.try_own("here", 1, "b", 1) == 3
@@ -179,24 +180,26 @@ def test_a_new_owner_finds_everything(opened: Opener) -> None:
     first.admin.try_own("here", 1, "b", 1)
     first.journal.commit(base.Batch(created=[run(2, wake_at=5)], history=[HistoryRow(2, 1, b"x")], mail_kept=[mail(2)]))
     before = first.work.load([2])
-    first.admin.close()
+    hand_over(first)
 
     second = opened()
     second.admin.try_own("here", 2, "b", 2)
 
     assert second.work.load([2]) == before
-    assert second.work.running() == second.work.poll(5, 1).due == [2]
+    assert second.work.running() == polled(second, 5).due == [2]
 
 
 def test_definitions_are_replaced(store: base.Store) -> None:
-    store.admin.publish([base.DefinitionRow("workflow", "old", b"{}")])
+    old = base.DefinitionRow("workflow", "old", b"{}")
+    store.admin.publish([old, base.DefinitionRow("workflow", "a", b'{"names":["x"]}')])
 
     rows = [base.DefinitionRow("activity", "b", b'{"names":[]}'), base.DefinitionRow("workflow", "a", b"{}")]
     store.admin.publish(rows[::-1])
 
-    assert store.views.definitions() == rows
+    assert store.views.definitions() == (rows if store.membership is None else [*rows, old])
 
 
+@of_one_owner
 def test_the_turn_marker_outlives_its_owner(opened: Opener) -> None:
     first = opened()
     first.admin.try_own("here", 1, "b", 1)

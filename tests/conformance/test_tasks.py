@@ -5,13 +5,15 @@ import threading
 import msgspec
 import pytest
 
+from perdure.kernel import wire
 from perdure.kernel.events import Payload
 from perdure.kernel.messages import Heartbeat, TaskTaken
 from perdure.kernel.project import HistoryRow, TaskRow
 from perdure.stores import base
-from tests.conformance.rows import ANY, Hand, Opener, ended, mail, messages, run, start, task
+from tests.conformance.rows import ANY, ONE_OWNER, Hand, Opener, ended, lost, mail, messages, polled, run, start, task
 
 SECONDS = 10.0
+HALF, MORE = wire.encode(Payload(b'"half"')), wire.encode(Payload(b'"more"'))
 
 
 def steps(tasks: list[TaskRow]) -> list[tuple[int, str]]:
@@ -137,10 +139,10 @@ def test_nothing_counts_that_a_worker_says_after_it_has_left_or_was_buried(store
     with pytest.raises(base.WorkerGone):
         store.tasks.look(hand.member, ["gpu"])
 
-    assert store.work.poll(0, 10).mail == []
+    assert [(orphan.step, orphan.details) for orphan in lost(store)] == [("0:1", None)]
+    assert len(polled(store).mail) == (store.membership is not None)  # that is how it was told
     assert store.views.blob(2, b"d") is None
-    assert store.views.backlog() == [base.BacklogRow("gpu", "render", 1, 1)]
-    assert [orphan.details for orphan in store.tasks.orphans()] == [None]
+    assert [row.waiting for row in store.views.backlog()] == [1]
 
 
 def test_leaving_and_burying_twice_does_no_harm(store: base.Store) -> None:
@@ -375,11 +377,11 @@ def test_the_latest_details_count_and_silence_keeps_them(store: base.Store) -> N
     hand = Hand(store)
     hand.take()
 
-    for details in ([(2, "0:1", 1, b"half")], [(2, "0:1", 1, b"more")], []):
+    for details in ([(2, "0:1", 1, HALF)], [(2, "0:1", 1, MORE)], []):
         hand.beat(*details)
     store.tasks.bury(hand.member)
 
-    assert [orphan.details for orphan in store.tasks.orphans()] == [b"more"]
+    assert [orphan.details for orphan in lost(store)] == [MORE]
 
 
 def test_details_of_an_attempt_that_is_not_with_the_worker_are_dropped(store: base.Store) -> None:
@@ -405,16 +407,25 @@ def test_tasks_of_workers_that_have_left_or_were_buried_are_orphans_oldest_first
     one.take(base.Want(("render",), 1), now=71)
     living.take(base.Want(("render",), 1))
     two.take(base.Want(("render",), 1), now=73)
-    two.beat((2, "0:2", 3, b"half"))
-    assert store.tasks.orphans() == []
+    two.beat((2, "0:2", 3, HALF))
+    assert lost(store) == []
 
     store.tasks.leave(two.member)
     store.tasks.bury(one.member)
 
-    assert store.tasks.orphans() == [
-        base.Orphan(2, "0:0", 1, one.member, 71),
-        base.Orphan(2, "0:2", 3, two.member, 73, b"half"),
-    ]
+    found = [base.Orphan(2, "0:0", 1, one.member, 71), base.Orphan(2, "0:2", 3, two.member, 73, HALF)]
+    assert lost(store) == (found if store.membership is None else found[::-1])  # letters come as they are written
+
+
+def test_details_that_are_damaged_keep_nobody_from_hearing_of_the_loss(store: base.Store) -> None:
+    commit(store, task(2))
+    hand = Hand(store)
+    hand.take()
+    hand.beat((2, "0:1", 1, b"rubbish"))
+
+    store.tasks.bury(hand.member)
+
+    assert [(orphan.step, orphan.attempt) for orphan in lost(store)] == [("0:1", 1)]
 
 
 def test_an_orphan_is_given_to_nobody_and_goes_when_its_run_says_so(store: base.Store) -> None:
@@ -602,7 +613,11 @@ def test_a_new_owner_finds_the_tasks_and_who_has_them(opened: Opener) -> None:
 
 # hints
 
+quiet = pytest.mark.parametrize("opened", [*ONE_OWNER, "shared memory"], indirect=True)
+"""Who begins to listen to PostgreSQL is nudged at some time, for what may have come before: see tests/postgres/test_hints.py."""
 
+
+@quiet
 def test_workers_hear_nudges_each_its_own(opened: Opener) -> None:
     owner, one, two = opened(), opened(), opened()
     owner.admin.try_own("here", 1, "b", 1)
@@ -630,6 +645,7 @@ def test_two_workers_of_one_store_both_listen(store: base.Store) -> None:
     assert [each.wait(SECONDS) for each in heard] == [True, True]
 
 
+@quiet
 def test_a_nudge_for_one_that_has_left_is_lost(store: base.Store) -> None:
     hand = Hand(store)
     heard = threading.Event()

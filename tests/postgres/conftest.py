@@ -1,4 +1,6 @@
 """The server and the databases of the suite of all stores."""
 
 from tests.conformance.conftest import database as database
+from tests.conformance.conftest import emptied as emptied
+from tests.conformance.conftest import janitor as janitor
 from tests.conformance.conftest import server as server

@@ -1,8 +1,12 @@
 """Taking part, publishing, closing."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NoReturn
 
-from perdure.stores.base import LEASE_NS, DefinitionRow
+from perdure.stores.base import LEASE_NS, BuildRow, DefinitionRow
+from perdure.stores.health import PROBLEM_LINES
+from perdure.stores.postgres import checking
 from perdure.stores.postgres.hints import Listener
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Lines
@@ -10,6 +14,11 @@ from perdure.stores.postgres.trouble import told_to_people
 
 _JOIN = "SELECT perdure.join_members(%b, %b::bigint, %b, %b::bigint, %b::bigint)"
 _PUBLISH = "SELECT perdure.publish(%b::bigint, %b::text[], %b::text[], %b::bytea[], %b::text[])"
+_BUILDS = """
+SELECT CASE pinned WHEN '' THEN build ELSE pinned END COLLATE "C" AS named, pinned <> '' AS holds,
+       count(*), count(*) FILTER (WHERE status < 7), max(started_at)
+FROM perdure.runs WHERE seq > 0 GROUP BY named, holds ORDER BY max(started_at) DESC, 1, 2
+"""
 
 
 class PostgresAdmin:
@@ -36,6 +45,17 @@ class PostgresAdmin:
 
     def listen(self, on_nudge: Callable[[], None]) -> None:
         self._listener.add(self._journal.member, on_nudge)
+
+    def strikes(self) -> NoReturn:
+        raise NotImplementedError("owners that share a store make the run known that they are in: Membership.enter")
+
+    def builds(self) -> list[BuildRow]:
+        with told_to_people(self._place), self._lines.use() as line:
+            return [BuildRow(*columns) for columns in line.read(_BUILDS)]
+
+    def check(self) -> list[str]:
+        with told_to_people(self._place), self._lines.use() as line, line.transaction(checking.BEGIN) as connection:
+            return list(islice(checking.problems(connection), PROBLEM_LINES))
 
     def close(self) -> None:
         self._journal.begin(0)

@@ -9,7 +9,7 @@ from perdure.stores.postgres.lines import Lines
 from perdure.stores.postgres.trouble import told_to_people
 
 _FIELDS = HumanTaskRow.__struct_fields__
-_COLUMNS = ", ".join(_FIELDS)
+COLUMNS = ", ".join(_FIELDS)
 _BARE = ", ".join("''::bytea" if field == "body" else field for field in _FIELDS)
 
 
@@ -32,16 +32,16 @@ class PostgresHumanViews:
             values.append(wanted.due_by)
         sql = f"SELECT {_BARE} FROM perdure.human WHERE {' AND '.join(parts)} ORDER BY opened_at, run, step LIMIT %b"
         with told_to_people(self._place), self._lines.use() as line:
-            return [_row(columns) for columns in line.read(sql, (*values, wanted.limit))]
+            return [human_row(columns) for columns in line.read(sql, (*values, wanted.limit))]
 
     def one(self, run: int, step: str) -> HumanTaskRow | None:
-        sql = f"SELECT {_COLUMNS} FROM perdure.human WHERE run = %b AND step = %b"
+        sql = f"SELECT {COLUMNS} FROM perdure.human WHERE run = %b AND step = %b"
         with told_to_people(self._place), self._lines.use() as line:
             found = line.read(sql, (run, step))
-        return _row(found[0]) if found else None
+        return human_row(found[0]) if found else None
 
 
-def _row(columns: Sequence[Any]) -> HumanTaskRow:
+def human_row(columns: Sequence[Any]) -> HumanTaskRow:
     row = HumanTaskRow(*columns)
     row.assignees = tuple(row.assignees)
     return row

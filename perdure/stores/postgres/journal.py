@@ -20,6 +20,8 @@ _COMMIT = (
     "%b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], "
     "%b::bytea[], %b::bytea[], %t::jsonb)"
 )
+_FIRST = f"{_COMMIT}, perdure.remember(%b::bigint)"
+"""The first one of a member also makes it one that history may tell of."""
 _json = msgspec.json.Encoder()
 
 
@@ -32,17 +34,20 @@ class PostgresJournal:
         self._faults = faults
         self.member = 0
         self._term = 0
+        self._has_committed = False
 
     def begin(self, member: int) -> None:
         """From now on they are the commits of that member."""
-        self.member, self._term = member, 0
+        self.member, self._term, self._has_committed = member, 0, False
 
     def commit(self, batch: Batch) -> None:
         if not self.member:
             raise OwnershipLost(f"{self._place}: this store does not own")
         fault = self._faults("before", batch) if self._faults is not None else None
         refuse_by(fault)
-        values = [self.member, self._term, *columns_of(batch)]
+        sql, values = _COMMIT, [self.member, self._term, *columns_of(batch)]
+        if not self._has_committed:
+            sql, values = _FIRST, [*values, self.member]
         if self._faults is not None:
             self._faults("inside", batch)
         try:
@@ -51,9 +56,10 @@ class PostgresJournal:
             raise StoreUnavailable(f"{self._place}: {error}") from error
         try:
             if fault is not None and fault.startswith("in-doubt-late"):
-                leave_open(self._line.place, _COMMIT, values, fault == "in-doubt-late-applied")
+                leave_open(self._line.place, sql, values, fault == "in-doubt-late-applied")
             elif fault != "in-doubt-lost":
-                self._line.ask(_COMMIT, values)
+                self._line.ask(sql, values)
+                self._has_committed = True
         except (OverflowError, UnicodeError, psycopg.DataError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
         except psycopg.Error as error:

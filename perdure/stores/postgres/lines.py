@@ -49,6 +49,20 @@ class Line:
                 raise
             return self.ask(sql, values)
 
+    @contextmanager
+    def transaction(self, begin: str) -> Iterator[psycopg.Connection[Row]]:
+        """Several statements that are one transaction, for what takes its time and what no owner waits for. It is given up if
+        this process stands still in it."""
+        connection = self._opened()
+        try:
+            connection.execute(begin.encode())
+            connection.execute(b"SET LOCAL idle_in_transaction_session_timeout = '60s'")
+            yield connection
+            connection.execute(b"COMMIT")
+        except BaseException:
+            self.close()  # which rolls back, whatever it was that failed
+            raise
+
     def open(self) -> None:
         """Connect now, if that is not so yet: a failure says that nothing was sent."""
         self._opened()

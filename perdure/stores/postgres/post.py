@@ -1,15 +1,16 @@
 """What any process may write, each call one statement."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 import psycopg
 
 from perdure.kernel.messages import Start
 from perdure.kernel.project import RunRow
-from perdure.stores.base import MailRow, ReplyRow
+from perdure.stores.base import MailRow, Placed, ReplyRow
 from perdure.stores.postgres.lines import Lines
+from perdure.stores.postgres.placing import Taken, place
 from perdure.stores.postgres.rows import RUN_COLUMNS, attribute_columns, mail_columns, run_row
 from perdure.stores.postgres.trouble import told_to_people
 
@@ -50,6 +51,17 @@ class PostgresPost:
             row.followed_by = made.followed_by
             return row
         return made
+
+    def place(self, runs: Sequence[Placed]) -> list[bool | None]:
+        try:
+            with (
+                told_to_people(self._place),
+                self._lines.use() as line,
+                line.transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as connection,
+            ):
+                return place(connection, runs)
+        except Taken as taken:
+            return taken.fates
 
     def take_reply(self, request: str) -> ReplyRow | None:
         with told_to_people(self._place), self._lines.use() as line:

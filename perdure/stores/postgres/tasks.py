@@ -9,9 +9,9 @@ import psycopg
 
 from perdure.kernel import wire
 from perdure.kernel.messages import AttemptEnded, TaskTaken
-from perdure.kernel.overdue import LOST_FAILURE
 from perdure.kernel.project import TaskRow
 from perdure.stores import base
+from perdure.stores.orphans import loss_of
 from perdure.stores.postgres.hints import Listener
 from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.rows import KINDS, mail_columns
@@ -121,16 +121,9 @@ class PostgresTasks:
             if found:
                 runs, steps = [each.run for each in found], [each.step for each in found]
                 attempts, members = [each.attempt for each in found], [each.member for each in found]
-                bodies = [wire.encode(_lost(each)) for each in found]
+                bodies = [wire.encode(loss_of(each)) for each in found]
                 line.ask(_LOSE, (runs, steps, attempts, members, KINDS[AttemptEnded], bodies))
         return []
-
-
-def _lost(orphan: base.Orphan) -> AttemptEnded:
-    details = None if orphan.details is None else wire.decode_payload(orphan.details)
-    return AttemptEnded(
-        orphan.step, orphan.attempt, orphan.member, orphan.claimed_at, failure=LOST_FAILURE, details=details
-    )
 
 
 def _look(line: Line, member: int, queues: Sequence[str]) -> base.Look:

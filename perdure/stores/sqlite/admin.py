@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from perdure.kernel.project import HistoryRow
 from perdure.stores.base import LEASE_NS, BuildRow, DefinitionRow
-from perdure.stores.health import PROBLEM_LINES, problems_of
+from perdure.stores.health import PROBLEM_LINES, lost_rows, problems_of, unreadable_mail
 from perdure.stores.sqlite import human, rows
 from perdure.stores.sqlite.hints import Listener, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
@@ -136,7 +136,7 @@ def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
     yield from contradictions(connection)
     for table in ("history", "attempts", "attributes", "tasks", "human", "human_people", "streams", "blobs", "mail"):
         for (run,) in connection.execute(f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT key FROM runs)"):
-            yield f"{table}: rows of a run that does not exist (key {run})"
+            yield lost_rows(table, run)
     for id, run, body in connection.execute("SELECT id, run, body FROM mail"):
         if rows.readable(body) is None:
-            yield f"mail {id} for the run with key {run} cannot be read; it was written by a newer version or damaged"
+            yield unreadable_mail(id, run)

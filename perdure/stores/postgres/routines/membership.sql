@@ -20,11 +20,18 @@ DECLARE
 BEGIN
     INSERT INTO members (host, pid, build, started_at, serves) VALUES (host, pid, build, now, false) RETURNING id INTO me;
     INSERT INTO beats (member, beat, lease) VALUES (me, 0, lease);
-    -- Earlier ones that have never committed are told of by nothing.
-    DELETE FROM members m USING beats b WHERE b.member = m.id AND NOT m.alive AND NOT b.used;
+    -- Earlier ones that have never committed are told of by nothing, once others have what they had claimed.
+    DELETE FROM members m USING beats b
+    WHERE b.member = m.id AND NOT m.alive AND NOT b.used AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.owner = m.id);
     DELETE FROM beats b WHERE NOT EXISTS (SELECT 1 FROM members m WHERE m.id = b.member);
     RETURN me;
 END $$;
+
+-- It has committed.
+CREATE OR REPLACE FUNCTION perdure.remember(me bigint) RETURNS void
+LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+    UPDATE beats SET used = true WHERE member = me AND NOT used
+$$;
 
 -- Whether the code of a member is the one for a run: what nobody's is has to be told by somebody.
 CREATE OR REPLACE FUNCTION perdure.is_for(me bigint, my_build text, mine text[], workflow text, pinned text, status smallint)
@@ -72,6 +79,18 @@ BEGIN
     SELECT 3, w.member, w.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL FROM workers w;
 END $$;
 
+-- Those that have runs and do not live. From one owner to the next by the index, however many runs each has.
+CREATE OR REPLACE FUNCTION perdure.dead_owners() RETURNS SETOF bigint
+LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
+    WITH RECURSIVE found AS (
+        (SELECT r.owner FROM runs r WHERE r.owner IS NOT NULL ORDER BY r.owner LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.owner FROM runs r WHERE r.owner > f.owner ORDER BY r.owner LIMIT 1) FROM found f WHERE f.owner IS NOT NULL
+    )
+    SELECT f.owner FROM found f
+    WHERE f.owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM members m WHERE m.id = f.owner AND m.alive)
+$$;
+
 -- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
 -- deaths, whether that one died in its turn), those of `work`, and 4 the beat of another owner.
 CREATE OR REPLACE FUNCTION perdure.poll(me bigint, due_until bigint, most bigint, most_claims bigint, starts boolean)
@@ -87,9 +106,7 @@ BEGIN
     SELECT m.build INTO my_build FROM members m WHERE m.id = me;
     UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows INTO mine;
     IF most_claims > 0 THEN
-        dead := ARRAY(
-            SELECT DISTINCT r.owner FROM runs r JOIN members m ON m.id = r.owner WHERE r.owner IS NOT NULL AND NOT m.alive
-        );
+        dead := ARRAY(SELECT dead_owners());
         RETURN QUERY
         WITH wanted AS (
             SELECT r.key FROM runs r WHERE r.owner = ANY (dead)
@@ -128,13 +145,17 @@ CREATE OR REPLACE FUNCTION perdure.own(me bigint, wanted bigint[])
 RETURNS TABLE (key bigint, claims bigint, left_by bigint, deaths integer)
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    dead bigint[];
 BEGIN
     PERFORM fence(me);
+    dead := ARRAY(SELECT dead_owners());
     RETURN QUERY
     WITH free AS (
-        SELECT r.key, r.owner FROM runs r LEFT JOIN members m ON m.id = r.owner LEFT JOIN beats s ON s.member = r.owner
-        WHERE r.key = ANY (wanted) AND (r.owner IS NULL OR r.owner = me OR NOT m.alive)
-            AND (r.owner IS NULL OR r.owner = me OR s.turn <> r.key)
+        SELECT r.key, r.owner FROM runs r
+        WHERE r.key = ANY (wanted) AND (r.owner IS NULL OR r.owner = me OR (
+            r.owner = ANY (dead) AND NOT EXISTS (SELECT 1 FROM beats s WHERE s.member = r.owner AND s.turn = r.key)
+        ))
         FOR NO KEY UPDATE OF r SKIP LOCKED
     ), taken AS (
         UPDATE runs r SET
