@@ -16,6 +16,7 @@ and what to do next.
     ├── RunExists                    the id belongs to a run that the start does not attach to
     │   └── CircularChild            a child was to have the id of a run that it descends from
     ├── ChildrenTooDeep              a child would have too many ancestors
+    ├── ConnectionUnfit              what was to happen in the caller's transaction cannot, on that connection
     ├── RunClosed                    the run has ended and can take no more messages
     ├── QueryFailed                  what a query's method has raised (its cause is the failure)
     ├── UpdateRejected               the validator has rejected the update, which left no trace (its cause says why)
@@ -134,6 +135,10 @@ class CircularChild(RunExists):
 
 class ChildrenTooDeep(PerdureError):
     code = "children-too-deep"
+
+
+class ConnectionUnfit(PerdureError):
+    code = "connection-unfit"
 
 
 class RunClosed(PerdureError):

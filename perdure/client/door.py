@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure import errors
 from perdure.kernel import messages as msg
-from perdure.kernel.events import Payload
+from perdure.kernel.events import Payload, RunStarted
 from perdure.kernel.ids import Claim, claim
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.project import RunRow
@@ -345,27 +345,8 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
     owned = store.views.owner() is not None
     if not owned and isinstance(request.wishes.first, msg.Update):
         raise _nobody(store, request.workflow)
-    input = request.input
-    if input.ref:
-        input = Payload((request.blobs or {})[input.data], input.encoding)
-    run_id = os.urandom(16)
-    wishes = request.wishes
-    row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", time.time_ns(), None, None, 0)
-    row.request = wishes.request_id
-    row.wake_at = row.started_at + wishes.delay_ns if wishes.delay_ns else None
-    start = msg.Start(
-        request.workflow,
-        input,
-        run_id,
-        "",
-        owned,
-        wishes.terms,
-        wishes.id_conflict,
-        wishes.id_reuse,
-        wishes.chosen,
-        wishes.memo,
-        wishes.first,
-    )
+    row, start = submission_of(request, owned)
+    run_id, wishes = row.run_id, request.wishes
     found = store.post.submit(row, MailRow(0, 0, start, token if owned else ""))
     if found.run_id != run_id:
         started = _attached(store, request, found, definition, coder)
@@ -383,29 +364,71 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
     return Started(found.key, run_id)
 
 
+def submission_of(request: StartRequest, refuse_by_reply: bool) -> tuple[RunRow, msg.Start]:
+    """The row of the run that is wished for, and its Start, which has all of its arguments."""
+    input = request.input
+    if input.ref:
+        input = Payload((request.blobs or {})[input.data], input.encoding)
+    run_id = os.urandom(16)
+    wishes = request.wishes
+    row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", time.time_ns(), None, None, 0)
+    row.request = wishes.request_id
+    row.wake_at = row.started_at + wishes.delay_ns if wishes.delay_ns else None
+    start = msg.Start(
+        request.workflow,
+        input,
+        run_id,
+        "",
+        refuse_by_reply,
+        wishes.terms,
+        wishes.id_conflict,
+        wishes.id_reuse,
+        wishes.chosen,
+        wishes.memo,
+        wishes.first,
+    )
+    return row, start
+
+
 def _attached(store: Store, request: StartRequest, found: RunRow, definition: Any, coder: Coder) -> Started:
     """A run has the id: the start attaches to it, if it was made by the same request or if the policies say so."""
     wishes = request.wishes
     if not wishes.request_id or found.request != wishes.request_id:
         first = found.chain or found.key  # what it goes on as may have other arguments
-        begin = begin_of(store, first) if found.chain else None
-        workflow = found.workflow if begin is None else begin.workflow
-        theirs_is = request.workflow if workflow in getattr(definition, "aliases", ()) else workflow
-        match claim(found.status, wishes.id_conflict, wishes.id_reuse):
-            case Claim.ATTACH:
-                demand_workflow(request.id, request.workflow, theirs_is)
-            case Claim.ATTACH_IF_SAME:
-                sent = (request.blobs or {}).__getitem__
-                ours = Begun(request.workflow, request.input, lambda payload: coder.unseal(payload, sent))
-                stored = partial(_stored_blob, store, first)
-                begin = begin or begin_of(store, first)
-                input = None if begin is None else begin.input
-                theirs = Begun(theirs_is, input, lambda payload: coder.unseal(payload, stored))
-                demand_same(request.id, ours, theirs, definition)
-            case _:
-                raise taken(request.id, found.status, wishes.id_reuse)
+        judged(request, found, partial(begin_of, store, first), partial(_stored_blob, store, first), definition, coder)
     end = store.views.end_of_chain(found.key) or found
     return Started(end.key, found.run_id, attached=True, at_rest=rests(end))
+
+
+def judged(
+    request: StartRequest,
+    found: RunRow,
+    began: Callable[[], RunStarted | msg.Start | None],
+    stored: Callable[[bytes], bytes],
+    definition: Any,
+    coder: Coder,
+) -> None:
+    """Whether a start attaches to the run that has its id. `began`: what the first run of its chain was started with;
+    `stored`: a payload of that one.
+
+    Raises:
+        errors.RunExists: it does not.
+    """
+    begin = began() if found.chain else None
+    workflow = found.workflow if begin is None else begin.workflow
+    theirs_is = request.workflow if workflow in getattr(definition, "aliases", ()) else workflow
+    match claim(found.status, request.wishes.id_conflict, request.wishes.id_reuse):
+        case Claim.ATTACH:
+            demand_workflow(request.id, request.workflow, theirs_is)
+        case Claim.ATTACH_IF_SAME:
+            sent = (request.blobs or {}).__getitem__
+            ours = Begun(request.workflow, request.input, lambda payload: coder.unseal(payload, sent))
+            begin = begin or began()
+            input = None if begin is None else begin.input
+            theirs = Begun(theirs_is, input, lambda payload: coder.unseal(payload, stored))
+            demand_same(request.id, ours, theirs, definition)
+        case _:
+            raise taken(request.id, found.status, request.wishes.id_reuse)
 
 
 def _stored_blob(store: Store, key: int, digest: bytes) -> bytes:

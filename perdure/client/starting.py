@@ -67,6 +67,11 @@ def wishes_of(options: Mapping[str, Any]) -> Wishes:
     """
     if not options:
         return NO_WISHES
+    if options.get("connection") is not None:
+        raise DefinitionError(
+            "a run that is started with a connection begins when the transaction has committed, and nobody can wait for it before; "
+            "write start(..., connection=...), and ask its handle for the result after the commit"
+        )
     for name in options:
         if name not in _OPTIONS:
             hint = did_you_mean(name, _OPTIONS) or f"; there are: id, {', '.join(_OPTIONS)}"

@@ -1,5 +1,6 @@
 """What can be done with runs, the same for an engine and for a client that has nothing but the database."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -94,8 +95,14 @@ class Verbs:
             errors.UnknownWorkflow: the engine that owns the database does not know it.
             errors.RunExists: the id belongs to a run that this start does not attach to, by its policies.
             errors.DefinitionError: an option makes no sense.
+            errors.ConnectionUnfit: the run cannot be started in a transaction of that connection.
         """
+        connection = options.pop("connection", None)
         wish = self._wish(workflow, args, kwargs or {}, id, options)
+        if connection is not None:
+            from perdure.client.enlisting import EnlistedStart  # few starts need it
+
+            return EnlistedStart(wish.id, wish.door, wish.definition, connection, wish.prepared)
         return Asked(f"start(...) of {wish.id!r}", wish.ask_for_start, wish.handle)
 
     @overload
@@ -397,13 +404,23 @@ class _Wish:
             self.door.start(request, self.definition)
         return request
 
-    def _encode_and_start(self, request: StartRequest) -> None:
+    def prepared(self) -> StartRequest:
+        """The request, for somebody who waits for no receiver. May block."""
+        request = StartRequest(self.id, self.workflow, self.input, self.blobs, _Nobody(), False, self.wishes)
+        if self.is_slow:
+            self._encode(request)
+        return request
+
+    def _encode(self, request: StartRequest) -> None:
         blobs: dict[bytes, bytes] = {}
         what = f"the arguments of workflow {self.workflow}"
+        request.input = self.door.coder.seal(self.data, blobs.__setitem__, self.most, what)
+        request.blobs = blobs
+        request.wishes = sealed(self.wishes, self.door.coder)
+
+    def _encode_and_start(self, request: StartRequest) -> None:
         try:
-            request.input = self.door.coder.seal(self.data, blobs.__setitem__, self.most, what)
-            request.blobs = blobs
-            request.wishes = sealed(self.wishes, self.door.coder)
+            self._encode(request)
             self.door.start(request, self.definition)
         except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
             give(request.receiver, None, error)
@@ -420,6 +437,14 @@ class _Wish:
                 assert self.request is not None
                 return outcome_of(store, self.id, self.request.key, None, self.definition, coder=coder)
             return outcome_of(store, self.id, end.key, end.event, self.definition, coder=coder)
+
+
+class _Nobody:
+    """The receiver of a request that is answered otherwise."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def receive(self, value: Any, error: BaseException | None) -> None: ...
 
 
 def _workflow_of(thing: Any) -> "WorkflowDefinition[Any, Any]":

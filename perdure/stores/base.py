@@ -6,7 +6,8 @@ attempts and bring their ends. *Streams* (`streaming.py`) is where attempts writ
 *Views* are read by anybody, from any thread, and are as new as the last commit; so are *messages*, what runs have heard and
 what they show. *Admin* owns, publishes, checks and closes.
 
-*Membership* is there if several owners can share the store, each with runs of its own.
+*Membership* is there if several owners can share the store, each with runs of its own; *enlisting* if it can write in a
+transaction of the application.
 
 Keys of runs are integers that grow with their start; the owner hands out even ones, clients that start runs through
 the database odd ones. `journal.commit` raises the exceptions below, which tell the owner what to do with the batch;
@@ -23,6 +24,7 @@ from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.messages import AttemptEnded, Mail
 from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.streams import ChunkRow
+from perdure.stores.enlisting import Enlisting
 from perdure.stores.faults import Fault as Fault
 from perdure.stores.faults import Faults as Faults
 from perdure.stores.faults import Moment as Moment
@@ -586,4 +588,9 @@ class Store(Protocol):
     @property
     def membership(self) -> Membership | None:
         """None: one owner has all runs. Else there are several, each with runs of its own."""
+        ...
+
+    @property
+    def enlisting(self) -> Enlisting | None:
+        """None: no application has a transaction that this store could take part in."""
         ...

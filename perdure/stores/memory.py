@@ -185,6 +185,7 @@ class MemoryStore:
         self.streams = MemoryStreams(self.shelf, lambda: self.admin.owns)
         self.views = MemoryViews(self.shelf)
         self.messages = MemoryMessages(self.shelf)
+        self.enlisting = None  # no transaction of anybody else's reaches it
         self.membership = MemoryMembership(self.shelf, self.admin, self.work) if self.shelf.shared else None
 
 

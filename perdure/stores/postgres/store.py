@@ -2,6 +2,7 @@
 
 from perdure.stores.base import Faults
 from perdure.stores.postgres.admin import PostgresAdmin
+from perdure.stores.postgres.enlisting import PostgresEnlisting
 from perdure.stores.postgres.hints import Listener
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Lines
@@ -41,4 +42,5 @@ class PostgresStore:
         self.streams = PostgresStreams(place, lines, self.journal)
         self.messages = PostgresMessages(place, lines)
         self.views = PostgresViews(place, lines)
+        self.enlisting = PostgresEnlisting(place, lines)
         self.admin = PostgresAdmin(place, line, lines, listener, self.journal)

@@ -6,22 +6,17 @@ from contextlib import contextmanager
 
 import msgspec
 
-from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Start
-from perdure.kernel.project import RunRow, unplaced
+from perdure.kernel.project import RunRow
 from perdure.stores.base import MailRow, Placed, ReplyRow
+from perdure.stores.enlisting import carried
 from perdure.stores.sqlite import human, rows, streams
+from perdure.stores.sqlite.enlisting import FOLLOW, INSERT_ATTRIBUTE, INSERT_MAIL, INSERT_RUN, NEXT_ODD_KEY, submitted
 from perdure.stores.sqlite.hints import Nudger, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
-from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, RUN_FIELDS
 from perdure.stores.sqlite.trouble import told_to_people
 
-_INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * len(RUN_FIELDS))})"
-_INSERT_MAIL = "INSERT INTO mail (run, kind, body, reply_to) VALUES (?, ?, ?, ?)"
-_INSERT_ATTRIBUTE = f"INSERT INTO attributes ({rows.ATTRIBUTE_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
 _INSERT_ATTEMPT = f"INSERT INTO attempts ({rows.ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * len(rows.ATTEMPT_FIELDS))})"
-_FOLLOW = "UPDATE runs SET followed_by = ? WHERE key = ?"
-_NEXT_ODD_KEY = "SELECT (coalesce(max(key), 0) + 1) | 1 FROM runs"
 
 
 class SqlitePost:
@@ -33,34 +28,16 @@ class SqlitePost:
         self._owner = socket_path(path)
 
     def submit(self, row: RunRow, mail: MailRow) -> RunRow:
+        start = mail.message
+        assert isinstance(start, Start)
         with self._transaction() as connection:
-            if row.request:
-                made = connection.execute(OF_REQUEST, (row.id, row.request)).fetchone()
-                if made is not None:
-                    return rows.run_row(made)
-            row.key = mail.run = connection.execute(_NEXT_ODD_KEY).fetchone()[0]
-            row.followed_by = 0
-            found = connection.execute(NEWEST, (row.id,)).fetchone()
-            if found is not None:
-                newest, start = rows.run_row(found), mail.message
-                assert isinstance(start, Start)
-                match claim(newest.status, start.id_conflict, start.id_reuse):
-                    case Claim.FOLLOW:
-                        connection.execute(_FOLLOW, (row.key, newest.key))
-                    case Claim.REPLACE:
-                        row.followed_by = unplaced(row.key)
-                    case _:
-                        return newest
-            connection.execute(_INSERT_RUN, msgspec.structs.astuple(row))
-            connection.execute(_INSERT_MAIL, rows.mail_columns(mail))
-            if isinstance(mail.message, Start) and mail.message.terms is not None:
-                for each in mail.message.terms.attributes:
-                    connection.executemany(_INSERT_ATTRIBUTE, rows.attribute_columns(row.key, each))
-        return row
+            placed = carried(submitted(row, start, mail.reply_to), lambda asked: connection.execute(*asked).fetchall())
+        mail.run = row.key
+        return placed
 
     def send(self, mail: MailRow) -> None:
         with self._transaction() as connection:
-            connection.execute(_INSERT_MAIL, rows.mail_columns(mail))
+            connection.execute(INSERT_MAIL, rows.mail_columns(mail))
 
     def place(self, runs: Sequence[Placed]) -> list[bool | None]:
         try:
@@ -121,14 +98,14 @@ class _Placing:
         newest = execute("SELECT key FROM runs WHERE id = ? AND followed_by = 0", (row.id,)).fetchone()
         if newest is not None and newest[0] not in self._ours:
             return None
-        key = execute(_NEXT_ODD_KEY).fetchone()[0]
+        key = execute(NEXT_ODD_KEY).fetchone()[0]
         chain = self._keys.get((row.id, row.chain), 0)
         self._keys[row.id, row.key] = key
         self._ours.add(key)
         if newest is not None:
-            execute(_FOLLOW, (key, newest[0]))
+            execute(FOLLOW, (key, newest[0]))
         placed = msgspec.structs.replace(row, key=key, chain=chain, followed_by=0, parent=0, root=0)
-        execute(_INSERT_RUN, msgspec.structs.astuple(placed))
+        execute(INSERT_RUN, msgspec.structs.astuple(placed))
         self._fill(key, run)
         return True
 
@@ -138,7 +115,7 @@ class _Placing:
             many("INSERT INTO history (run, seq, events) VALUES (?, 1, ?)", [(key, run.history)])
         attempts = [msgspec.structs.astuple(msgspec.structs.replace(attempt, run=key)) for attempt in run.attempts]
         many(_INSERT_ATTEMPT, attempts)
-        many(_INSERT_ATTRIBUTE, [columns for each in run.attributes for columns in rows.attribute_columns(key, each)])
+        many(INSERT_ATTRIBUTE, [columns for each in run.attributes for columns in rows.attribute_columns(key, each)])
         many("INSERT INTO blobs (run, digest, data) VALUES (?, ?, ?)", [(key, *blob) for blob in run.blobs])
         streams.place(self._connection, key, run.streams, run.chunks)
         human.insert(self._connection, [msgspec.structs.replace(task, run=key) for task in run.human])
@@ -146,4 +123,4 @@ class _Placing:
             for row in found:
                 columns = msgspec.structs.astuple(msgspec.structs.replace(row, run=key))
                 many(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", [columns])
-        many(_INSERT_MAIL, [rows.mail_columns(MailRow(0, key, message)) for message in run.mail])
+        many(INSERT_MAIL, [rows.mail_columns(MailRow(0, key, message)) for message in run.mail])

@@ -2,6 +2,7 @@
 
 from perdure.stores.base import Faults
 from perdure.stores.sqlite.admin import SqliteAdmin
+from perdure.stores.sqlite.enlisting import SqliteEnlisting
 from perdure.stores.sqlite.journal import SqliteJournal
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
@@ -48,4 +49,5 @@ class SqliteStore:
         self.streams = SqliteStreams(place.path, Line(place), readers, lock)
         self.views = SqliteViews(place.path, readers, lock)
         self.messages = SqliteMessages(place.path, readers)
+        self.enlisting = SqliteEnlisting(place.path, lock)
         self.admin = SqliteAdmin(place.path, lock, writer, self.post, self.tasks, self.streams, readers)

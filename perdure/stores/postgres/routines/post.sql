@@ -45,6 +45,11 @@ BEGIN
             END IF;
             INSERT INTO runs SELECT made.*;
         EXCEPTION WHEN unique_violation THEN
+            IF current_setting('transaction_isolation') <> 'read committed' THEN
+                -- The one that has got it is not in the snapshot, however often one looks.
+                RAISE EXCEPTION 'the id % has got a run since this transaction began', asked ->> 'id' USING
+                    ERRCODE = 'serialization_failure', HINT = 'Roll back and do it again.';
+            END IF;
             CONTINUE;  -- the id has got another newest run meanwhile
         END;
         INSERT INTO mail (run, kind, body, reply_to) VALUES (made.key, start_kind, start_body, answer_to);
@@ -58,3 +63,91 @@ BEGIN
         RETURN;
     END LOOP;
 END $$;
+
+-- Bytes in a text of JSON.
+CREATE OR REPLACE FUNCTION perdure.base64(bytes bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT translate(encode(bytes, 'base64'), E'\n', '')
+$$;
+
+-- What tells this database from others, and from copies of it on the same server.
+CREATE OR REPLACE FUNCTION perdure.mark() RETURNS text LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
+    SELECT encode(sha256(value || convert_to(current_database(), 'UTF8')), 'hex') FROM secret
+$$;
+
+-- The workflows that are known, if that of this name is not and an engine lives that would say so; else NULL.
+CREATE OR REPLACE FUNCTION perdure.known_instead_of(workflow text) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
+    SELECT array_agg(d.name ORDER BY d.name) FROM definitions d WHERE d.kind = 'workflow'
+    HAVING NOT coalesce(bool_or(d.name = workflow), false)
+        AND EXISTS (SELECT 1 FROM members m WHERE m.alive AND NOT m.serves)
+$$;
+
+-- Hint, when the transaction commits, to one member that knows the workflow. Transactions with a NOTIFY commit one after the other,
+-- so of those that are open at the same time only one has it; runs of the others are found by polling, a second later at most.
+CREATE OR REPLACE FUNCTION perdure.nudge_at_commit(asked_workflow text) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    IF pg_try_advisory_xact_lock(x'50445552'::integer, 1) THEN
+        PERFORM pg_notify('perdure_' || t.id, '')
+        FROM (
+            SELECT m.id FROM members m JOIN beats b ON b.member = m.id
+            WHERE m.alive AND NOT m.serves AND asked_workflow = ANY (b.workflows) ORDER BY random() LIMIT 1
+        ) AS t;
+    END IF;
+END $$;
+
+-- A start in a transaction of the application, from any driver. An ordinary refusal is an answer and no error, which would be the
+-- end of that transaction. What is asked and answered: stores/postgres/enlisting.py.
+CREATE OR REPLACE FUNCTION perdure.enlist(asked text) RETURNS text LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+DECLARE
+    wish  jsonb := asked;
+    known text[] := known_instead_of(wish -> 'row' ->> 'workflow');
+    made  runs;
+BEGIN
+    IF wish ->> 'mark' <> mark() THEN
+        RETURN jsonb_build_object('elsewhere', current_database());
+    END IF;
+    IF known IS NOT NULL THEN
+        RETURN jsonb_build_object('known', known);
+    END IF;
+    SELECT * INTO made FROM submit(
+        wish -> 'row', (wish ->> 'kind')::smallint, decode(wish ->> 'body', 'base64'), '', wish ->> 'id_conflict',
+        wish ->> 'id_reuse', wish -> 'attributes'
+    );
+    IF made.claims < 0 THEN
+        PERFORM nudge_at_commit(made.workflow);
+        RETURN jsonb_build_object('key', made.key, 'followed_by', made.followed_by);
+    END IF;
+    RETURN jsonb_build_object(
+        'row', to_jsonb(made) || jsonb_build_object('run_id', base64(made.run_id), 'block', base64(made.block))
+    );
+END $$;
+
+CREATE OR REPLACE FUNCTION perdure.enlist_mail(asked text) RETURNS text
+LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+    INSERT INTO mail (run, kind, body, reply_to)
+    SELECT (wish ->> 'run')::bigint, (wish ->> 'kind')::smallint, decode(wish ->> 'body', 'base64'), ''
+    FROM (SELECT asked::jsonb) AS a(wish);
+    SELECT ''
+$$;
+
+CREATE OR REPLACE FUNCTION perdure.begin_of(asked text) RETURNS text
+LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'events', base64((SELECT h.events FROM history h WHERE h.run = (wish ->> 'run')::bigint ORDER BY h.seq LIMIT 1)),
+        'start', base64((
+            SELECT m.body FROM mail m
+            WHERE m.run = (wish ->> 'run')::bigint AND m.kind = (wish ->> 'kind')::smallint ORDER BY m.id LIMIT 1
+        ))
+    )::text
+    FROM (SELECT asked::jsonb) AS a(wish)
+$$;
+
+CREATE OR REPLACE FUNCTION perdure.blob_of(asked text) RETURNS text
+LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
+    SELECT coalesce((
+        SELECT base64(b.data) FROM blobs b
+        WHERE b.run = (wish ->> 'run')::bigint AND b.digest = decode(wish ->> 'digest', 'base64')
+    ), '')
+    FROM (SELECT asked::jsonb) AS a(wish)
+$$;
