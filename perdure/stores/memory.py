@@ -410,9 +410,11 @@ class MemoryWork:
         return [*self._due(now, starts), *(mail.run for mail in self._unread(starts))]
 
     def _is_mine(self, key: int) -> bool:
-        """Nobody's is everybody's: mail for runs that are not there."""
-        shelf = self._shelf
-        return not shelf.shared or key not in shelf.runs or shelf.owners.get(key) == self._admin.member
+        """Mail for runs that are not there is the eldest's: who reads what somebody else has read must not write."""
+        shelf, member = self._shelf, self._admin.member
+        if not shelf.shared:
+            return True
+        return shelf.owners.get(key) == member if key in shelf.runs else member == min(shelf.seats, default=0)
 
     def _due(self, now: int, starts: bool) -> list[int]:
         due = [

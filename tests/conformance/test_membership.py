@@ -180,6 +180,16 @@ def test_the_runs_of_the_dead_are_not_forgotten_when_another_process_joins(
     assert Owner(opened).claimed() == [2]
 
 
+def test_dead_members_that_have_committed_are_remembered(opened: Opener, one: Owner, other: Owner) -> None:
+    one.begin(2)
+    one.membership.hand_over()
+    assert other.claimed() == [2]
+
+    Owner(opened)
+
+    assert one.member in other.store.views.members([one.member])
+
+
 def killed(member: Owner, by: Owner) -> None:
     assert by.membership.declare_dead(member.member, by.poll(claims=0).members[member.member])
 
@@ -345,7 +355,10 @@ def test_what_a_dead_worker_had_is_told_to_the_run_whoever_owns_it(one: Owner, o
     assert other.store.tasks.orphans() == []
 
 
-def test_mail_for_runs_that_are_not_there_is_answered_by_whoever_polls(one: Owner, other: Owner) -> None:
+def test_mail_for_runs_that_are_not_there_is_answered_by_the_eldest_that_lives(one: Owner, other: Owner) -> None:
+    """If two had it, the batch of one of them would be refused, and with it all that this member does."""
     one.store.post.send(mail(99, reply_to="request"))
 
+    assert (other.poll().mail, [letter.run for letter in one.poll().mail]) == ([], [99])
+    killed(one, by=other)
     assert [letter.run for letter in other.poll().mail] == [99]

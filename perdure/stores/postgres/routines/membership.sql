@@ -20,7 +20,8 @@ DECLARE
 BEGIN
     INSERT INTO members (host, pid, build, started_at, serves) VALUES (host, pid, build, now, false) RETURNING id INTO me;
     INSERT INTO beats (member, beat, lease) VALUES (me, 0, lease);
-    -- Earlier ones that have never committed are told of by nothing, once others have what they had claimed.
+    -- Earlier ones that have never committed are told of by nothing, once others have what they had claimed: until then their rows
+    -- tell that they are dead.
     DELETE FROM members m USING beats b
     WHERE b.member = m.id AND NOT m.alive AND NOT b.used AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.owner = m.id);
     DELETE FROM beats b WHERE NOT EXISTS (SELECT 1 FROM members m WHERE m.id = b.member);
@@ -48,7 +49,7 @@ RETURNS boolean LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
 $$;
 
 -- Whether a letter is for its run's owner now. Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5),
--- Update (10), Query (11) and Move (27); mail of no run at all is everybody's. The Start (1) of a run that is queued (0)
+-- Update (10), Query (11) and Move (27). The Start (1) of a run that is queued (0)
 -- and begins later is found by the time at which it is due. Without `starts` what a run that has not begun cannot take yet,
 -- Start and Cancel (3), must not stand before what others can.
 CREATE OR REPLACE FUNCTION perdure.is_awaited(
@@ -59,7 +60,8 @@ CREATE OR REPLACE FUNCTION perdure.is_awaited(
         AND (starts OR (kind <> 1 AND NOT (kind = 3 AND status IS NOT DISTINCT FROM 0::smallint)))
 $$;
 
--- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker.
+-- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker. Mail of no
+-- run that there is goes to the eldest: who reads what somebody else has read must not write.
 CREATE OR REPLACE FUNCTION perdure.work(me bigint, due_until bigint, most bigint, starts boolean)
 RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
 LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
@@ -68,7 +70,8 @@ BEGIN
     RETURN QUERY
     SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
     FROM mail l LEFT JOIN runs r ON r.key = l.run
-    WHERE (r.key IS NULL OR r.owner = me) AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+    WHERE (r.owner = me OR (r.key IS NULL AND me = (SELECT min(m.id) FROM members m WHERE m.alive AND NOT m.serves)))
+        AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
     ORDER BY l.id LIMIT most;
     RETURN QUERY
     SELECT 2, r.key, r.wake_at, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
@@ -140,7 +143,9 @@ BEGIN
     FROM members m JOIN beats s ON s.member = m.id WHERE m.alive AND NOT m.serves AND m.id <> me;
 END $$;
 
--- These runs, as far as no other living member has them; not one in whose turn a member has died, which `poll` has to tell.
+-- These runs, as far as no other living member has them; not one in whose turn a member has died, which `poll` has to tell. Of
+-- those that are the member's already nothing is locked: a poll that has looked too late at one holds its row for a moment, and
+-- it would be passed over.
 CREATE OR REPLACE FUNCTION perdure.own(me bigint, wanted bigint[])
 RETURNS TABLE (key bigint, claims bigint, left_by bigint, deaths integer)
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
@@ -153,7 +158,7 @@ BEGIN
     RETURN QUERY
     WITH free AS (
         SELECT r.key, r.owner FROM runs r
-        WHERE r.key = ANY (wanted) AND (r.owner IS NULL OR r.owner = me OR (
+        WHERE r.key = ANY (wanted) AND (r.owner IS NULL OR (
             r.owner = ANY (dead) AND NOT EXISTS (SELECT 1 FROM beats s WHERE s.member = r.owner AND s.turn = r.key)
         ))
         FOR NO KEY UPDATE OF r SKIP LOCKED
@@ -161,12 +166,12 @@ BEGIN
         UPDATE runs r SET
             owner = me, claims = r.claims + 1,
             deaths = r.deaths + (SELECT count(*) FROM members m WHERE m.id = f.owner AND NOT m.handed_over)::integer
-        FROM free f WHERE r.key = f.key AND f.owner IS DISTINCT FROM me
+        FROM free f WHERE r.key = f.key
         RETURNING r.key, r.claims, coalesce(f.owner, 0) AS owner, r.deaths
     )
     SELECT t.key, t.claims, t.owner, t.deaths FROM taken t
     UNION ALL
-    SELECT r.key, r.claims, 0::bigint, r.deaths FROM free f JOIN runs r ON r.key = f.key WHERE f.owner = me;
+    SELECT r.key, r.claims, 0::bigint, r.deaths FROM runs r WHERE r.key = ANY (wanted) AND r.owner = me;
 END $$;
 
 CREATE OR REPLACE FUNCTION perdure.enter_turn(me bigint, run bigint) RETURNS void
@@ -176,13 +181,22 @@ BEGIN
     UPDATE beats SET turn = run WHERE member = me;
 END $$;
 
--- Waits for a commit of that member which the server has in hand: the server ends it without anybody's help.
+-- Waits for a commit of that member which the server has in hand: the server ends it without anybody's help. Both rows are locked
+-- in the order of their ids, since members may declare each other dead.
 CREATE OR REPLACE FUNCTION perdure.declare_dead(me bigint, suspect bigint, last_beat bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+DECLARE
+    lives boolean;
 BEGIN
-    PERFORM fence(me);
+    IF me < suspect THEN
+        PERFORM fence(me);
+    END IF;
     PERFORM 1 FROM members WHERE id = suspect AND alive FOR NO KEY UPDATE;
-    IF NOT FOUND OR NOT EXISTS (SELECT 1 FROM beats WHERE member = suspect AND beat = last_beat) THEN
+    lives := FOUND;
+    IF me > suspect THEN
+        PERFORM fence(me);
+    END IF;
+    IF NOT lives OR NOT EXISTS (SELECT 1 FROM beats WHERE member = suspect AND beat = last_beat) THEN
         RETURN false;
     END IF;
     UPDATE members SET alive = false WHERE id = suspect;
