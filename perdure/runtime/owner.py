@@ -313,8 +313,10 @@ class Owner:
         """Of a store that several share: which of the others have died, and what to look after, since a dead one has left it.
         How runs get on elsewhere that somebody here waits for is looked up."""
         for claimed in poll.claimed:  # first, as what follows may raise, and nobody says it again
-            self._roster.recall(claimed)
-            if claimed.left_by:
+            is_here = self._roster.recall(claimed)
+            if claimed.left_by == self._member:  # claimed by a call that was lost, it may be; there may be many
+                self._left_behind += [] if is_here else [claimed.key]
+            elif claimed.left_by:
                 self._look_after.append(claimed.key)
             if claimed.in_turn:
                 self._deadly.append(claimed.key)

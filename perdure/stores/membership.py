@@ -36,7 +36,8 @@ class Membership(Protocol):
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> "Poll":
         """Beat; claim runs that nobody living owns and that are due or have mail, at most so many, those of the dead first, as
-        far as this member's code is for them; then what `Work.poll` says of all that the member owns."""
+        far as this member's code is for them; then what `Work.poll` says of all that the member owns. Once a call was lost that
+        may have claimed some, all runs of the caller are among those that were claimed, as left by itself."""
         ...
 
     def own(self, keys: Iterable[int]) -> Mapping[int, Claimed]:

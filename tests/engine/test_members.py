@@ -8,8 +8,11 @@ from contextlib import ExitStack
 import pytest
 
 from perdure import Engine, Retry, RunExists, RunTerminated, activity, channel, workflow
-from perdure.errors import UnknownWorkflow
+from perdure.errors import StoreUnreachable, UnknownWorkflow
+from perdure.stores.base import Poll
+from perdure.stores.membership import Claimed
 from perdure.stores.memory import MemoryStore, Shelf
+from perdure.stores.memory_members import MemoryMembership
 from perdure.workflows import WorkflowDefinition
 
 words = channel("words", str)
@@ -185,6 +188,35 @@ def test_whoever_closes_hands_over_what_it_has(shelf: Shelf) -> None:
         assert other.handle("toils").result().wait() == "<a>"
         attempts = other.handle("toils").describe().wait().steps[0].attempts
         assert len(attempts) == 2
+
+
+def test_what_was_claimed_by_a_poll_whose_answer_was_lost_is_looked_after_when_it_is_told_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in motion, so that it is not due, and has no mail."""
+    lost: list[Claimed] = []
+    poll = MemoryMembership.poll
+
+    def loses(self: MemoryMembership, now: int, limit: int, claims: int, starts: bool = True) -> Poll:
+        found = poll(self, now, limit, claims, starts)
+        if found.claimed and not lost:
+            lost.extend(found.claimed)
+            raise StoreUnreachable("the server has gone")
+        found.claimed += [
+            Claimed(each.key, each.claims, shelf.owners[each.key]) for each in lost if each.key in shelf.owners
+        ]
+        return found
+
+    may_end.clear()
+    with Engine(MemoryStore(shelf=shelf), ALL) as other:
+        with Engine(MemoryStore(shelf=shelf), ALL, drain=0) as one:
+            one.start(toils("a"), id="toils").wait()
+            assert at_work.wait(300)
+            monkeypatch.setattr(MemoryMembership, "poll", loses)
+        may_end.set()
+
+        assert other.handle("toils").result().wait() == "<a>"
+    assert len(lost) == 1
 
 
 def test_who_was_declared_dead_begins_anew_as_another_member_and_does_nothing_twice(

@@ -1,11 +1,16 @@
 """Locks of the membership's calls, with transactions that are held open in the midst of theirs."""
 
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import psycopg
+import pytest
 
+from perdure.errors import StoreUnreachable
 from perdure.stores import base
 from perdure.stores.membership import Claimed
+from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.store import PostgresStore
 from tests.conformance.rows import run
 
@@ -34,6 +39,66 @@ def test_a_member_finds_its_own_runs_though_somebody_holds_their_rows(database: 
 
         assert store.membership.own([2]) == {2: Claimed(2, 0)}
     store.admin.close()
+
+
+def test_what_a_poll_has_claimed_whose_answer_was_lost_is_told_by_the_next_one(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would look after what a dead member has left in motion: it is neither due nor has it mail."""
+    stores = [joined(database) for _ in range(2)]
+    (dead, _), (store, second) = stores
+    dead.journal.commit(base.Batch(created=[run(2)]))
+    dead.membership.hand_over()
+    ask = Line.ask
+
+    def loses(self: Line, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        ask(self, sql, values)
+        raise psycopg.OperationalError("the server has gone")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreUnreachable):
+        patch.setattr(Line, "ask", loses)
+        store.membership.poll(0, 10, 10)
+
+    assert store.membership.own([2]) == {2: Claimed(2, 1)}
+    assert store.membership.poll(0, 10, 10).claimed == [Claimed(2, 1, second)]
+    assert store.membership.poll(0, 10, 10).claimed == []
+    for each, _ in stores:
+        each.admin.close()
+
+
+def test_a_poll_that_comes_when_its_member_has_given_it_up_claims_nothing(database: str) -> None:
+    store, member = joined(database)
+    store.journal.commit(base.Batch(created=[run(2, wake_at=5)], parks=[(2, 1)]))
+    store.journal.renew()
+
+    with psycopg.connect(database, autocommit=True) as late:
+        with pytest.raises(psycopg.Error) as raised:
+            late.execute("SELECT perdure.poll(%s, 0, 100, 10, 10, true, false)", (member,))
+        with pytest.raises(psycopg.Error):
+            late.execute("SELECT perdure.own(%s, 0, ARRAY[2]::bigint[])", (member,))
+
+    assert raised.value.sqlstate == "PD001"
+    assert [each.key for each in store.membership.poll(100, 10, 10).claimed] == [2]
+    store.admin.close()
+
+
+def test_a_commit_in_doubt_is_not_found_by_a_member_that_was_declared_dead_meanwhile(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there may be what another owner has written in its stead."""
+    stores = [joined(database) for _ in range(2)]
+    (store, first), (other, _) = stores
+    renew = store.journal.renew
+
+    def renewed() -> None:
+        renew()
+        assert other.membership.declare_dead(first, 0)
+
+    monkeypatch.setattr(store.journal, "renew", renewed)
+    with pytest.raises(base.OwnershipLost):
+        store.journal.settle(base.Batch(mail_read=[1]))
+    for each, _ in stores:
+        each.admin.close()
 
 
 def test_members_that_declare_each_other_dead_do_not_wait_in_a_circle(database: str) -> None:

@@ -33,19 +33,19 @@ class PostgresJournal:
         self._line = line
         self._faults = faults
         self.member = 0
-        self._term = 0
+        self.term = 0
         self._has_committed = False
 
     def begin(self, member: int) -> None:
         """From now on they are the commits of that member."""
-        self.member, self._term, self._has_committed = member, 0, False
+        self.member, self.term, self._has_committed = member, 0, False
 
     def commit(self, batch: Batch) -> None:
         if not self.member:
             raise OwnershipLost(f"{self._place}: this store does not own")
         fault = self._faults("before", batch) if self._faults is not None else None
         refuse_by(fault)
-        sql, values = _COMMIT, [self.member, self._term, *columns_of(batch)]
+        sql, values = _COMMIT, [self.member, self.term, *columns_of(batch)]
         if not self._has_committed:
             sql, values = _FIRST, [*values, self.member]
         if self._faults is not None:
@@ -67,16 +67,22 @@ class PostgresJournal:
         doubt_by(fault)
 
     def settle(self, batch: Batch) -> bool:
-        """A new connection waits for the member's row: the server has ended the transaction then, if it had begun it; and if it
-        comes to it later it refuses it."""
-        self._line.close()
+        """Look whether it was written, and whether the member has lived all the time: else what is found may be another owner's."""
         with told_to_people(self._place):
-            term = self._line.ask("SELECT perdure.settle(%b::bigint)", (self.member,))[0][0]
-            if term is None:
-                raise OwnershipLost(f"member {self.member} was declared dead")
-            self._term = term
+            self.renew()
             signs = signs_of(batch, self.member)
-            return all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
+            found = all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
+            self._line.ask("SELECT perdure.fence(%b::bigint)", (self.member,))
+        return found
+
+    def renew(self) -> None:
+        """Begin a new term. Whatever call of this member was lost has ended on the server, or will be refused: a new connection
+        waits for the member's row, which such a call has locked if it has begun."""
+        self._line.close()
+        term = self._line.ask("SELECT perdure.settle(%b::bigint)", (self.member,))[0][0]
+        if term is None:
+            raise OwnershipLost(f"member {self.member} was declared dead")
+        self.term = term
 
 
 def columns_of(batch: Batch) -> list[Any]:

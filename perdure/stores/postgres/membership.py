@@ -1,15 +1,19 @@
 """Who owns what."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import psycopg
 
 from perdure.stores.base import Poll
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.journal import PostgresJournal
-from perdure.stores.postgres.lines import Line
-from perdure.stores.postgres.trouble import told_to_people
+from perdure.stores.postgres.lines import Line, Row
+from perdure.stores.postgres.trouble import is_lost, told_to_people
 from perdure.stores.postgres.work import poll_of
 
-_POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigint, %b)"
+_POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigint, %b::bigint, %b, %b)"
+_OWN = "SELECT * FROM perdure.own(%b::bigint, %b::bigint, %b::bigint[])"
 
 
 class PostgresMembership:
@@ -17,19 +21,35 @@ class PostgresMembership:
         self._place = place
         self._line = line
         self._journal = journal
+        self._unsettled = 0
+        """Of this member a call was lost that may have claimed runs of which nobody here knows."""
+        self._untold = 0
+        """The same when that call is over for certain: until a poll tells all that it has."""
 
     @property
     def _me(self) -> int:
         return self._journal.member
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> Poll:
-        with told_to_people(self._place):
-            return poll_of(self._line.ask(_POLL, (self._me, now, limit, claims, starts)))
+        found = self._ask(_POLL, lambda: (now, limit, claims, starts, self._untold == self._me))
+        self._untold = 0
+        return poll_of(found)
 
     def own(self, keys: Iterable[int]) -> dict[int, Claimed]:
+        return {row[0]: Claimed(*row) for row in self._ask(_OWN, lambda: (list(keys),))}
+
+    def _ask(self, sql: str, values: Callable[[], Sequence[Any]]) -> list[Row]:
+        """A call that may claim runs, when one whose answer was lost has come to its end."""
         with told_to_people(self._place):
-            found = self._line.ask("SELECT * FROM perdure.own(%b::bigint, %b::bigint[])", (self._me, list(keys)))
-        return {row[0]: Claimed(*row) for row in found}
+            if self._unsettled == self._me:
+                self._journal.renew()
+                self._unsettled, self._untold = 0, self._me
+            try:
+                return self._line.ask(sql, (self._me, self._journal.term, *values()))
+            except psycopg.Error as error:
+                if is_lost(error):
+                    self._unsettled = self._me
+                raise
 
     def enter(self, key: int) -> None:
         with told_to_people(self._place):

@@ -12,6 +12,16 @@ BEGIN
     END IF;
 END $$;
 
+-- The same of a call that may claim runs. What reaches the server when its caller has looked for it in vain (`settle`) is refused.
+CREATE OR REPLACE FUNCTION perdure.fence(me bigint, my_term bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    PERFORM 1 FROM members WHERE id = me AND alive AND term = my_term FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'member % was declared dead, or has gone on without this call', me USING ERRCODE = 'PD001';
+    END IF;
+END $$;
+
 CREATE OR REPLACE FUNCTION perdure.join_members(host text, pid bigint, build text, now bigint, lease bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_variable
@@ -95,8 +105,11 @@ LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
 $$;
 
 -- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
--- deaths, whether that one died in its turn), those of `work`, and 4 the beat of another owner.
-CREATE OR REPLACE FUNCTION perdure.poll(me bigint, due_until bigint, most bigint, most_claims bigint, starts boolean)
+-- deaths, whether that one died in its turn), those of `work`, and 4 the beat of another owner. `again`: the answer of an earlier
+-- call was lost; what the member has already is told as well, as left by itself.
+CREATE OR REPLACE FUNCTION perdure.poll(
+    me bigint, my_term bigint, due_until bigint, most bigint, most_claims bigint, starts boolean, again boolean
+)
 RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
@@ -105,9 +118,12 @@ DECLARE
     mine     text[];
     dead     bigint[];
 BEGIN
-    PERFORM fence(me);
+    PERFORM fence(me, my_term);
     SELECT m.build INTO my_build FROM members m WHERE m.id = me;
     UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows INTO mine;
+    IF again THEN
+        RETURN QUERY SELECT 0, r.key, r.claims, me, r.deaths, false, NULL::bytea, NULL FROM runs r WHERE r.owner = me;
+    END IF;
     IF most_claims > 0 THEN
         dead := ARRAY(SELECT dead_owners());
         RETURN QUERY
@@ -146,14 +162,14 @@ END $$;
 -- These runs, as far as no other living member has them; not one in whose turn a member has died, which `poll` has to tell. Of
 -- those that are the member's already nothing is locked: a poll that has looked too late at one holds its row for a moment, and
 -- it would be passed over.
-CREATE OR REPLACE FUNCTION perdure.own(me bigint, wanted bigint[])
+CREATE OR REPLACE FUNCTION perdure.own(me bigint, my_term bigint, wanted bigint[])
 RETURNS TABLE (key bigint, claims bigint, left_by bigint, deaths integer)
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     dead bigint[];
 BEGIN
-    PERFORM fence(me);
+    PERFORM fence(me, my_term);
     dead := ARRAY(SELECT dead_owners());
     RETURN QUERY
     WITH free AS (
