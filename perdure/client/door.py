@@ -1,6 +1,7 @@
 """The way to the runs of a store: through the database, which works from any process, or straight to an owner in this one."""
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -18,16 +19,19 @@ from perdure.kernel.run import Status
 from perdure.payload import PLAIN, Coder
 from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workflow, taken
 from perdure.runtime.letters import Heard, Letter, Started, StartRequest
+from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.refusals import error_of, heard_of
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
 from perdure.runtime.waiters import Waiters, rests
+from perdure.runtime.world import World
 from perdure.stores.base import MailRow, ReplyRow, Store
 
 if TYPE_CHECKING:
     from perdure.runtime.member import Member  # costly to import, and a client has none
 
 T = TypeVar("T")
+_log = logging.getLogger("perdure")
 
 REPLY_SECONDS = 10.0
 """How long a reply of a living owner is waited for. What was asked is in the mailbox, and will be heard all the same."""
@@ -155,10 +159,16 @@ class DatabaseDoor:
     def _look(self) -> None:
         outbox = Outbox()
         pause, longest = _WATCH_SECONDS
+        outage = Outage(World(), _log, self.store.membership is not None, lambda: self._closed)
         try:
             while True:
-                self._waiters.look(self.store.views, outbox)
-                self._waiters.answers.look(self.store, outbox, self._waiters.is_blocked)
+                try:
+                    self._waiters.look(self.store.views, outbox)
+                    self._waiters.answers.look(self.store, outbox, self._waiters.is_blocked)
+                    outage.over()
+                except errors.StoreUnreachable as error:  # who waits goes on to wait, if others keep the database
+                    if not outage.failed(error, 0):
+                        raise
                 outbox.flush()
                 with self._lock:
                     if not (len(self._waiters) or len(self._waiters.answers)) or self._closed:
@@ -531,19 +541,23 @@ def _awaited_reply(store: Store, token: str, sleeps: Callable[[], bool]) -> Repl
     pause = _FIRST_PAUSE_SECONDS
     end = time.monotonic() + REPLY_SECONDS
     orphaned_at: float | None = None
-    while (reply := store.post.take_reply(token)) is None:
+    while True:
         now = time.monotonic()
-        if now > end:
-            return None
-        if pause >= _LONGEST_PAUSE_SECONDS:
-            if sleeps():
-                return None
-            if store.views.owner() is not None:
-                orphaned_at = None
-            elif orphaned_at is None:
-                orphaned_at = now
-            elif now - orphaned_at > TAKEOVER_SECONDS:
-                return None
+        try:
+            reply = store.post.take_reply(token)
+            if reply is not None or now > end:
+                return reply
+            if pause >= _LONGEST_PAUSE_SECONDS:
+                if sleeps():
+                    return None
+                if store.views.owner() is not None:
+                    orphaned_at = None
+                elif orphaned_at is None:
+                    orphaned_at = now
+                elif now - orphaned_at > TAKEOVER_SECONDS:
+                    return None
+        except errors.StoreUnreachable:  # what was asked is written; a database that others keep comes back
+            if store.membership is None or now > end:
+                raise
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
-    return reply

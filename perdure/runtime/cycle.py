@@ -24,6 +24,7 @@ from perdure.runtime.draft import Draft, is_empty
 from perdure.runtime.effects import Effects
 from perdure.runtime.families import FOLLOWING
 from perdure.runtime.letters import Letter, StartRequest
+from perdure.runtime.outage import Outage
 from perdure.runtime.people import People
 from perdure.runtime.slots import Slots
 from perdure.runtime.starts import Starts
@@ -33,9 +34,8 @@ from perdure.runtime.world import World
 from perdure.stores import base
 
 UNAVAILABLE_TRIES = 60
-CLOSING_TRIES = 3
-"""How often a commit that the store does not take now is tried before the engine stops, and when it is being closed;
-pauses grow to 2 s."""
+"""How often a commit that the store does not take now is tried before the engine stops, unless several share the store: then
+it is tried for as long as it takes."""
 
 
 class Cycle:
@@ -66,13 +66,14 @@ class Cycle:
         self._starts = starts
         self._effects = effects
         self._log = log
-        self._closing = closing
+        self._outage = Outage(world, log, roster.holdings.shared, closing)
         self._courtesy = Courtesy(world)
         self._coding = coding
         self._people = People(store, roster, turns.programs, starts.holders, log)
         self._culprits = Culprits(build, world, log)
         self._items: Sequence[Item] = ()
         self._apart = False
+        self._unsettled = False
         self._took_ids = False
         self._granted: list[int] = []
         self._evicted: dict[int, None] = {}
@@ -128,19 +129,15 @@ class Cycle:
         except TurnFailed as failed:
             return [(_instead(self._effects, part, self._culprits.failed(part, failed)), tries)]
         except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable
-            self._wait(error, tries)
+            if not self._outage.failed(error, UNAVAILABLE_TRIES, "take a commit"):
+                raise errors.StoreUnreachable(f"{error}; given up after {tries} tries") from error
             return [(part, tries + 1)]
+        self._outage.over()
         return []
-
-    def _wait(self, error: Exception, tries: int) -> None:
-        if tries >= (CLOSING_TRIES if self._closing() else UNAVAILABLE_TRIES):
-            raise errors.StoreUnreachable(f"{error}; given up after {tries} tries") from error
-        if not tries:
-            self._log.warning("the database does not take a commit now and is asked again: %s", error)
-        self._world.pause(min(0.01 * 2**tries, 2.0))
 
     def _deliver_all(self, items: Sequence[Item]) -> None:
         draft = Draft(self._world.now())
+        self._unsettled = False
         if self._coding is not None:
             self._coding.forget()
         try:
@@ -162,8 +159,10 @@ class Cycle:
                 batch.parks = draft.park()
             if not is_empty(batch):
                 self._commit(batch)
-        except BaseException:
+        except BaseException as error:
             self._void(draft)
+            if isinstance(error, errors.StoreUnreachable) and self._roster.holdings.shared and not self._unsettled:
+                raise base.StoreUnavailable(str(error)) from error  # nothing was sent to be written yet
             raise
         self._culprits.blocks.clear()
         suspects = self._roster.holdings.suspects
@@ -190,11 +189,24 @@ class Cycle:
         try:
             self._store.journal.commit(batch)
         except base.CommitInDoubt:
-            if not self._store.journal.settle(batch):
+            if not self._is_durable(batch):
                 raise
         finally:
             self._courtesy.end(began)
         self._world.crash_point("after-commit")
+
+    def _is_durable(self, batch: base.Batch) -> bool:
+        """Of a batch whose fate is unknown. Nothing else is written before that is known, however long it takes."""
+        self._unsettled = True
+        while True:
+            try:
+                durable = self._store.journal.settle(batch)
+            except errors.StoreUnreachable as error:
+                if not self._roster.holdings.shared or not self._outage.failed(error, 0, "tell what it has written"):
+                    raise
+            else:
+                self._unsettled = False
+                return durable
 
     # delivering
 

@@ -3,6 +3,8 @@
 begin ──► standing by ──try_own──► owning ──close──► over
               │                       │
               └────────close──────────┴── a full disk, a lost lock, a damaged file: over, with `failure`
+
+Where several share the store, one that was taken for dead, or could not begin as the database did not answer, stands by again.
 """
 
 import logging
@@ -23,6 +25,7 @@ from perdure.runtime.coding import Coding
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.liveness import LEASE_SECONDS
+from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Outbox, Receiver
 from perdure.runtime.owner import Owner
 from perdure.runtime.waiters import Waiters
@@ -198,8 +201,15 @@ class Member:
                         raise
                     # Others took this member for dead, and go on with its runs: nothing is lost by that.
                     self._log.warning("silent for too long, this process begins anew as another member: %s", lost)
-                    self._put_down()
-                    self._first, member = None, self._stand_by()
+                except errors.StoreUnreachable as error:
+                    if self._store.membership is None:
+                        raise
+                    if self._closing.is_set():
+                        self._log.warning("left while the database does not answer, others take over: %s", error)
+                        break
+                    self._log.warning("this process begins anew as another member: %s", error)
+                self._put_down()
+                self._first, member = None, self._stand_by()
         except (errors.StoreError, base.StoreFull, base.OwnershipLost) as error:
             self._fail(error)
         except BaseException as error:  # noqa: BLE001  a bug of ours must not leave callers waiting
@@ -218,13 +228,19 @@ class Member:
     def _stand_by(self) -> int | None:
         """Until it can own, tell callers how their runs get on elsewhere. None if it was closed meanwhile."""
         member = self._first
+        outage = Outage(self._world, self._log, self._store.membership is not None, self._closing.is_set)
         while member is None and not self._closing.is_set():
-            self.waiters.look(self._store.views, self._outbox)
-            self.waiters.answers.look(self._store, self._outbox, self.waiters.is_blocked)
-            self._outbox.flush()
-            self._closing.wait(STANDBY_SECONDS)
-            if not self._closing.is_set():
-                member = _own_if_free(self._store, self._build, self._settings, self._world)
+            try:
+                self.waiters.look(self._store.views, self._outbox)
+                self.waiters.answers.look(self._store, self._outbox, self.waiters.is_blocked)
+                self._outbox.flush()
+                self._closing.wait(STANDBY_SECONDS)
+                if not self._closing.is_set():
+                    member = _own_if_free(self._store, self._build, self._settings, self._world)
+                outage.over()
+            except errors.StoreUnreachable as error:
+                if not outage.failed(error, 0):
+                    raise
         self.waiters.mending = True
         return member
 

@@ -18,6 +18,7 @@ from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.losses import Losses
 from perdure.runtime.membership import Holdings
 from perdure.runtime.offers import Offers
+from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
@@ -39,8 +40,8 @@ POLL_SECONDS = 1.0
 POLL_AHEAD_NS = 1_200_000_000
 POLL_ROWS = 1_000
 POLL_TRIES = 8
-"""How often in a row the store may not answer a poll until the engine stops; pauses grow from 50 ms to 1 s, beside the
-10 s for which a call waits for whoever keeps a database locked."""
+"""How often in a row the store may not answer a poll until the engine stops, unless several share it: pauses grow to 1 s, beside
+the 10 s for which a call waits for whoever keeps a database locked."""
 
 TAKEOVER_RUNS = 500
 """Runs of a dead owner that are looked after in one batch."""
@@ -113,7 +114,7 @@ class Owner:
         self._left_behind: deque[int] = deque()
         self._mending = 0
         self._log = log
-        self._failed_polls = 0
+        self._outage = Outage(world, log, self._holdings.shared, closing)
         self._poll_at = 0.0
         self._look_after: list[int] = []
         self._deadly: list[int] = []
@@ -154,10 +155,19 @@ class Owner:
             raise
         self._process(items)
         if self._waiters.mending and self._mending <= 0:
-            self._waiters.mending = False
+            self._mended()
+
+    def _mended(self) -> None:
+        """All runs that wait for other code have seen this one: those that still wait are told of."""
+        self._waiters.mending = False
+        try:
             self._waiters.look(self._store.views, self._outbox)
             self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
-            self._outbox.flush()
+        except StoreUnreachable as error:
+            self._waiters.mending = True
+            if not self._outage.failed(error, 0):
+                raise
+        self._outbox.flush()
 
     def _found(self) -> list[Item]:
         """What there is to do beside what has arrived."""
@@ -166,9 +176,11 @@ class Owner:
         if self._inbox.nudged or self._look_after or monotonic >= self._poll_at:
             try:  # first, as it may raise: then starts that wait are not lost
                 items += self._polled(now, monotonic)
-                self._failed_polls = 0
-            except StoreUnreachable as error:
-                self._poll_failed(error, monotonic)
+                self._outage.over()
+            except StoreUnreachable as error:  # another program keeps it locked, say: what is in hand goes on
+                if not self._outage.failed(error, POLL_TRIES):
+                    raise
+                self._poll_at = monotonic
         if self._deadly:
             self._strike()
         items += self._admitted()
@@ -176,16 +188,6 @@ class Owner:
         items += self._due(now)
         items += self._overdue(monotonic)
         return items
-
-    def _poll_failed(self, error: StoreUnreachable, monotonic: float) -> None:
-        """The store does not answer now (another program keeps it locked, say): what is in hand goes on."""
-        self._failed_polls += 1
-        if self._failed_polls > POLL_TRIES:
-            raise error
-        if self._failed_polls == 1:
-            self._log.warning("the database does not answer now and is asked again: %s", error)
-        self._world.pause(min(0.025 * 2**self._failed_polls, 1.0))
-        self._poll_at = monotonic
 
     def _process(self, items: list[Item]) -> None:
         if items or self.slots.can_grant():
@@ -336,7 +338,10 @@ class Owner:
             self.round(min(max(left, 0.0), 0.1))
             if not self.slots.in_air() or self._world.monotonic() >= end or hurried():
                 break
-        self._holdings.hand_over()
+        try:
+            self._holdings.hand_over()
+        except StoreUnreachable as error:
+            self._log.warning("the others cannot be told that this engine leaves, and will take it for dead: %s", error)
 
     def let_go(self) -> None:
         """Cancel what is still in the air, which the next owner finds to be lost, and unwind all programs."""

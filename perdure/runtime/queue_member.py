@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import errors
 from perdure.runtime.inbox import Inbox
+from perdure.runtime.outage import Outage
 from perdure.runtime.queue_work import LOOK_SECONDS, QueueSettings, QueueWork
 from perdure.runtime.worker import Loop
 from perdure.runtime.world import World
@@ -19,8 +20,6 @@ from perdure.stores import base
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
-
-_PAUSE_SECONDS = (0.05, 1.0)
 
 
 class QueueMember:
@@ -48,7 +47,8 @@ class QueueMember:
         self._inbox = Inbox()
         self._stopping = threading.Event()
         self._closing = threading.Event()
-        self._drain_seconds = 0.0
+        self._end = 0.0
+        self._outage = Outage(world, log, endless=True)
         self._work: QueueWork | None = None
         self._thread = threading.Thread(target=self._main, name="perdure-queues", daemon=True)
         self.failure: BaseException | None = None
@@ -74,7 +74,7 @@ class QueueMember:
 
     def close(self, drain_seconds: float) -> None:
         """Take nothing more, give what runs so long to end, then leave. Waits for the thread."""
-        self._drain_seconds = drain_seconds
+        self._end = self._world.monotonic() + drain_seconds
         self._closing.set()
         self.stop()
         if self._thread.ident is not None:
@@ -107,10 +107,11 @@ class QueueMember:
         try:
             while not self._closing.is_set():
                 self._round(LOOK_SECONDS)
-            end = self._world.monotonic() + self._drain_seconds
-            while self._work is not None and self._work.busy and (left := end - self._world.monotonic()) > 0:
+            while self._work is not None and self._work.busy and (left := self._end - self._world.monotonic()) > 0:
                 self._round(min(left, 0.1))
         except BaseException as error:  # noqa: BLE001  whoever waits for the worker is told
+            if self._closing.is_set() and isinstance(error, errors.StoreUnreachable):
+                return self._log.warning("left while the database does not answer: %s", error)
             self.failure = error
             self._log.error("the worker stops: %s", error)
             self._on_fault(error)
@@ -118,7 +119,7 @@ class QueueMember:
             self._stopping.set()
             self._leave()
 
-    def _round(self, most_seconds: float, pause: float = _PAUSE_SECONDS[0]) -> None:
+    def _round(self, most_seconds: float) -> None:
         """One round, whatever it takes: a store that does not answer is asked again, a worker taken for dead joins again."""
         while True:
             try:
@@ -126,18 +127,17 @@ class QueueMember:
                     self._work = self._joined()
                 if self._stopping.is_set():
                     self._work.close_slots()
-                return self._work.round(most_seconds)
+                self._work.round(most_seconds)
+                return self._outage.over()
             except base.WorkerGone:
                 self._log.warning("this worker was silent for too long and taken for dead; what it runs is given up")
                 work, self._work = self._work, None
                 if work is not None:
                     work.give_up_all()
             except errors.StoreUnreachable as error:
-                if self._closing.is_set():
+                if self._closing.is_set() and self._world.monotonic() >= self._end:
                     raise
-                self._log.warning("the database does not answer now and is asked again: %s", error)
-                self._closing.wait(pause)
-                pause = min(2 * pause, _PAUSE_SECONDS[1])
+                self._outage.failed(error, 0)
 
     def _leave(self) -> None:
         try:

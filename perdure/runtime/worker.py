@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from perdure.activities import ActivityInfo, CompleteLater, attempt_context
-from perdure.errors import StoreCorrupt
+from perdure.errors import StoreCorrupt, StoreUnreachable
 from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure, Payload
@@ -25,6 +25,7 @@ from perdure.payload import Coder
 from perdure.runtime.attempt_logs import AttemptLog
 from perdure.runtime.beats import Beats
 from perdure.runtime.letters import Letter
+from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.outlet import Outlet
 from perdure.runtime.slots import Flight
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from perdure.runtime.errands import Errands
     from perdure.runtime.outflow import Append, Spool
 
+_log = logging.getLogger("perdure")
 _log_made = threading.Lock()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -329,7 +331,14 @@ class Worker:
 
     def _blob(self, attempt: Attempt) -> bytes:
         digest = attempt.task.input.data
-        data = self._views.blob(attempt.flight.key, digest)
+        outage = Outage(self._world, _log, endless=True, closing=lambda: attempt.flight.given_up)
+        while True:
+            try:
+                data = self._views.blob(attempt.flight.key, digest)
+                break
+            except StoreUnreachable as error:  # not the fault of the attempt
+                if not outage.failed(error, 0):
+                    raise
         if data is None:
             raise StoreCorrupt(
                 f"the arguments of {attempt.definition.name} (sha256:{digest.hex()}) are not in the database; "

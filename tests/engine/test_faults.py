@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perdure import Client, Engine, EngineNotRunning, RunBlocked, errors
-from perdure.runtime.cycle import CLOSING_TRIES
+from perdure.runtime.outage import CLOSING_TRIES
 from perdure.runtime.world import World
 from perdure.stores.base import Fault, Faults, Store
 from perdure.stores.memory import MemoryStore, Shelf
