@@ -34,6 +34,7 @@ NAMES = (
     "idle",
     "imports",
     "dashboard",
+    "postgres",
 )
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -24,10 +24,10 @@ TASKS_PER_SECOND = 2_000
 
 
 @contextmanager
-def workers(address: str) -> Iterator[None]:
+def workers(address: str, count: int = WORKERS) -> Iterator[None]:
     command = [sys.executable, "-m", "perdure", "worker", "bench.programs", "--queue", "bench", "--db", address, "-q"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    processes = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(WORKERS)]
+    processes = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(count)]
     try:
         yield
     finally:

@@ -45,7 +45,7 @@ class Holders:
     def look_up(self, ids: Iterable[str]) -> None:
         """Find in one go which of the ids exist."""
         ids = list(ids)
-        found = self._store.work.find(ids)
+        found = self._roster.holdings.find(ids)
         for id in ids:
             self._found.pop(id, None)
         self._found |= found

@@ -3,16 +3,18 @@
 A store with one owner: all, and nobody else. One that several share: those that it has claimed, or begun, and not parked.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from perdure.errors import StoreUnreachable
+from perdure.kernel.project import RunRow
 from perdure.runtime.liveness import LEASE_SECONDS, Liveness
 from perdure.stores.base import Poll, Store, StoreUnavailable
 from perdure.stores.membership import Claimed
 
 RESERVED = (1, 8, 64, 512)
-"""Keys that are asked for at a time in the course of a batch. Those that it does not need go: kept for later ones, they would
+"""Keys that are asked for at a time in the course of a batch, beside those that come with what was found. Those that it does not need go: kept for later ones, they would
 make new runs look older than others, and a run older than the one it follows."""
 
 
@@ -44,7 +46,7 @@ class Holdings:
         self._store = store
         self._membership = store.membership
         self._last_key = store.work.last_key() if store.membership is None else 0
-        self._reserved: Iterator[int] = iter(())
+        self._reserved: deque[int] = deque()
         self._reserves = 0
         self._liveness = Liveness(lease_seconds)
         self._wait = min(2.0, lease_seconds / 2)
@@ -108,28 +110,37 @@ class Holdings:
             raise StoreUnavailable(str(error)) from error
         self._in_turn = key
 
-    # keys of new runs
+    # new runs
+
+    def find(self, ids: Iterable[str]) -> Mapping[str, RunRow]:
+        """The newest run of each id that exists. A store that several share gives keys for new ones by the same call."""
+        if self._membership is None:
+            return self._store.work.find(ids)
+        found, keys = self._membership.find(ids)
+        self._reserved.extend(keys)
+        return found
 
     def new_key(self) -> int:
         """Even, and above every key there was."""
         if self._membership is None:
             self._last_key = (self._last_key + 2) & ~1
             return self._last_key
-        for key in self._reserved:
+        while self._reserved:
+            key = self._reserved.popleft()
             if key > self._last_key:
                 return key
         count = RESERVED[min(self._reserves, len(RESERVED) - 1)]
         self._reserves += 1
-        self._reserved = iter(self._membership.reserve(count))
-        return next(self._reserved)
+        self._reserved.extend(self._membership.reserve(count))
+        return self._reserved.popleft()
 
     def saw(self, key: int) -> None:
         """Somebody else has handed out a key."""
         self._last_key = max(self._last_key, key)
 
     def begin_batch(self) -> None:
-        if self._reserves:
-            self._reserved, self._reserves = iter(()), 0
+        self._reserved.clear()
+        self._reserves = 0
 
     # the others
 

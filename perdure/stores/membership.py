@@ -6,12 +6,13 @@ Whoever polls claims runs that nobody living owns and that are due or have mail.
 dead has not written, or everybody sees that it has. The rules and what fails without each of them: docs/architecture.md.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
+    from perdure.kernel.project import RunRow
     from perdure.stores.base import Poll
 
 
@@ -31,7 +32,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Membership(Protocol):
-    """Asked by an owner, from its thread. Every call but `reserve` is fenced: it raises base.OwnershipLost, and has changed
+    """Asked by an owner, from its thread. Every call but `find` and `reserve` is fenced: it raises base.OwnershipLost, and has changed
     nothing, once the caller was declared dead."""
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> "Poll":
@@ -55,6 +56,11 @@ class Membership(Protocol):
 
     def hand_over(self) -> None:
         """End this member, and give all its runs to whoever polls next. The last thing it does."""
+        ...
+
+    def find(self, ids: Iterable[str]) -> "tuple[dict[str, RunRow], Sequence[int]]":
+        """The newest run of each of these ids that exists; and keys that nobody else gets, one for each id, for runs that begin
+        now. They are above those of all runs that were found."""
         ...
 
     def reserve(self, count: int) -> range:

@@ -4,10 +4,11 @@ A call is one transaction, at READ COMMITTED: what it sees is what was committed
 these, `Shelf.between` lets others act; whoever would have to wait for a lock sees the transaction end first, or looks again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.membership import Claimed
@@ -86,6 +87,11 @@ class MemoryMembership:
             awaited(shelf, member)
             seat_of(shelf, member)
             del shelf.seats[member]  # what it had is claimed as that of a dead one
+
+    def find(self, ids: Iterable[str]) -> tuple[dict[str, RunRow], Sequence[int]]:
+        ids = list(ids)
+        with self._shelf.lock:
+            return self._work.find(ids), self.reserve(len(ids))
 
     def reserve(self, count: int) -> range:
         with self._shelf.lock:

@@ -362,3 +362,16 @@ def test_mail_for_runs_that_are_not_there_is_answered_by_the_eldest_that_lives(o
     assert (other.poll().mail, [letter.run for letter in one.poll().mail]) == ([], [99])
     killed(one, by=other)
     assert [letter.run for letter in other.poll().mail] == [99]
+
+
+def test_who_looks_for_ids_gets_keys_for_new_runs_that_are_above_all_that_were_found(one: Owner, other: Owner) -> None:
+    first, second = one.membership.reserve(2)
+    one.commit(created=[run(first, "a"), run(second, "b")])
+
+    found, keys = other.membership.find(["c", "b", "a"])
+
+    assert {id: row.key for id, row in found.items()} == {"a": first, "b": second}
+    assert (
+        len(set(keys)) == 3 and list(keys) == sorted(keys) and min(keys) > second and not any(key % 2 for key in keys)
+    )
+    assert not {*keys} & {*one.membership.reserve(10)}

@@ -273,7 +273,8 @@ def test_dependencies_are_explained():
     explained = set(re.findall(r"^\| ([a-z0-9-]+) \|", page, re.MULTILINE)) - {"package"}
 
     extras = [name for extra in project["project"]["optional-dependencies"].values() for name in extra]
-    wanted = [*project["project"]["dependencies"], *extras, *project["dependency-groups"]["dev"]]
+    groups = [name for group in project["dependency-groups"].values() for name in group]
+    wanted = [*project["project"]["dependencies"], *extras, *groups]
     assert explained == {re.match(r"[a-z0-9-]+", name)[0] for name in wanted}  # type: ignore[index]
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import psycopg
 
+from perdure.stores.postgres.asking import Asker, Row
 from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.trouble import is_lost
 
 IDLE_LINES = 4
 """So many connections stay open when nobody uses them."""
-
-Row = tuple[Any, ...]
 
 
 class Line:
@@ -24,6 +23,7 @@ class Line:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._connection: psycopg.Connection[Row] | None = None
+        self._asker: Asker | None = None
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, and its rows.
@@ -32,9 +32,9 @@ class Line:
             psycopg.Error: it failed; if the connection did, nobody knows whether the statement came to its end.
         """
         connection = self._opened()
+        assert self._asker is not None
         try:
-            cursor = connection.execute(sql.encode(), values, binary=True)
-            return cursor.fetchall() if cursor.description is not None else []
+            return self._asker.ask(sql, values)
         except psycopg.Error as error:
             if is_lost(error) or connection.closed:
                 self.close()
@@ -75,6 +75,7 @@ class Line:
     def _opened(self) -> psycopg.Connection[Row]:
         if self._connection is None:
             self._connection = self.place.connect()
+            self._asker = Asker(self._connection)
         return self._connection
 
 

@@ -5,13 +5,19 @@ from typing import Any
 
 import psycopg
 
+from perdure.kernel.project import RunRow
 from perdure.stores.base import Poll
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Row
+from perdure.stores.postgres.rows import run_row
 from perdure.stores.postgres.trouble import is_lost, told_to_people
 from perdure.stores.postgres.work import poll_of
 
+_FIND = (
+    f"SELECT nextval('perdure.keys') * 2, {', '.join(f'r.{name}' for name in RunRow.__struct_fields__)} "
+    "FROM unnest(%b::text[]) AS i LEFT JOIN perdure.runs r ON r.id = i AND r.followed_by = 0"
+)
 _POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigint, %b::bigint, %b, %b)"
 _OWN = "SELECT * FROM perdure.own(%b::bigint, %b::bigint, %b::bigint[])"
 
@@ -63,6 +69,11 @@ class PostgresMembership:
     def hand_over(self) -> None:
         with told_to_people(self._place):
             self._line.ask("SELECT perdure.hand_over(%b::bigint)", (self._me,))
+
+    def find(self, ids: Iterable[str]) -> tuple[dict[str, RunRow], Sequence[int]]:
+        with told_to_people(self._place):
+            found = self._line.read(_FIND, (list(ids),))
+        return {row[2]: run_row(row[1:]) for row in found if row[1] is not None}, sorted(row[0] for row in found)
 
     def reserve(self, count: int) -> Sequence[int]:
         with told_to_people(self._place):

@@ -9,12 +9,25 @@ import pytest
 from bench.__main__ import NAMES, main, measured
 from bench.figures import Figure, Setting, as_json, table
 from bench.floor import BareCommits, Written
+from tests.postgres.server import Missing, programs
+
+
+def demand_postgres() -> None:
+    """Skip where there is no server to measure."""
+    try:
+        programs()
+    except Missing as missing:
+        pytest.skip(str(missing))
+
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_gives_figures_that_are_numbers(name: str, tmp_path: Path):
+    if name == "postgres":
+        demand_postgres()
+
     figures = measured(name, Setting(tmp_path, "smoke"))
 
     assert figures

@@ -1,0 +1,93 @@
+"""One question and its answer on an open connection, by the shortest way.
+
+psycopg's cursors wait for the socket in Python's terms, with a generator for each step, which takes longer than the server needs to
+answer. Here the same adapters make bytes of values, and values of bytes; in between is libpq. And the wait may have an end.
+"""
+
+import functools
+import re
+import select
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+
+Row = tuple[Any, ...]
+
+_PLACE = re.compile(rb"%([%bt])")
+_FORMATS = {b"b": PyFormat.BINARY, b"t": PyFormat.TEXT}
+_DONE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+
+
+@functools.lru_cache(1_000)
+def _native(sql: str) -> tuple[bytes, list[PyFormat]]:
+    """With the server's own names of parameters, $1 and so on, for %b (binary) and %t (text); and their formats."""
+    formats: list[PyFormat] = []
+
+    def named(found: re.Match[bytes]) -> bytes:
+        if found[1] == b"%":
+            return b"%"
+        formats.append(_FORMATS[found[1]])
+        return b"$%d" % len(formats)
+
+    return _PLACE.sub(named, sql.encode()), formats
+
+
+class Asker:
+    """`seconds`: how long an answer is waited for; None: until the connection is lost."""
+
+    def __init__(self, connection: "psycopg.Connection[Any]", seconds: float | None = None) -> None:
+        self._connection = connection
+        self._server = connection.pgconn
+        self._adapters = Transformer(connection)
+        self._milliseconds = None if seconds is None else int(seconds * 1e3)
+        self._readable, self._both = select.poll(), select.poll()
+        self._readable.register(self._server.socket, select.POLLIN)
+        self._both.register(self._server.socket, select.POLLIN | select.POLLOUT)
+
+    def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement, outside of any transaction, and its rows.
+
+        Raises:
+            psycopg.Error: it failed; an OperationalError without a code, if the connection did or no answer came.
+        """
+        adapters = self._adapters
+        query, formats = _native(sql)
+        given = adapters.dump_sequence(values, formats)
+        try:
+            self._server.send_query_params(query, given, adapters.types, adapters.formats, pq.Format.BINARY)
+            result = self._answer()
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            raise psycopg.OperationalError(str(error)) from error
+        if result is None or self._server.status == pq.ConnStatus.BAD:
+            raise psycopg.OperationalError(self._server.get_error_message() or "the connection was lost")
+        if result.status not in _DONE:
+            raise error_from_result(result, self._connection.info.encoding)
+        if not result.nfields:
+            return []
+        adapters.set_pgresult(result)
+        return adapters.load_rows(0, result.ntuples, tuple)
+
+    def _answer(self) -> "pq.abc.PGresult | None":
+        server = self._server
+        while server.flush():
+            if self._wait(self._both) & select.POLLIN:
+                server.consume_input()
+        while server.is_busy():
+            self._wait(self._readable)
+            server.consume_input()
+        result = server.get_result()
+        while (more := server.get_result()) is not None:
+            result = more
+        return result
+
+    def _wait(self, poll: "select.poll") -> int:
+        ready = poll.poll(self._milliseconds)
+        if not ready:
+            raise psycopg.OperationalError("the server has not answered in time")
+        return ready[0][1]
