@@ -32,6 +32,11 @@ from perdure.stores.filtering import RunFilter as RunFilter
 from perdure.stores.human import HumanViews
 from perdure.stores.membership import Claimed, Membership
 from perdure.stores.placed import BuildRow, Placed
+from perdure.stores.pruning import Prune, Pruned
+from perdure.stores.queueing import BacklogRow as BacklogRow
+from perdure.stores.queueing import Orphan as Orphan
+from perdure.stores.queueing import Want as Want
+from perdure.stores.queueing import WorkerRow as WorkerRow
 from perdure.stores.refusing import CommitInDoubt as CommitInDoubt
 from perdure.stores.refusing import CommitRefused as CommitRefused
 from perdure.stores.refusing import OwnershipLost as OwnershipLost
@@ -91,32 +96,6 @@ class MemberRow(msgspec.Struct):
     started_at: int
 
 
-class WorkerRow(msgspec.Struct):
-    """A process that takes tasks now: of these queues, and of the activities it knows. `beat` grows while it lives."""
-
-    member: int
-    queues: tuple[str, ...]
-    names: tuple[str, ...]
-    beat: int = 0
-    build: str = ""
-
-
-class BacklogRow(msgspec.Struct):
-    """Tasks of one activity in one queue: how many nobody has taken, and how many are with a worker."""
-
-    queue: str
-    name: str
-    waiting: int
-    taken: int
-
-
-class Want(msgspec.Struct, frozen=True):
-    """Activities of which a worker would take so many tasks more."""
-
-    names: tuple[str, ...]
-    limit: int
-
-
 class Ending(msgspec.Struct):
     """How the attempt of a task ended: with mail for its run, and the bytes that refers to."""
 
@@ -130,17 +109,6 @@ class Exchanged(msgspec.Struct):
 
     accepted: list[bool]
     tasks: list[TaskRow]
-
-
-class Orphan(msgspec.Struct):
-    """A task that its worker cannot bring to an end any more."""
-
-    run: int
-    step: str
-    attempt: int
-    member: int
-    claimed_at: int
-    details: bytes | None = None
 
 
 class Look(msgspec.Struct):
@@ -532,6 +500,14 @@ class Admin(Protocol):
 
     def builds(self) -> list[BuildRow]:
         """Which builds have begun runs, the one with the newest run first. For anybody; looks at every run."""
+        ...
+
+    def prune(self, wanted: Prune) -> Pruned:
+        """Runs that have been closed for long go, with all they have; by anybody, a batch in one transaction."""
+        ...
+
+    def tidy(self, now: int) -> None:
+        """Replies that have expired by then go, members of which no run can tell, and what only such members had published."""
         ...
 
     def check(self) -> list[str]:

@@ -67,7 +67,9 @@ class Shelf:
         self.members: dict[int, base.MemberRow] = {}
         self.member_ids = 0
         self.used_members: set[int] = set()
+        self.last_keys: dict[int, int] = {}
         self.definitions: list[base.DefinitionRow] = []
+        self.known_by: dict[tuple[str, str], set[int]] = {}
         self.owner = 0
         self.lease_ns = base.LEASE_NS
         self.turn = 0

@@ -9,6 +9,8 @@ from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.health import PROBLEM_LINES, problems_of
 from perdure.stores.memory_members import Seat
+from perdure.stores.memory_pruning import prune, tidy
+from perdure.stores.pruning import Prune, Pruned
 
 if TYPE_CHECKING:
     from perdure.stores.memory import Shelf
@@ -47,6 +49,8 @@ class MemoryAdmin:
             known = {(row.kind, row.name): row for row in shelf.definitions} if shelf.shared else {}
             known |= {(row.kind, row.name): copy(row) for row in definitions}
             shelf.definitions = [known[name] for name in sorted(known)]
+            for row in definitions:
+                shelf.known_by.setdefault((row.kind, row.name), set()).add(self.member)
             if self.member in shelf.seats:
                 shelf.seats[self.member].workflows = {row.name for row in definitions if row.kind == "workflow"}
 
@@ -67,6 +71,14 @@ class MemoryAdmin:
                     of_build.open += row.status < Status.COMPLETED
                     of_build.last_started_at = max(of_build.last_started_at, row.started_at)
         return sorted(found.values(), key=lambda each: (-each.last_started_at, each.build, each.pinned))
+
+    def prune(self, wanted: Prune) -> Pruned:
+        with self._shelf.lock:
+            return prune(self._shelf, wanted)
+
+    def tidy(self, now: int) -> None:
+        with self._shelf.lock:
+            tidy(self._shelf, now)
 
     def check(self) -> list[str]:
         shelf = self._shelf

@@ -57,7 +57,7 @@ class MemoryMembership:
             seat_of(shelf, member)
             owned: dict[int, Claimed] = {}
             for key in keys:
-                is_free = key in shelf.runs and not owned_by_another(shelf, key, member) and not _is_locked(shelf, key)
+                is_free = key in shelf.runs and not owned_by_another(shelf, key, member) and not is_locked(shelf, key)
                 if is_free and not _died_in_turn(shelf, key):
                     owned[key] = _given(shelf, key, member)
             return owned
@@ -174,7 +174,7 @@ def _given(shelf: "Shelf", key: int, member: int) -> Claimed:
     return Claimed(key, shelf.claims[key], owner, deaths, in_turn)
 
 
-def _is_locked(shelf: "Shelf", key: int) -> bool:
+def is_locked(shelf: "Shelf", key: int) -> bool:
     """Whether an open transaction has changed the row of the run: nobody waits for that, it is passed over."""
     batches = [seat.pending for seat in shelf.seats.values() if seat.pending is not None]
     return any(
@@ -191,7 +191,7 @@ def _claim(shelf: "Shelf", member: int, wanted: Iterable[int], limit: int) -> li
     free = [key for key in dict.fromkeys(wanted) if key in shelf.runs and key not in shelf.owners]
     claimed: list[Claimed] = []
     for key in [*sorted(left), *free]:
-        if len(claimed) < limit and not _is_locked(shelf, key) and _is_for(shelf, seat, key):
+        if len(claimed) < limit and not is_locked(shelf, key) and _is_for(shelf, seat, key):
             claimed.append(_given(shelf, key, member))
     return claimed
 

@@ -11,6 +11,7 @@ from perdure.stores.postgres.hints import Listener
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.trouble import told_to_people
+from perdure.stores.pruning import Prune, Pruned
 
 _JOIN = "SELECT perdure.join_members(%b, %b::bigint, %b, %b::bigint, %b::bigint)"
 _PUBLISH = "SELECT perdure.publish(%b::bigint, %b::text[], %b::text[], %b::bytea[], %b::text[])"
@@ -19,6 +20,8 @@ SELECT CASE pinned WHEN '' THEN build ELSE pinned END COLLATE "C" AS named, pinn
        count(*), count(*) FILTER (WHERE status < 7), max(started_at)
 FROM perdure.runs WHERE seq > 0 GROUP BY named, holds ORDER BY max(started_at) DESC, 1, 2
 """
+
+_PRUNE = "SELECT * FROM perdure.prune(%b::bigint, %b::bigint, %b::bigint, %b::text, %b::smallint[], %b::bigint[], %b::boolean)"
 
 
 class PostgresAdmin:
@@ -56,6 +59,23 @@ class PostgresAdmin:
     def check(self) -> list[str]:
         with told_to_people(self._place), self._lines.use() as line, line.transaction(checking.BEGIN) as connection:
             return list(islice(checking.problems(connection), PROBLEM_LINES))
+
+    def prune(self, wanted: Prune) -> Pruned:
+        values = (
+            wanted.closed_before,
+            wanted.after,
+            wanted.limit,
+            wanted.workflow,
+            list(wanted.statuses),
+            list(wanted.spared),
+            wanted.counts_only,
+        )
+        with told_to_people(self._place), self._lines.use() as line:
+            return Pruned(*line.ask(_PRUNE, values)[0])
+
+    def tidy(self, now: int) -> None:
+        with told_to_people(self._place), self._lines.use() as line:
+            line.ask("SELECT perdure.tidy(%b::bigint)", (now,))
 
     def close(self) -> None:
         self._journal.begin(0)

@@ -113,7 +113,8 @@ class PostgresViews:
 
     def definitions(self) -> list[DefinitionRow]:
         return [
-            DefinitionRow(*columns) for columns in self._read("SELECT * FROM perdure.definitions ORDER BY kind, name")
+            DefinitionRow(*columns)
+            for columns in self._read("SELECT kind, name, parameters FROM perdure.definitions ORDER BY kind, name")
         ]
 
     def workers(self) -> list[WorkerRow]:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from perdure.kernel.project import HistoryRow
 from perdure.stores.base import LEASE_NS, BuildRow, DefinitionRow
 from perdure.stores.health import PROBLEM_LINES, lost_rows, problems_of, unreadable_mail
+from perdure.stores.pruning import Prune, Pruned
 from perdure.stores.sqlite import human, rows
 from perdure.stores.sqlite.hints import Listener, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.marker import FileMarker
 from perdure.stores.sqlite.post import SqlitePost
+from perdure.stores.sqlite.pruning import prune, tidy
 from perdure.stores.sqlite.rows import ATTRIBUTE_COLUMNS, RUN_COLUMNS
 from perdure.stores.sqlite.streams import SqliteStreams, contradictions, own_counts
 from perdure.stores.sqlite.tasks import SqliteTasks
@@ -94,6 +96,23 @@ class SqliteAdmin:
         with told_to_people(self._path), self._readers.snapshot() as connection:
             found = connection.execute(_BUILDS).fetchall()
         return [BuildRow(build, bool(pinned), *counts) for build, pinned, *counts in found]
+
+    def prune(self, wanted: Prune) -> Pruned:
+        with self._transaction() as connection:
+            return prune(connection, wanted)
+
+    def tidy(self, now: int) -> None:
+        with self._transaction() as connection:
+            tidy(connection, now)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """On the owner's line, if this is the owner, since that alone copies the log into the file."""
+        line = self._writer if self._lock.held else self._post.line
+        with told_to_people(self._path), line.use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
 
     def check(self) -> list[str]:
         with told_to_people(self._path), self._readers.snapshot() as connection:

@@ -18,6 +18,7 @@ from perdure.stores.settling import telling_attempts
 from perdure.stores.sqlite import human, rows, streams
 from perdure.stores.sqlite.lines import Line, roll_back
 from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.pruning import FORGET
 from perdure.stores.sqlite.rows import (
     ATTEMPT_COLUMNS,
     ATTEMPT_FIELDS,
@@ -87,24 +88,6 @@ _MAKE_NEWEST = (
     f"UPDATE runs SET followed_by = -key WHERE key IN ({VALUES})",
     "UPDATE runs SET followed_by = 0 WHERE (id, followed_by) IN (SELECT id, key FROM runs WHERE key IN ({values}))",
 )
-_DROP_CHUNKS = f"DELETE FROM chunks WHERE stream IN (SELECT id FROM streams WHERE run IN ({VALUES}))"
-_WITHDRAW = tuple(
-    f"DELETE FROM {table} WHERE {column} IN ({VALUES})"
-    for table, column in (
-        ("runs", "key"),
-        ("history", "run"),
-        ("attempts", "run"),
-        ("attributes", "run"),
-        ("tasks", "run"),
-        ("streams", "run"),
-        ("updates", "run"),
-        ("published", "run"),
-        ("human", "run"),
-        ("human_people", "run"),
-        ("blobs", "run"),
-        ("mail", "run"),
-    )
-)
 
 
 _USE_OWNER = "UPDATE members SET used = 1 WHERE id = (SELECT max(id) FROM members WHERE serves = 0)"
@@ -129,7 +112,7 @@ def writes_of(batch: Batch) -> list[Write]:
     """A batch as statements, in the order of the contract; all that is not SQL happens here, before BEGIN."""
     writes: list[Write] = []
     if batch.withdrawn:
-        writes += [Write(sql, [(key,) for key in batch.withdrawn]) for sql in (*_MAKE_NEWEST, _DROP_CHUNKS, *_WITHDRAW)]
+        writes += [Write(sql, [(key,) for key in batch.withdrawn]) for sql in (*_MAKE_NEWEST, *FORGET)]
     if batch.followed:
         writes.append(Write(_FOLLOW, batch.followed, exact=True))
         writes.append(Write(_PLACE, [(key,) for _, key in batch.followed]))

@@ -22,7 +22,7 @@ _INSERT_ATTEMPT = f"INSERT INTO attempts ({rows.ATTEMPT_COLUMNS}) VALUES ({', '.
 class SqlitePost:
     def __init__(self, path: str, line: Line, readers: Readers) -> None:
         self._path = path
-        self._line = line
+        self.line = line
         self._readers = readers
         self._nudger = Nudger()
         self._owner = socket_path(path)
@@ -53,7 +53,7 @@ class SqlitePost:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Committed at the end; the line rolls back what does not get there."""
-        with told_to_people(self._path), self._line.use() as connection:
+        with told_to_people(self._path), self.line.use() as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
@@ -68,7 +68,7 @@ class SqlitePost:
 
     def close(self) -> None:
         self._nudger.close()
-        self._line.close()
+        self.line.close()
 
 
 class _Taken(Exception):

@@ -92,6 +92,7 @@ BEGIN
         -- Whoever was followed by a run that goes is the newest again. First the place of that run is made free.
         UPDATE runs SET followed_by = -key WHERE key = ANY (gone);
         UPDATE runs r SET followed_by = 0 FROM runs g WHERE g.key = ANY (gone) AND r.id = g.id AND r.followed_by = g.key;
+        DELETE FROM mail WHERE run = ANY (gone);
         PERFORM forget(gone);
     END IF;
     IF rest ? 'followed' THEN
@@ -264,7 +265,7 @@ BEGIN
     END IF;
 END $$;
 
--- All that runs have, and they themselves.
+-- All that runs have but their mail, and they themselves.
 CREATE OR REPLACE FUNCTION perdure.forget(gone bigint[]) RETURNS void
 LANGUAGE sql SET search_path = perdure, pg_temp AS $$
     DELETE FROM chunks WHERE stream IN (SELECT id FROM streams WHERE run = ANY (gone));
@@ -277,6 +278,5 @@ LANGUAGE sql SET search_path = perdure, pg_temp AS $$
     DELETE FROM published WHERE run = ANY (gone);
     DELETE FROM human WHERE run = ANY (gone);
     DELETE FROM blobs WHERE run = ANY (gone);
-    DELETE FROM mail WHERE run = ANY (gone);
     DELETE FROM runs WHERE key = ANY (gone);
 $$;

@@ -237,8 +237,10 @@ CREATE OR REPLACE FUNCTION perdure.publish(
 BEGIN
     PERFORM fence(me);
     UPDATE beats SET workflows = publish.workflows WHERE member = me;
-    INSERT INTO definitions SELECT * FROM unnest(kinds, names, parameters) AS n(kind, name, parameters)
-    ON CONFLICT (kind, name) DO UPDATE SET parameters = EXCLUDED.parameters;
+    INSERT INTO definitions SELECT n.*, ARRAY[me] FROM unnest(kinds, names, parameters) AS n(kind, name, parameters)
+    ON CONFLICT (kind, name) DO UPDATE SET
+        parameters = EXCLUDED.parameters,
+        members = ARRAY(SELECT m.id FROM members m WHERE m.alive AND (m.id = me OR m.id = ANY (definitions.members)) ORDER BY m.id);
 END $$;
 
 -- So many keys that nobody else gets, for new runs of owners: even ones, above all that were given away before.

@@ -121,7 +121,8 @@ CREATE TABLE perdure.replies (
 CREATE INDEX replies_by_expiry ON perdure.replies (expires_at);
 
 -- Every process that has taken part. An owner's row is share-locked by each of its commits, and set dead once, for ever. term
--- grows when the owner does not know what became of a commit: one that reaches the server late is refused then.
+-- grows when the owner does not know what became of a commit: one that reaches the server late is refused then. last_key: of one that
+-- is dead, the highest key of a run when that was found out.
 CREATE TABLE perdure.members (
     id         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     host       text    NOT NULL,
@@ -131,7 +132,8 @@ CREATE TABLE perdure.members (
     serves     boolean NOT NULL,
     alive      boolean NOT NULL DEFAULT true,
     handed_over boolean NOT NULL DEFAULT false,
-    term       bigint  NOT NULL DEFAULT 0
+    term       bigint  NOT NULL DEFAULT 0,
+    last_key   bigint
 );
 
 CREATE INDEX members_living ON perdure.members (id) WHERE alive AND NOT serves;
@@ -147,11 +149,12 @@ CREATE TABLE perdure.beats (
     used      boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
--- What the newest owners know, so that clients without code can check names and arguments.
+-- What the newest owners know, so that clients without code can check names and arguments. members: who has said so.
 CREATE TABLE perdure.definitions (
-    kind       text  NOT NULL COLLATE "C",
-    name       text  NOT NULL COLLATE "C",
-    parameters bytea NOT NULL,
+    kind       text     NOT NULL COLLATE "C",
+    name       text     NOT NULL COLLATE "C",
+    parameters bytea    NOT NULL,
+    members    bigint[] NOT NULL,
     PRIMARY KEY (kind, name)
 );
 
