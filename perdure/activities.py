@@ -15,12 +15,13 @@ from perdure.errors import DefinitionError, NonRetryable, PayloadTooLarge, Retry
 from perdure.kernel.events import Payload, Terms
 from perdure.kernel.limits import PAYLOAD_INLINE_BYTES
 from perdure.kernel.policy import RetryPolicy
-from perdure.options import OPTIONS, Duration, Options, Retry, demand_known
+from perdure.options import OPTIONS, Duration, Options, Retry, demand_known, in_transactions
 from perdure.payload import Parameters, ValueType
 from perdure.payload.misfit import did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C")
 
 
 class ActivityDefinition(Generic[P, R]):
@@ -41,6 +42,7 @@ class ActivityDefinition(Generic[P, R]):
         "parameters",
         "result",
         "source",
+        "transactional",
     )
 
     def __init__(
@@ -50,6 +52,7 @@ class ActivityDefinition(Generic[P, R]):
         name: str | None = None,
         aliases: Iterable[str] = (),
         runs_in: str | None = None,
+        transactional: bool = False,
         **wishes: Any,
     ) -> None:
         self.source = source_of(fn, "activity")
@@ -63,7 +66,8 @@ class ActivityDefinition(Generic[P, R]):
             raise DefinitionError(f"{owner} is a generator; return a list, or make an activity of each step")
         _demand_no_method(fn, owner)
         self.in_process = _is_for_a_process(runs_in, fn, self.is_async, owner)
-        self.default = Options().over(wishes, owner)
+        self.transactional = _is_transactional(transactional, self.in_process, owner)
+        self.default = self._fitting(Options().over(wishes, owner), owner)
         self.parameters = Parameters.of(fn, owner=owner)
         self.result = ValueType.result_of(fn, owner=owner)
 
@@ -79,6 +83,11 @@ class ActivityDefinition(Generic[P, R]):
     def policy(self) -> RetryPolicy | None:
         """None is the default policy."""
         return self.default.policy
+
+    @property
+    def queue(self) -> str:
+        """Whose workers make its attempts; "" is the engine's own process."""
+        return "" if self.default.terms is None else self.default.terms.queue
 
     @property
     def terms(self) -> Terms | None:
@@ -97,7 +106,16 @@ class ActivityDefinition(Generic[P, R]):
         """Options of one call: `wishes` over `base` over the definition's own."""
         owner = f"call of activity {self.name}"
         demand_known(wishes, OPTIONS, owner)
-        return (base or self.default).over(wishes, owner)
+        return self._fitting((base or self.default).over(wishes, owner), owner)
+
+    def _fitting(self, options: Options, owner: str) -> Options:
+        if not self.transactional:
+            return options
+        if options.policy is not None and options.policy.at_most_once:
+            raise DefinitionError(
+                f"{owner}: at_most_once is for what may take effect twice, and a transactional activity takes effect once; leave it out"
+            )
+        return in_transactions(options)
 
     def direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """Run the function here and now: a coroutine on the running loop, a plain function in a thread."""
@@ -131,6 +149,17 @@ def _is_for_a_process(runs_in: str | None, fn: Any, is_async: bool, owner: str) 
             "under a name, and pass as arguments what it takes from around it"
         )
     return runs_in == "process"
+
+
+def _is_transactional(value: Any, in_process: bool, owner: str) -> bool:
+    """Raise DefinitionError for what cannot be in a transaction."""
+    if not isinstance(value, bool):
+        raise DefinitionError(f"{owner}: transactional is True or False, not {value!r}")
+    if value and in_process:
+        raise DefinitionError(
+            f'{owner} is transactional, and a connection cannot go into another process; leave runs_in="process" out'
+        )
+    return value
 
 
 def source_of(fn: Any, kind: str) -> str:
@@ -226,6 +255,14 @@ class Attempt(Protocol):
         """Whoever has it may complete the attempt."""
         ...
 
+    def connection(self) -> Any:
+        """That of its transaction.
+
+        Raises:
+            DefinitionError: it is in none.
+        """
+        ...
+
     def write(self, stream: str, data: bytes | None) -> bool:
         """Append a value, as JSON, to a stream of the run; None closes that. From any thread; returns at once. Whether there
         is room for more: what was written waits to be stored.
@@ -247,6 +284,14 @@ class Attempt(Protocol):
     def keep(self, record: logging.LogRecord) -> None:
         """It has logged this. From any thread."""
         ...
+
+
+def no_transaction(name: str) -> DefinitionError:
+    """For an attempt that is in none and asks for its connection."""
+    return DefinitionError(
+        f"activity {name} has no connection, as it is not transactional: write @activity(transactional=True); in a test, "
+        "activity_context(..., connection=...)"
+    )
 
 
 class CompleteLater(BaseException):
@@ -328,6 +373,7 @@ class _Activity:
         at_most_once: bool = False,
         queue: str | None = None,
         runs_in: Literal["thread", "process"] | None = None,
+        transactional: bool = False,
         name: str | None = None,
         aliases: Iterable[str] = (),
     ) -> _Decorator: ...
@@ -345,10 +391,12 @@ class _Activity:
             queue: whose workers run it (`perdure worker MODULE --queue Q`); None is the engine's own process.
             runs_in: "thread" (None is the same), or "process" for a `def` that computes, or may crash: each attempt has a
                 process to itself, which finds the function by its module, and is killed if it does not end in time.
+            transactional: the attempt has a transaction in the database of the runs, on `activity.connection(...)`; what the
+                function writes there is committed together with its result, once, and undone if it fails.
             name: under which it is recorded; default is the function's own.
             aliases: names under which it was recorded before: runs and tasks that have them find it.
         """
-        demand_options("activity", options, (*OPTIONS, "runs_in", "name", "aliases"))
+        demand_options("activity", options, (*OPTIONS, "runs_in", "transactional", "name", "aliases"))
         if fn is None:
             return lambda fn: ActivityDefinition(fn, **options)
         return ActivityDefinition(fn, **options)
@@ -396,6 +444,22 @@ class _Activity:
             DefinitionError: no attempt runs here.
         """
         return _attempt("token").token()
+
+    def connection(self, kind: type[C]) -> C:
+        """The connection of a transactional activity, in a transaction. `kind` is its class: `psycopg.Connection` on PostgreSQL,
+        of an `async def` `psycopg.AsyncConnection`; `sqlite3.Connection` in a file.
+
+        Raises:
+            DefinitionError: it is of another class, the activity is not transactional, or no attempt runs here.
+        """
+        found = _attempt("connection").connection()
+        if not isinstance(found, kind):
+            of = type(found).__mro__[1] if type(found).__module__.startswith("perdure.") else type(found)
+            raise DefinitionError(
+                f"the connection of this activity is a {of.__module__}.{of.__name__}, and a {kind.__module__}.{kind.__name__} was asked "
+                f"for; write: activity.connection({of.__module__}.{of.__name__})"
+            )
+        return found
 
     def complete_later(self) -> NoReturn:
         """End the function here; the result comes from whoever was given `activity.token()`. Time limits go on."""

@@ -17,7 +17,7 @@ from perdure.durations import duration_ns
 from perdure.kernel.limits import BUILD_CHARS, PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.languages.python.machine import PythonLanguage
-from perdure.options import Duration, checked_queue, is_whole
+from perdure.options import TRANSACTIONS, Duration, checked_queue, is_whole
 from perdure.payload import Coder, PayloadCodec
 from perdure.runtime import attempt_logs
 from perdure.runtime.child_places import demand_guard, demand_places
@@ -36,6 +36,7 @@ from perdure.stores.open import open_store
 from perdure.workflows import WorkflowDefinition, definitions_of, distinct
 
 if TYPE_CHECKING:
+    from perdure.activities import ActivityDefinition
     from perdure.runtime.queue_member import QueueMember
     from perdure.runtime.queue_work import QueueSettings
 
@@ -155,6 +156,7 @@ class Engine(Verbs):
         demand_places(self._activities.values())
         self._entered = True
         opened = self._open()
+        demand_transactions(opened, self._activities.values())
         self._own_loop = OwnLoop() if loop is None else None
         self._log = self._opened_log()
         self._languages = {
@@ -193,7 +195,7 @@ class Engine(Verbs):
         return self
 
     def _serve_queues(self, store: Store, build: str, home: Loop, owner: Member) -> "QueueMember | None":
-        if not self._queues:
+        if not self._served():
             return None
         from perdure.runtime.queue_member import QueueMember  # most engines serve none
 
@@ -204,12 +206,17 @@ class Engine(Verbs):
         member.begin()
         return member
 
+    def _served(self) -> tuple[str, ...]:
+        """The queues whose tasks this process runs: those asked for, and that of transactional activities, if it has some."""
+        own = (TRANSACTIONS,) if any(each.queue == TRANSACTIONS for each in self._activities.values()) else ()
+        return tuple(dict.fromkeys((*self._queues, *own)))
+
     def _queue_settings(self) -> "QueueSettings":
         from perdure.runtime.queue_work import QueueSettings
 
         settings = self._settings
         return QueueSettings(
-            self._queues,
+            self._served(),
             settings.concurrency,
             settings.threads,
             settings.processes,
@@ -315,6 +322,22 @@ def listed(definitions: Any) -> list[Any]:
             f"write: [{getattr(definitions, '__name__', '...')}, ...]"
         )
     return list(definitions)
+
+
+def demand_transactions(store: Store, activities: "Iterable[ActivityDefinition[Any, Any]]") -> None:
+    """Refuse transactional activities on a store that is in no database of theirs, and let go of it.
+
+    Raises:
+        errors.DefinitionError: one of them is.
+    """
+    found = next((each for each in activities if each.transactional), None)
+    if found is not None and store.enlisting is None:
+        address = store.address
+        store.admin.close()
+        raise errors.DefinitionError(
+            f"activity {found.name} is transactional, and {address} is in no database that it could write to; use "
+            '"sqlite:///orders.db" or "postgresql://...", or give the test a stand-in for it'
+        )
 
 
 def _warn_of_doubts(workflows: Iterable[WorkflowDefinition[Any, Any]]) -> None:

@@ -228,6 +228,18 @@ def _limit(value: "Duration | None", name: str, owner: str) -> int | None:
     return ns
 
 
+TRANSACTIONS = "transactional"
+"""The queue of transactional activities that name none. Each engine that knows one serves it."""
+
+
+def in_transactions(options: "Options") -> "Options":
+    """The same for a transactional activity: its attempts are tasks, in a queue."""
+    terms = options.terms or _USUAL
+    if terms.queue:
+        return options
+    return msgspec.structs.replace(options, terms=msgspec.structs.replace(terms, queue=TRANSACTIONS))
+
+
 def _queue(value: Any, owner: str) -> str:
     return "" if value is None else checked_queue(value, owner)
 

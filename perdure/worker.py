@@ -10,7 +10,7 @@ from perdure import errors
 from perdure.client.answer import Answer, Looked
 from perdure.client.door import checked_address
 from perdure.durations import duration_ns
-from perdure.engine import listed, listed_queues, shown_address
+from perdure.engine import demand_transactions, listed, listed_queues, shown_address
 from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.languages.python.build import fingerprint
 from perdure.options import Duration, is_whole
@@ -95,6 +95,7 @@ class Worker:
         demand_guard()
         demand_places(self._activities.values())
         self._store = open_store(self._address) if isinstance(self._address, str) else self._address
+        demand_transactions(self._store, self._activities.values())
         self._own_loop = OwnLoop() if loop is None else None
         self._log = LogQueue()
         running = self._own_loop.begin() if self._own_loop is not None else loop

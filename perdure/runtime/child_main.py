@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from perdure.activities import ActivityInfo, CompleteLater, attempt_context
+from perdure.activities import ActivityInfo, CompleteLater, attempt_context, no_transaction
 from perdure.failures import failure_of
 from perdure.kernel.events import Payload
 from perdure.kernel.limits import STREAM_CHUNK_COSTS_BYTES, STREAM_UNSTORED_BYTES
@@ -201,6 +201,9 @@ class Attempt:
 
     def token(self) -> str:
         return self._token
+
+    def connection(self) -> Any:
+        raise no_transaction(self._info.activity)
 
     def write(self, stream: str, data: bytes | None) -> bool:
         if self.over:

@@ -17,10 +17,21 @@ class Letter:
 
     `blobs` are bytes that payloads in the message refer to. `receiver`, in this process, gets a `Heard`. `moved`: it was
     addressed to a run that this one continues. `fault`: why nothing comes of what it said at first. `elsewhere`: called if
-    another owner has the run, it sends the same by mail.
+    another owner has the run, it sends the same by mail. `recorded`: what it says is in the store already.
     """
 
-    __slots__ = ("blobs", "elsewhere", "fault", "key", "mail_id", "message", "moved", "receiver", "reply_to")
+    __slots__ = (
+        "blobs",
+        "elsewhere",
+        "fault",
+        "key",
+        "mail_id",
+        "message",
+        "moved",
+        "receiver",
+        "recorded",
+        "reply_to",
+    )
 
     def __init__(
         self,
@@ -31,7 +42,9 @@ class Letter:
         blobs: dict[bytes, bytes] | None = None,
         receiver: Receiver | None = None,
         elsewhere: Callable[[], None] | None = None,
+        recorded: bool = False,
     ) -> None:
+        self.recorded = recorded
         self.receiver = receiver
         self.elsewhere = elsewhere
         self.moved = False

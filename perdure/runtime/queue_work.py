@@ -27,6 +27,7 @@ from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.worker import Loop, Worker
 from perdure.runtime.world import World
 from perdure.stores import base
+from perdure.stores.lending import Lender
 
 if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
@@ -124,6 +125,8 @@ class QueueWork:
                 inbox.put,
                 on_loop_gone,
                 partial(store.streams.append, member=self.member),
+                _lender(store, activities),
+                store.post.nudge,
             )
         )
         kind = self._slots.kind
@@ -205,7 +208,9 @@ class QueueWork:
             message = letter.message
             wanted = self._slots.flies(letter.key, message.id, message.attempt)
             self._slots.land(letter.key, message.id, message.attempt)
-            if wanted:
+            if letter.recorded:
+                self._more = True  # there is room, and nothing to bring for which it would be asked
+            elif wanted:
                 self._endings.append(_ending(letter, message))
 
     def _overdue(self, monotonic: float) -> None:
@@ -330,6 +335,13 @@ class QueueWork:
             self._store.tasks.exchange(self.member, self._endings, (), (), self._world.now())
         self._store.tasks.leave(self.member)
         self._store.post.nudge()
+
+
+def _lender(store: base.Store, activities: "Mapping[str, ActivityDefinition[Any, Any]]") -> Lender | None:
+    """Of connections, if there are activities that want some."""
+    if store.enlisting is None or not any(definition.transactional for definition in activities.values()):
+        return None
+    return store.enlisting.lender()
 
 
 def _unreadable(row: TaskRow, member: int, now: int, error: Exception) -> base.Ending:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from perdure.activities import ActivityInfo, CompleteLater, attempt_context
-from perdure.errors import StoreCorrupt, StoreUnreachable
+from perdure.activities import ActivityInfo, CompleteLater, attempt_context, no_transaction
+from perdure.errors import DefinitionError, StoreCorrupt, StoreUnreachable
 from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure, Payload
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from perdure.activities import ActivityDefinition
     from perdure.runtime.errands import Errands
     from perdure.runtime.outflow import Append, Spool
+    from perdure.runtime.transactions import Borrowed, Transactions
+    from perdure.stores.lending import Lender
 
 _log = logging.getLogger("perdure")
 _log_made = threading.Lock()
@@ -47,7 +49,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Attempt:
     """One try of an activity, with all that is needed to make it."""
 
-    __slots__ = ("_worker", "blobs", "definition", "details", "flight", "logs", "over", "spool", "started_at", "task")
+    __slots__ = (
+        "_worker",
+        "blobs",
+        "borrowed",
+        "definition",
+        "details",
+        "flight",
+        "logs",
+        "over",
+        "spool",
+        "started_at",
+        "task",
+    )
 
     def __init__(
         self, worker: "Worker", flight: Flight, definition: "ActivityDefinition[Any, Any]", task: Task
@@ -61,6 +75,7 @@ class Attempt:
         self.logs: AttemptLog | None = None
         self.blobs: dict[bytes, bytes] | None = None
         self.spool: Spool | None = None
+        self.borrowed: Borrowed | None = None
         self.over = False
 
     @property
@@ -96,7 +111,17 @@ class Attempt:
         flight = self.flight
         return self._worker.token(Named(flight.key, self.task.run_id, flight.step, flight.attempt))
 
+    def connection(self) -> Any:
+        if self.borrowed is None:
+            raise no_transaction(self.definition.name)
+        return self.borrowed.connection()
+
     def write(self, stream: str, data: bytes | None) -> bool:
+        if self.borrowed is not None:
+            raise DefinitionError(
+                f"activity {self.definition.name} is transactional, and a stream is written outside of its transaction, at once; write "
+                "to it from another activity, or from the workflow"
+            )
         if self.over:
             from perdure.languages.python.streaming import left_behind  # nearly nobody comes here
 
@@ -155,6 +180,8 @@ class Worker:
         send: takes the letter that ends an attempt.
         on_loop_gone: called when the loop was closed while the engine still needs it.
         append: stores chunks of streams.
+        lender: of connections to transactional activities, whose attempts are tasks of queues: only a worker of those has one.
+        nudge: hints to owners of runs that there is mail for them.
     """
 
     def __init__(
@@ -172,6 +199,8 @@ class Worker:
         send: Callable[[Letter], None],
         on_loop_gone: Callable[[], None],
         append: "Append",
+        lender: "Lender | None" = None,
+        nudge: Callable[[list[int]], None] = lambda keys: None,
     ) -> None:
         self._activities = activities
         self._build = build
@@ -200,6 +229,22 @@ class Worker:
                 self._plain,
                 None if coder.codec is None else self._sealed,
                 self._end,
+            )
+        self._transactions: Transactions | None = None
+        if lender is not None:
+            from perdure.runtime import transactions  # most programs have no such activities
+
+            self._transactions = transactions.Transactions(
+                lender,
+                member,
+                self._threads,
+                self._enter,
+                self._plain,
+                self._sealed,
+                lambda attempt, result: self._told(attempt, result, None),
+                self._end,
+                send,
+                nudge,
             )
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
         self.heartbeats = Beats(world, coder, self._threads, payload_max_bytes)
@@ -242,6 +287,8 @@ class Worker:
         self._threads.close()
         if self._errands is not None:
             self._errands.close()
+        if self._transactions is not None:
+            self._transactions.close()
 
     # from any thread
 
@@ -278,7 +325,12 @@ class Worker:
 
     async def _on_loop(self, attempt: Attempt) -> None:
         try:
-            args, kwargs = self._enter(attempt, await self._fetched(attempt) if attempt.is_elsewhere else None)
+            if self._transactions is not None and attempt.definition.transactional:
+                await self._transactions.on_loop(attempt)
+                return
+            args, kwargs = self._enter(
+                attempt, await self._threads.beside(lambda: self._plain(attempt)) if attempt.is_elsewhere else None
+            )
             value = await attempt.definition.fn(*args, **kwargs)
             data = attempt.definition.result.encode(value)
             if self._coder.codec is None:
@@ -297,13 +349,12 @@ class Worker:
         finally:
             self._tasks.pop(attempt.flight, None)
 
-    async def _fetched(self, attempt: Attempt) -> bytes:
-        """Arguments that are large, or encoded, read beside the loop."""
-        return await self._threads.beside(lambda: self._plain(attempt))
-
     # in a thread
 
     def _in_thread(self, attempt: Attempt) -> None:
+        if self._transactions is not None and attempt.definition.transactional:
+            self._transactions.in_thread(attempt)
+            return
         try:
             args, kwargs = self._enter(attempt, self._plain(attempt) if attempt.is_elsewhere else None)
             value = attempt.definition.fn(*args, **kwargs)
@@ -319,6 +370,11 @@ class Worker:
 
     def _enter(self, attempt: Attempt, data: bytes | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """`data` are the arguments, if the attempt does not have them as they are."""
+        if attempt.definition.transactional and attempt.borrowed is None:
+            raise DefinitionError(
+                f"this call of activity {attempt.definition.name} was recorded when the activity was not transactional: it is no task, "
+                "and its end cannot be part of a transaction. Give the transactional one another name, and keep this one for such calls"
+            )
         attempt.started_at = self._world.now()
         attempt_context.set(attempt)
         return attempt.definition.parameters.decode(attempt.task.input.data if data is None else data)
@@ -373,8 +429,11 @@ class Worker:
         self._threads.run(end)
 
     def _end_now(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> None:
+        self._send(Letter(attempt.flight.key, self._told(attempt, result, failure), blobs=attempt.blobs))
+
+    def _told(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> msg.AttemptEnded:
         flight = attempt.flight
-        message = msg.AttemptEnded(
+        return msg.AttemptEnded(
             flight.step,
             flight.attempt,
             self._member,
@@ -386,7 +445,6 @@ class Worker:
             details=flight.details,
             deferred=result is None and failure is None,
         )
-        self._send(Letter(flight.key, message, blobs=attempt.blobs))
 
 
 def _interrupted() -> Failure:

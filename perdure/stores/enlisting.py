@@ -1,4 +1,5 @@
-"""The part of a store that writes within somebody else's transaction: what was started there is there exactly if it commits.
+"""The part of a store that writes within somebody else's transaction: what was started there is there exactly if it commits; and
+lends connections for transactions of activities (`lending.py`).
 
 A store cannot call a connection that it has not opened, and some of those can only be called on their event loop. So each
 method is a conversation (`Talk`): it yields statements, is sent their rows, and returns what came of it. Whoever holds the
@@ -12,6 +13,7 @@ import msgspec
 
 from perdure.kernel.messages import Mail, Start
 from perdure.kernel.project import RunRow
+from perdure.stores.lending import Lender
 
 T = TypeVar("T")
 
@@ -76,3 +78,7 @@ class Enlisting(Protocol):
         ...
 
     def blob(self, run: int, digest: bytes) -> Talk[bytes]: ...
+
+    def lender(self) -> Lender:
+        """A new one, of connections for attempts of transactional activities."""
+        ...

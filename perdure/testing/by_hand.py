@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.activities import ActivityDefinition, ActivityInfo, attempt_context
+from perdure.activities import ActivityDefinition, ActivityInfo, attempt_context, no_transaction
 from perdure.errors import DefinitionError
 from perdure.kernel.events import Payload
 from perdure.languages.python.streaming import closed
@@ -24,8 +24,9 @@ class AttemptByHand:
     """What the attempt is told, and what was heard of it: `heartbeats` are the details of each, `records` what it logged,
     `streams` what it wrote to each."""
 
-    def __init__(self, told: ActivityInfo) -> None:
+    def __init__(self, told: ActivityInfo, connection: Any = None) -> None:
         self.told = told
+        self._connection = connection
         self.heartbeats: list[Any] = []
         self.records: list[logging.LogRecord] = []
         self.streams: dict[str, list[Any]] = {}
@@ -48,6 +49,11 @@ class AttemptByHand:
 
     def token(self) -> str:
         return f"token-of-{self.told.idempotency_key}:{self.told.attempt}"
+
+    def connection(self) -> Any:
+        if self._connection is None:
+            raise no_transaction(self.told.activity)
+        return self._connection
 
     def write(self, stream: str, data: bytes | None) -> bool:
         written = self.streams.setdefault(stream, [])
@@ -85,13 +91,15 @@ def activity_context(
     attempt: int = 1,
     scheduled_at: datetime = SCHEDULED_AT,
     heartbeat_details: Any = None,
+    connection: Any = None,
 ) -> Iterator[AttemptByHand]:
     """Within the block the function of an activity can be called as if an engine made an attempt of it:
 
         with activity_context(charge, attempt=2) as attempt:
             charge.fn("acct", 10)
 
-    Also for coroutine functions, which are awaited in it. The arguments are what `activity.info()` tells.
+    Also for coroutine functions, which are awaited in it. The arguments are what `activity.info()` tells, and the
+    `connection` what `activity.connection(...)` gives; whether it commits is up to the test.
 
     Raises:
         errors.DefinitionError: there is no such attempt.
@@ -114,7 +122,7 @@ def activity_context(
         heartbeat_details=heartbeat_details,
         queue="" if terms is None else terms.queue,
     )
-    by_hand = AttemptByHand(told)
+    by_hand = AttemptByHand(told, connection)
     attempt_logs.install()
     before = attempt_context.set(by_hand)
     try:

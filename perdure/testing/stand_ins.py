@@ -54,6 +54,7 @@ class StandIns:
         _demand_fit(original, fn)
         replaced = self._heard(original)
         replaced.fn = fn
+        replaced.transactional = False  # what stands in has no database
         replaced.is_async = _is_async(fn)
         for name in (original.name, *original.aliases):
             self._activities[name] = replaced

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ import psycopg
 import pytest
 
 from perdure import Client, Engine, activity, errors, workflow
-from perdure.stores.base import Store
 from perdure.stores.postgres.store import PostgresStore
-from perdure.stores.sqlite.store import SqliteStore
+from tests.transactions.shared import Shared
 
 
 @activity
@@ -43,35 +41,6 @@ class Loan:
         self.decided.append(how)
 
 
-class Shared:
-    """A database with a table `orders` of the application, beside the runs."""
-
-    def __init__(self, connect: Callable[[], Any], opened: Callable[[], Store], mark: str) -> None:
-        self.connect = connect
-        self.opened = opened
-        self.mark = mark
-        with closing(connect()) as connection:
-            connection.execute("CREATE TABLE orders (number integer)")
-            connection.commit()
-
-    def insert(self, connection: Any, number: int) -> None:
-        connection.execute(f"INSERT INTO orders VALUES ({self.mark})", (number,))
-
-    def orders(self) -> list[int]:
-        with closing(self.connect()) as connection:
-            return [number for (number,) in connection.execute("SELECT number FROM orders ORDER BY number").fetchall()]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
-    if request.param == "postgres":
-        address = request.getfixturevalue("database")
-        return Shared(lambda: psycopg.connect(address), lambda: PostgresStore(address), "%s")
-    path = str(tmp_path / "shop.db")
-    SqliteStore(path).admin.close()
-    return Shared(lambda: sqlite3.connect(path), lambda: SqliteStore(path), "?")
-
-
 def test_a_run_is_there_exactly_if_the_business_row_is(shared: Shared):
     with Engine(shared.opened(), [order, charge]) as engine, closing(shared.connect()) as connection:
         shared.insert(connection, 1)
@@ -84,7 +53,7 @@ def test_a_run_is_there_exactly_if_the_business_row_is(shared: Shared):
         connection.rollback()
 
         assert (before, result) == ([], "charged 1")
-        assert shared.orders() == [1] and [run.id for run in engine.list().wait()] == ["order-1"]
+        assert shared.ledger() == [1] and [run.id for run in engine.list().wait()] == ["order-1"]
         with pytest.raises(errors.RunNotFound, match="'order-2'"):
             undone.result().wait()
 
@@ -133,7 +102,7 @@ def test_the_same_start_made_again_attaches_even_within_the_transaction(shared: 
         connection.commit()
 
         assert first.run_id == again.run_id and again.result().wait() == "charged 1"
-        assert shared.orders() == [1]
+        assert shared.ledger() == [1]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +117,7 @@ def test_an_id_that_is_taken_is_refused_and_the_transaction_goes_on(shared: Shar
         shared.insert(connection, 7)
         connection.commit()
 
-        assert shared.orders() == [7]
+        assert shared.ledger() == [7]
 
 
 def test_an_id_is_used_again_by_its_policy(shared: Shared):
@@ -214,7 +183,7 @@ def test_an_unknown_workflow_is_refused_and_the_transaction_goes_on(shared: Shar
         shared.insert(connection, 1)
         connection.commit()
 
-        assert shared.orders() == [1]
+        assert shared.ledger() == [1]
 
 
 def test_what_waits_for_an_end_takes_no_connection(shared: Shared):

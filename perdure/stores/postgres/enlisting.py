@@ -13,7 +13,9 @@ from perdure.kernel import wire
 from perdure.kernel.messages import Mail, Start
 from perdure.kernel.project import RunRow
 from perdure.stores.enlisting import Begin, Enlisted, Statement, Talk
+from perdure.stores.lending import Lender
 from perdure.stores.postgres.lines import Lines
+from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.rows import KINDS, attribute_columns, run_row
 from perdure.stores.postgres.trouble import told_to_people
 
@@ -38,10 +40,16 @@ class _Began(msgspec.Struct):
 class PostgresEnlisting:
     product = "PostgreSQL"
 
-    def __init__(self, place: str, lines: Lines) -> None:
-        self._place = place
+    def __init__(self, where: Place, lines: Lines) -> None:
+        self._where = where
+        self._place = where.shown
         self._lines = lines
         self._mark = ""
+
+    def lender(self) -> Lender:
+        from perdure.stores.postgres.lending import PostgresLender  # only for transactional activities
+
+        return PostgresLender(self._where)
 
     def prepare(self) -> None:
         if not self._mark:

@@ -42,5 +42,5 @@ class PostgresStore:
         self.streams = PostgresStreams(place, lines, self.journal)
         self.messages = PostgresMessages(place, lines)
         self.views = PostgresViews(place, lines)
-        self.enlisting = PostgresEnlisting(place, lines)
+        self.enlisting = PostgresEnlisting(where, lines)
         self.admin = PostgresAdmin(place, line, lines, listener, self.journal)

@@ -13,8 +13,10 @@ from perdure.kernel.ids import Claim, claim
 from perdure.kernel.messages import Mail, Start
 from perdure.kernel.project import RunRow, unplaced
 from perdure.stores.enlisting import Begin, Enlisted, Statement, Talk
+from perdure.stores.lending import Lender
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, RUN_FIELDS
 
 INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * len(RUN_FIELDS))})"
@@ -30,9 +32,15 @@ _WORKFLOWS = "SELECT name FROM definitions WHERE kind = 'workflow' ORDER BY name
 class SqliteEnlisting:
     product = "SQLite"
 
-    def __init__(self, path: str, lock: OwnerLock) -> None:
-        self._path = path
+    def __init__(self, place: Place, lock: OwnerLock) -> None:
+        self._place = place
+        self._path = place.path
         self._lock = lock
+
+    def lender(self) -> Lender:
+        from perdure.stores.sqlite.lending import SqliteLender  # only for transactional activities
+
+        return SqliteLender(self._place)
 
     def prepare(self) -> None:
         """It is told from others by its path."""

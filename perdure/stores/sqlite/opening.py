@@ -65,9 +65,9 @@ class Place:
                 )
             _bring(connection, self.path, found, schema, PATIENCE_S)
 
-    def writing(self, owns: bool) -> sqlite3.Connection:
+    def writing(self, owns: bool, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
         """A connection for transactions that are durable when COMMIT returns; `owns` if it is the owner's."""
-        connection = _connect(self.path)
+        connection = _connect(self.path, factory)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
@@ -179,12 +179,13 @@ def _alone(lock: OwnerLock, connection: sqlite3.Connection, path: str, newest: i
     return True
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _connect(path: str, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
     return sqlite3.connect(
         path,
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
+        factory=factory,
         cached_statements=CACHED_STATEMENTS,
     )
 

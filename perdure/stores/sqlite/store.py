@@ -49,5 +49,5 @@ class SqliteStore:
         self.streams = SqliteStreams(place.path, Line(place), readers, lock)
         self.views = SqliteViews(place.path, readers, lock)
         self.messages = SqliteMessages(place.path, readers)
-        self.enlisting = SqliteEnlisting(place.path, lock)
+        self.enlisting = SqliteEnlisting(place, lock)
         self.admin = SqliteAdmin(place.path, lock, writer, self.post, self.tasks, self.streams, readers)

@@ -197,6 +197,13 @@ def _demand(connection: sqlite3.Connection, member: int) -> None:
         raise _gone(member)
 
 
+def end_one(connection: sqlite3.Connection, member: int, ending: base.Ending) -> bool:
+    """The same of one, within a transaction of somebody else's; whether the task was with this member still."""
+    if connection.execute("SELECT 1 FROM workers WHERE member = ?", (member,)).fetchone() is None:
+        return False
+    return _end(connection, member, [ending]) == [True]
+
+
 def _end(connection: sqlite3.Connection, member: int, endings: Sequence[base.Ending]) -> list[bool]:
     """Tasks go and their mail comes; what is not with this member any more changes nothing."""
     if not endings:

@@ -153,3 +153,25 @@ CREATE OR REPLACE FUNCTION perdure.lose(
     )
     INSERT INTO mail (run, kind, body, reply_to) SELECT run, lose.kind, body, '' FROM gone ORDER BY id
 $$;
+
+-- The end of a transactional activity, in its transaction. What is asked: stores/postgres/lending.py.
+--
+-- Error PD006: the task is not with that worker any more.
+CREATE OR REPLACE FUNCTION perdure.end_within(asked text) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+DECLARE
+    wish jsonb := asked;
+BEGIN
+    PERFORM demand_worker((wish ->> 'member')::bigint);
+    DELETE FROM tasks t
+    WHERE t.run = (wish ->> 'run')::bigint AND t.step = wish ->> 'step' AND t.attempt = (wish ->> 'attempt')::bigint
+        AND t.member = (wish ->> 'member')::bigint;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'attempt % of % is not with member % any more', wish ->> 'attempt', wish ->> 'step', wish ->> 'member'
+            USING ERRCODE = 'PD006';
+    END IF;
+    INSERT INTO mail (run, kind, body, reply_to)
+    VALUES ((wish ->> 'run')::bigint, (wish ->> 'kind')::smallint, decode(wish ->> 'body', 'base64'), '');
+    INSERT INTO blobs
+    SELECT (wish ->> 'run')::bigint, decode(b ->> 0, 'base64'), decode(b ->> 1, 'base64') FROM jsonb_array_elements(wish -> 'blobs') AS b
+    ON CONFLICT DO NOTHING;
+END $$;

@@ -1,0 +1,288 @@
+"""Transactional activities: what they write is there exactly once, with the result that is recorded."""
+
+import asyncio
+import sqlite3
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+
+from perdure import Engine, Retry, Worker, activity, errors, stream, workflow
+from perdure.activities import ActivityDefinition
+from perdure.testing import TestEngine, activity_context
+from tests.transactions.shared import Shared
+
+QUICK = Retry(initial=0.01, max_attempts=5)
+
+
+def write(connection: Any, number: int) -> None:
+    """On whichever connection an attempt was lent, without waiting."""
+    mark = "?" if isinstance(connection, sqlite3.Connection) else "%s"
+    connection.execute(f"INSERT INTO ledger VALUES ({mark})", (number,))
+
+
+async def awrite(connection: Any, number: int) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        write(connection, number)
+    else:
+        await connection.execute("INSERT INTO ledger VALUES (%s)", (number,))
+
+
+@activity(transactional=True, retry=QUICK)
+def book(number: int) -> str:
+    write(activity.connection(object), number)
+    return f"booked {number}"
+
+
+@activity(transactional=True, retry=QUICK)
+async def abook(number: int) -> str:
+    await awrite(activity.connection(object), number)
+    return f"booked {number}"
+
+
+@workflow
+async def booking(number: int) -> list[str]:
+    return [await book(number), await abook(number + 1)]
+
+
+def outcome(shared: Shared, *activities: ActivityDefinition[..., Any], arguments: tuple[Any, ...] = (1,)) -> Any:
+    """What a run comes to that does these, one after the other."""
+
+    @workflow
+    async def doing() -> list[Any]:
+        return [await each(*arguments) for each in activities]
+
+    with Engine(shared.address, [doing, *activities]) as engine:
+        return engine.run(doing()).wait()
+
+
+def test_what_is_written_is_there_once_and_so_is_the_result(shared: Shared):
+    with Engine(shared.address, [booking, book, abook]) as engine:
+        assert engine.run(booking(1)).wait() == ["booked 1", "booked 2"]
+
+    assert shared.ledger() == [1, 2]
+
+
+def test_on_the_loop_of_the_application(shared: Shared):
+    async def main() -> list[str]:
+        async with Engine(shared.address, [booking, book, abook]) as engine:
+            return await engine.run(booking(1))
+
+    assert asyncio.run(main()) == ["booked 1", "booked 2"]
+    assert shared.ledger() == [1, 2]
+
+
+def test_many_at_once_write_once_each(shared: Shared):
+    @workflow
+    async def crowd() -> int:
+        await asyncio.gather(*(book(n) for n in range(20)), *(abook(n) for n in range(20, 40)))
+        return 40
+
+    with Engine(shared.address, [crowd, book, abook]) as engine:
+        assert engine.run(crowd()).wait() == 40
+
+    assert shared.ledger() == list(range(40))
+
+
+def test_what_a_failed_attempt_has_written_is_undone(shared: Shared):
+    @activity(transactional=True, retry=QUICK)
+    def unlucky(number: int) -> int:
+        write(activity.connection(object), number)
+        if activity.info().attempt < 3:
+            raise OSError("not yet")
+        return activity.info().attempt
+
+    @activity(transactional=True, retry=QUICK)
+    async def aunlucky(number: int) -> int:
+        await awrite(activity.connection(object), number)
+        if activity.info().attempt < 3:
+            raise OSError("not yet")
+        return activity.info().attempt
+
+    assert outcome(shared, unlucky, aunlucky) == [3, 3]
+    assert shared.ledger() == [1, 1]
+
+
+def test_a_failure_for_good_leaves_nothing(shared: Shared):
+    @activity(transactional=True, retry=1)
+    def refuse(number: int) -> None:
+        write(activity.connection(object), number)
+        raise ValueError("no")
+
+    with pytest.raises(errors.RunFailed, match="no"):
+        outcome(shared, refuse)
+    assert shared.ledger() == []
+
+
+def test_a_function_that_asks_for_no_connection_has_its_result_recorded(shared: Shared):
+    @activity(transactional=True)
+    def idle(number: int) -> int:
+        return number
+
+    assert outcome(shared, idle) == [1]
+
+
+def test_results_that_are_large_are_recorded_too(shared: Shared):
+    @activity(transactional=True)
+    def long(number: int) -> str:
+        write(activity.connection(object), number)
+        return "x" * 300_000
+
+    assert outcome(shared, long) == ["x" * 300_000]
+
+
+def test_an_attempt_that_was_cancelled_meanwhile_leaves_nothing(shared: Shared):
+    began, go_on = threading.Event(), threading.Event()
+
+    @activity(transactional=True, timeout=0.3, retry=1)
+    def slow(number: int) -> None:
+        began.set()
+        go_on.wait()
+        write(activity.connection(object), number)
+
+    @workflow
+    async def doing() -> str:
+        try:
+            await slow(1)
+        except errors.ActivityTimedOut as error:
+            return error.kind
+        return "in time"
+
+    with Engine(shared.address, [doing, slow, book]) as engine:
+        result = engine.run(doing()).wait()
+        go_on.set()
+
+    assert result == "start-to-close"
+    assert shared.ledger() == []
+
+
+@pytest.mark.parametrize("verb", ["commit", "rollback"])
+def test_the_transaction_is_not_the_functions_to_end(shared: Shared, verb: str):
+    @activity(transactional=True, retry=1)
+    def hasty(number: int) -> None:
+        connection = activity.connection(object)
+        write(connection, number)
+        getattr(connection, verb)()
+
+    with pytest.raises(errors.RunBlocked, match="is not for the function of a transactional activity"):
+        outcome(shared, hasty)
+    assert shared.ledger() == []
+
+
+def test_a_function_that_has_ended_it_by_sql_fails(shared: Shared):
+    @activity(transactional=True, retry=1)
+    def sly(number: int) -> None:
+        activity.connection(object).execute("ROLLBACK")  # type: ignore[attr-defined]
+
+    with pytest.raises(errors.RunBlocked, match="has ended its transaction by itself"):
+        outcome(shared, sly)
+
+
+def test_a_connection_is_of_the_class_that_is_asked_for(shared: Shared):
+    right, wrong = psycopg.Connection, sqlite3.Connection
+    if "sqlite" in shared.address:
+        right, wrong = wrong, right
+
+    @activity(transactional=True)
+    def exact(number: int) -> bool:
+        return isinstance(activity.connection(right), right)
+
+    @activity(transactional=True)
+    def mistaken(number: int) -> None:
+        activity.connection(wrong)
+
+    assert outcome(shared, exact) == [True]
+    with pytest.raises(errors.RunBlocked, match=f"write: activity.connection\\({right.__module__.split('.')[0]}"):
+        outcome(shared, exact, mistaken)
+
+
+def test_workers_of_a_queue_serve_those_that_name_it(shared: Shared):
+    @activity(transactional=True, queue="books")
+    def apart(number: int) -> int:
+        write(activity.connection(object), number)
+        return number
+
+    @workflow
+    async def doing() -> int:
+        return await apart(5)
+
+    with Worker(shared.address, [apart], queues=["books"]), Engine(shared.address, [doing, apart]) as engine:
+        assert engine.run(doing()).wait() == 5
+    assert shared.ledger() == [5]
+
+
+def test_streams_and_completion_from_elsewhere_are_not_for_it(shared: Shared):
+    @activity(transactional=True)
+    def later(number: int) -> None:
+        activity.complete_later()
+
+    @activity(transactional=True)
+    def telling(number: int) -> None:
+        activity.connection(object)
+        stream("tokens").write(number)
+
+    with pytest.raises(errors.RunBlocked, match="not for a transactional activity"):
+        outcome(shared, later)
+    with pytest.raises(errors.RunBlocked, match="outside of its transaction"):
+        outcome(shared, telling)
+
+
+def test_savepoints_are_allowed(database: str):
+    @activity(transactional=True)
+    def careful(number: int) -> None:
+        connection = activity.connection(psycopg.Connection)
+        with connection.transaction():
+            write(connection, number)
+        with pytest.raises(psycopg.errors.UndefinedTable), connection.transaction():
+            connection.execute("INSERT INTO nowhere VALUES (1)")
+
+    @workflow
+    async def doing() -> None:
+        await careful(1)
+
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE ledger (number integer)")
+    with Engine(database, [doing, careful]) as engine:
+        engine.run(doing()).wait()
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT * FROM ledger").fetchall() == [(1,)]
+
+
+def test_options_that_make_no_sense_with_it_are_refused():
+    def plain(number: int) -> int:
+        return number
+
+    for options, said in (
+        ({"runs_in": "process"}, "another process"),
+        ({"at_most_once": True}, "takes effect once"),
+        ({"transactional": 1}, "True or False"),
+    ):
+        with pytest.raises(errors.DefinitionError, match=said):
+            activity(**{"transactional": True, **options})(plain)  # type: ignore[arg-type]
+    call = book(1)
+    with pytest.raises(errors.DefinitionError, match="takes effect once"):
+        call.with_options(at_most_once=True, retry=None)
+    call.close()
+
+
+def test_a_store_in_memory_has_no_transactions_and_says_so():
+    with pytest.raises(errors.DefinitionError, match=r"book is transactional, and memory:// is in no database"):
+        Engine("memory://", [booking, book, abook]).__enter__()
+
+
+def test_stand_ins_need_no_transaction():
+    with TestEngine([booking], activities={book: lambda number: "so", abook: lambda number: "too"}) as engine:
+        assert engine.run(booking(1)).wait() == ["so", "too"]
+
+
+def test_the_function_is_run_by_hand_with_a_connection_of_the_tests():
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE ledger (number integer)")
+
+    with activity_context(book, connection=connection):
+        said = book.fn(7)
+
+    assert said == "booked 7" and connection.execute("SELECT * FROM ledger").fetchall() == [(7,)]
+    with activity_context(book), pytest.raises(errors.DefinitionError, match="activity_context"):
+        book.fn(7)
