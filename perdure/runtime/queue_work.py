@@ -339,7 +339,7 @@ class QueueWork:
 
 def _lender(store: base.Store, activities: "Mapping[str, ActivityDefinition[Any, Any]]") -> Lender | None:
     """Of connections, if there are activities that want some."""
-    if store.enlisting is None or not any(definition.transactional for definition in activities.values()):
+    if not any(definition.transactional for definition in activities.values()) or store.enlisting is None:
         return None
     return store.enlisting.lender()
 

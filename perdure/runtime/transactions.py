@@ -33,6 +33,7 @@ class Transactions:
         told: the message of an attempt that has ended well.
         end: takes the failure of one that has not. send: takes the letter that only says that one has ended.
         nudge: says to whom a run belongs that there is mail.
+        crash_point: where a crash would hurt.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Transactions:
         end: "Callable[[Attempt, Payload | None, Failure | None], None]",
         send: Callable[[Letter], None],
         nudge: Callable[[list[int]], None],
+        crash_point: Callable[[str], None],
     ) -> None:
         self._lender = lender
         self._member = member
@@ -58,6 +60,7 @@ class Transactions:
         self._end = end
         self._send = send
         self._nudge = nudge
+        self._crash_point = crash_point
 
     def close(self) -> None:
         self._lender.close()
@@ -68,7 +71,9 @@ class Transactions:
             args, kwargs = self._enter(attempt, self._plain(attempt) if attempt.is_elsewhere else None)
             value = attempt.definition.fn(*args, **kwargs)
             ending = self._ending(attempt, attempt.definition.result.encode(value))
+            self._crash_point("before-ending")
             is_recorded = borrowed.lent().end(self._member, ending)
+            self._crash_point("after-ending")
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
             borrowed.undo()
             self._end(attempt, None, _failure(error))
@@ -86,7 +91,9 @@ class Transactions:
             args, kwargs = self._enter(attempt, data)
             encoded = attempt.definition.result.encode(await attempt.definition.fn(*args, **kwargs))
             ending = await self._threads.beside(lambda: self._ending(attempt, encoded))
+            self._crash_point("before-ending")
             is_recorded, _ = await _unbroken(lent.end(self._member, ending))
+            self._crash_point("after-ending")
         except BaseException as error:
             if lent is not None:
                 await _unbroken(lent.undo())

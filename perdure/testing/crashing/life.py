@@ -98,14 +98,15 @@ class Life(Engine):
 
     def _serve_queues(self, store: Store, build: str, home: Loop, owner: Member) -> Any:
         """By workers that are turned as everything else is, one after the other, and die alone."""
-        if not self._queues:
+        queues = self._served()
+        if not queues:
             return None
         settings, world = self._queue_settings(), self._crash_world
 
         def make(seen: Store, loop: TurnedLoop, inbox: Inbox) -> QueueWork:
             return self._joined(seen, build, loop, settings, inbox)
 
-        self._span.crew = Crew(make, store, self._queues, self._clock, self._watch, world.dies_at_exchange)
+        self._span.crew = Crew(make, store, queues, self._clock, self._watch, world.dies_at_exchange)
         return self._span.crew
 
     # for the script
