@@ -5,6 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 VERSIONS := 3.11 3.12 3.13
 WORKERS ?= 2
+STORE ?= sqlite
 HOURS ?= 1
 MINUTES ?= 10
 
@@ -12,8 +13,8 @@ help:  ## show what can be done
 	@echo "usage: make TARGET"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready  ## process 500 orders while the engine is killed again and again, then prove that nothing was lost
-	@$(PY) -m examples.orders.demo
+demo: $(VENV)/$(if $(filter postgres,$(STORE)),.dev,.ready)  ## process 500 orders while engines are killed, then prove that nothing was lost (STORE=postgres)
+	@$(PY) -m examples.orders.demo --store $(STORE) $(ARGS)
 
 test: $(VENV)/.dev  ## run all tests (ARGS="-k word" narrows them down, WORKERS=8 spreads them)
 	$(PY) -m pytest -n $(WORKERS) --durations=15 $(ARGS)

@@ -57,6 +57,22 @@ class Books:
         found += self.shop(first.format("calls"), since, str(other_than))
         return min((at for (at,) in found if at is not None), default=None)
 
+    def taken_over(self, since: float, victim: int) -> float | None:
+        """When, after a moment, another process went on with an order that the one that died then was the last to do something
+        for; the moment itself if there is no such order that is not done."""
+        deeds = self.ledger("SELECT order_id, at, worker FROM requests")
+        deeds += self.shop("SELECT order_id, at, worker FROM calls")
+        last: dict[int, tuple[float, str]] = {}
+        for order, at, worker in deeds:
+            if at <= since:
+                last[order] = max(last.get(order, (0.0, "")), (at, worker))
+        told = {order for (order,) in self.shop("SELECT order_id FROM notifications")}
+        left = {order for order, (_, worker) in last.items() if worker == str(victim)}
+        after = [at for order, at, worker in deeds if order in left and at > since and worker != str(victim)]
+        if not after and left <= told:
+            return since
+        return min(after, default=None)
+
     def figures(self) -> Figures:
         requests, failed, hung, absorbed = self.ledger(
             "SELECT count(*), count(*) FILTER (WHERE fault IN ('unavailable', 'reset')),"

@@ -28,6 +28,8 @@ class Report:
     kills: Sequence[KillRecord]
     checks: Sequence[Check]
     figures: Figures
+    is_shared: bool = False
+    """Whether several engines were at work: others than the one that was killed."""
 
     @property
     def is_good(self) -> bool:
@@ -35,7 +37,7 @@ class Report:
         return not any(check.problems for check in self.checks) and all(kill.died_at for kill in self.kills)
 
 
-def print_report(report: Report, database: str) -> None:
+def print_report(report: Report, database: str | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print("\n[bold]Proof[/], from the payment ledger and the shop's database")
     for check in report.checks:
@@ -50,7 +52,7 @@ def print_report(report: Report, database: str) -> None:
     console.print("\n[bold]Figures[/]")
     for name, value in _figures(report):
         console.print(f"  {name:<20}{value}", markup=False)
-    if report.is_good:
+    if report.is_good and database is not None:
         console.print("\n[bold]Try next[/]")
         for command in _commands(report, database):
             console.print(f"  {command}", markup=False)
@@ -60,10 +62,14 @@ def _figures(report: Report) -> list[tuple[str, str]]:
     figures = report.figures
     killed = [kill for kill in report.kills if kill.died_at]
     standby = sum(kill.with_standby for kill in killed)
+    with_standby, recoveries = "", f"others {_recoveries(report, True)}"
+    if not report.is_shared:
+        with_standby = f", {standby} of them with a standby"
+        recoveries = f"standby {_recoveries(report, True)}; restart {_recoveries(report, False)}"
     return [
         ("orders", f"{report.orders} in {report.seconds:.1f} s, {report.orders / report.seconds:.0f} a second"),
-        ("kills", f"{len(killed)} with SIGKILL, {standby} of them with a standby; {figures.processes} engines worked"),
-        ("went on after", f"standby {_recoveries(report, True)}; restart {_recoveries(report, False)}"),
+        ("kills", f"{len(killed)} with SIGKILL{with_standby}; {figures.processes} engines worked"),
+        ("went on after", recoveries),
         (
             "payment requests",
             f"{figures.payment_requests}: {figures.payments_failed} failed, {figures.payments_hung} hung,"

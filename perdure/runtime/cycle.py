@@ -81,7 +81,7 @@ class Cycle:
         self.careful: set[int] = set()
         """Runs that are not to be looked after when they are loaded: the process died in them."""
         self.posted = False
-        """Whether there is mail from runs for runs, which nobody has to be nudged for."""
+        """Whether there is mail from runs for runs, which this owner looks for at once."""
         self.onward: list[Item] = []
         """Letters that are for other runs than was thought, of which the store knows nothing: they come first, next time."""
         self.unanswered: list[Item] = []
@@ -171,7 +171,9 @@ class Cycle:
         self._read.update(draft.read)
         self._world.crash_point("before-effects")
         self._evicted |= dict.fromkeys(self._effects.perform(draft))
-        self.posted = self.posted or draft.posted
+        if draft.posted:
+            self.posted = True
+            _tell_others(self._store, self._roster, batch)
         self.onward += draft.onward
 
     def _relate(self, draft: Draft, items: Sequence[Item]) -> None:
@@ -500,6 +502,14 @@ def _rows(draft: Draft) -> base.Batch:
         return draft.batch()
     except Exception as error:
         raise base.CommitRefused(f"it cannot be written: {error}") from error
+
+
+def _tell_others(store: base.Store, roster: Roster, batch: base.Batch) -> None:
+    """There is mail for runs that are not here: their owners need not find it by chance."""
+    if roster.holdings.shared:
+        elsewhere = {mail.run for mail in batch.mail_kept if roster.get(mail.run) is None}
+        if elsewhere:
+            store.post.nudge(elsewhere)
 
 
 def _ended(items: Iterable[Item]) -> set[tuple[int, str, int]]:

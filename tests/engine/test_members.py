@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from perdure import Engine, Retry, RunExists, RunTerminated, activity, channel, workflow
+from perdure import Engine, Retry, RunCancelled, RunExists, RunTerminated, activity, channel, external, workflow
 from perdure.errors import StoreUnreachable, UnknownWorkflow
 from perdure.stores.base import Poll
 from perdure.stores.membership import Claimed
@@ -74,7 +74,12 @@ async def parent(size: int) -> list[str]:
     return await asyncio.gather(*[toils(f"{n}").with_options(id=f"child-{n}") for n in range(size)])
 
 
-ALL = [works, listens, toils, sleeps, Counter, parent]
+@workflow
+async def calls_off(id: str) -> None:
+    await external(id).cancel("no need")
+
+
+ALL = [works, listens, toils, sleeps, Counter, parent, calls_off]
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +156,24 @@ def test_a_start_that_ends_the_run_before_it_does_so_also_in_another_engine(engi
     assert second.result().wait() == "<b>"
     with pytest.raises(RunTerminated, match="a new run of the same id"):
         one.handle("toils", run_id=first.run_id).result().wait()
+
+
+def test_the_owner_of_a_run_elsewhere_is_nudged_when_a_run_here_asks_something_of_it(
+    engines: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = engines
+    may_end.clear()
+    busy = one.start(toils("a"), id="busy").wait()
+    assert at_work.wait(60)
+    nudged: list[set[int]] = []
+    nudge = other.store.post.nudge
+    monkeypatch.setattr(other.store.post, "nudge", lambda keys=(): (nudged.append(set(keys)), nudge(keys)))
+
+    other.run(calls_off("busy"), id="caller").wait()
+
+    assert {one.store.views.row("busy").key} in nudged  # type: ignore[union-attr]
+    with pytest.raises(RunCancelled):
+        busy.result().wait()
 
 
 def test_signals_to_a_run_from_all_sides_are_all_heard(engines: tuple[Engine, Engine]) -> None:

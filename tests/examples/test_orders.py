@@ -8,6 +8,7 @@ from pathlib import Path
 
 from examples.orders.make_orders import make_file
 from examples.orders.model import ORDERS_FILE, PRICES_CENTS, read_orders
+from tests.postgres.present import demand_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +47,22 @@ def test_the_demo_kills_engines_and_proves_that_nothing_is_lost_or_doubled(tmp_p
     assert "✓ 60 runs, all completed" in demo.stdout
     assert "2 with SIGKILL, 1 of them with a standby; 3 engines worked" in demo.stdout
     assert "60/60 orders" in demo.stderr
+    assert processes_that_mention(str(tmp_path)) == []
+
+
+def test_engines_that_share_a_server_are_killed_one_after_the_other_and_so_is_the_server(tmp_path: Path) -> None:
+    demand_postgres()
+
+    demo = python(
+        "-m", "examples.orders.demo", "--store", "postgres", "--orders", "60", "--kills", "1", "--limit", "600",
+        "--dir", str(tmp_path),
+    )  # fmt: skip
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "✓ 60 orders charged exactly once" in demo.stdout
+    assert "✓ 60 runs, all completed" in demo.stdout
+    assert "1 with SIGKILL; " in demo.stdout and "went on after       others " in demo.stdout
+    assert "✗ PostgreSQL stopped at" in demo.stderr
     assert processes_that_mention(str(tmp_path)) == []
 
 

@@ -1,5 +1,8 @@
 """From an address to a server."""
 
+import re
+import time
+
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, tuple_row
@@ -8,6 +11,11 @@ from perdure import errors
 from perdure.stores.addresses import shown
 
 CONNECT_SECONDS = 5
+REFUSED_SECONDS = 3.0
+STARTING_SECONDS = 60.0
+"""How long whoever opens a database waits for a server that is not there, and for one that says it is just starting."""
+
+_STARTING = re.compile(r"the database system is (starting up|not yet accepting|shutting down|in recovery)")
 
 
 class Place:
@@ -29,6 +37,20 @@ class Place:
                 f"{self.shown} is no address of a PostgreSQL database ({said}); write it like "
                 "postgresql://user:password@host:5432/name"
             ) from error
+
+    def connect_soon(self) -> "psycopg.Connection[TupleRow]":
+        """The same, of a server that may be being restarted: it is given some time."""
+        began = time.monotonic()
+        while True:
+            try:
+                return self.connect()
+            except psycopg.OperationalError as error:
+                patience = STARTING_SECONDS if _STARTING.search(str(error)) else REFUSED_SECONDS
+                if "refused" not in str(error) and patience == REFUSED_SECONDS:
+                    raise
+                if time.monotonic() - began > patience:
+                    raise
+                time.sleep(0.1)
 
     def connect(self) -> "psycopg.Connection[TupleRow]":
         """A new connection, which keeps nothing in the session that a pooler could lose.

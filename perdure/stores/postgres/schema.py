@@ -147,7 +147,7 @@ def bring(place: Place, known: Schema | None = None, *, create: bool = True, upg
         errors.StoreError: the server cannot be asked, or a newer Perdure has the database.
     """
     known = known or schema()
-    with told_to_people(place.shown), place.connect() as connection:
+    with told_to_people(place.shown), place.connect_soon() as connection:
         found = version_of(connection)
         demand_known(place, found, known)
         if found.number >= known[-1].number:

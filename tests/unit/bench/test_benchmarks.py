@@ -9,16 +9,7 @@ import pytest
 from bench.__main__ import NAMES, main, measured
 from bench.figures import Figure, Setting, as_json, table
 from bench.floor import BareCommits, Written
-from tests.postgres.server import Missing, programs
-
-
-def demand_postgres() -> None:
-    """Skip where there is no server to measure."""
-    try:
-        programs()
-    except Missing as missing:
-        pytest.skip(str(missing))
-
+from tests.postgres.present import demand_postgres
 
 pytestmark = pytest.mark.filterwarnings("error")
 
