@@ -37,8 +37,9 @@ class Membership(Protocol):
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> "Poll":
         """Beat; claim runs that nobody living owns and that are due or have mail, at most so many, those of the dead first, as
-        far as this member's code is for them; then what `Work.poll` says of all that the member owns. Once a call was lost that
-        may have claimed some, all runs of the caller are among those that were claimed, as left by itself."""
+        far as this member's code is for them; then what `Work.poll` says of all that the member owns. After an answer that did
+        not come, all runs of the caller are among those that were claimed: as left by whom they were taken over from, if they
+        were not written since, the others as left by the caller itself."""
         ...
 
     def own(self, keys: Iterable[int]) -> Mapping[int, Claimed]:
@@ -63,6 +64,6 @@ class Membership(Protocol):
         now. They are above those of all runs that were found."""
         ...
 
-    def reserve(self, count: int) -> range:
-        """Keys that nobody else gets, for new runs: so many, above all that were given away before."""
+    def reserve(self, count: int) -> Sequence[int]:
+        """Keys that nobody else gets, for new runs: so many, growing, above all that were given away before."""
         ...

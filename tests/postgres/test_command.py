@@ -123,7 +123,7 @@ def test_roles_may_do_what_they_are_for_and_no_more(perdure: Perdure, database: 
         ("reader", "SELECT perdure.nudge('{}')"),
         ("client", "DELETE FROM perdure.history"),
         ("client", "UPDATE perdure.runs SET status = 7"),
-        ("client", "SELECT perdure.hand_over(1)"),
+        ("client", "SELECT perdure.hand_over(1, 0)"),
         ("engine", "DROP TABLE perdure.replies"),
         ("engine", "UPDATE perdure.secret SET value = ''"),
     ):

@@ -46,7 +46,7 @@ def test_what_a_poll_has_claimed_whose_answer_was_lost_is_told_by_the_next_one(
 ) -> None:
     """Else nobody would look after what a dead member has left in motion: it is neither due nor has it mail."""
     stores = [joined(database) for _ in range(2)]
-    (dead, _), (store, second) = stores
+    (dead, first), (store, _) = stores
     dead.journal.commit(base.Batch(created=[run(2)]))
     dead.membership.hand_over()
     ask = Line.ask
@@ -60,7 +60,7 @@ def test_what_a_poll_has_claimed_whose_answer_was_lost_is_told_by_the_next_one(
         store.membership.poll(0, 10, 10)
 
     assert store.membership.own([2]) == {2: Claimed(2, 1)}
-    assert store.membership.poll(0, 10, 10).claimed == [Claimed(2, 1, second)]
+    assert store.membership.poll(0, 10, 10).claimed == [Claimed(2, 1, first)]
     assert store.membership.poll(0, 10, 10).claimed == []
     for each, _ in stores:
         each.admin.close()
@@ -69,7 +69,7 @@ def test_what_a_poll_has_claimed_whose_answer_was_lost_is_told_by_the_next_one(
 def test_a_poll_that_comes_when_its_member_has_given_it_up_claims_nothing(database: str) -> None:
     store, member = joined(database)
     store.journal.commit(base.Batch(created=[run(2, wake_at=5)], parks=[(2, 1)]))
-    store.journal.renew()
+    store.journal.fence.settle()
 
     with psycopg.connect(database, autocommit=True) as late:
         with pytest.raises(psycopg.Error) as raised:
@@ -88,13 +88,13 @@ def test_a_commit_in_doubt_is_not_found_by_a_member_that_was_declared_dead_meanw
     """What lies there may be what another owner has written in its stead."""
     stores = [joined(database) for _ in range(2)]
     (store, first), (other, _) = stores
-    renew = store.journal.renew
+    settle = store.journal.fence.settle
 
     def renewed() -> None:
-        renew()
+        settle()
         assert other.membership.declare_dead(first, 0)
 
-    monkeypatch.setattr(store.journal, "renew", renewed)
+    monkeypatch.setattr(store.journal.fence, "settle", renewed)
     with pytest.raises(base.OwnershipLost):
         store.journal.settle(base.Batch(mail_read=[1]))
     for each, _ in stores:
@@ -109,7 +109,7 @@ def test_members_that_declare_each_other_dead_do_not_wait_in_a_circle(database: 
     def declare(connection: psycopg.Connection, me: int, suspect: int) -> threading.Thread:
         def call() -> None:
             try:
-                outcomes[me] = connection.execute("SELECT perdure.declare_dead(%s, %s, 0)", (me, suspect)).fetchone()
+                outcomes[me] = connection.execute("SELECT perdure.declare_dead(%s, 0, %s, 0)", (me, suspect)).fetchone()
             except psycopg.Error as error:
                 outcomes[me] = error.sqlstate
 
@@ -123,7 +123,7 @@ def test_members_that_declare_each_other_dead_do_not_wait_in_a_circle(database: 
         psycopg.connect(database, autocommit=True) as one,
         psycopg.connect(database, autocommit=True) as other,
     ):
-        commit.execute("SELECT perdure.fence(%s)", (second,))
+        commit.execute("SELECT perdure.fence(%s, 0)", (second,))
         threads = [declare(one, first, second)]
         waited_for(watch, commit.info.backend_pid)  # it has the row of its own member, and waits for the other one
         threads.append(declare(other, second, first))

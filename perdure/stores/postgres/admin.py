@@ -7,8 +7,8 @@ from typing import NoReturn
 from perdure.stores.base import LEASE_NS, BuildRow, DefinitionRow
 from perdure.stores.health import PROBLEM_LINES
 from perdure.stores.postgres import checking
+from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.hints import Listener
-from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.trouble import told_to_people
 from perdure.stores.pruning import Prune, Pruned
@@ -25,17 +25,17 @@ _PRUNE = "SELECT * FROM perdure.prune(%b::bigint, %b::bigint, %b::bigint, %b::te
 
 
 class PostgresAdmin:
-    def __init__(self, place: str, line: Line, lines: Lines, listener: Listener, journal: PostgresJournal) -> None:
+    def __init__(self, place: str, line: Line, lines: Lines, listener: Listener, fence: Fence) -> None:
         self._place = place
         self._line = line
         self._lines = lines
         self._listener = listener
-        self._journal = journal
+        self._fence = fence
 
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         with told_to_people(self._place):
             member = self._line.ask(_JOIN, (host, pid, build, now, lease_ns))[0][0]
-        self._journal.begin(member)
+        self._fence.begin(member)
         return member
 
     def publish(self, definitions: Sequence[DefinitionRow]) -> None:
@@ -44,10 +44,10 @@ class PostgresAdmin:
         parameters = [row.parameters for row in definitions]
         workflows = [row.name for row in definitions if row.kind == "workflow"]
         with told_to_people(self._place):
-            self._line.ask(_PUBLISH, (self._journal.member, kinds, names, parameters, workflows))
+            self._line.ask(_PUBLISH, (self._fence.member, kinds, names, parameters, workflows))
 
     def listen(self, on_nudge: Callable[[], None]) -> None:
-        self._listener.add(self._journal.member, on_nudge)
+        self._listener.add(self._fence.member, on_nudge)
 
     def strikes(self) -> NoReturn:
         raise NotImplementedError("owners that share a store make the run known that they are in: Membership.enter")
@@ -78,7 +78,7 @@ class PostgresAdmin:
             line.ask("SELECT perdure.tidy(%b::bigint)", (now,))
 
     def close(self) -> None:
-        self._journal.begin(0)
+        self._fence.begin(0)
         self._listener.close()
         self._line.close()
         self._lines.close()

@@ -9,7 +9,7 @@ import psycopg
 from perdure.kernel.project import KEEP, AttemptRow, RunRow
 from perdure.stores.base import Batch, CommitRefused, Faults, OwnershipLost, StoreUnavailable
 from perdure.stores.faults import doubt_by, refuse_by
-from perdure.stores.postgres.late import leave_open
+from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line
 from perdure.stores.postgres.rows import attribute_columns, mail_columns
 from perdure.stores.postgres.trouble import for_owner, told_to_people
@@ -26,40 +26,39 @@ _json = msgspec.json.Encoder()
 
 
 class PostgresJournal:
-    """`member`: whose commits they are, 0 of a store that owns nothing."""
-
-    def __init__(self, place: str, line: Line, faults: Faults | None) -> None:
+    def __init__(self, place: str, line: Line, fence: Fence, faults: Faults | None) -> None:
         self._place = place
         self._line = line
+        self.fence = fence
         self._faults = faults
-        self.member = 0
-        self.term = 0
-        self._has_committed = False
+        self._known = 0
+        """The member that has committed."""
 
-    def begin(self, member: int) -> None:
-        """From now on they are the commits of that member."""
-        self.member, self.term, self._has_committed = member, 0, False
+    @property
+    def member(self) -> int:
+        """Whose commits they are, 0 of a store that owns nothing."""
+        return self.fence.member
 
     def commit(self, batch: Batch) -> None:
         if not self.member:
             raise OwnershipLost(f"{self._place}: this store does not own")
         fault = self._faults("before", batch) if self._faults is not None else None
         refuse_by(fault)
-        sql, values = _COMMIT, [self.member, self.term, *columns_of(batch)]
-        if not self._has_committed:
+        sql, values = _COMMIT, columns_of(batch)
+        if self._known != self.member:
             sql, values = _FIRST, [*values, self.member]
         if self._faults is not None:
             self._faults("inside", batch)
         try:
-            self._line.open()
+            self.fence.open()
         except psycopg.Error as error:
             raise StoreUnavailable(f"{self._place}: {error}") from error
         try:
             if fault is not None and fault.startswith("in-doubt-late"):
-                leave_open(self._line.place, sql, values, fault == "in-doubt-late-applied")
+                self.fence.leave_open(sql, values, fault == "in-doubt-late-applied")
             elif fault != "in-doubt-lost":
-                self._line.ask(sql, values)
-                self._has_committed = True
+                self.fence.ask(sql, values)
+                self._known = self.member
         except (OverflowError, UnicodeError, psycopg.DataError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
         except psycopg.Error as error:
@@ -69,20 +68,11 @@ class PostgresJournal:
     def settle(self, batch: Batch) -> bool:
         """Look whether it was written, and whether the member has lived all the time: else what is found may be another owner's."""
         with told_to_people(self._place):
-            self.renew()
+            self.fence.settle()
             signs = signs_of(batch, self.member)
             found = all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
-            self._line.ask("SELECT perdure.fence(%b::bigint)", (self.member,))
+            self.fence.ask("SELECT perdure.fence(%b::bigint, %b::bigint)", ())
         return found
-
-    def renew(self) -> None:
-        """Begin a new term. Whatever call of this member was lost has ended on the server, or will be refused: a new connection
-        waits for the member's row, which such a call has locked if it has begun."""
-        self._line.close()
-        term = self._line.ask("SELECT perdure.settle(%b::bigint)", (self.member,))[0][0]
-        if term is None:
-            raise OwnershipLost(f"member {self.member} was declared dead")
-        self.term = term
 
 
 def columns_of(batch: Batch) -> list[Any]:

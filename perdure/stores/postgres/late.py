@@ -1,6 +1,7 @@
 """A commit whose connection was lost while the server had it still in hand: a fault that tests ask for."""
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import psycopg
 from perdure.stores.postgres.place import Place
 
 _WAITED_FOR = "SELECT 1 FROM pg_stat_activity WHERE %b = ANY (pg_blocking_pids(pid))"
+_PAUSE_SECONDS = 0.002
 
 
 def leave_open(place: Place, sql: str, values: Sequence[Any], applies: bool) -> None:
@@ -23,6 +25,6 @@ def _end(place: Place, connection: psycopg.Connection[Any], applies: bool) -> No
     pid = connection.info.backend_pid
     with connection, place.connect() as other:
         while not other.execute(_WAITED_FOR, (pid,)).fetchone():
-            pass
+            time.sleep(_PAUSE_SECONDS)
         if not applies:
             connection.rollback()

@@ -3,6 +3,7 @@
 from perdure.stores.base import Faults
 from perdure.stores.postgres.admin import PostgresAdmin
 from perdure.stores.postgres.enlisting import PostgresEnlisting
+from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.hints import Listener
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Lines
@@ -34,8 +35,9 @@ class PostgresStore:
         bring(where, create=create, upgrade=migrate)
         self.address = place = where.shown
         line, lines, listener = Line(where), Lines(where), Listener(where)
-        self.journal = PostgresJournal(place, line, faults)
-        self.membership = PostgresMembership(place, line, self.journal)
+        fence = Fence(place, line)
+        self.journal = PostgresJournal(place, line, fence, faults)
+        self.membership = PostgresMembership(place, line, fence)
         self.work = PostgresWork(place, line, self.journal)
         self.post = PostgresPost(place, lines)
         self.tasks = PostgresTasks(place, lines, listener)
@@ -43,4 +45,4 @@ class PostgresStore:
         self.messages = PostgresMessages(place, lines)
         self.views = PostgresViews(place, lines)
         self.enlisting = PostgresEnlisting(where, lines)
-        self.admin = PostgresAdmin(place, line, lines, listener, self.journal)
+        self.admin = PostgresAdmin(place, line, lines, listener, fence)

@@ -29,17 +29,14 @@ DECLARE
     changed bigint;
 BEGIN
     -- The fence comes first, in a statement of its own: everything after it sees what was committed before a takeover.
-    PERFORM 1 FROM members WHERE id = me AND alive AND term = my_term FOR SHARE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'member % was declared dead, or has gone on without this commit', me USING ERRCODE = 'PD001';
-    END IF;
+    PERFORM fence(me, my_term);
     IF rest IS NOT NULL THEN
         PERFORM begin_rest(me, rest);
     END IF;
     IF cardinality(keys) > 0 THEN
         UPDATE runs r SET
             status = u.status, note = u.note, closed_at = u.closed_at, wake_at = u.wake_at, seq = u.seq,
-            block = NULL, open_tail = false, strikes = 0, deaths = CASE WHEN u.seq > r.seq THEN 0 ELSE r.deaths END
+            block = NULL, open_tail = false, strikes = 0, left_by = 0, deaths = CASE WHEN u.seq > r.seq THEN 0 ELSE r.deaths END
         FROM unnest(keys, statuses, notes, closed, wakes, seqs) AS u(key, status, note, closed_at, wake_at, seq)
         WHERE r.key = u.key;
         GET DIAGNOSTICS changed = ROW_COUNT;
@@ -122,7 +119,7 @@ BEGIN
         UPDATE runs r SET
             status = u.status, note = u.note, closed_at = u.closed_at, wake_at = u.wake_at, seq = u.seq,
             block = decode(u.block, 'base64'), open_tail = u.open_tail, strikes = u.strikes,
-            deaths = CASE WHEN u.seq > r.seq THEN 0 ELSE r.deaths END
+            left_by = 0, deaths = CASE WHEN u.seq > r.seq THEN 0 ELSE r.deaths END
         FROM jsonb_to_recordset(rest -> 'updated') AS u(
             key bigint, status smallint, note text, closed_at bigint, wake_at bigint, seq bigint, block text,
             open_tail boolean, strikes integer

@@ -3,20 +3,12 @@
 --
 -- Error PD001: the member was declared dead, and nothing has happened.
 
-CREATE OR REPLACE FUNCTION perdure.fence(me bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
-BEGIN
-    PERFORM 1 FROM members WHERE id = me AND alive FOR SHARE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'member % was declared dead', me USING ERRCODE = 'PD001';
-    END IF;
-END $$;
-
--- The same of a call that may claim runs. What reaches the server when its caller has looked for it in vain (`settle`) is refused.
+-- `my_term`: a call that reaches the server after its connection was given up is of an earlier one (see `settle`), and refused. Of
+-- a call that changes nothing if it comes late it is NULL.
 CREATE OR REPLACE FUNCTION perdure.fence(me bigint, my_term bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 BEGIN
-    PERFORM 1 FROM members WHERE id = me AND alive AND term = my_term FOR SHARE;
+    PERFORM 1 FROM members WHERE id = me AND alive AND term = coalesce(my_term, term) FOR SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'member % was declared dead, or has gone on without this call', me USING ERRCODE = 'PD001';
     END IF;
@@ -105,12 +97,11 @@ LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
 $$;
 
 -- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
--- deaths, whether that one died in its turn), those of `work`, and 4 the beat of another owner. `again`: the answer of an earlier
--- call was lost; what the member has already is told as well, as left by itself.
+-- deaths, whether that one died in its turn), those of `work`, and 4 the beat of another owner. `again`: the answer to an earlier
+-- call did not come; what the member has already is told as well, as left by itself if it was written since it was claimed.
 CREATE OR REPLACE FUNCTION perdure.poll(
     me bigint, my_term bigint, due_until bigint, most bigint, most_claims bigint, starts boolean, again boolean
-)
-RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
+) RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -122,7 +113,10 @@ BEGIN
     SELECT m.build INTO my_build FROM members m WHERE m.id = me;
     UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows INTO mine;
     IF again THEN
-        RETURN QUERY SELECT 0, r.key, r.claims, me, r.deaths, false, NULL::bytea, NULL FROM runs r WHERE r.owner = me;
+        RETURN QUERY
+        SELECT 0, r.key, r.claims, CASE r.left_by WHEN 0 THEN me ELSE r.left_by END, r.deaths,
+               EXISTS (SELECT 1 FROM beats s WHERE s.member = r.left_by AND s.turn = r.key), NULL::bytea, NULL
+        FROM runs r WHERE r.owner = me ORDER BY r.key;
     END IF;
     IF most_claims > 0 THEN
         dead := ARRAY(SELECT dead_owners());
@@ -144,7 +138,7 @@ BEGIN
             FOR NO KEY UPDATE OF r SKIP LOCKED
         ), taken AS (
             UPDATE runs r SET
-                owner = me, claims = r.claims + 1,
+                owner = me, claims = r.claims + 1, left_by = coalesce(n.owner, 0),
                 deaths = r.deaths + (SELECT count(*) FROM members m WHERE m.id = n.owner AND NOT m.handed_over)::integer
             FROM mine_now n WHERE r.key = n.key
             RETURNING r.key, r.claims, coalesce(n.owner, 0) AS owner, r.deaths
@@ -180,7 +174,7 @@ BEGIN
         FOR NO KEY UPDATE OF r SKIP LOCKED
     ), taken AS (
         UPDATE runs r SET
-            owner = me, claims = r.claims + 1,
+            owner = me, claims = r.claims + 1, left_by = coalesce(f.owner, 0),
             deaths = r.deaths + (SELECT count(*) FROM members m WHERE m.id = f.owner AND NOT m.handed_over)::integer
         FROM free f WHERE r.key = f.key
         RETURNING r.key, r.claims, coalesce(f.owner, 0) AS owner, r.deaths
@@ -190,27 +184,27 @@ BEGIN
     SELECT r.key, r.claims, 0::bigint, r.deaths FROM runs r WHERE r.key = ANY (wanted) AND r.owner = me;
 END $$;
 
-CREATE OR REPLACE FUNCTION perdure.enter_turn(me bigint, run bigint) RETURNS void
+CREATE OR REPLACE FUNCTION perdure.enter_turn(me bigint, my_term bigint, run bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 BEGIN
-    PERFORM fence(me);
+    PERFORM fence(me, my_term);
     UPDATE beats SET turn = run WHERE member = me;
 END $$;
 
 -- Waits for a commit of that member which the server has in hand: the server ends it without anybody's help. Both rows are locked
 -- in the order of their ids, since members may declare each other dead.
-CREATE OR REPLACE FUNCTION perdure.declare_dead(me bigint, suspect bigint, last_beat bigint) RETURNS boolean
+CREATE OR REPLACE FUNCTION perdure.declare_dead(me bigint, my_term bigint, suspect bigint, last_beat bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 DECLARE
     lives boolean;
 BEGIN
     IF me < suspect THEN
-        PERFORM fence(me);
+        PERFORM fence(me, my_term);
     END IF;
     PERFORM 1 FROM members WHERE id = suspect AND alive FOR NO KEY UPDATE;
     lives := FOUND;
     IF me > suspect THEN
-        PERFORM fence(me);
+        PERFORM fence(me, my_term);
     END IF;
     IF NOT lives OR NOT EXISTS (SELECT 1 FROM beats WHERE member = suspect AND beat = last_beat) THEN
         RETURN false;
@@ -220,10 +214,10 @@ BEGIN
 END $$;
 
 -- What it has is claimed by whoever polls, as that of a dead one.
-CREATE OR REPLACE FUNCTION perdure.hand_over(me bigint) RETURNS void
+CREATE OR REPLACE FUNCTION perdure.hand_over(me bigint, my_term bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 BEGIN
-    UPDATE members SET alive = false, handed_over = true WHERE id = me AND alive;
+    UPDATE members SET alive = false, handed_over = true WHERE id = me AND alive AND term = my_term;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'member % was declared dead', me USING ERRCODE = 'PD001';
     END IF;
@@ -235,7 +229,7 @@ CREATE OR REPLACE FUNCTION perdure.publish(
 ) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    PERFORM fence(me);
+    PERFORM fence(me, NULL);
     UPDATE beats SET workflows = publish.workflows WHERE member = me;
     INSERT INTO definitions SELECT n.*, ARRAY[me] FROM unnest(kinds, names, parameters) AS n(kind, name, parameters)
     ON CONFLICT (kind, name) DO UPDATE SET

@@ -26,6 +26,7 @@ BEGIN
         made.followed_by := 0;
         made.claims := 0;
         made.deaths := 0;
+        made.left_by := 0;
         IF newest.key IS NOT NULL THEN
             IF newest.status < 7 THEN
                 IF id_conflict <> 'terminate_existing' THEN

@@ -53,7 +53,7 @@ DECLARE
     held streams;
 BEGIN
     IF worker = 0 THEN
-        PERFORM fence(me);
+        PERFORM fence(me, NULL);
     END IF;
     PERFORM 1 FROM runs
     WHERE key IN (SELECT c.run FROM jsonb_to_recordset(rows) AS c(run bigint)) ORDER BY key FOR SHARE;

@@ -4,7 +4,8 @@
 
 -- One row per run: what lists show and claims look at. Columns in the order of the kernel's RunRow, then whose it is.
 -- owner: the member that has it, NULL nobody. claims: how often it has found one. deaths: how many members in a row have died
--- that had it, since its history has grown last. Updates leave room in the page, so that most of them touch no index.
+-- that had it, since its history has grown last. left_by: the dead member that it was taken over from, until it is written again.
+-- Updates leave room in the page, so that most of them touch no index.
 CREATE TABLE perdure.runs (
     key         bigint   PRIMARY KEY,
     id          text     NOT NULL COLLATE "C",
@@ -29,7 +30,8 @@ CREATE TABLE perdure.runs (
     pinned      text     NOT NULL,
     owner       bigint,
     claims      bigint   NOT NULL DEFAULT 0,
-    deaths      integer  NOT NULL DEFAULT 0
+    deaths      integer  NOT NULL DEFAULT 0,
+    left_by     bigint   NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 
 -- Finds all runs of an id, and guards that one of them is the newest.

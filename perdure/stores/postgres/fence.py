@@ -1,0 +1,75 @@
+"""An owner's calls: each is fenced by the row of its member, and none that was sent over a connection that is lost comes to
+pass after the next one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from perdure.stores.base import OwnershipLost
+from perdure.stores.postgres.late import leave_open
+from perdure.stores.postgres.lines import Line, Row
+from perdure.stores.postgres.trouble import is_lost
+
+_SETTLE = "SELECT perdure.settle(%b::bigint)"
+
+
+class Fence:
+    """`member`: whose calls they are, 0 of a store that owns nothing. `in_doubt`: the answer to one of them did not come, and
+    nobody knows what it has done, or will do when it comes to the server. `missed`: the same, until the owner was told again what
+    it has. Used by the owner's thread."""
+
+    def __init__(self, place: str, line: Line) -> None:
+        self._place = place
+        self._line = line
+        self._term = 0
+        self.member = 0
+        self.in_doubt = False
+        self.missed = False
+
+    def begin(self, member: int) -> None:
+        """From now on they are the calls of that member."""
+        self.member, self._term, self.in_doubt, self.missed = member, 0, False, False
+
+    def open(self) -> None:
+        """See to it that there is a connection, and that nothing is in doubt: what goes wrong here has sent nothing.
+
+        Raises:
+            psycopg.Error: there is none.
+            OwnershipLost: the member was declared dead.
+        """
+        if self.in_doubt:
+            self.settle()
+        self._line.open()
+
+    def ask(self, sql: str, values: Sequence[Any]) -> list[Row]:
+        """The rows of a statement, whose first two parameters are the member and its term.
+
+        Raises:
+            psycopg.Error: it failed; `in_doubt` says whether anybody knows what came of it.
+        """
+        try:
+            return self._line.ask(sql, (self.member, self._term, *values))
+        except psycopg.Error as error:
+            if is_lost(error):
+                self.in_doubt = self.missed = True
+            raise
+
+    def leave_open(self, sql: str, values: Sequence[Any], applies: bool) -> None:
+        """The connection is lost while the server has the statement in hand: a fault that tests ask for."""
+        leave_open(self._line.place, sql, (self.member, self._term, *values), applies)
+        self.in_doubt = True
+
+    def settle(self) -> None:
+        """On a new connection wait for the member's row: the server has ended then whatever it had begun for this member, and what
+        comes to it later is of a term that is over.
+
+        Raises:
+            psycopg.Error: that could not be done, and everything is as doubtful as before.
+            OwnershipLost: the member was declared dead.
+        """
+        self._line.close()
+        term = self._line.ask(_SETTLE, (self.member,))[0][0]
+        if term is None:
+            raise OwnershipLost(f"{self._place}: member {self.member} was declared dead")
+        self._term, self.in_doubt = term, False
