@@ -13,11 +13,18 @@ from tests.conformance.conftest import server as server
 from tests.transactions.shared import Shared
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
-    if request.param == "postgres":
-        address = request.getfixturevalue("database")
-        return Shared(address, lambda: psycopg.connect(address), lambda: PostgresStore(address), "%s")
+@pytest.fixture
+def on_server(database: str) -> Shared:
+    return Shared(database, lambda: psycopg.connect(database), lambda: PostgresStore(database), "%s")
+
+
+@pytest.fixture
+def in_file(tmp_path: Path) -> Shared:
     path = str(tmp_path / "shop.db")
     SqliteStore(path).admin.close()
     return Shared(f"sqlite:///{path}", lambda: sqlite3.connect(path), lambda: SqliteStore(path), "?")
+
+
+@pytest.fixture(params=["in_file", "on_server"])
+def shared(request: pytest.FixtureRequest) -> Shared:
+    return request.getfixturevalue(request.param)
