@@ -56,6 +56,9 @@ class Rules(NamedTuple):
     own_locks_mine: bool = False
     join_forgets: str = "who has no runs"
     dead_have_rows: bool = False
+    signs: str = "parks first"
+    beats: bool = False
+    """Whether they are counted: only where the model is compared with a server, since it makes many states of each."""
     mail_of_nobody: str = "the eldest"
 
 
@@ -64,24 +67,22 @@ Statement = Callable[[Rules, Tables, Txn, list[Txn]], Outcome]
 NO_OWNER, GONE_ON, REFUSED = "PD001", "PD002", "PD003"
 
 
-def _is_of_term(rules: Rules, tables: Tables, txn: Txn) -> bool:
-    return not (rules.term and rules.all_calls_have_terms) or member(tables, txn.me).term == txn.args[0]
-
-
 def _next(txn: Txn, seen: Any = None) -> Txn:
     return txn._replace(pc=txn.pc + 1, seen=txn.seen if seen is None else seen)
 
 
 def _lock_member(rules: Rules, tables: Tables, txn: Txn, others: list[Txn], id: int, how: Lock) -> Outcome:
-    found = blockers(others, "member", id, how)
-    if found:
-        return found
-    return locked(txn, "member", id, how) if member(tables, id).state == LIVES else NO_OWNER
+    """A row that the snapshot shows to be dead is not waited for."""
+    if member(tables, id).state != LIVES:
+        return NO_OWNER
+    return blockers(others, "member", id, how) or locked(txn, "member", id, how)
 
 
-def _fence(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
+def _fence(rules: Rules, tables: Tables, txn: Txn, others: list[Txn], of_term: bool = False) -> Outcome:
     if rules.fence == "none":
         return txn
+    if of_term and rules.term and member(tables, txn.me).term != txn.args[0]:
+        return NO_OWNER
     if rules.fence == "a plain select":
         return txn if member(tables, txn.me).state == LIVES else NO_OWNER
     how = Lock.SHARE if rules.fence == "for share" else Lock.KEY_SHARE
@@ -100,9 +101,7 @@ def poll_fence(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Out
         revived = member(tables, txn.me)._replace(state=LIVES)
         outcome = written(locked(txn, "member", txn.me, Lock.NO_KEY_UPDATE), "member", txn.me, revived)
     elif rules.polls_are_fenced:
-        outcome = _fence(rules, tables, txn, others)
-        if isinstance(outcome, Txn) and not _is_of_term(rules, tables, txn):
-            return NO_OWNER
+        outcome = _fence(rules, tables, txn, others, rules.all_calls_have_terms)
     if not isinstance(outcome, Txn):
         return outcome
     if rules.declares == "afterwards":
@@ -143,7 +142,7 @@ def claim(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
         txn = locked(txn, "run", key, Lock.NO_KEY_UPDATE)
         if row != before and not (not row.owner or row.owner in dead):
             continue
-        txn = written(txn, "run", key, row._replace(owner=txn.me, claims=row.claims + 1))
+        txn = written(txn, "run", key, row._replace(owner=txn.me, claims=row.claims + 1, left_by=row.owner))
         claimed.append((key, row.claims + 1, row.owner))
     return _next(txn, tuple(claimed))
 
@@ -160,9 +159,13 @@ def work(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
     )
     due = tuple(key for key in mine if run(tables, txn, key).wake)
     told = txn.seen
-    if txn.call == "poll" and txn.args[1]:  # a call was lost: all that the member has, as if it had left it itself
+    if txn.call == "poll" and txn.args[1]:  # an answer was lost: all that the member has
         new = {key for key, *_ in told}
-        told += tuple((key, run(tables, txn, key).claims, txn.me) for key in mine if key not in new)
+        rows = ((key, run(tables, txn, key)) for key in mine if key not in new)
+        told += tuple((key, row.claims, row.left_by or txn.me) for key, row in rows)
+    if rules.beats:
+        row = member(tables, txn.me)
+        txn = written(txn, "member", txn.me, row._replace(beats=row.beats + 1))
     return _next(txn, (told, mail, due))
 
 
@@ -171,9 +174,7 @@ def work(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
 
 def own_fence(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
     """Together with the list of owners that are dead."""
-    outcome = _fence(rules, tables, txn, others) if rules.own_is_fenced else txn
-    if isinstance(outcome, Txn) and not _is_of_term(rules, tables, txn):
-        return NO_OWNER
+    outcome = _fence(rules, tables, txn, others, rules.all_calls_have_terms) if rules.own_is_fenced else txn
     return _next(outcome, _dead_owners(rules, tables)) if isinstance(outcome, Txn) else outcome
 
 
@@ -201,7 +202,7 @@ def own(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
         if row.owner != txn.me:
             if not _is_free(rules, row, dead):
                 continue
-            row = row._replace(owner=txn.me, claims=row.claims + 1)
+            row = row._replace(owner=txn.me, claims=row.claims + 1, left_by=row.owner)
             txn = written(txn, "run", key, row)
         owned.append((key, row.claims))
     return _next(txn, tuple(owned))
@@ -211,12 +212,8 @@ def own(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
 
 
 def commit_fence(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
-    outcome = _fence(rules, tables, txn, others)
-    if not isinstance(outcome, Txn):
-        return outcome
-    if rules.term and rules.fence != "none" and member(tables, txn.me).term != txn.args[0]:
-        return NO_OWNER
-    return _next(outcome)
+    outcome = _fence(rules, tables, txn, others, of_term=True)
+    return _next(outcome) if isinstance(outcome, Txn) else outcome
 
 
 def commit_rows(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
@@ -228,7 +225,7 @@ def commit_rows(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Ou
         if events and len(tables.histories[key - 1]) > seq:
             return REFUSED
         row = run(tables, txn, key)
-        txn = written(txn, "run", key, row._replace(wake=wake, seq=seq + len(events)))
+        txn = written(txn, "run", key, row._replace(wake=wake, seq=seq + len(events), left_by=0))
         if events:
             txn = written(txn, "history", key, events)
         if attempt != tables.attempts[key - 1]:
@@ -263,12 +260,12 @@ def commit_parks(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> O
     return _next(txn)
 
 
-# declare_dead, hand_over, settle
+# declare_dead, hand_over, settle: args of the first are (term, suspect, its beats), of the second (term)
 
 
 def declare_first(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
     if rules.declares == "and claims":  # one statement, so its snapshot is older than what it waits for
-        had = tuple(key for key, row in enumerate(tables.runs, 1) if row.owner == txn.args)
+        had = tuple(key for key, row in enumerate(tables.runs, 1) if row.owner == txn.args[1])
         txn = txn._replace(seen=had)
     return _declare_lock(rules, tables, txn, others, first=True)
 
@@ -279,32 +276,34 @@ def declare_second(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) ->
 
 def _declare_lock(rules: Rules, tables: Tables, txn: Txn, others: list[Txn], first: bool) -> Outcome:
     """The rows of both members, in the order of their numbers."""
-    suspect = txn.args
+    suspect = txn.args[1]
     mine_now = (txn.me < suspect) is first if rules.declare_locks == "by id" else first
     if mine_now:
-        outcome = _fence(rules, tables, txn, others)
+        outcome = _fence(rules, tables, txn, others, rules.all_calls_have_terms)
     else:
         outcome = _lock_member(rules, tables, txn, others, suspect, Lock.NO_KEY_UPDATE)
-        if outcome == NO_OWNER:  # somebody else was faster
-            outcome = locked(txn, "member", suspect, Lock.NO_KEY_UPDATE)
+        outcome = txn if outcome == NO_OWNER else outcome  # somebody else was faster
     return _next(outcome) if isinstance(outcome, Txn) else outcome
 
 
 def declare(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
-    suspect = member(tables, txn.args)
-    if suspect.state != LIVES:
+    _, id, beats = txn.args
+    suspect = member(tables, id)
+    if suspect.state != LIVES or suspect.beats != beats:
         return _next(txn, False)
     claimed = txn.seen or ()
-    txn = written(txn, "member", txn.args, suspect._replace(state=DEAD))
+    txn = written(txn, "member", id, suspect._replace(state=DEAD))
     for key in claimed:
         row = tables.runs[key - 1]
-        if row.owner == txn.args and not blockers(others, "run", key, Lock.NO_KEY_UPDATE):
+        if row.owner == id and not blockers(others, "run", key, Lock.NO_KEY_UPDATE):
             txn = locked(txn, "run", key, Lock.NO_KEY_UPDATE)
             txn = written(txn, "run", key, row._replace(owner=txn.me, claims=row.claims + 1))
     return _next(txn, True)
 
 
 def end_member(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
+    if rules.all_calls_have_terms and member(tables, txn.me).term != txn.args[0]:
+        return NO_OWNER
     outcome = _lock_member(rules, tables, txn, others, txn.me, Lock.NO_KEY_UPDATE)
     if not isinstance(outcome, Txn):
         return outcome

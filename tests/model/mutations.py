@@ -68,6 +68,9 @@ MUTATIONS: dict[str, Mutation] = {
     "a commit in doubt is looked for without a fence": Mutation(
         Rules(settle_is_fenced=False), Setting(kills=1, losses=1), "sure that its commit was written"
     ),
+    "a commit in doubt is known by its attempts before what it has parked": Mutation(
+        Rules(signs="attempts first"), Setting(runs=RETRIED, losses=1), NOTHING
+    ),
     "copies that are kept whoever has had the run": Mutation(Rules(copies="for ever"), Setting(runs=RETRIED), BASE),
     "copies that are true if they are as long": Mutation(Rules(copies="by length"), Setting(runs=RETRIED), BASE),
     "own takes runs of the living": Mutation(Rules(own_looks=False), Setting(boxed=((0, 1, "x"),)), WORK),

@@ -263,10 +263,10 @@ class Protocol:
                 lives = any(other.me == suspect and other.phase != "over" for other in world.processes)
                 if world.kills or not lives:
                     after = world._replace(kills=world.kills - 1) if lives else world
-                    txn = self._numbered(Txn("declare_dead", me, suspect))
+                    txn = self._numbered(Txn("declare_dead", me, (process.term, suspect, row.beats)))
                     yield ("declare_dead", place, suspect), not lives, _process(after, place, process._replace(txn=txn))
         if world.leaves:
-            txn = self._numbered(Txn("hand_over", me))
+            txn = self._numbered(Txn("hand_over", me, (process.term,)))
             yield (
                 ("hand_over", place),
                 False,
@@ -346,7 +346,7 @@ class Protocol:
 
     def _ended(self, world: World, txn: Txn, how: str) -> World:
         """Of a transaction that is alone."""
-        if txn.call != "commit":
+        if txn.call != "commit" or txn.disowned:
             return world
         for place, process in enumerate(world.processes):
             if process.me == txn.me and process.doubt == "open":
@@ -378,7 +378,7 @@ class Protocol:
             return _process(world, place, self._polling(process))
         if txn.call == "declare_dead":
             if answer and self.rules.dead_claimed_by == "the declarer":
-                process = process._replace(txn=Txn("take_over", process.me, (), 0, frozenset({txn.args})))
+                process = process._replace(txn=Txn("take_over", process.me, (), 0, frozenset({txn.args[1]})))
             return _process(world, place, process)
         return _process(world, place, Process(phase="over"))
 
@@ -513,12 +513,13 @@ class Protocol:
         process = process._replace(txn=None)
         if txn.call == "commit":
             settle = self._numbered(Txn("settle", process.me, ()))
-            return _process(world, place, process._replace(txn=settle, doubt="open"))
+            unsure = 2 if self.rules.lost_calls_are_settled else 0
+            return _process(world, place, process._replace(txn=settle, doubt="open", unsure=unsure))
         process = process._replace(unsure=1 if self.rules.lost_calls_are_settled else 0)
         return self._processed(world, place, process)
 
     def _looked(self, world: World, place: int, process: Process) -> World:
-        """Whether the commit in doubt has left signs."""
+        """Whether the commit in doubt has left signs: those of `journal.signs_of`, in their order."""
         _, parts, read, parks = process.batch
         tables = world.tables
         grown = [(key, len(base[0]) + len(events)) for key, base, events, *_ in parts if events]
@@ -526,10 +527,10 @@ class Protocol:
             found = len(tables.histories[grown[0][0] - 1]) >= grown[0][1]
         elif read:
             found = not any(letter.id in read for letter in tables.mail)
-        elif parts:
-            found = tables.attempts[parts[0][0] - 1] == parts[0][3]
-        else:
+        elif parks and (self.rules.signs == "parks first" or not parts):
             found = tables.runs[parks[0][0] - 1].owner != process.me
+        else:
+            found = tables.attempts[parts[0][0] - 1] == parts[0][3]
         if self.rules.settle_is_fenced:
             return _process(world, place, process._replace(phase="fences", found=found))
         return self._believed(world, place, process, found)

@@ -32,15 +32,17 @@ class Member(NamedTuple):
     state: str = LIVES
     term: int = 0
     used: bool = False
+    beats: int = 0
 
 
 class Run(NamedTuple):
-    """The row; `left_by` is told by the claim. `seq`: so many events there are."""
+    """The row. `left_by`: which dead member had it, until it is written. `seq`: so many events there are."""
 
     owner: int = 0
     claims: int = 0
     wake: bool = False
     seq: int = 0
+    left_by: int = 0
 
 
 class Letter(NamedTuple):
