@@ -25,6 +25,7 @@ from perdure.runtime.liveness import LEASE_LEAST_SECONDS
 from perdure.runtime.log_queue import LogQueue
 from perdure.runtime.member import Member, Settings
 from perdure.runtime.own_loop import OwnLoop
+from perdure.runtime.retention import RETENTION_LEAST_SECONDS
 from perdure.runtime.slots import processors
 from perdure.runtime.threads import Threads
 from perdure.runtime.watchdog import Watchdog
@@ -68,6 +69,8 @@ class Engine(Verbs):
         build: names this version of the code, in the place of a fingerprint of it: runs that are pinned, and those that a
             bug has blocked, know code by it, so change it whenever the code changes.
         codec: makes other bytes of arguments and results before they are stored (encryption, compression), and back.
+        retention: how long runs are kept that have ended (a duration, from 1 min on); then they go, with all they have,
+            unless others of their family or chain are open. None keeps them for ever.
         world: clock and chance; a test may bring its own.
 
     Raises:
@@ -94,6 +97,7 @@ class Engine(Verbs):
         lease: Duration = "10s",
         build: str | None = None,
         codec: PayloadCodec | None = None,
+        retention: Duration | None = None,
         world: World | None = None,
     ) -> None:
         processes = processors() if processes is None else processes
@@ -136,7 +140,9 @@ class Engine(Verbs):
         self._queues = listed_queues(queues, "Engine")
         self._build = None if build is None else checked_build(build, "Engine")
         self._coder = Coder(codec)
-        self._settings = msgspec.structs.replace(self._settings, coder=self._coder)
+        self._settings = msgspec.structs.replace(
+            self._settings, coder=self._coder, retention_ns=_retention_ns(retention)
+        )
         self._world = world or World()
         self._workflows, self._activities = definitions_of(listed(definitions))
         _warn_of_doubts(distinct(self._workflows).values())
@@ -357,6 +363,18 @@ def _seconds(name: str, value: Duration) -> float:
         return duration_ns(value) / 1e9
     except errors.DefinitionError as error:
         raise errors.DefinitionError(f"Engine: {name}: {error}") from None
+
+
+def _retention_ns(value: Duration | None) -> int | None:
+    if value is None:
+        return None
+    seconds = _seconds("retention", value)
+    _demand(
+        seconds >= RETENTION_LEAST_SECONDS,
+        f"retention must be at least {RETENTION_LEAST_SECONDS:g} s, so that clients hear how their runs have ended; leave it out to "
+        "keep them for ever",
+    )
+    return int(seconds * 1e9)
 
 
 def checked_build(value: Any, owner: str) -> str:

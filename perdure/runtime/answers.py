@@ -81,6 +81,10 @@ class Answers:
             if row is None or (update is not None and (over or update.state != UpdateState.ACCEPTED)):
                 self.tell(key, id, outbox)
 
+    def awaited(self) -> set[int]:
+        with self._lock:
+            return set(self._receivers)
+
     def fail(self, error: BaseException, outbox: Outbox) -> None:
         """Nobody is going to answer any more."""
         with self._lock:

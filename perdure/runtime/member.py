@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True):
     lease_seconds: float = LEASE_SECONDS
     forgetful: bool = False
     coder: Coder = PLAIN
+    retention_ns: int | None = None
 
 
 class Member:
@@ -285,6 +286,7 @@ class Member:
             self._closing.is_set,
             settings.forgetful,
             self._coding,
+            settings.retention_ns,
         )
         self._publish()
         collector.relax()

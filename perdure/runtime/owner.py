@@ -20,6 +20,7 @@ from perdure.runtime.membership import Holdings
 from perdure.runtime.offers import Offers
 from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Outbox
+from perdure.runtime.retention import Retention
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
 from perdure.runtime.stillness import Stillness
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 BATCH_ITEMS = 2_000
 """Letters of one batch: more would only make the first of them wait."""
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 1.01
 POLL_AHEAD_NS = 1_200_000_000
 POLL_ROWS = 1_000
 POLL_TRIES = 8
@@ -72,6 +73,7 @@ class Owner:
         closing: Callable[[], bool],
         forgetful: bool = False,
         coding: Coding | None = None,
+        retention_ns: int | None = None,
     ) -> None:
         self._store = store
         self._member = member
@@ -110,11 +112,11 @@ class Owner:
             store, world, build, activities, self._roster, self.slots, turns, starts, effects, log, closing, coding
         )
         self._awake_runs = awake_runs
-        self._waiting_starts: deque[StartRequest] = deque()
-        self._left_behind: deque[int] = deque()
+        self._waiting_starts, self._left_behind = deque[StartRequest](), deque[int]()
         self._mending = 0
         self._log = log
         self._outage = Outage(world, log, self._holdings.shared, closing)
+        self._retention = Retention(store, retention_ns, world, waiters.awaited, log)
         self._poll_at = 0.0
         self._look_after: list[int] = []
         self._deadly: list[int] = []
@@ -156,6 +158,7 @@ class Owner:
         self._process(items)
         if self._waiters.mending and self._mending <= 0:
             self._mended()
+        self._retention.go_on()
 
     def _mended(self) -> None:
         """All runs that wait for other code have seen this one: those that still wait are told of."""
@@ -201,7 +204,12 @@ class Owner:
     def _arrived(self, most_seconds: float) -> list[Item]:
         monotonic = self._world.monotonic()
         seconds = min(most_seconds, max(self._poll_at - monotonic, 0.0))
-        for until in (self._alarms.seconds(self._world.now()), self._deadlines.seconds(monotonic)):
+        now = self._world.now()
+        for until in (
+            self._alarms.seconds(now),
+            self._deadlines.seconds(monotonic),
+            self._retention.seconds(monotonic),
+        ):
             if until is not None:
                 seconds = min(seconds, until)
         at_once = self._cycle.onward or self._look_after or self._offers or self._inbox.nudged or self.slots.can_grant()

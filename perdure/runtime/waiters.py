@@ -98,6 +98,11 @@ class Waiters:
         """Whether the code at hand gets the run no further: waiting for the answer to an update is of no use, either."""
         return row.block is not None and not (self.mending and row.status < Status.COMPLETED)
 
+    def awaited(self) -> set[int]:
+        """The runs that somebody waits for."""
+        with self._lock:
+            return self._receivers.keys() | self.answers.awaited()
+
     def fail(self, error: BaseException, outbox: Outbox) -> None:
         """Nobody is going to answer any more."""
         with self._lock:

@@ -31,6 +31,7 @@ from perdure.stores import base
 from perdure.stores.open import open_store
 
 SECONDS = 60
+LONG_SECONDS = 1_200
 WRITES = frozenset({"tasks.beat", "tasks.exchange", "tasks.join", "tasks.bury", "journal.commit", "post.send"})
 LOG = logging.getLogger("perdure.test")
 
@@ -120,7 +121,7 @@ class Crew:
         return []
 
 
-def owner_of(store: Any, clock: Clock, inbox: Inbox) -> Owner:
+def owner_of(store: Any, clock: Clock, inbox: Inbox, retention_ns: int | None = None) -> Owner:
     member = own(store)
     parts = (
         {},
@@ -139,7 +140,7 @@ def owner_of(store: Any, clock: Clock, inbox: Inbox) -> Owner:
         10.0,
         lambda: False,
     )
-    owner = Owner(store, member, "b", *parts)  # type: ignore[arg-type]
+    owner = Owner(store, member, "b", *parts, retention_ns=retention_ns)  # type: ignore[arg-type]
     owner.take_over()
     return owner
 
@@ -183,17 +184,21 @@ def give(store: Any, *steps: str) -> None:
     store.journal.commit(base.Batch(created=[row], tasks=tasks))
 
 
-def test_an_idle_owner_asks_its_store_once_a_second(store: Any) -> None:
+@pytest.mark.parametrize("retention_ns", [None, 30 * 86_400 * 10**9])
+def test_an_idle_owner_asks_its_store_at_most_once_a_second(store: Any, retention_ns: int | None) -> None:
     clock = Clock()
-    owner = owner_of(store, clock, Letterbox(clock))
+    owner = owner_of(store, clock, Letterbox(clock), retention_ns)
     owner.round()
     store.asked()
 
-    end = clock.seconds + SECONDS
+    end = clock.seconds + LONG_SECONDS
     while clock.seconds < end:
         owner.round()
 
-    assert store.asked() == {"work.poll": SECONDS}
+    asked = store.asked()
+    assert LONG_SECONDS * 0.98 <= sum(asked.values()) <= LONG_SECONDS
+    assert asked.keys() == {"work.poll", "admin.tidy"} | ({"admin.prune"} if retention_ns else set())
+    assert asked["admin.tidy"] == 2
 
 
 def test_an_owner_that_has_workers_asks_no_more_often(store: Any) -> None:
@@ -207,7 +212,7 @@ def test_an_owner_that_has_workers_asks_no_more_often(store: Any) -> None:
         store.tasks.beat(member, ["gpu"], [])
         owner.round()
 
-    assert store.asked() == {"work.poll": SECONDS, "tasks.beat": SECONDS}
+    assert store.asked() == {"work.poll": SECONDS, "tasks.beat": SECONDS, "admin.tidy": 1}
 
 
 def test_an_idle_worker_asks_its_store_once_a_second_and_writes_only_to_tell_that_it_lives(
