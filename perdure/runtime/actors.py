@@ -20,6 +20,9 @@ from perdure.stores.base import BlobRow, Store, Stored
 from perdure.stores.health import told_as_damage
 from perdure.stores.membership import Claimed
 
+HISTORIES_EVENTS = 100_000
+"""So many events of histories are read ahead for a batch."""
+
 
 class Actor:
     """One run. `events` have happened since the last commit, when its history held `seq` events.
@@ -104,7 +107,7 @@ class Actor:
     def history(self) -> list[ev.HistoryEvent]:
         """All of it: what the store holds, then what is not committed yet."""
         events = self.stored
-        if events is None:
+        if events is None or len(events) != self.seq:  # it has gone on since it was read
             stored = self._store.work.load([self.run.key]) if self.seq else {}
             events = wire.decode_history(stored[self.run.key].history) if stored else []
         return events + [event for event in self.events if type(event) not in ev.STATUS]  # type: ignore[misc]
@@ -173,6 +176,22 @@ class Roster:
         self._foreign.update(self._store.views.rows_by_key(others) if others else ())
         absent = [key for key in keys if key in owned and not self.recall(owned[key])]
         yield from self._store.work.load(absent).values() if absent else ()
+
+    def bring_histories(self, keys: Iterable[int]) -> None:
+        """Of those of these runs that are here without a program, which they will need to be shown something: in one go, as far as
+        they are not too long for that."""
+        wanted: dict[int, Actor] = {}
+        room = HISTORIES_EVENTS
+        for key in keys:
+            actor = self._actors.get(key)
+            if actor is None or actor.program is not None or actor.stored is not None or key in wanted:
+                continue
+            if 0 < actor.seq <= room and actor.run.is_open and actor.run.block is None:
+                wanted[key] = actor
+                room -= actor.seq
+        if len(wanted) > 1:  # one alone is read when it is needed
+            for stored in self._store.work.load(list(wanted)).values():
+                wanted[stored.run.key].stored = wire.decode_history(stored.history)
 
     def fetch_one(self, key: int) -> Actor:
         """Bring one run in that there is.

@@ -37,6 +37,8 @@ UNAVAILABLE_TRIES = 60
 """How often a commit that the store does not take now is tried before the engine stops, unless several share the store: then
 it is tried for as long as it takes."""
 
+_NOT_SHOWN = (msg.Heartbeat, msg.Takeover, msg.NewBuild, msg.TaskTaken, msg.Terminate, msg.BlockRun, msg.Strike)
+
 
 class Cycle:
     """Everything one batch needs, put together once per owner."""
@@ -223,6 +225,7 @@ class Cycle:
             moved = self._starts.families.redirect(letters)
             if moved:
                 self._load(draft, moved)
+            self._roster.bring_histories(letter.key for letter in letters if _is_shown(letter.message))
         except errors.StoreUnreachable as error:
             raise base.StoreUnavailable(str(error)) from error
 
@@ -502,6 +505,13 @@ def _rows(draft: Draft) -> base.Batch:
         return draft.batch()
     except Exception as error:
         raise base.CommitRefused(f"it cannot be written: {error}") from error
+
+
+def _is_shown(message: msg.Message) -> bool:
+    """Whether it probably is to be shown to a program."""
+    if type(message) is msg.AttemptEnded:
+        return message.failure is None
+    return type(message) not in _NOT_SHOWN
 
 
 def _tell_others(store: base.Store, roster: Roster, batch: base.Batch) -> None:

@@ -1,5 +1,6 @@
 """Which workers of queues live: one whose beat stands still for too long is taken for dead, by the owner's own clock."""
 
+import math
 from collections.abc import Mapping
 
 from perdure.stores.base import LEASE_NS
@@ -29,6 +30,11 @@ class Liveness:
             if monotonic - seen[member][1] >= self._lease_seconds:
                 silent.append(member)
         return silent, before is None or not before.keys() <= beats.keys()
+
+    def next_look(self, monotonic: float) -> float:
+        """When the next of them will have been silent for too long, if it is not heard of until then; never, without any."""
+        ends = [since + self._lease_seconds for _, since in (self._seen or {}).values()]
+        return min((end for end in ends if end > monotonic), default=math.inf)
 
     @property
     def lease_seconds(self) -> float:

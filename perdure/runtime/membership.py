@@ -3,6 +3,7 @@
 A store with one owner: all, and nobody else. One that several share: those that it has claimed, or begun, and not parked.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -48,9 +49,11 @@ class Holdings:
         self._last_key = store.work.last_key() if store.membership is None else 0
         self._reserved: deque[int] = deque()
         self._reserves = 0
-        self._liveness = Liveness(lease_seconds)
         self._wait = min(2.0, lease_seconds / 2)
+        self._liveness = Liveness(lease_seconds - self._wait)
         self._silent: dict[Silent, float] = {}
+        self.next_look = math.inf
+        """When to poll at the latest, so that one that has died is not found later than has to be."""
         self.suspects: dict[int, bool] = {}
         """Runs that may kill whoever moves them: whether a process has died in the turn of that one."""
         self._in_turn = 0
@@ -152,11 +155,14 @@ class Holdings:
             return []
         silent, _ = self._liveness.look(beats, monotonic)
         before, self._silent = self._silent, {}
+        self.next_look = self._liveness.next_look(monotonic)
         dead: list[int] = []
         for each in (Silent(member, beats[member]) for member in silent):
             since = before.get(each, monotonic)
             if monotonic - since < self._wait or not membership.declare_dead(each.member, each.beat):
                 self._silent[each] = since
+                if since + self._wait > monotonic:
+                    self.next_look = min(self.next_look, since + self._wait)
             else:
                 dead.append(each.member)
         return dead

@@ -296,9 +296,11 @@ class Owner:
     def _polled(self, now: int, monotonic: float) -> list[Item]:
         """What the store has: mail, and runs that are due soon. Those in memory get an alarm, the others a letter."""
         self._inbox.nudged = False
-        poll = self._holdings.poll(now + POLL_AHEAD_NS, POLL_ROWS, self._room())
-        if self._holdings.shared:
-            self._claimed(poll, monotonic)
+        room = self._room()
+        poll = self._holdings.poll(now + POLL_AHEAD_NS, POLL_ROWS, room)
+        more = len(poll.claimed) >= min(room, POLL_ROWS) > 0
+        if self._holdings.shared and self._claimed(poll, monotonic):
+            more = True
         items: list[Item] = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
         self._offers.look(poll.beats.keys(), self._left_behind)
         loaded = 0
@@ -315,13 +317,14 @@ class Owner:
         items += [letter for key in self._look_after for letter in self._care(key)]
         self._look_after = []
         items += self._beats()
-        more = len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
-        self._poll_at = monotonic if more else monotonic + POLL_SECONDS
+        more = more or len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
+        self._poll_at = monotonic if more else min(monotonic + POLL_SECONDS, self._holdings.next_look)
         return items
 
-    def _claimed(self, poll: Poll, monotonic: float) -> None:
+    def _claimed(self, poll: Poll, monotonic: float) -> bool:
         """Of a store that several share: which of the others have died, and what to look after, since a dead one has left it.
-        How runs get on elsewhere that somebody here waits for is looked up."""
+        How runs get on elsewhere that somebody here waits for is looked up. Whether somebody has just been declared dead, whose
+        runs are to be claimed at once."""
         for claimed in poll.claimed:  # first, as what follows may raise, and nobody says it again
             is_here = self._roster.recall(claimed)
             if claimed.left_by == self._member:  # claimed by a call that was lost, it may be; there may be many
@@ -330,12 +333,14 @@ class Owner:
                 self._look_after.append(claimed.key)
             if claimed.in_turn:
                 self._deadly.append(claimed.key)
-        for member in self._holdings.dead(poll.members, monotonic):
+        dead = self._holdings.dead(poll.members, monotonic)
+        for member in dead:
             self._log.warning(
                 "member %d is silent for too long and was declared dead: others take over its runs", member
             )
         self._waiters.look(self._store.views, self._outbox)
         self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
+        return bool(dead)
 
     def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
         """Start nothing new, and give what is in the air some time to land; then others may go on with the runs at once."""

@@ -353,7 +353,7 @@ async def test_nothing_overtakes_signals_that_are_handed_on(way: str, then: str,
             if way == "engine":
                 answer = (await asyncio.gather(*sent, handle.update(Counts.count)))[-1]
             else:
-                engine.store.post.nudge = lambda: None  # type: ignore[method-assign]  all is in the mailbox when it is read
+                engine.store.post.nudge = lambda keys=(): None  # type: ignore[method-assign]  all is in the mailbox when it is read
                 key = engine.store.views.row(f"r{n}").key  # type: ignore[union-attr]
                 for text in ("a", "b"):
                     engine.store.post.send(MailRow(0, key, Signal("words", Payload(f'["{text}"]'.encode()))))
