@@ -36,7 +36,8 @@ def test_an_update_replaces_the_summary_but_not_what_is_fixed_at_the_start(store
 
     store.journal.commit(
         base.Batch(
-            updated=[run(2, status=Status.COMPLETED, note="done", closed_at=9, seq=4, workflow="other", build="b")]
+            updated=[run(2, status=Status.COMPLETED, note="done", closed_at=9, seq=4, workflow="other", build="b")],
+            history=[HistoryRow(2, 2, b"three events")],
         )
     )
 
@@ -363,7 +364,8 @@ def test_one_batch_moves_a_run_that_was_running_and_one_that_had_waited(store: b
     store.journal.commit(base.Batch(created=[run(2), run(4, status=Status.WAITING, wake_at=10, note="timer")]))
 
     moved = [run(2, seq=3, note="ship"), run(4, seq=3, note="charge")]
-    store.journal.commit(base.Batch(updated=moved))
+    history = [HistoryRow(2, 2, b"two"), HistoryRow(4, 2, b"two")]
+    store.journal.commit(base.Batch(updated=moved, history=history))
 
     assert [store.views.row("run-2"), store.views.row("run-4")] == moved
     assert store.work.running() == [2, 4]

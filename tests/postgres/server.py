@@ -62,7 +62,7 @@ class Server:
         self._user = _user()
         where = place or (MEMORY if MEMORY.is_dir() else None)
         self.folder = Path(tempfile.mkdtemp(prefix="perdure-postgres-", dir=where))
-        self.port = _free_port()
+        self.port = free_port()
         self.settings = {**SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher = subprocess.Popen(
@@ -230,7 +230,7 @@ def _user() -> int | None:
     raise Missing(f"PostgreSQL does not run as root, and there is none of the users {', '.join(USERS)} here")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]

@@ -9,8 +9,8 @@ from perdure.stores.health import PROBLEM_LINES
 from perdure.stores.postgres import checking
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.hints import Listener
-from perdure.stores.postgres.lines import Line, Lines
-from perdure.stores.postgres.trouble import told_to_people
+from perdure.stores.postgres.lines import CALL_SECONDS, Line, Lines
+from perdure.stores.postgres.trouble import told_to_owner, told_to_people
 from perdure.stores.pruning import Prune, Pruned
 
 _JOIN = "SELECT perdure.join_members(%b, %b::bigint, %b, %b::bigint, %b::bigint)"
@@ -23,6 +23,10 @@ FROM perdure.runs WHERE seq > 0 GROUP BY named, holds ORDER BY max(started_at) D
 
 _PRUNE = "SELECT * FROM perdure.prune(%b::bigint, %b::bigint, %b::bigint, %b::text, %b::smallint[], %b::bigint[], %b::boolean)"
 
+SILENT_SHARE = 0.6
+"""An owner waits for an answer this part of the time for which it may be silent: then it can still say on another connection that
+it lives."""
+
 
 class PostgresAdmin:
     def __init__(self, place: str, line: Line, lines: Lines, listener: Listener, fence: Fence) -> None:
@@ -33,6 +37,7 @@ class PostgresAdmin:
         self._fence = fence
 
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
+        self._line.wait_for(min(CALL_SECONDS, SILENT_SHARE * lease_ns / 1e9))
         with told_to_people(self._place):
             member = self._line.ask(_JOIN, (host, pid, build, now, lease_ns))[0][0]
         self._fence.begin(member)
@@ -43,7 +48,7 @@ class PostgresAdmin:
         names = [row.name for row in definitions]
         parameters = [row.parameters for row in definitions]
         workflows = [row.name for row in definitions if row.kind == "workflow"]
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             self._line.ask(_PUBLISH, (self._fence.member, kinds, names, parameters, workflows))
 
     def listen(self, on_nudge: Callable[[], None]) -> None:

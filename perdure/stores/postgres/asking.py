@@ -40,13 +40,16 @@ class Asker:
     """`seconds`: how long an answer is waited for; None: until the connection is lost."""
 
     def __init__(self, connection: "psycopg.Connection[Any]", seconds: float | None = None) -> None:
-        self._connection = connection
+        self.connection = connection
         self._server = connection.pgconn
         self._adapters = Transformer(connection)
-        self._milliseconds = None if seconds is None else int(seconds * 1e3)
+        self.wait_for(seconds)
         self._readable, self._both = select.poll(), select.poll()
         self._readable.register(self._server.socket, select.POLLIN)
         self._both.register(self._server.socket, select.POLLIN | select.POLLOUT)
+
+    def wait_for(self, seconds: float | None) -> None:
+        self._milliseconds = None if seconds is None else int(seconds * 1e3)
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, outside of any transaction, and its rows.
@@ -67,17 +70,69 @@ class Asker:
         if result is None or self._server.status == pq.ConnStatus.BAD:
             raise psycopg.OperationalError(self._server.get_error_message() or "the connection was lost")
         if result.status not in _DONE:
-            raise error_from_result(result, self._connection.info.encoding)
+            raise error_from_result(result, self.connection.info.encoding)
+        return self._rows(result)
+
+    def ask_within(self, before: Sequence[bytes], sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """The same in a transaction that begins with these statements, and ends with this one: all in one message.
+
+        Raises:
+            psycopg.Error: as `ask`. Of a transaction that has failed nothing is left.
+        """
+        adapters, server = self._adapters, self._server
+        query, formats = _native(sql)
+        given = adapters.dump_sequence(values, formats)
+        try:
+            server.enter_pipeline_mode()
+            for statement in before:
+                server.send_query_params(statement, None)
+            server.send_query_params(query, given, adapters.types, adapters.formats, pq.Format.BINARY)
+            server.send_query_params(b"COMMIT", None)
+            server.pipeline_sync()
+            results = self._answers()
+            server.exit_pipeline_mode()
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            raise psycopg.OperationalError(str(error)) from error
+        failed = next((result for result in results if result.status not in _DONE), None)
+        if failed is None:
+            return self._rows(results[len(before)])
+        if server.transaction_status != pq.TransactionStatus.IDLE:
+            self.ask("ROLLBACK")
+        raise error_from_result(failed, self.connection.info.encoding)
+
+    def _rows(self, result: "pq.abc.PGresult") -> list[Row]:
         if not result.nfields:
             return []
-        adapters.set_pgresult(result)
-        return adapters.load_rows(0, result.ntuples, tuple)
+        self._adapters.set_pgresult(result)
+        return self._adapters.load_rows(0, result.ntuples, tuple)
+
+    def _answers(self) -> "list[pq.abc.PGresult]":
+        """Of all statements up to the end of the message."""
+        server = self._server
+        self._send()
+        results: list[pq.abc.PGresult] = []
+        while True:
+            while server.is_busy():
+                self._wait(self._readable)
+                server.consume_input()
+            result = server.get_result()
+            if server.status == pq.ConnStatus.BAD:
+                raise psycopg.OperationalError(server.get_error_message() or "the connection was lost")
+            if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
+                return results
+            if result is not None:
+                results.append(result)
+
+    def _send(self) -> None:
+        while self._server.flush():
+            if self._wait(self._both) & select.POLLIN:
+                self._server.consume_input()
 
     def _answer(self) -> "pq.abc.PGresult | None":
         server = self._server
-        while server.flush():
-            if self._wait(self._both) & select.POLLIN:
-                server.consume_input()
+        self._send()
         while server.is_busy():
             self._wait(self._readable)
             server.consume_input()

@@ -12,12 +12,12 @@ from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line
 from perdure.stores.postgres.rows import attribute_columns, mail_columns
-from perdure.stores.postgres.trouble import for_owner, told_to_people
+from perdure.stores.postgres.trouble import for_owner, told_to_owner
 from perdure.stores.settling import telling_attempts
 
 _COMMIT = (
     "SELECT perdure.commit(%b::bigint, %b::bigint, %b::bigint, %b::bigint[], %b::smallint[], %b::text[], %b::bigint[], %b::bigint[], "
-    "%b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], "
+    "%b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], "
     "%b::bytea[], %b::bytea[], %t::jsonb)"
 )
 _FIRST = f"{_COMMIT}, perdure.remember(%b::bigint)"
@@ -67,7 +67,7 @@ class PostgresJournal:
 
     def settle(self, batch: Batch) -> bool:
         """Look whether it was written, and whether the member has lived all the time: else what is found may be another owner's."""
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             self.fence.settle()
             signs = signs_of(batch, self.member)
             found = all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
@@ -84,7 +84,11 @@ def columns_of(batch: Batch) -> list[Any]:
         usual = row.block is None and not row.open_tail and not row.strikes and row.key not in begun
         (plain if usual else whole).append(row)
     plain.sort(key=lambda row: row.key)
+    known = {part.run: part.seq - 1 for part in reversed(batch.history)}
+    known |= {row.key: row.seq for row in batch.created}
     rest = _rest(batch, whole, [row for row in whole if row.key in begun])
+    if whole:
+        rest["seen"] = [(row.key, known.get(row.key, row.seq)) for row in whole]
     return [
         batch.at,
         [row.key for row in plain],
@@ -93,6 +97,7 @@ def columns_of(batch: Batch) -> list[Any]:
         [row.closed_at for row in plain],
         [row.wake_at for row in plain],
         [row.seq for row in plain],
+        [known.get(row.key, row.seq) for row in plain],
         [part.run for part in batch.history],
         [part.seq for part in batch.history],
         [part.events for part in batch.history],

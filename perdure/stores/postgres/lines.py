@@ -1,6 +1,12 @@
 """Connections: one for the owner's thread, and some that anybody borrows. None keeps a state of the session, so that a pooler
-may stand before the server: each call is one statement, which is one transaction."""
+may stand before the server: each call is one statement, which is one transaction.
 
+What a database is set to by its administrator may not fit: transactions of another isolation than READ COMMITTED, or a limit for
+statements that is too short. The functions find the one, and the server says the other, when nothing has happened yet; from then
+on a line says what it needs with each call. That makes four statements of one, which go in one message all the same.
+"""
+
+import select
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,7 +17,19 @@ import psycopg
 
 from perdure.stores.postgres.asking import Asker, Row
 from perdure.stores.postgres.place import Place
-from perdure.stores.postgres.trouble import is_lost
+from perdure.stores.postgres.trouble import OTHER_ISOLATION, READ_ONLY, TOO_LATE, code_of, is_lost, is_undone
+
+CALL_SECONDS = 6.0
+"""How long an owner, or a worker, waits for an answer: shorter than it may be silent, so that it is not taken for dead by that."""
+
+LOOK_SECONDS = 60.0
+"""The same of anybody else."""
+
+UNDONE_TRIES = 5
+"""How often a call is made that the server undoes, since it has met others (a deadlock, a serialisation failure)."""
+
+_BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+_TIME = b"SET LOCAL statement_timeout = %d"
 
 IDLE_LINES = 4
 """So many connections stay open when nobody uses them."""
@@ -20,10 +38,12 @@ IDLE_LINES = 4
 class Line:
     """Opened when it is needed, and anew when it was lost. Used by one thread at a time."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, patience: float = CALL_SECONDS) -> None:
         self.place = place
-        self._connection: psycopg.Connection[Row] | None = None
+        self.patience = patience
         self._asker: Asker | None = None
+        self._idle = select.poll()
+        self._is_explicit = False
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, and its rows.
@@ -31,12 +51,26 @@ class Line:
         Raises:
             psycopg.Error: it failed; if the connection did, nobody knows whether the statement came to its end.
         """
-        connection = self._opened()
-        assert self._asker is not None
+        for tries in range(1, UNDONE_TRIES + 1):
+            try:
+                return self._asked(sql, values)
+            except psycopg.Error as error:
+                code = code_of(error)
+                if not self._is_explicit and code in (OTHER_ISOLATION, TOO_LATE):
+                    self._is_explicit = True
+                elif not is_undone(error) or tries == UNDONE_TRIES:
+                    raise
+        raise AssertionError
+
+    def _asked(self, sql: str, values: Sequence[Any]) -> list[Row]:
+        asker = self._opened()
         try:
-            return self._asker.ask(sql, values)
+            if self._is_explicit:
+                return asker.ask_within((_BEGIN, _TIME % int(self.patience * 1_000)), sql, values)
+            return asker.ask(sql, values)
         except psycopg.Error as error:
-            if is_lost(error) or connection.closed:
+            # One that was the primary server may be none any more; with several hosts, another one is found by connecting.
+            if is_lost(error) or asker.connection.closed or code_of(error) == READ_ONLY:
                 self.close()
             raise
 
@@ -53,7 +87,7 @@ class Line:
     def transaction(self, begin: str) -> Iterator[psycopg.Connection[Row]]:
         """Several statements that are one transaction, for what takes its time and what no owner waits for. It is given up if
         this process stands still in it."""
-        connection = self._opened()
+        connection = self._opened().connection
         try:
             connection.execute(begin.encode())
             connection.execute(b"SET LOCAL idle_in_transaction_session_timeout = '60s'")
@@ -63,20 +97,32 @@ class Line:
             self.close()  # which rolls back, whatever it was that failed
             raise
 
+    def wait_for(self, patience: float) -> None:
+        """An answer is waited for so long from now on."""
+        self.patience = patience
+        if self._asker is not None:
+            self._asker.wait_for(patience)
+
     def open(self) -> None:
         """Connect now, if that is not so yet: a failure says that nothing was sent."""
         self._opened()
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            asker.connection.close()
 
-    def _opened(self) -> psycopg.Connection[Row]:
-        if self._connection is None:
-            self._connection = self.place.connect()
-            self._asker = Asker(self._connection)
-        return self._connection
+    def _opened(self) -> Asker:
+        """A server that has ended a connection says so before anybody asks: then nothing need be sent in vain."""
+        if self._asker is not None and self._idle.poll(0):
+            self.close()
+        asker = self._asker
+        if asker is None:
+            connection = self.place.connect()
+            self._asker = asker = Asker(connection, self.patience)
+            self._idle = select.poll()
+            self._idle.register(connection, select.POLLIN)
+        return asker
 
 
 class Lines:
@@ -89,9 +135,10 @@ class Lines:
         self._is_closed = False
 
     @contextmanager
-    def use(self) -> Iterator[Line]:
+    def use(self, patience: float = LOOK_SECONDS) -> Iterator[Line]:
         with self._lock:
             line = self._idle.pop() if self._idle else Line(self._place)
+        line.wait_for(patience)
         try:
             yield line
         finally:

@@ -9,7 +9,7 @@ from perdure.stores.membership import Claimed
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.rows import run_row
-from perdure.stores.postgres.trouble import told_to_people
+from perdure.stores.postgres.trouble import told_to_owner
 from perdure.stores.postgres.work import poll_of
 
 _FIND = (
@@ -30,7 +30,7 @@ class PostgresMembership:
         self._fence = fence
 
     def _ask(self, sql: str, *values: Any) -> list[Row]:
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             self._fence.open()
             return self._fence.ask(sql, values)
 
@@ -52,10 +52,10 @@ class PostgresMembership:
         self._ask(_HAND_OVER)
 
     def find(self, ids: Iterable[str]) -> tuple[dict[str, RunRow], Sequence[int]]:
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             found = self._line.read(_FIND, (list(ids),))
         return {row[2]: run_row(row[1:]) for row in found if row[1] is not None}, sorted(row[0] for row in found)
 
     def reserve(self, count: int) -> Sequence[int]:
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             return [key for (key,) in self._line.ask("SELECT perdure.reserve(%b::bigint)", (count,))]

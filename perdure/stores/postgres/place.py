@@ -11,6 +11,9 @@ from perdure import errors
 from perdure.stores.addresses import shown
 
 CONNECT_SECONDS = 5
+UNACKNOWLEDGED_MS = 10_000
+"""After so long without an acknowledgement of what was sent the system takes the connection for lost."""
+
 REFUSED_SECONDS = 3.0
 STARTING_SECONDS = 60.0
 """How long whoever opens a database waits for a server that is not there, and for one that says it is just starting."""
@@ -68,4 +71,5 @@ class Place:
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
+            tcp_user_timeout=UNACKNOWLEDGED_MS,
         )

@@ -13,9 +13,9 @@ from perdure.kernel.project import TaskRow
 from perdure.stores import base
 from perdure.stores.orphans import loss_of
 from perdure.stores.postgres.hints import Listener
-from perdure.stores.postgres.lines import Line, Lines
+from perdure.stores.postgres.lines import CALL_SECONDS, Line, Lines
 from perdure.stores.postgres.rows import KINDS, mail_columns
-from perdure.stores.postgres.trouble import code_of, told_to_people
+from perdure.stores.postgres.trouble import code_of, told_to_owner
 
 _JOIN = "SELECT perdure.join_workers(%b, %b::bigint, %b, %b::bigint, %b::text[], %b::text[])"
 _EXCHANGE = (
@@ -38,7 +38,7 @@ class PostgresTasks:
 
     @contextmanager
     def _asking(self) -> Iterator[Line]:
-        with told_to_people(self._place), self._lines.use() as line:
+        with told_to_owner(self._place), self._lines.use(CALL_SECONDS) as line:
             try:
                 yield line
             except psycopg.Error as error:

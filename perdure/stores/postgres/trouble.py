@@ -13,9 +13,14 @@ from perdure.stores.streaming import UNCLOSED_HINT
 _OURS = {"PD001": base.OwnershipLost, "PD002": base.OwnershipLost, "PD003": base.CommitRefused}
 _FULL = frozenset({"53100"})
 _FORBIDDEN = frozenset({"42501"})
-_AGAIN = frozenset({"25006", "40001", "40P01", "53200", "53300", "53400", "55P03", "57014"})
-"""A standby that takes no writes, a serialisation failure, a deadlock, no memory, no connection left, a lock, a time limit: of
-a transaction that is rolled back for certain."""
+_UNDONE = frozenset({"40001", "40P01"})
+READ_ONLY, TOO_LATE, OTHER_ISOLATION = "25006", "57014", "PD006"
+_AGAIN = frozenset({READ_ONLY, TOO_LATE, OTHER_ISOLATION, *_UNDONE, "53200", "53300", "53400", "55P03"})
+"""A standby that takes no writes, a time limit, the wrong kind of transaction, a deadlock, a serialisation failure, no memory, no
+connection left, a lock: of a transaction that is rolled back for certain."""
+
+_SPOILT = ("21", "22", "23", "54", "P0", "XX000")
+"""Classes of errors that are the batch's own: a value, a constraint, a size. All others are the server's, and pass."""
 
 _NOT_LET_IN = re.compile(r"authentication failed|no password supplied|no pg_hba.conf entry|role \".*\" does not exist")
 _NO_DATABASE = re.compile(r"FATAL:  database \".*\" does not exist")
@@ -27,11 +32,16 @@ def code_of(error: psycopg.Error) -> str:
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Whether it is the connection that has failed, and not the statement."""
+    """Whether it is the connection that has failed, and not the statement. With FATAL the server has ended it, whatever the reason."""
     code = code_of(error)
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
-        not code or code.startswith(("08", "57P"))
+        not code or code.startswith(("08", "57P")) or error.diag.severity_nonlocalized in ("FATAL", "PANIC")
     )
+
+
+def is_undone(error: psycopg.Error) -> bool:
+    """Whether the server has undone it because of others: it passes if it is tried again."""
+    return code_of(error) in _UNDONE
 
 
 def for_owner(error: psycopg.Error, place: str) -> Exception:
@@ -41,13 +51,13 @@ def for_owner(error: psycopg.Error, place: str) -> Exception:
         return base.CommitRefused(_said(error), UNCLOSED_HINT)
     if code in _OURS:
         return _OURS[code](_said(error))
-    if code in _FULL or code in _FORBIDDEN:
-        return base.StoreFull(str(for_people(error, place)))
-    if code in _AGAIN:
-        return base.StoreUnavailable(f"{place}: {_said(error)}")
+    if code in ("XX001", "XX002"):
+        return for_people(error, place)
     if is_lost(error):
         return base.CommitInDoubt(f"{place}: {_said(error)}")
-    return base.CommitRefused(_said(error))
+    if code.startswith(_SPOILT):
+        return base.CommitRefused(_said(error))
+    return base.StoreUnavailable(str(for_people(error, place)))
 
 
 def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
@@ -76,6 +86,16 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
 
 def _said(error: psycopg.Error) -> str:
     return (error.diag.message_primary or str(error)).strip() or type(error).__name__
+
+
+@contextmanager
+def told_to_owner(place: str) -> Iterator[None]:
+    """The same for an owner, or a worker: what its server lacks, room or rights, passes as well, and nobody starts it again then."""
+    try:
+        with told_to_people(place):
+            yield
+    except (errors.StoreFull, errors.StoreReadOnly) as error:
+        raise errors.StoreUnreachable(str(error)) from error
 
 
 @contextmanager

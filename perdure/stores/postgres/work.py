@@ -9,7 +9,7 @@ from perdure.stores.postgres import rows
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.rows import ATTEMPT_COLUMNS, RUN_COLUMNS, run_row
-from perdure.stores.postgres.trouble import told_to_people
+from perdure.stores.postgres.trouble import told_to_owner
 
 _RUNS = f"SELECT {RUN_COLUMNS} FROM perdure.runs WHERE key = ANY (%b::bigint[])"
 _HISTORY = "SELECT run, events FROM perdure.history WHERE run = ANY (%b::bigint[]) ORDER BY run, seq"
@@ -27,16 +27,16 @@ class PostgresWork:
         self._journal = journal
 
     def last_key(self) -> int:
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             return self._line.read("SELECT coalesce(max(key), 0) FROM perdure.runs")[0][0]
 
     def load(self, keys: Sequence[int]) -> dict[int, Stored]:
         """The runs are the caller's, so that they do not change meanwhile."""
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             return load(self._line, keys)
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             found = self._line.read(_NEWEST, (list(ids),))
         return {columns[1]: run_row(columns) for columns in found}
 
@@ -50,16 +50,16 @@ class PostgresWork:
         return self._with_status(4, 5, 6)
 
     def _with_status(self, *statuses: int) -> list[int]:
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             return [key for (key,) in self._line.read(_WITH_STATUS, (list(statuses),))]
 
     def unread(self, keys: Sequence[int]) -> list[MailRow]:
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             return rows.mail_rows(self._line.read(_SPOKEN, (list(keys), SPOKEN)), set())
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
         values = (self._journal.member, now, limit, starts)
-        with told_to_people(self._place):
+        with told_to_owner(self._place):
             return poll_of(
                 self._line.read("SELECT * FROM perdure.work(%b::bigint, %b::bigint, %b::bigint, %b)", values)
             )

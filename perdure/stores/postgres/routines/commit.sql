@@ -2,7 +2,8 @@
 -- batch has comes as arrays, one for each column; `rest` has the lists of a Batch by their names, bytes as base64.
 --
 -- Errors: PD001 the member was declared dead; PD002 a letter was read by somebody else, or a run that is to be parked is not
--- this member's, or has gone on; PD003 the batch is refused.
+-- this member's, or a run has not the history that this member knows (a failover has lost some of it); PD003 the batch is refused;
+-- PD006 the transaction is not one of READ COMMITTED.
 CREATE OR REPLACE FUNCTION perdure.commit(
     me            bigint,
     my_term       bigint,
@@ -13,6 +14,7 @@ CREATE OR REPLACE FUNCTION perdure.commit(
     closed        bigint[],
     wakes         bigint[],
     seqs          bigint[],
+    befores       bigint[],
     history_runs  bigint[],
     history_seqs  bigint[],
     history_parts bytea[],
@@ -27,26 +29,32 @@ CREATE OR REPLACE FUNCTION perdure.commit(
 #variable_conflict use_column
 DECLARE
     changed bigint;
+    there   bigint;
 BEGIN
     -- The fence comes first, in a statement of its own: everything after it sees what was committed before a takeover.
     PERFORM fence(me, my_term);
     IF rest IS NOT NULL THEN
         PERFORM begin_rest(me, rest);
     END IF;
+    IF cardinality(history_runs) > 0 THEN
+        INSERT INTO history SELECT * FROM unnest(history_runs, history_seqs, history_parts);
+    END IF;
     IF cardinality(keys) > 0 THEN
         UPDATE runs r SET
             status = u.status, note = u.note, closed_at = u.closed_at, wake_at = u.wake_at, seq = u.seq,
             block = NULL, open_tail = false, strikes = 0, left_by = 0, deaths = CASE WHEN u.seq > r.seq THEN 0 ELSE r.deaths END
-        FROM unnest(keys, statuses, notes, closed, wakes, seqs) AS u(key, status, note, closed_at, wake_at, seq)
-        WHERE r.key = u.key;
+        FROM unnest(keys, statuses, notes, closed, wakes, seqs, befores)
+            AS u(key, status, note, closed_at, wake_at, seq, before)
+        WHERE r.key = u.key AND r.seq >= u.before;
         GET DIAGNOSTICS changed = ROW_COUNT;
         IF changed <> cardinality(keys) THEN
+            SELECT count(*) INTO there FROM runs r WHERE r.key = ANY (keys);
+            IF there <> changed THEN
+                PERFORM lost_history();
+            END IF;
             RAISE EXCEPTION '% of % runs are not there', cardinality(keys) - changed, cardinality(keys)
                 USING ERRCODE = 'PD003';
         END IF;
-    END IF;
-    IF cardinality(history_runs) > 0 THEN
-        INSERT INTO history SELECT * FROM unnest(history_runs, history_seqs, history_parts);
     END IF;
     IF cardinality(blob_runs) > 0 THEN
         INSERT INTO blobs SELECT * FROM unnest(blob_runs, blob_digests, blob_data) ON CONFLICT DO NOTHING;
@@ -74,6 +82,12 @@ BEGIN
                 USING ERRCODE = 'PD002';
         END IF;
     END IF;
+END $$;
+
+-- Whoever has asked knows more of a run than is written, and so must look at everything anew.
+CREATE OR REPLACE FUNCTION perdure.lost_history() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a run has not the history that this member knows: the database has gone back' USING ERRCODE = 'PD002';
 END $$;
 
 -- What comes before the summaries of runs: who goes, who follows whom, who is new; then summaries with a block, and beginnings.
@@ -116,6 +130,9 @@ BEGIN
         );
     END IF;
     IF rest ? 'updated' THEN
+        PERFORM lost_history()
+        FROM jsonb_array_elements(rest -> 'seen') AS s JOIN runs r ON r.key = (s.value ->> 0)::bigint
+        WHERE r.seq < (s.value ->> 1)::bigint;
         UPDATE runs r SET
             status = u.status, note = u.note, closed_at = u.closed_at, wake_at = u.wake_at, seq = u.seq,
             block = decode(u.block, 'base64'), open_tail = u.open_tail, strikes = u.strikes,

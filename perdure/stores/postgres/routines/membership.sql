@@ -1,13 +1,21 @@
 -- Who owns what. Every call is one transaction of READ COMMITTED, in which each statement sees what was committed when it
 -- began: what is claimed is claimed in one statement, and what it has is read in a later one.
 --
--- Error PD001: the member was declared dead, and nothing has happened.
+-- Errors, after which nothing has happened: PD001 the member was declared dead; PD006 the transaction is not one of READ COMMITTED.
+
+CREATE OR REPLACE FUNCTION perdure.demand_read_committed() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'not in a transaction of READ COMMITTED' USING ERRCODE = 'PD006';
+    END IF;
+END $$;
 
 -- `my_term`: a call that reaches the server after its connection was given up is of an earlier one (see `settle`), and refused. Of
 -- a call that changes nothing if it comes late it is NULL.
 CREATE OR REPLACE FUNCTION perdure.fence(me bigint, my_term bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 BEGIN
+    PERFORM demand_read_committed();
     PERFORM 1 FROM members WHERE id = me AND alive AND term = coalesce(my_term, term) FOR SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'member % was declared dead, or has gone on without this call', me USING ERRCODE = 'PD001';

@@ -6,6 +6,7 @@
 CREATE OR REPLACE FUNCTION perdure.demand_worker(me bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 BEGIN
+    PERFORM demand_read_committed();
     PERFORM 1 FROM workers WHERE member = me FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'member % is no worker (any more)', me USING ERRCODE = 'PD004';
