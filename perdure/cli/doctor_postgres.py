@@ -13,6 +13,7 @@ PINGS = 20
 SLOW_COMMIT_S = 0.03
 FEW_CONNECTIONS = 10
 DEAD_ROWS = 10_000
+BEHIND_BYTES = 16 << 20
 
 _SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY (%s)"
 _USED = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
@@ -25,6 +26,7 @@ _DEAD = (
     "AND n_dead_tup > greatest(%s, n_live_tup) ORDER BY n_dead_tup DESC LIMIT 1"
 )
 _MEMBERS = "SELECT serves, count(*), count(DISTINCT build) FROM perdure.members WHERE alive GROUP BY serves"
+_BEHIND = "SELECT coalesce(pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), 0)::bigint"
 _SIZE = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'perdure' AND c.relkind = 'r'"
@@ -44,7 +46,7 @@ def server(where: Any) -> Iterator[Finding]:
         with told_to_people(place.shown), place.connect() as connection:
             yield _version(connection, place)
             yield from _honest(connection)
-            yield _distance(connection)
+            yield _standby(connection) if _reads_only(connection) else _distance(connection)
             found = schema.version_of(connection)
             schema.demand_known(place, found, known)
             yield _schema(found.number, known[-1].number)
@@ -82,6 +84,20 @@ def _honest(connection: Any) -> Iterator[Finding]:
         yield Finding("connections", "warning", text, "raise max_connections, or put a pooler before the server")
     else:
         yield Finding("connections", "ok", text)
+
+
+def _reads_only(connection: Any) -> bool:
+    return bool(connection.execute("SELECT pg_is_in_recovery()").fetchone()[0])
+
+
+def _standby(connection: Any) -> Finding:
+    """It is asked for no commit, as it takes none; what tells how far it is behind is how much of what has come is not shown yet."""
+    behind = connection.execute(_BEHIND).fetchone()[0]
+    text = "a standby: runs are seen here, and started, steered and moved on its primary"
+    if behind > BEHIND_BYTES:
+        return Finding("standby", "warning", f"{text}; it has {size(int(behind))} still to show",
+                       "a long query here holds it up: max_standby_streaming_delay")  # fmt: skip
+    return Finding("standby", "ok", text)
 
 
 def _distance(connection: Any) -> Finding:

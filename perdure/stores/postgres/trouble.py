@@ -77,6 +77,11 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
         return errors.StoreUnreachable(
             f"{place}: the database has not the schema of this version ({said}): perdure migrate"
         )
+    if code == "25006":
+        return errors.StoreUnreachable(
+            f"{place}: the server takes no writes ({said}); if it is a standby, ask its primary: an address may name both, "
+            "with ?target_session_attrs=read-write"
+        )
     if code in ("XX001", "XX002"):
         return errors.StoreCorrupt(f"{place}: the server has found damaged data ({said}); restore a backup")
     if code and not is_lost(error) and code not in _AGAIN:
