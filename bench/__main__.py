@@ -35,6 +35,7 @@ NAMES = (
     "imports",
     "dashboard",
     "postgres",
+    "takeover",
 )
 ROOT = Path(__file__).resolve().parent.parent
 

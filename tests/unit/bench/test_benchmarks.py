@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_gives_figures_that_are_numbers(name: str, tmp_path: Path):
-    if name == "postgres":
+    if name in ("postgres", "takeover"):
         demand_postgres()
 
     figures = measured(name, Setting(tmp_path, "smoke"))
