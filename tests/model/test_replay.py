@@ -10,7 +10,7 @@ from tests.model.replay import Sessions, Walk
 
 ACTIVITY, RETRIED = ("activity",), ("retried",)
 SOAKS = bool(os.environ.get("PERDURE_SOAK"))
-WALKS = 200 if SOAKS else 8
+WALKS = 100 if SOAKS else 8
 STEPS = 60
 
 SETTINGS: dict[str, Setting] = {
