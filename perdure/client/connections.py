@@ -91,7 +91,11 @@ def _sqlite(connection: Any) -> Carrier:
     def ask(statement: Statement) -> Rows:
         cursor = connection.cursor()
         cursor.row_factory = None
-        return cursor.execute(*statement).fetchall()
+        texts, connection.text_factory = connection.text_factory, str
+        try:
+            return cursor.execute(*statement).fetchall()
+        finally:
+            connection.text_factory = texts
 
     return Carrier("SQLite", False, _commits_at_once(connection), _BEGIN, ask)
 

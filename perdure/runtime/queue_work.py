@@ -192,10 +192,14 @@ class QueueWork:
             waiting = self._look(monotonic)
         elif told and not self._endings and self._room():
             waiting = self._store.tasks.waiting(self._settings.queues)
+        self._flush()  # what is given up may be what keeps the store from answering
         if self._endings or self.could_begin(waiting):
             self._exchange()
         elif self._room():
             self._more = False
+        self._flush()
+
+    def _flush(self) -> None:
         for loop in self._outbox.flush():
             self._crew.loop_is_gone(loop)
 

@@ -1,12 +1,16 @@
-"""PostgreSQL, where the connection of an attempt is lost while the server commits: a trigger of the application's holds the commit
+"""PostgreSQL, where the connection of an attempt, or of the application, is lost while the server commits: a trigger of the application's holds the commit
 until the test lets it go on. What came of it is found in the database, and never guessed.
 """
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -110,3 +114,88 @@ def test_a_commit_that_comes_to_its_end_after_its_connection_was_lost_counts(dat
 
         assert handle.result().wait() == 1
         assert ledger(connection) == [(1,)]
+
+
+def taking(database: str, engine: Engine, errors: list[BaseException]) -> threading.Thread:
+    """The application takes an order, in a thread: a row of its own and a start. Its commit is held."""
+
+    def take() -> None:
+        try:
+            with psycopg.connect(database) as connection:
+                connection.execute("INSERT INTO ledger VALUES (7)")
+                engine.start(idle(), id="order-7", connection=connection).wait()
+        except BaseException as error:  # noqa: BLE001  the test looks at it
+            errors.append(error)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    return thread
+
+
+@workflow
+async def idle() -> str:
+    return "done"
+
+
+def test_a_commit_of_the_application_that_is_ended_leaves_neither_row_nor_run(database: str):
+    with holding(database) as connection, Engine(database, [idle]) as engine:
+        errors: list[BaseException] = []
+        thread = taking(database, engine, errors)
+        connection.execute("SELECT pg_terminate_backend(%s)", (committing(connection),))
+        let_go(connection)
+        thread.join()
+
+        assert isinstance(errors[0], psycopg.OperationalError)
+        assert ledger(connection) == [] and engine.list().wait() == []
+
+
+def test_a_commit_of_the_application_that_is_under_way_when_it_is_killed_leaves_both(database: str):
+    with holding(database) as connection, Engine(database, [idle]) as engine:
+        child = subprocess.Popen([sys.executable, "-c", TAKING, database], cwd=ROOT)
+        committing(connection)
+        child.kill()
+        child.wait()
+        let_go(connection)
+
+        while not ledger(connection):
+            threading.Event().wait(0.005)
+        assert engine.handle("order-7", idle).result().wait() == "done"
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TAKING = """
+import sys
+
+import psycopg
+
+from perdure import Client
+
+with psycopg.connect(sys.argv[1]) as connection, Client(sys.argv[1]) as client:
+    connection.execute("INSERT INTO ledger VALUES (7)")
+    client.start("idle", id="order-7", connection=connection).wait()
+    connection.commit()
+"""
+
+
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_of_two_transactions_that_want_one_id_the_second_waits_for_what_becomes_of_the_first(database: str, ends: str):
+    with Engine(database, [idle]) as engine, psycopg.connect(database, autocommit=True) as looking:
+        first, second = psycopg.connect(database), psycopg.connect(database)
+        one = engine.start(idle(), id="order-7", connection=first).wait()
+        found: list[Any] = []
+        waiting = threading.Thread(
+            target=lambda: found.append(engine.start(idle(), id="order-7", connection=second).wait())
+        )
+        waiting.start()
+        blocked = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+        while not looking.execute(blocked, (first.info.backend_pid,)).fetchone():
+            threading.Event().wait(0.005)
+        getattr(first, ends)()
+        waiting.join()
+        second.commit()
+
+        assert (found[0].run_id == one.run_id) == (ends == "commit")
+        assert found[0].result().wait() == "done"
+        first.close()
+        second.close()

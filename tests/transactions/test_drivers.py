@@ -195,7 +195,7 @@ def test_aiosqlite(in_file: Shared):
     demand_same(in_file, 1, 3)
 
 
-def test_rows_of_sqlite_that_are_dicts(in_file: Shared):
+def test_sqlite_of_which_the_rows_and_texts_are_others(in_file: Shared):
     with Client(in_file.address) as client:
         connection = in_file.connect()
         connection.row_factory = lambda cursor, row: {"no": "tuple"}
@@ -203,6 +203,7 @@ def test_rows_of_sqlite_that_are_dicts(in_file: Shared):
         client.start("order", [1], id="order-1", connection=connection).wait()
         connection.commit()
         connection.row_factory = sqlite3.Row
+        connection.text_factory = bytes
         client.start("order", [1], id="order-1", connection=connection).wait()
         connection.close()
 

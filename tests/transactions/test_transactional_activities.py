@@ -286,3 +286,73 @@ def test_the_function_is_run_by_hand_with_a_connection_of_the_tests():
     assert said == "booked 7" and connection.execute("SELECT * FROM ledger").fetchall() == [(7,)]
     with activity_context(book), pytest.raises(errors.DefinitionError, match="activity_context"):
         book.fn(7)
+
+
+@activity(transactional=True)
+def held(number: int) -> int:
+    write(activity.connection(object), number)
+    if activity.info().attempt == 1:
+        came.set()
+        with pytest.raises(asyncio.CancelledError):
+            while not finish.wait(0.01):
+                activity.heartbeat()
+        raise asyncio.CancelledError
+    return activity.info().attempt
+
+
+@activity(transactional=True)
+async def aheld(number: int) -> int:
+    await awrite(activity.connection(object), number)
+    if activity.info().attempt == 1:
+        came.set()
+        await asyncio.Event().wait()
+    return activity.info().attempt
+
+
+came, finish = threading.Event(), threading.Event()
+
+
+@pytest.mark.parametrize("step", [held, aheld])
+def test_an_attempt_of_an_engine_that_is_closed_is_undone_and_the_next_one_makes_it(
+    shared: Shared, step: ActivityDefinition[[int], int]
+):
+    @workflow
+    async def doing() -> int:
+        return await step(3)
+
+    came.clear()
+    with Engine(shared.address, [doing, step], drain=0) as engine:
+        engine.start(doing(), id="doing").wait()
+        came.wait()
+
+    with Engine(shared.address, [doing, step]) as engine:
+        assert engine.handle("doing", doing).result().wait() == 2
+    assert shared.ledger() == [3]
+
+
+def test_an_attempt_that_is_cancelled_by_its_run_is_undone(on_server: Shared):
+    @workflow
+    async def doing() -> int:
+        return await aheld(3)
+
+    came.clear()
+    with Engine(on_server.address, [doing, aheld]) as engine:
+        handle = engine.start(doing()).wait()
+        came.wait()
+        handle.cancel().wait()
+        with pytest.raises(errors.RunCancelled):
+            handle.result().wait()
+    assert on_server.ledger() == []
+
+
+def test_an_attempt_that_keeps_the_file_for_too_long_lets_go_of_it(in_file: Shared):
+    """Meanwhile not even the engine can write that it has timed out."""
+
+    @activity(transactional=True, timeout=0.3, retry=1)
+    async def endless(number: int) -> None:
+        await awrite(activity.connection(object), number)
+        await asyncio.Event().wait()
+
+    with pytest.raises(errors.RunFailed, match=r"no end after 0\.3 s"):
+        outcome(in_file, endless)
+    assert in_file.ledger() == []

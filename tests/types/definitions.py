@@ -3,6 +3,7 @@
 # pyright: strict
 
 import asyncio
+import sqlite3
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, assert_type
@@ -36,6 +37,15 @@ async def charge(amount: float, account: str, *, currency: str = "EUR") -> str:
 @activity
 def update_stock(item: str) -> int:
     return 1
+
+
+@activity(transactional=True, timeout="5s")
+def book(item: str) -> int:
+    assert_type(activity.connection(sqlite3.Connection), sqlite3.Connection)
+    return 1
+
+
+assert_type(book, ActivityDefinition[[str], int])
 
 
 @activity(timeout="1m", retry=Retry(max_attempts=3))

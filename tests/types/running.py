@@ -2,6 +2,7 @@
 
 # pyright: strict
 
+import sqlite3
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, assert_type
@@ -74,6 +75,11 @@ def a_client_with_the_code() -> None:
         assert_type(client, Client)
         assert_type(client.start(order(10, "acct"), id="order-1").wait(), Handle[str])
         assert_type(client.run(order(10, "acct")).wait(), str)
+
+
+async def in_a_transaction(engine: Engine, connection: sqlite3.Connection) -> None:
+    assert_type(engine.start(order(10, "acct"), connection=connection).wait(), Handle[str])
+    assert_type(await engine.start(order(10, "acct"), id="order-1", connection=connection), Handle[str])
 
 
 async def a_client_without_it() -> None:
