@@ -59,7 +59,13 @@ class Verbs:
 
     @overload
     def start(
-        self, workflow: Call[R], /, *, id: str | None = None, **options: Unpack[StartOptions]
+        self,
+        workflow: Call[R],
+        /,
+        *,
+        id: str | None = None,
+        connection: Any = None,
+        **options: Unpack[StartOptions],
     ) -> Answer[Handle[R]]: ...
     @overload
     def start(
@@ -70,6 +76,7 @@ class Verbs:
         /,
         *,
         id: str | None = None,
+        connection: Any = None,
         **options: Unpack[StartOptions],
     ) -> Answer[Handle[Any]]: ...
     def start(
@@ -80,6 +87,7 @@ class Verbs:
         /,
         *,
         id: str | None = None,
+        connection: Any = None,
         **options: Unpack[StartOptions],
     ) -> Answer[Handle[Any]]:
         """Start a run, or attach to the one that has the id, open or ended. The answer comes when that is durable.
@@ -88,6 +96,8 @@ class Verbs:
             workflow: a call, `process_order(10, "acct")`; or a name, for a client that does not have the code.
             args, kwargs: with a name, the arguments.
             id: of your choice; None makes one. Of the runs of an id, one after the other, at most the newest is open.
+            connection: one of the application's to the database of the runs, in whose transaction the run is started: it is there
+                exactly if that commits. Of psycopg, asyncpg, sqlite3, aiosqlite, SQLAlchemy or Django.
             options: what to do if the id has a run, and more; `StartOptions` has them.
 
         Raises:
@@ -97,7 +107,6 @@ class Verbs:
             errors.DefinitionError: an option makes no sense.
             errors.ConnectionUnfit: the run cannot be started in a transaction of that connection.
         """
-        connection = options.pop("connection", None)
         wish = self._wish(workflow, args, kwargs or {}, id, options)
         if connection is not None:
             from perdure.client.enlisting import EnlistedStart  # few starts need it

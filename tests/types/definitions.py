@@ -45,9 +45,6 @@ def book(item: str) -> int:
     return 1
 
 
-assert_type(book, ActivityDefinition[[str], int])
-
-
 @activity(timeout="1m", retry=Retry(max_attempts=3))
 async def rate(amount: float) -> float | None:
     return None
