@@ -129,13 +129,17 @@ BEGIN
     IF most_claims > 0 THEN
         dead := ARRAY(SELECT dead_owners());
         RETURN QUERY
-        WITH wanted AS (
+        -- Mail is read once, whatever is known of its size: a table through which much goes is taken for empty at times, while it
+        -- is full of letters that were read and that somebody's open snapshot keeps.
+        WITH letters AS MATERIALIZED (
+            SELECT l.run, l.kind, l.reply_to FROM mail l
+        ), wanted AS (
             SELECT r.key FROM runs r WHERE r.owner = ANY (dead)
             UNION ALL
             SELECT r.key FROM runs r
             WHERE r.owner IS NULL AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
             UNION ALL
-            SELECT r.key FROM mail l JOIN runs r ON r.key = l.run
+            SELECT r.key FROM letters l JOIN runs r ON r.key = l.run
             WHERE r.owner IS NULL AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
         ), mine_now AS (
             SELECT r.key, r.owner FROM runs r

@@ -5,7 +5,8 @@
 -- One row per run: what lists show and claims look at. Columns in the order of the kernel's RunRow, then whose it is.
 -- owner: the member that has it, NULL nobody. claims: how often it has found one. deaths: how many members in a row have died
 -- that had it, since its history has grown last. left_by: the dead member that it was taken over from, until it is written again.
--- Updates leave room in the page, so that most of them touch no index.
+-- Pages are left half empty: an update of a run that goes on running finds room beside the old version then, and touches no index, also
+-- if all runs of a page are in one batch.
 CREATE TABLE perdure.runs (
     key         bigint   PRIMARY KEY,
     id          text     NOT NULL COLLATE "C",
@@ -32,7 +33,7 @@ CREATE TABLE perdure.runs (
     claims      bigint   NOT NULL DEFAULT 0,
     deaths      integer  NOT NULL DEFAULT 0,
     left_by     bigint   NOT NULL DEFAULT 0
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50);
 
 -- Finds all runs of an id, and guards that one of them is the newest.
 CREATE UNIQUE INDEX runs_by_id ON perdure.runs (id, followed_by);
@@ -263,3 +264,17 @@ CREATE INDEX human_by_age ON perdure.human (opened_at, run, step);
 CREATE INDEX human_by_due_at ON perdure.human (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX human_by_assignee ON perdure.human USING gin (assignees);
 CREATE INDEX human_by_claimer ON perdure.human (claimed_by) WHERE claimed_by <> '';
+
+-- Vacuum comes to tables through which much goes after so many dead rows, however large they are, and in the others after a
+-- fiftieth of them: the defaults wait for a fifth of a table.
+ALTER TABLE perdure.mail SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE perdure.tasks SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE perdure.replies SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+ALTER TABLE perdure.beats SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+ALTER TABLE perdure.members SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+ALTER TABLE perdure.workers SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+ALTER TABLE perdure.runs SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 1);
+ALTER TABLE perdure.history SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE perdure.attempts SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000);
+ALTER TABLE perdure.blobs SET (autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE perdure.chunks SET (autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_scale_factor = 0.02);
