@@ -210,6 +210,7 @@ class Engine(Verbs):
             store, self._activities, build, settings, home, self._world, self._log.logger, owner.stop_by
         )
         member.begin()
+        owner.own_worker = member.offer
         return member
 
     def _served(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """One batch in the making: which runs were moved, what was read, what is to be answered once it is durable."""
 
+from collections import Counter
 from collections.abc import Callable
 
 from perdure.kernel import messages as msg
@@ -26,7 +27,7 @@ _RUN = "@"
 
 class Draft:
     """`answers` are given when the batch is durable: (request, what it is told, or the error). `gives_tasks` to
-    workers: of these queues and activities."""
+    workers: so many of each (queue, activity)."""
 
     __slots__ = (
         "actors",
@@ -64,7 +65,7 @@ class Draft:
         self.told: list[tuple[int, Payload]] = []
         """Which of these are answers to queries, and what they say."""
         self.withdrawn: list[int] = []
-        self.gives_tasks: set[tuple[str, str]] = set()
+        self.gives_tasks: Counter[tuple[str, str]] = Counter()
         self.answers: list[tuple[StartRequest, Started | None, BaseException | None]] = []
         self.begun: dict[str, tuple[Actor, msg.Start]] = {}
         """The newest runs of ids, of those that have begun in this batch, with their Start."""

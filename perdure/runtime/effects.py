@@ -1,7 +1,7 @@
 """What may happen once a batch is durable: attempts begin or are given up, callers hear, people are told, runs are parked."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from perdure.kernel import events as ev
@@ -40,6 +40,11 @@ class Crew(Protocol):
     def loop_is_gone(self, loop: Any) -> None: ...
 
 
+OwnWorker = Callable[[Mapping[tuple[str, str], int]], bool]
+"""Tells the worker of queues in this process of tasks, so many of each (queue, activity). Whether it is going to take them all: then
+nobody else has to be told. False without one."""
+
+
 class Effects:
     """Performed once per batch."""
 
@@ -56,7 +61,9 @@ class Effects:
         tasks: Tasks,
         workforce: Workforce,
         bell: Bell,
+        own_worker: OwnWorker,
     ) -> None:
+        self._own_worker = own_worker
         self._roster = roster
         self._slots = slots
         self._waiters = waiters
@@ -94,7 +101,7 @@ class Effects:
             self._log.error(draft.damaged[row.key])
             self._waiters.tell(row.key, None, self._outbox)
         self._begin(took_off, draft)
-        if draft.gives_tasks:
+        if draft.gives_tasks and not self._own_worker(draft.gives_tasks):
             self._tasks.nudge(self._workforce.serving(draft.gives_tasks))
         self._bell.ring(draft.actors)
         for key in draft.withdrawn:

@@ -22,6 +22,7 @@ from perdure.kernel.program import Language
 from perdure.payload import PLAIN, Coder
 from perdure.runtime import collector
 from perdure.runtime.coding import Coding
+from perdure.runtime.effects import OwnWorker
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.liveness import LEASE_SECONDS
@@ -96,6 +97,7 @@ class Member:
         self._first: int | None = None
         self._thread = threading.Thread(target=self._main, name="perdure-engine", daemon=True)
         self.waiters = Waiters()
+        self.own_worker: OwnWorker = lambda tasks: False
         self.owns = False
         self.failure: BaseException | None = None
 
@@ -287,6 +289,7 @@ class Member:
             settings.forgetful,
             self._coding,
             settings.retention_ns,
+            lambda tasks: self.own_worker(tasks),
         )
         self._publish()
         collector.relax()

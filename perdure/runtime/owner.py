@@ -12,7 +12,7 @@ from perdure.runtime.actors import Roster
 from perdure.runtime.coding import Coding
 from perdure.runtime.cycle import Cycle, Item, waits
 from perdure.runtime.deadlines import timed_out
-from perdure.runtime.effects import Crew, Effects
+from perdure.runtime.effects import Crew, Effects, OwnWorker
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.losses import Losses
@@ -74,6 +74,7 @@ class Owner:
         forgetful: bool = False,
         coding: Coding | None = None,
         retention_ns: int | None = None,
+        own_worker: OwnWorker = lambda tasks: False,
     ) -> None:
         self._store = store
         self._member = member
@@ -102,6 +103,7 @@ class Owner:
             store.tasks,
             workforce,
             store.streams.bell,
+            own_worker,
         )
         self._offers = Offers(store.work, self._roster, workforce)
         self._losses = Losses(store.tasks, lease_seconds, world, log)

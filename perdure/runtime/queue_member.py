@@ -80,6 +80,14 @@ class QueueMember:
         if self._thread.ident is not None:
             self._thread.join()
 
+    def offer(self, tasks: Mapping[tuple[str, str], int]) -> bool:
+        """There are so many of each (queue, activity): whether this worker is going to take them all, now."""
+        work = self._work
+        if work is None or self._stopping.is_set() or not work.could_take(tasks):
+            return False
+        self._inbox.nudge()
+        return True
+
     def wait(self, seconds: float) -> bool:
         """Whether it was told to stop, or a fault has stopped it, within so long."""
         return self._stopping.wait(seconds)

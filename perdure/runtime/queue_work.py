@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,7 @@ class QueueWork:
         self._deadlines = Deadlines()
         self._endings: list[base.Ending] = []
         self._more = True
+        self._offered: Counter[int] = Counter()
         self._look_at = 0.0
         self._beaten_at = world.monotonic()
         self._beat_seconds = LEASE_SECONDS / BEATS_OF_A_LEASE
@@ -158,6 +160,18 @@ class QueueWork:
             look = max(self._look_at - monotonic, 0.0)
             until = look if until is None else min(until, look)
         return until
+
+    def could_take(self, tasks: Mapping[tuple[str, str], int]) -> bool:
+        """Whether there is room for all of them, beside those that were offered since it has asked for some. From any thread."""
+        wanted: Counter[int] = Counter()
+        for (queue, name), count in tasks.items():
+            if queue not in self._settings.queues or name not in self._names:
+                return False
+            wanted[self._slots.kind(name)] += count
+        if any(self._slots.free(kind) < self._offered[kind] + count for kind, count in wanted.items()):
+            return False
+        self._offered.update(wanted)
+        return True
 
     def could_begin(self, waiting: Sequence[str]) -> bool:
         """Whether some of these activities could begin here now. Only then they are asked for, so that idle workers do not
@@ -279,6 +293,7 @@ class QueueWork:
     def _exchange(self) -> None:
         """Bring what has ended, take what there is room for: one transaction."""
         endings = self._endings
+        self._offered.clear()
         wants = [base.Want(names, min(self._slots.free(kind), TAKE_MOST)) for kind, names in self._wants]
         wants = [want for want in wants if want.names and want.limit > 0]
         self._world.crash_point("before-exchange")

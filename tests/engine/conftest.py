@@ -5,6 +5,9 @@ import inspect
 
 import pytest
 
+from tests.conformance.conftest import database as database
+from tests.conformance.conftest import server as server
+
 SECONDS = 600.0
 """Only what hangs takes so long, on however busy a machine."""
 

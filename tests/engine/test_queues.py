@@ -87,8 +87,10 @@ ACTIVITIES = [render, render_in_thread, shaky, swell, hang]
 ALL = [picture, pictures, call, *ACTIVITIES]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return request.getfixturevalue("database")
     return f"memory://{tmp_path}" if request.param == "memory" else f"sqlite:///{tmp_path}/runs.db"
 
 
@@ -134,6 +136,25 @@ async def test_who_took_a_task_is_told(address: str):
 async def test_an_engine_may_serve_queues_itself(address: str):
     async with Engine(address, ALL, queues=["gpu"]) as engine:
         assert await engine.run(picture(7)) == "7 by gpu, attempt 1"
+
+
+@pytest.mark.parametrize(("count", "told"), [(2, False), (3, True)])
+async def test_what_the_engine_s_own_worker_can_take_is_told_to_nobody_else(
+    address: str, monkeypatch: pytest.MonkeyPatch, count: int, told: bool
+):
+    async with (
+        Worker(address, ACTIVITIES, queues=["gpu"]),
+        Engine(address, ALL, queues=["gpu"], concurrency=2) as engine,
+    ):
+        while len(engine.store.views.workers()) < 2:
+            await asyncio.sleep(0.01)
+        nudges: list[set[int]] = []
+        nudge = engine.store.tasks.nudge
+        monkeypatch.setattr(engine.store.tasks, "nudge", lambda members: (nudges.append({*members}), nudge(members)))
+
+        assert len(await engine.run(pictures(count))) == count
+
+        assert bool(nudges) is told
 
 
 async def test_other_queues_are_left_alone(address: str):
