@@ -7,7 +7,7 @@ which may break, hang or die.
 import importlib.util
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -44,28 +44,21 @@ def dev(settings: Settings, modules: tuple[str, ...], port: int, host: str, expo
     """
     from perdure.cli import database
 
-    demand_packages()
+    demand_packages("dev", NEEDED)
     where = database.find(settings)
     from perdure.cli.reloading import Reloading
     from perdure.stores.open import open_store
     from perdure.web.app import dashboard
-    from perdure.web.guards import is_loopback
     from perdure.web.server import Served
 
-    exposed = not is_loopback(host)
-    if exposed and not expose:
-        raise Problem(
-            f"--host {host} would open the dashboard to other machines", REFUSED,
-            ["it asks for no password: whoever reaches it reads all runs, their arguments, results and errors"],
-            "leave it out, or add  --expose  if that is meant",
-        )  # fmt: skip
-    listening = _listening(host, port)
+    exposed = is_exposed(host, expose)
+    listening = listening_at(host, port)
     store = open_store(where.address)
     events: SimpleQueue[Any] = SimpleQueue()
     try:
         app = dashboard(store, names=[host], exposed=exposed)
-        with _signals(events), Served(app, listening) as served:
-            _banner(settings, where.shown, host, served.port, exposed)
+        with stopped_by_signals(events), Served(app, listening) as served:
+            banner(settings, where.shown, host, served.port, exposed)
             with Reloading(settings, events, where.address, modules, watches=not no_reload) as engine:
                 _serve(settings, events, engine, store)
                 settings.narrate(
@@ -83,17 +76,36 @@ def dev(settings: Settings, modules: tuple[str, ...], port: int, host: str, expo
     return OK
 
 
-def demand_packages() -> None:
+def demand_packages(command: str, needed: Iterable[str]) -> None:
     """Raises Problem if the extra is not installed."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise Problem(
-            f"perdure dev needs packages that are not installed: {', '.join(missing)}", ERROR, [],
+            f"perdure {command} needs packages that are not installed: {', '.join(missing)}", ERROR, [],
             'pip install "perdure[server]"',
         )  # fmt: skip
 
 
-def _listening(host: str, port: int) -> Any:
+def is_exposed(host: str, expose: bool) -> bool:
+    """Whether other machines can reach what listens there.
+
+    Raises:
+        Problem: they can, and nobody has said that they shall.
+    """
+    from perdure.web.guards import is_loopback
+
+    exposed = not is_loopback(host)
+    if exposed and not expose:
+        raise Problem(
+            f"--host {host} would open the dashboard to other machines", REFUSED,
+            ["it asks for no password: whoever reaches it reads all runs, their arguments, results and errors"],
+            "leave it out, or add  --expose  if that is meant",
+        )  # fmt: skip
+    return exposed
+
+
+def listening_at(host: str, port: int) -> Any:
+    """A socket; Problem if there can be none."""
     import errno
 
     from perdure.web.server import bound
@@ -113,7 +125,7 @@ def _listening(host: str, port: int) -> Any:
 
 
 @contextmanager
-def _signals(events: "SimpleQueue[Any]") -> Iterator[None]:
+def stopped_by_signals(events: "SimpleQueue[Any]") -> Iterator[None]:
     """Ctrl-C and SIGTERM as something that is read, so that they do not land in the middle of anything."""
     before = {number: signal.signal(number, lambda *_: events.put(STOP)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -133,7 +145,8 @@ def _asked_to_stop(events: "SimpleQueue[Any]") -> bool:
             return False
 
 
-def _banner(settings: Settings, address: str, host: str, port: int, exposed: bool) -> None:
+def banner(settings: Settings, address: str, host: str, port: int, exposed: bool) -> None:
+    """Where it is, and who can see it."""
     from perdure.cli.version import perdure_version
 
     shown = f"[{host}]" if ":" in host else host

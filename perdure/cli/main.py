@@ -64,6 +64,11 @@ COMMANDS: dict[str, Entry] = {
     "worker": Entry(
         "worker", "Work for others: the activities of a queue, or whole runs", "perdure worker shop.images --queue gpu"
     ),
+    "dashboard": Entry(
+        "dashboard",
+        "The runs of a database in a browser, without an engine",
+        "perdure dashboard --db postgresql://reader@host/name",
+    ),
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),
 }

@@ -20,14 +20,16 @@ LOOK_SECONDS = 0.05
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help='Those of runs_in="process" at a time.')
 @click.option("--drain", default="30s", metavar="DURATION", help="When it ends: how long to wait for what it runs.")
 @click.option("--build", metavar="NAME", help="Names this version of the code (of an engine); else a fingerprint.")
+@click.option("--retention", metavar="DURATION", help="Delete runs that ended so long ago (of an engine); else never.")
 @click.option("--once", is_flag=True, help="End when nothing waits in the queues and nothing runs.")
 @options(quiet="No banner.")
 @click.pass_obj
 def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...], slots: int, threads: int,
-           processes: int | None, drain: str, build: str | None, once: bool) -> int:  # fmt: skip
+           processes: int | None, drain: str, build: str | None, retention: str | None, once: bool) -> int:  # fmt: skip
     """Work until a signal comes: run the activities of the queues named, with the code in MODULE (a module or a file).
 
-    Without --queue it is an engine: it owns the database and moves its runs, or stands by until the owner is gone.
+    Without --queue it is an engine. A file of SQLite it owns, or stands by until its owner is gone; a database of PostgreSQL it
+    shares with others of its kind, on as many machines as are wanted.
     As many workers as are wanted may serve a queue. SIGTERM and Ctrl-C let what runs finish, for --drain; what has not
     ended then is given back and tried again elsewhere.
 
@@ -40,6 +42,8 @@ def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...]
         raise Problem("--once is for queues", USAGE, [], "name one:  --queue NAME")
     if build is not None and queues:
         raise Problem("--build is for an engine, which moves runs", USAGE, [], "leave it out beside --queue")
+    if retention is not None and queues:
+        raise Problem("--retention is for an engine, which has runs", USAGE, [], "leave it out beside --queue")
     where = database.find(settings)
     loaded = [loading.import_module(place) for place in modules]
     patience = duration_ns(drain) / 1e9
@@ -51,7 +55,7 @@ def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...]
     if queues:
         made = Worker(where.address, loaded, queues=queues, drain=patience, **most)
     else:
-        made = Engine(where.address, loaded, drain=patience, build=build, **most)
+        made = Engine(where.address, loaded, drain=patience, build=build, retention=retention, **most)
     with made as working, _stopped_by_signals(working, bool(queues)) as stopped:
         if not settings.quiet:
             settings.narrate([("perdure worker  ", "bold"), (_portrait(working, where.shown, queues), "dim")])
@@ -67,7 +71,9 @@ def worker(settings: Settings, modules: tuple[str, ...], queues: tuple[str, ...]
 def _portrait(working: Any, address: str, queues: tuple[str, ...]) -> str:
     if queues:
         return f"{address}  queues: {', '.join(queues)}  activities: {', '.join(working.activities)}"
-    return f"{address}  {'owns it' if working.owns else 'stands by, another engine owns it'}"
+    if not working.owns:
+        return f"{address}  stands by, another engine owns it"
+    return f"{address}  {'owns it' if working.store.membership is None else 'takes part'}"
 
 
 def _log_to_stderr() -> None:
