@@ -107,8 +107,7 @@ class Owner:
         )
         self._offers = Offers(store.work, self._roster, workforce)
         self._losses = Losses(store.tasks, lease_seconds, world, log)
-        self._alarms = effects.alarms
-        self._deadlines = effects.deadlines
+        self._alarms, self._deadlines = effects.alarms, effects.deadlines
         self._grace_seconds = grace_seconds
         self._cycle = Cycle(
             store, world, build, activities, self._roster, self.slots, turns, starts, effects, log, closing, coding
@@ -120,8 +119,7 @@ class Owner:
         self._outage = Outage(world, log, self._holdings.shared, closing)
         self._retention = Retention(store, retention_ns, world, waiters.awaited, log)
         self._poll_at = 0.0
-        self._look_after: list[int] = []
-        self._deadly: list[int] = []
+        self._look_after, self._deadly = list[int](), list[int]()
         self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
 
     def take_over(self) -> None:
