@@ -110,16 +110,12 @@ class Asker:
 
     def _answers(self) -> "list[pq.abc.PGresult]":
         """Of all statements up to the end of the message."""
-        server = self._server
         self._send()
         results: list[pq.abc.PGresult] = []
         while True:
-            while server.is_busy():
-                self._wait(self._readable)
-                server.consume_input()
-            result = server.get_result()
-            if server.status == pq.ConnStatus.BAD:
-                raise psycopg.OperationalError(server.get_error_message() or "the connection was lost")
+            result = self._next()
+            if self._server.status == pq.ConnStatus.BAD:
+                raise psycopg.OperationalError(self._server.get_error_message() or "the connection was lost")
             if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
                 return results
             if result is not None:
@@ -131,15 +127,18 @@ class Asker:
                 self._server.consume_input()
 
     def _answer(self) -> "pq.abc.PGresult | None":
-        server = self._server
         self._send()
-        while server.is_busy():
-            self._wait(self._readable)
-            server.consume_input()
-        result = server.get_result()
-        while (more := server.get_result()) is not None:
+        result = self._next()
+        while (more := self._next()) is not None:
             result = more
         return result
+
+    def _next(self) -> "pq.abc.PGresult | None":
+        """The next result, when it is there: libpq would wait for it without an end, and let no other thread of Python run."""
+        while self._server.is_busy():
+            self._wait(self._readable)
+            self._server.consume_input()
+        return self._server.get_result()
 
     def _wait(self, poll: "select.poll") -> int:
         ready = poll.poll(self._milliseconds)

@@ -1,0 +1,78 @@
+"""Others at the same server: administrators who end connections, applications that take them all, people who lock rows."""
+
+import threading
+from contextlib import ExitStack
+
+import psycopg
+
+from tests.postgres.server import Server
+from tests.toughness.load import Load, engines
+
+END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND pid <> pg_backend_pid()"
+
+
+def test_connections_are_ended_in_a_stream_of_calls(server: Server, database: str) -> None:
+    with engines(server.address(database)) as both:
+        load = Load(both, database)
+        for percent in range(5, 95, 5):
+            load.when(percent / 100)
+            server.ask(END_ALL.format(database))
+
+        load.demand_exact()
+
+
+def test_statements_are_cancelled_in_a_stream_of_calls(server: Server, database: str) -> None:
+    cancel = END_ALL.format(database).replace("terminate", "cancel")
+    with engines(server.address(database)) as both:
+        load = Load(both, database)
+        for percent in range(5, 95, 3):
+            load.when(percent / 100)
+            server.ask(cancel)
+
+        load.demand_exact()
+
+
+def test_without_a_connection_that_is_left_engines_wait_for_one(server: Server, database: str) -> None:
+    server.ask(f"ALTER DATABASE {database} CONNECTION LIMIT 12")
+    server.ask("CREATE ROLE guest LOGIN")  # an administrator is bound by no limit
+    try:
+        server.ask("GRANT ALL ON SCHEMA perdure TO guest", database)
+        server.ask("GRANT ALL ON ALL TABLES IN SCHEMA perdure TO guest", database)
+        server.ask("GRANT ALL ON ALL SEQUENCES IN SCHEMA perdure TO guest", database)
+        address = server.address(database).replace("perdure@", "guest@")
+        with ExitStack() as taken, engines(address) as both:
+            load = Load(both, database)
+            load.when(0.2)
+            server.ask(END_ALL.format(database))
+            while True:
+                try:
+                    taken.enter_context(psycopg.connect(address))
+                except psycopg.OperationalError:
+                    break
+            server.ask(END_ALL.format(database) + " AND application_name = 'perdure'")
+            server.ask("SELECT pg_sleep(0.5)")
+            taken.close()
+
+            load.demand_exact()
+    finally:
+        server.ask("DROP OWNED BY guest", database)
+        server.ask("DROP ROLE guest")
+
+
+def test_rows_that_somebody_has_locked_are_waited_for(server: Server, database: str) -> None:
+    with engines(server.address(database), count=1) as one:
+        load = Load(one, database)
+        for part, table in ((0.2, "members"), (0.4, "mail"), (0.6, "runs")):
+            load.when(part)
+            with psycopg.connect(server.address(database)) as stranger:
+                stranger.execute(f"SELECT * FROM perdure.{table} FOR UPDATE".encode())
+                threading.Event().wait(0.5)
+
+        load.demand_exact()
+
+
+def test_who_reads_for_long_holds_up_nobody(server: Server, database: str) -> None:
+    with engines(server.address(database)) as both, psycopg.connect(server.address(database)) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+        reader.execute("SELECT count(*) FROM perdure.runs, perdure.history, perdure.mail, perdure.members")
+        Load(both, database).demand_exact()
