@@ -92,19 +92,9 @@ class Owner:
         starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
         workforce = Workforce(store.views)
         effects = Effects(
-            self._roster,
-            self.slots,
-            waiters,
-            outbox,
-            crew,
-            log,
-            world,
-            grace_seconds,
-            store.tasks,
-            workforce,
-            store.streams.bell,
-            own_worker,
-        )
+            self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds, store.tasks, workforce,
+            store.streams.bell, own_worker,
+        )  # fmt: skip
         self._offers = Offers(store.work, self._roster, workforce)
         self._losses = Losses(store.tasks, lease_seconds, world, log)
         self._alarms, self._deadlines = effects.alarms, effects.deadlines

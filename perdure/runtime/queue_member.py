@@ -83,7 +83,7 @@ class QueueMember:
     def offer(self, tasks: Mapping[tuple[str, str], int]) -> bool:
         """There are so many of each (queue, activity): whether this worker is going to take them all, now."""
         work = self._work
-        if work is None or self._stopping.is_set() or not work.could_take(tasks):
+        if work is None or self._stopping.is_set() or not work.offered.could_take(tasks):
             return False
         self._inbox.nudge()
         return True

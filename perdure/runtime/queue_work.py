@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,31 @@ class QueueSettings:
         self.grace_seconds = grace_seconds
 
 
+class Offered:
+    """Tasks that the owner in this process has told of and that were not asked for yet."""
+
+    def __init__(self, slots: Slots, queues: Collection[str], names: Collection[str]) -> None:
+        self._slots = slots
+        self._queues = queues
+        self._names = names
+        self._counts: Counter[int] = Counter()
+
+    def could_take(self, tasks: Mapping[tuple[str, str], int]) -> bool:
+        """Whether there is room for so many of each (queue, activity), beside those that were offered before. From any thread."""
+        wanted: Counter[int] = Counter()
+        for (queue, name), count in tasks.items():
+            if queue not in self._queues or name not in self._names:
+                return False
+            wanted[self._slots.kind(name)] += count
+        if any(self._slots.free(kind) < self._counts[kind] + count for kind, count in wanted.items()):
+            return False
+        self._counts.update(wanted)
+        return True
+
+    def clear(self) -> None:
+        self._counts.clear()
+
+
 class QueueWork:
     """One life of a worker: it has joined when it is made. `recruit` makes who runs its attempts, if that is somebody else
     than `Worker`.
@@ -101,7 +126,6 @@ class QueueWork:
         self._deadlines = Deadlines()
         self._endings: list[base.Ending] = []
         self._more = True
-        self._offered: Counter[int] = Counter()
         self._look_at = 0.0
         self._beaten_at = world.monotonic()
         self._beat_seconds = LEASE_SECONDS / BEATS_OF_A_LEASE
@@ -132,6 +156,7 @@ class QueueWork:
             )
         )
         kind = self._slots.kind
+        self.offered = Offered(self._slots, settings.queues, self._names)
         self._wants = [(n, tuple(name for name in self._names if kind(name) == n)) for n in self._slots.kinds()]
         store.tasks.listen(self.member, inbox.nudge)
         store.post.nudge()  # so that the owner knows whom to tell of tasks
@@ -160,18 +185,6 @@ class QueueWork:
             look = max(self._look_at - monotonic, 0.0)
             until = look if until is None else min(until, look)
         return until
-
-    def could_take(self, tasks: Mapping[tuple[str, str], int]) -> bool:
-        """Whether there is room for all of them, beside those that were offered since it has asked for some. From any thread."""
-        wanted: Counter[int] = Counter()
-        for (queue, name), count in tasks.items():
-            if queue not in self._settings.queues or name not in self._names:
-                return False
-            wanted[self._slots.kind(name)] += count
-        if any(self._slots.free(kind) < self._offered[kind] + count for kind, count in wanted.items()):
-            return False
-        self._offered.update(wanted)
-        return True
 
     def could_begin(self, waiting: Sequence[str]) -> bool:
         """Whether some of these activities could begin here now. Only then they are asked for, so that idle workers do not
@@ -293,7 +306,7 @@ class QueueWork:
     def _exchange(self) -> None:
         """Bring what has ended, take what there is room for: one transaction."""
         endings = self._endings
-        self._offered.clear()
+        self.offered.clear()
         wants = [base.Want(names, min(self._slots.free(kind), TAKE_MOST)) for kind, names in self._wants]
         wants = [want for want in wants if want.names and want.limit > 0]
         self._world.crash_point("before-exchange")
