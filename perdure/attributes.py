@@ -197,6 +197,8 @@ def _text(value: str, owner: str) -> str:
         raise DefinitionError(
             f"{owner}: a text of {len(value):,} characters; at most {ATTRIBUTE_CHARS} are searched, keep it in the memo"
         )
+    if "\0" in value:
+        raise DefinitionError(f"{owner}: {shown(value)} has a NUL in it, which not every database can hold")
     try:
         value.encode()
     except UnicodeEncodeError as error:

@@ -34,7 +34,7 @@ class MemoryAdmin:
             if shelf.owner:
                 return None
             shelf.lease_ns = lease_ns
-            for member in set(shelf.members) - shelf.workers.keys() - shelf.seats.keys():
+            for member in set(shelf.members) - shelf.workers.keys() - shelf.seats.keys() - set(shelf.owners.values()):
                 shelf.forget_unless_used(member)
             self.member = shelf.new_member(host, pid, build, now)
             if shelf.shared:

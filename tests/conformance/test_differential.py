@@ -66,6 +66,7 @@ def choice(kinds: tuple[Kind, ...]) -> st.SearchStrategy[Choice]:
 attributes = st.tuples(keys, st.one_of(*map(attribute, VALUES), st.builds(Attribute, names, st.just(Kind.GONE))))
 choices = choice(NUMBERS) | choice((Kind.TEXT, Kind.TEXTS))
 conditions = st.lists(st.builds(Wanted, names, st.lists(choices, max_size=2).map(tuple)), max_size=2).map(tuple)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
 runs = st.builds(
     RunRow,
     key=keys,
@@ -73,7 +74,7 @@ runs = st.builds(
     run_id=small,
     workflow=st.sampled_from(["w", "v"]),
     status=st.integers(0, 10),
-    note=st.text(max_size=3),
+    note=texts,
     build=st.sampled_from(["", "b"]),
     started_at=times,
     closed_at=st.none() | times,
@@ -145,9 +146,7 @@ batches = st.builds(
     human=st.just([]) | few(human),
     mail_read=few(st.integers(1, 20)),
     mail_kept=few(mail),
-    replies=few(
-        st.builds(base.ReplyRow, st.sampled_from("pqr"), st.just(""), st.text(max_size=1), times, st.none() | small)
-    ),
+    replies=few(st.builds(base.ReplyRow, st.sampled_from("pqr"), st.just(""), texts, times, st.none() | small)),
     updates=st.just([]) | few(updates),
     published=st.just([]) | few(st.builds(PublishedRow, keys, names, times, small)),
     at=times,
@@ -169,7 +168,14 @@ filters = st.builds(
 def of_runs(batch: base.Batch, store: MemoryStore) -> base.Batch:
     """The batch without what runs have beside them that are not there: no owner writes such, and the next run of that key
     would be given it."""
-    living = (store.work.load(list(KEYS)).keys() | {row.key for row in batch.created}) - set(batch.withdrawn)
+    there = store.work.load(list(KEYS))
+    living = (there.keys() | {row.key for row in batch.created}) - set(batch.withdrawn)
+    if store.shelf.shared:  # whoever writes knows no more of a run than is there
+        seqs = {key: stored.run.seq for key, stored in there.items()} | {row.key: row.seq for row in batch.created}
+        first = {part.run: part.seq - 1 for part in reversed(batch.history) if part.run in living}
+        first |= {row.key: row.seq for row in batch.created}
+        known = [row for row in batch.updated if seqs.get(row.key, 0) >= first.get(row.key, row.seq)]
+        batch = msgspec.structs.replace(batch, updated=known)
     return msgspec.structs.replace(
         batch,
         history=[part for part in batch.history if part.run in living],
@@ -179,6 +185,7 @@ def of_runs(batch: base.Batch, store: MemoryStore) -> base.Batch:
         attributes=[pair for pair in batch.attributes if pair[0] in living],
         updates=[row for row in batch.updates if row.run in living],
         published=[row for row in batch.published if row.run in living],
+        mail_read=list(dict.fromkeys(batch.mail_read)),
     )
 
 
@@ -198,6 +205,7 @@ def fitting(batch: base.Batch, store: MemoryStore) -> base.Batch:
         created=created,
         updated=[row for row in batch.updated if row.key in living],
         history=list({(p.run, p.seq): p for p in batch.history if (p.run, p.seq) not in parts}.values()),
+        mail_read=[id for id in batch.mail_read if id in store.shelf.mail or not store.shelf.shared],
     )
     return of_runs(batch, store)
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from perdure.kernel import events as ev
+from perdure.kernel.attributes import Choice, Kind, Wanted
 from perdure.kernel.messages import AttemptEnded, Cancel, Mail, Retry, Terminate
 from perdure.kernel.project import KEEP, AttemptRow, AttemptState, HistoryRow
 from perdure.kernel.run import Status
@@ -189,6 +190,18 @@ def test_a_withdrawn_run_goes_with_all_it_has(store: base.Store) -> None:
     assert store.work.poll(0, 10).mail == []
     assert store.post.take_reply("request") == base.ReplyRow("request", "unknown-workflow", "no such workflow", 10)
     assert store.views.row("refused") == run(queued.key + 1, "refused")
+
+
+def test_letters_to_a_run_that_is_withdrawn_may_be_read_in_the_same_batch(store: base.Store) -> None:
+    queued = store.post.submit(run(0, "refused", Status.QUEUED), mail(0, start()))
+    store.post.send(mail(queued.key))
+    letters = [letter.id for letter in polled(store).mail]
+    assert len(letters) == 2
+
+    store.journal.commit(base.Batch(withdrawn=[queued.key], mail_read=letters[1:]))
+
+    assert store.views.stored(queued.key) is None
+    assert polled(store).mail == []
 
 
 def test_replies_are_replaced_stay_readable_and_expire(store: base.Store) -> None:
@@ -507,3 +520,51 @@ def test_rows_handed_out_are_the_readers_own(store: base.Store) -> None:
     found.note = "changed by a reader"
 
     assert store.views.row("run-2") == run(2)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\0", "\\u0000", "\\\0", "\\\\\0\\u0000", "ä\U0001f600\ufffe"])
+def test_what_is_written_for_people_may_have_any_character(store: base.Store, text: str) -> None:
+    blocked = run(4, note=text, block=text.encode(), status=Status.BLOCKED)
+    batch = base.Batch(
+        created=[run(2), run(4)],
+        updated=[run(2, note=text), blocked],
+        history=[HistoryRow(2, 1, text.encode())],
+        replies=[base.ReplyRow("request", "code", text, 100, text.encode())],
+    )
+    store.journal.commit(batch)
+
+    read = (text, text.replace("\0", "\u2400"))  # PostgreSQL knows no NUL
+    notes = [row.note for row in store.views.rows_by_key([2, 4]).values()]
+    reply = store.post.take_reply("request")
+    assert reply is not None
+    assert len(notes) == 2
+    assert {*notes, reply.error} <= set(read)
+    assert (store.work.load([2])[2].history, reply.data) == ([text.encode()], text.encode())
+    assert store.work.load([4])[4].run.block == text.encode()
+    assert store.journal.settle(batch)
+
+
+@pytest.mark.parametrize("text", ["a\0", "\0"])
+def test_nothing_is_found_by_a_text_that_nothing_is_called(store: base.Store, text: str) -> None:
+    store.journal.commit(base.Batch(created=[run(2, "a")]))
+
+    views, wanted = store.views, base.RunFilter(id_prefix=text)
+    assert (views.row(text), views.row_of(text, b"r"), views.row_by_request("a", text)) == (None, None, None)
+    assert (views.search(wanted), views.count(wanted), views.prefixed(text)) == ([], 0, [])
+    assert views.search(base.RunFilter(attributes=(Wanted(text, (Choice((Kind.TEXT,), text),)),))) == []
+    assert (store.work.find([text]), store.post.take_reply(text)) == ({}, None)
+    assert (store.messages.update(2, text), store.streams.page(2, text, 0, 9).head) == (None, 0)
+    assert views.human.one(2, text) is None
+
+
+def test_a_number_that_is_too_large_refuses_the_batch_and_the_store_goes_on(opened: Opener) -> None:
+    store = opened()
+    store.admin.try_own("here", 1, "b", 1)
+    store.journal.commit(base.Batch(created=[run(2)]))
+    if not hasattr(store, "shelf"):  # what is in memory has no size
+        for batch in (base.Batch(created=[run(4, seq=2**63)]), base.Batch(updated=[run(2, wake_at=2**70)])):
+            with pytest.raises(base.CommitRefused):
+                store.journal.commit(batch)
+
+    store.journal.commit(base.Batch(updated=[run(2, wake_at=2**63 - 1)]))
+    assert store.views.row("run-2") == run(2, wake_at=2**63 - 1)

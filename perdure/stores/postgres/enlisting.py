@@ -17,9 +17,8 @@ from perdure.stores.lending import Lender
 from perdure.stores.postgres.lines import Lines
 from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.rows import KINDS, attribute_columns, run_row
+from perdure.stores.postgres.texts import to_json
 from perdure.stores.postgres.trouble import told_to_people
-
-_json = msgspec.json.Encoder()
 
 
 class _Told(msgspec.Struct):
@@ -97,5 +96,5 @@ class PostgresEnlisting:
         return b64decode(told)
 
     def _asked(self, sql: str, wanted: dict[str, Any]) -> Talk[str]:
-        found = yield Statement(sql, (_json.encode(wanted).decode(),))
+        found = yield Statement(sql, (to_json(wanted),))
         return str(found[0][0])

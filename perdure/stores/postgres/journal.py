@@ -12,6 +12,7 @@ from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line
 from perdure.stores.postgres.rows import attribute_columns, mail_columns
+from perdure.stores.postgres.texts import legible, to_json
 from perdure.stores.postgres.trouble import for_owner, told_to_owner
 from perdure.stores.settling import telling_attempts
 
@@ -22,7 +23,6 @@ _COMMIT = (
 )
 _FIRST = f"{_COMMIT}, perdure.remember(%b::bigint)"
 """The first one of a member also makes it one that history may tell of."""
-_json = msgspec.json.Encoder()
 
 
 class PostgresJournal:
@@ -93,7 +93,7 @@ def columns_of(batch: Batch) -> list[Any]:
         batch.at,
         [row.key for row in plain],
         [row.status for row in plain],
-        [row.note for row in plain],
+        [legible(row.note) for row in plain],
         [row.closed_at for row in plain],
         [row.wake_at for row in plain],
         [row.seq for row in plain],
@@ -107,7 +107,7 @@ def columns_of(batch: Batch) -> list[Any]:
         [blob.run for blob in batch.blobs],
         [blob.digest for blob in batch.blobs],
         [blob.data for blob in batch.blobs],
-        _json.encode(rest).decode() if rest else None,
+        to_json(rest) if rest else None,
     ]
 
 
@@ -176,7 +176,7 @@ def signs_of(batch: Batch, member: int) -> list[tuple[bool, str, Sequence[Any]]]
         state = (
             row.key,
             row.status,
-            row.note,
+            legible(row.note),
             row.closed_at,
             row.wake_at,
             row.seq,
@@ -198,7 +198,7 @@ def signs_of(batch: Batch, member: int) -> list[tuple[bool, str, Sequence[Any]]]
             signs.append((True, whole, (*at, row.member, row.counted, row.ended_at, row.detail)))
     for reply in batch.replies:
         there = "SELECT 1 FROM perdure.replies WHERE request = %b AND code = %b AND error = %b AND expires_at = %b"
-        values = (reply.request, reply.code, reply.error, reply.expires_at, reply.data)
+        values = (reply.request, reply.code, legible(reply.error), reply.expires_at, reply.data)
         signs.append((True, f"{there} AND data IS NOT DISTINCT FROM %b::bytea", values))
     for mail in map(mail_columns, batch.mail_kept):
         there = "SELECT 1 FROM perdure.mail WHERE run = %b AND kind = %b AND body = %b"

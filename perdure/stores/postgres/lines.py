@@ -75,9 +75,16 @@ class Line:
             raise
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """The same of one that only reads: if the connection was lost meanwhile, it is asked again on a new one."""
+        """The same of one that only reads: if the connection was lost meanwhile, it is asked again on a new one. Nothing is found by
+        a text that no database holds."""
         try:
             return self.ask(sql, values)
+        except UnicodeEncodeError:  # half a character
+            return []
+        except psycopg.DataError as error:
+            if error.sqlstate in (None, "22021"):  # a NUL: it was not even sent, or not understood
+                return []
+            raise
         except psycopg.Error as error:
             if not is_lost(error):
                 raise

@@ -12,6 +12,7 @@ from perdure.kernel.streams import ChunkRow
 from perdure.stores.base import MailRow, Placed
 from perdure.stores.postgres.lines import Row
 from perdure.stores.postgres.rows import attribute_columns, mail_columns
+from perdure.stores.postgres.texts import to_json
 from perdure.stores.streaming import StreamRow
 
 CHUNK_ROWS = 64
@@ -29,7 +30,6 @@ _CHUNKS = (
     "INSERT INTO perdure.chunks SELECT * FROM "
     "unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::text[], %b::bigint[], %b::bytea[])"
 )
-_json = msgspec.json.Encoder()
 
 
 class Taken(Exception):
@@ -46,7 +46,7 @@ def place(connection: psycopg.Connection[Row], runs: Sequence[Placed]) -> list[b
     Raises:
         Taken: and the transaction is to be rolled back.
     """
-    found = _ask(connection, _RUNS, _json.encode([run.row for run in runs]).decode())
+    found = _ask(connection, _RUNS, to_json([run.row for run in runs]))
     fates: list[bool | None] = [is_new for _, is_new in found]
     if None in fates:
         raise Taken(fates)
@@ -67,7 +67,7 @@ def _fill(connection: psycopg.Connection[Row], key: int, run: Placed) -> None:
         "human": [msgspec.structs.replace(row, run=key) for row in run.human],
         "mail_kept": [mail_columns(MailRow(0, key, message)) for message in run.mail],
     }
-    text = _json.encode({name: rows for name, rows in rest.items() if rows}).decode()
+    text = to_json({name: rows for name, rows in rest.items() if rows})
     _ask(connection, _REST, text, text)
     if run.blobs:
         _ask(connection, _BLOBS, key, [digest for digest, _ in run.blobs], [data for _, data in run.blobs])

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Collection, Sequence
 
-import msgspec
 import psycopg
 
 from perdure.kernel.messages import Start
@@ -12,12 +11,12 @@ from perdure.stores.base import MailRow, Placed, ReplyRow
 from perdure.stores.postgres.lines import Lines
 from perdure.stores.postgres.placing import Taken, place
 from perdure.stores.postgres.rows import RUN_COLUMNS, attribute_columns, mail_columns, run_row
+from perdure.stores.postgres.texts import to_json
 from perdure.stores.postgres.trouble import told_to_people
 
 _SEND = "INSERT INTO perdure.mail (run, kind, body, reply_to) VALUES (%b, %b, %b, %b)"
 _REPLY = "SELECT request, code, error, expires_at, data FROM perdure.replies WHERE request = %b"
 _SUBMIT = f"SELECT {RUN_COLUMNS}, claims < 0 FROM perdure.submit(%t::jsonb, %b::smallint, %b, %b, %b, %b, %t::jsonb)"
-_json = msgspec.json.Encoder()
 
 
 class PostgresPost:
@@ -35,13 +34,13 @@ class PostgresPost:
         assert isinstance(start, Start)
         attributes = [] if start.terms is None else [(0, each) for each in start.terms.attributes]
         values = (
-            _json.encode(row).decode(),
+            to_json(row),
             columns.kind,
             columns.body,
             columns.reply_to,
             start.id_conflict,
             start.id_reuse,
-            _json.encode(attribute_columns(attributes)).decode(),
+            to_json(attribute_columns(attributes)),
         )
         with told_to_people(self._place), self._lines.use() as line:
             *columns, is_new = line.ask(_SUBMIT, values)[0]

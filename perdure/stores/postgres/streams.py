@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from perdure.kernel.limits import STREAM_BYTES, STREAM_CHUNKS, STREAMS
 from perdure.kernel.streams import ChunkRow
 from perdure.stores.base import OwnershipLost
 from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import Line, Lines
+from perdure.stores.postgres.texts import to_json
 from perdure.stores.postgres.trouble import told_to_people
 from perdure.stores.streaming import Bell, Page, PageRow, StreamRow, Verdict
 
 _APPEND = "SELECT perdure.append_chunks(%b::bigint, %b::bigint, %t::jsonb, %b::bigint, %b::bigint, %b::bigint)"
 _OF_RUN = "SELECT name, chunks, size_bytes, closed_by, closed_in FROM perdure.streams WHERE run = %b ORDER BY id"
 _PAGE = "SELECT * FROM perdure.page(%b::bigint, %b, %b::bigint, %b::bigint)"
-_json = msgspec.json.Encoder()
 
 
 class PostgresStreams:
@@ -29,7 +27,7 @@ class PostgresStreams:
         me = self._journal.member
         if not member and not me:
             raise OwnershipLost(f"{self._place}: this store does not own")
-        values = (me, member, _json.encode(rows).decode(), STREAMS, STREAM_CHUNKS, STREAM_BYTES)
+        values = (me, member, to_json(rows), STREAMS, STREAM_CHUNKS, STREAM_BYTES)
         with told_to_people(self._place), self._lines.use() as line:
             verdicts: list[Verdict] = [verdict for (verdict,) in line.ask(_APPEND, values)]
         self.bell.ring(row.run for row in rows)
@@ -41,7 +39,8 @@ class PostgresStreams:
 
     def page(self, run: int, stream: str, offset: int, most_bytes: int) -> Page:
         with told_to_people(self._place), self._lines.use() as line:
-            (head, ended, *_), *found = line.read(_PAGE, (run, stream, offset, most_bytes))
+            answer = line.read(_PAGE, (run, stream, offset, most_bytes))
+        (head, ended, *_), *found = answer or [(0, False)]
         return Page([PageRow(first, step, attempt, body) for first, _, step, attempt, body in found], head, ended)
 
 

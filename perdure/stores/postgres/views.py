@@ -83,7 +83,8 @@ class PostgresViews:
     def count(self, wanted: RunFilter, limit: int = 10_001) -> int:
         where, values = _conditions(wanted)
         sql = f"SELECT count(*) FROM (SELECT 1 FROM perdure.runs WHERE {where} LIMIT %b) AS found"
-        return self._read(sql, *values, limit)[0][0]
+        found = self._read(sql, *values, limit)
+        return found[0][0] if found else 0
 
     def prefixed(self, id_prefix: str, limit: int = 10) -> list[str]:
         where, values = _conditions(RunFilter(id_prefix=id_prefix))

@@ -34,6 +34,9 @@ DECLARE
 BEGIN
     -- The fence comes first, in a statement of its own: everything after it sees what was committed before a takeover.
     PERFORM fence(me, my_term);
+    IF cardinality(read) > 0 AND rest ? 'withdrawn' THEN
+        PERFORM read_mail(read);  -- before runs go with all they have
+    END IF;
     IF rest IS NOT NULL THEN
         PERFORM begin_rest(me, rest);
     END IF;
@@ -66,12 +69,8 @@ BEGIN
     IF rest IS NOT NULL THEN
         PERFORM write_rest(rest);
     END IF;
-    IF cardinality(read) > 0 THEN
-        DELETE FROM mail WHERE id = ANY (read);
-        GET DIAGNOSTICS changed = ROW_COUNT;
-        IF changed <> cardinality(read) THEN
-            RAISE EXCEPTION '% letters were read by another owner', cardinality(read) - changed USING ERRCODE = 'PD002';
-        END IF;
+    IF cardinality(read) > 0 AND (rest ? 'withdrawn') IS NOT TRUE THEN
+        PERFORM read_mail(read);
     END IF;
     IF rest IS NOT NULL THEN
         PERFORM end_rest(rest, decided_at);
@@ -88,6 +87,19 @@ BEGIN
             RAISE EXCEPTION '% runs are not owned by member %, or have gone on without it', cardinality(others) - changed, me
                 USING ERRCODE = 'PD002';
         END IF;
+    END IF;
+END $$;
+
+-- Letters go when they have been read, each once.
+CREATE OR REPLACE FUNCTION perdure.read_mail(read bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+DECLARE
+    changed bigint;
+BEGIN
+    DELETE FROM mail WHERE id = ANY (read);
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    IF changed <> cardinality(read) THEN
+        RAISE EXCEPTION '% letters were read by another owner', cardinality(read) - changed USING ERRCODE = 'PD002';
     END IF;
 END $$;
 

@@ -43,8 +43,12 @@ BEGIN
                 CONTINUE;  -- the id has got another newest run meanwhile
             END;
         END LOOP;
-        of := of || jsonb_build_object(jsonb_build_array(made.id, (each ->> 'key')::bigint)::text, new_key);
-        ours := ours || new_key;
+        IF is_new IS NULL THEN
+            new_key := NULL;
+        ELSE
+            of := of || jsonb_build_object(jsonb_build_array(made.id, (each ->> 'key')::bigint)::text, new_key);
+            ours := ours || new_key;
+        END IF;
         RETURN NEXT;
     END LOOP;
 END $$;

@@ -22,6 +22,7 @@ BEGIN
         SELECT * INTO newest FROM runs WHERE id = asked ->> 'id' AND followed_by = 0;
         made := jsonb_populate_record(NULL::runs, asked - 'run_id' - 'block');
         made.run_id := decode(asked ->> 'run_id', 'base64');
+        made.block := decode(asked ->> 'block', 'base64');
         made.key := nextval('keys') * 2 + 1;
         made.followed_by := 0;
         made.claims := 0;
