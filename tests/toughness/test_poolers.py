@@ -1,6 +1,5 @@
 """A pooler that gives each transaction another connection stands between engines and their server."""
 
-
 import pytest
 
 from tests.postgres.pooler import OwnPooler, PgBouncer

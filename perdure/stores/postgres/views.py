@@ -1,5 +1,6 @@
 """What anybody may see, from any thread."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -73,7 +74,7 @@ class PostgresViews:
         return attributes_of(self._read(_ATTRIBUTES, list(keys)))
 
     def search(self, wanted: RunFilter) -> list[RunRow]:
-        where, values = _conditions(wanted)
+        where, values = conditions(wanted)
         if wanted.before_key is not None:
             where += " AND key < %b"
             values.append(wanted.before_key)
@@ -81,13 +82,13 @@ class PostgresViews:
         return list(map(run_row, found))
 
     def count(self, wanted: RunFilter, limit: int = 10_001) -> int:
-        where, values = _conditions(wanted)
+        where, values = conditions(wanted)
         sql = f"SELECT count(*) FROM (SELECT 1 FROM perdure.runs WHERE {where} LIMIT %b) AS found"
         found = self._read(sql, *values, limit)
         return found[0][0] if found else 0
 
     def prefixed(self, id_prefix: str, limit: int = 10) -> list[str]:
-        where, values = _conditions(RunFilter(id_prefix=id_prefix))
+        where, values = conditions(RunFilter(id_prefix=id_prefix))
         sql = f"SELECT id FROM perdure.runs WHERE {where} AND followed_by = 0 ORDER BY key DESC LIMIT %b"
         return [id for (id,) in self._read(sql, *values, limit)]
 
@@ -132,7 +133,7 @@ class PostgresViews:
         return MemberRow(*found[0]) if found else None
 
 
-def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
+def conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
     """The WHERE of a filter, and its parameters."""
     parts: list[str] = ["true"]
     values: list[Any] = []
@@ -170,13 +171,35 @@ def _has(wanted: Wanted) -> tuple[str, list[Any]]:
     for choice in wanted.choices:
         terms = ["kind = ANY (%b::smallint[])"]
         values.append(list(choice.kinds))
-        for bound, sign in ((choice.low, ">" if choice.above else ">="), (choice.high, "<" if choice.below else "<=")):
-            if isinstance(bound, str):
-                terms.append(f"text {sign} %b")
-                values.append(bound)
-            elif bound is not None:
-                terms.append(f"coalesce(number::numeric, float::numeric) {sign} %b::numeric")
-                values.append(bound)
+        bounds = ((choice.low, ">" if choice.above else ">="), (choice.high, "<" if choice.below else "<="))
+        given = [(bound, sign) for bound, sign in bounds if bound is not None]
+        texts = [(bound, sign) for bound, sign in given if isinstance(bound, str)]
+        numbers = [(bound, sign) for bound, sign in given if not isinstance(bound, str)]
+        terms += [f"text {sign} %b" for _, sign in texts]
+        values += [bound for bound, _ in texts]
+        if numbers:  # each in its own type, so that there is an index for it
+            both: list[str] = []
+            for compared in (_compared_to_whole, _compared_to_float):
+                parts = [compared(bound, sign) for bound, sign in numbers]
+                both.append(" AND ".join(part for part, _ in parts))
+                values += [value for _, value in parts]
+            terms.append(f"(({both[0]}) OR ({both[1]}))")
         choices.append(" AND ".join(terms))
     fitting = " OR ".join(f"({each})" for each in choices) or "false"
     return f"key IN (SELECT run FROM perdure.attributes WHERE name = %b AND ({fitting}))", values
+
+
+def _compared_to_whole(bound: int | float, sign: str) -> tuple[str, Any]:
+    """The condition that a whole number is on that side of the bound, exactly, and its parameter."""
+    if isinstance(bound, float) and math.isfinite(bound) and not bound.is_integer():
+        sign = sign[0] + "="  # beyond 6.5 is from 7 on
+        bound = math.ceil(bound) if sign == ">=" else math.floor(bound)
+    if math.isfinite(bound) and -(2**63) <= bound < 2**63:
+        return f"number {sign} %b::bigint", int(bound)
+    return f"number::numeric {sign} %b::numeric", bound
+
+
+def _compared_to_float(bound: int | float, sign: str) -> tuple[str, Any]:
+    if isinstance(bound, float) or abs(bound) <= 2**53:
+        return f"float {sign} %b::float8", float(bound)
+    return f"float::numeric {sign} %b::numeric", bound

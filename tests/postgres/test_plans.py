@@ -1,0 +1,58 @@
+"""What is asked often is found by an index, however many runs there are."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from perdure.kernel.attributes import Choice, Kind, Wanted
+from perdure.stores.base import RunFilter
+from perdure.stores.postgres.views import conditions
+
+FILL = """
+INSERT INTO perdure.runs (key, id, run_id, workflow, status, note, build, started_at, seq, open_tail, strikes, followed_by, chain,
+                          request, parent, root, pinned)
+SELECT n, 'order-' || n, '', 'w', CASE WHEN n % 500 = 0 THEN 4 ELSE 7 END, '', '', n, 1, false, 0, 0, 0, '', 0, 0, ''
+FROM generate_series(1, 20000) AS n;
+INSERT INTO perdure.attributes
+SELECT n, 'text', 0, 1, 'value-' || n, NULL, NULL FROM generate_series(1, 20000) AS n;
+INSERT INTO perdure.attributes
+SELECT n, 'whole', 0, 2, NULL, n, NULL FROM generate_series(1, 20000) AS n;
+INSERT INTO perdure.attributes
+SELECT n, 'float', 0, 3, NULL, NULL, n FROM generate_series(1, 20000) AS n;
+ANALYZE perdure.runs;
+ANALYZE perdure.attributes;
+"""
+
+
+@pytest.fixture
+def full(emptied: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(emptied, autocommit=True) as connection:
+        connection.execute(FILL.encode())
+        yield connection
+
+
+def wanted(name: str, *choice: object) -> RunFilter:
+    return RunFilter(attributes=(Wanted(name, (Choice(*choice),)),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        (RunFilter(id_prefix="order-1999"), "runs_by_id"),
+        (RunFilter(statuses=(4,)), "runs_by_status"),
+        (RunFilter(parent="order-7"), "runs_by_id"),
+        (wanted("text", (Kind.TEXT,), "value-77", "value-77"), "attributes_by_text"),
+        (wanted("whole", (Kind.WHOLE, Kind.FLOAT), 77, 78), "attributes_by_number"),
+        (wanted("float", (Kind.WHOLE, Kind.FLOAT), 76.5, 78), "attributes_by_float"),
+    ],
+)
+def test_a_list_is_found_by_an_index(full: psycopg.Connection, asked: RunFilter, index: str) -> None:
+    where, values = conditions(asked)
+    sql = f"EXPLAIN SELECT key FROM perdure.runs WHERE {where} LIMIT 100"
+
+    plan = "\n".join(line for (line,) in full.execute(sql.encode(), values))
+
+    assert index in plan
+    assert "Seq Scan on attributes" not in plan
+    assert "Seq Scan on runs" not in plan
