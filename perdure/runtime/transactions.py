@@ -73,7 +73,6 @@ class Transactions:
             ending = self._ending(attempt, attempt.definition.result.encode(value))
             self._crash_point("before-ending")
             is_recorded = borrowed.lent().end(self._member, ending)
-            self._crash_point("after-ending")
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
             borrowed.undo()
             self._end(attempt, None, _failure(error))
@@ -93,11 +92,12 @@ class Transactions:
             ending = await self._threads.beside(lambda: self._ending(attempt, encoded))
             self._crash_point("before-ending")
             is_recorded, _ = await _unbroken(lent.end(self._member, ending))
-            self._crash_point("after-ending")
         except BaseException as error:
-            if lent is not None:
-                await _unbroken(lent.undo())
-            self._end(attempt, None, _failure(error))
+            try:
+                if lent is not None:
+                    await _unbroken(lent.undo())
+            finally:
+                self._end(attempt, None, _failure(error))
             if isinstance(error, KeyboardInterrupt):
                 raise
         else:
@@ -115,6 +115,7 @@ class Transactions:
         return Ending(message, attempt.flight.key, blobs)
 
     def _landed(self, attempt: "Attempt", message: AttemptEnded, is_recorded: bool) -> None:
+        self._crash_point("after-ending")
         attempt.over = True
         if not is_recorded:
             late = Failure(

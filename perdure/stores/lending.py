@@ -29,7 +29,7 @@ class Lent(Protocol):
         ...
 
     def undo(self) -> None:
-        """Roll back, if there is anything left to."""
+        """Roll back. To be called once, if `end` was not, or has raised something."""
         ...
 
 

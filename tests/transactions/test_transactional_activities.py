@@ -249,6 +249,34 @@ def test_savepoints_are_allowed(database: str):
         assert connection.execute("SELECT * FROM ledger").fetchall() == [(1,)]
 
 
+def test_a_commit_that_the_database_refuses_is_a_failure_and_its_connection_serves_one_attempt_at_a_time(database: str):
+    both = threading.Barrier(2)
+
+    @activity(transactional=True, retry=QUICK)
+    def spoil() -> int:
+        attempt, connection = activity.info().attempt, activity.connection(psycopg.Connection)
+        for _ in range(2 if attempt == 1 else 1):
+            connection.execute("INSERT INTO once VALUES (7)")
+        return attempt
+
+    @activity(transactional=True)
+    def meet(number: int) -> int:
+        connection = activity.connection(psycopg.Connection)
+        both.wait()
+        return connection.info.backend_pid
+
+    @workflow
+    async def doing() -> list[int]:
+        return [await spoil(), *await asyncio.gather(meet(1), meet(2))]
+
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE once (number integer UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    with Engine(database, [doing, spoil, meet]) as engine:
+        attempt, one, other = engine.run(doing()).wait()
+
+    assert attempt == 2 and one != other
+
+
 def test_options_that_make_no_sense_with_it_are_refused():
     def plain(number: int) -> int:
         return number
@@ -328,6 +356,23 @@ def test_an_attempt_of_an_engine_that_is_closed_is_undone_and_the_next_one_makes
     with Engine(shared.address, [doing, step]) as engine:
         assert engine.handle("doing", doing).result().wait() == 2
     assert shared.ledger() == [3]
+
+
+@pytest.mark.parametrize("step", [held, aheld])
+def test_an_engine_that_is_closed_leaves_no_transaction_open(on_server: Shared, step: ActivityDefinition[[int], int]):
+    @workflow
+    async def doing() -> int:
+        return await step(3)
+
+    came.clear()
+    with Engine(on_server.address, [doing, step], drain=0) as engine:
+        engine.start(doing()).wait()
+        came.wait()
+
+    left = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'perdure activity'"
+    with psycopg.connect(on_server.address, autocommit=True) as connection:
+        while connection.execute(left).fetchone():
+            threading.Event().wait(0.005)
 
 
 def test_an_attempt_that_is_cancelled_by_its_run_is_undone(on_server: Shared):

@@ -1,5 +1,6 @@
 """Connections of psycopg for transactional activities: to functions in threads, and to coroutines on their loop."""
 
+import contextlib
 import threading
 from base64 import b64encode
 from collections import deque
@@ -97,7 +98,7 @@ class PostgresLender:
             return idle.pop() if idle else None
 
     def take_back(self, connection: Any) -> None:
-        """From any thread, and from the loop: closing it does not wait."""
+        """From any thread, and from the loop: closing it does not wait. One that is in a transaction still is closed."""
         idle: deque[Any] = self._idle if isinstance(connection, _Connection) else self._idle_on_loop
         status = connection.pgconn.transaction_status
         with self._lock:
@@ -128,19 +129,19 @@ class _Lent:
         try:
             self.connection.execute(_end_of(member, ending))
         except psycopg.Error as error:
+            if code_of(error) not in _NOT_ITS_OWN:
+                raise
             self.undo()
-            if code_of(error) in _NOT_ITS_OWN:
-                return False
-            raise
+            return False
         self._lender.take_back(self.connection)
         return True
 
     def undo(self) -> None:
         try:
-            self.connection.execute("ROLLBACK")
-        except psycopg.Error:
-            self.connection.close()
-        self._lender.take_back(self.connection)
+            with contextlib.suppress(psycopg.Error):
+                self.connection.execute("ROLLBACK")
+        finally:
+            self._lender.take_back(self.connection)
 
 
 class _LentOnLoop:
@@ -153,19 +154,19 @@ class _LentOnLoop:
         try:
             await self.connection.execute(_end_of(member, ending))
         except psycopg.Error as error:
+            if code_of(error) not in _NOT_ITS_OWN:
+                raise
             await self.undo()
-            if code_of(error) in _NOT_ITS_OWN:
-                return False
-            raise
+            return False
         self._lender.take_back(self.connection)
         return True
 
     async def undo(self) -> None:
         try:
-            await self.connection.execute("ROLLBACK")
-        except psycopg.Error:
-            await self.connection.close()
-        self._lender.take_back(self.connection)
+            with contextlib.suppress(psycopg.Error):
+                await self.connection.execute("ROLLBACK")
+        finally:  # also if its loop is ended meanwhile
+            self._lender.take_back(self.connection)
 
 
 def _demand_transaction(connection: Any) -> None:
