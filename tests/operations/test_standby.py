@@ -11,12 +11,14 @@ from perdure.cli.main import cli
 from perdure.cli.options import Settings
 from perdure.stores.open import open_store
 from perdure.stores.postgres.schema import migrate
+from tests.operations.page import ask, query
 from tests.operations.shipments import ALL, begun, sent, shipment, until
 from tests.postgres.server import Missing, Server
 from tests.web.conftest import Web
 
 
 class Pair(NamedTuple):
+    primary: str
     standby: str
     both: str
 
@@ -36,7 +38,7 @@ def pair() -> Iterator[Pair]:
             [(written,)] = primary.ask("SELECT pg_current_wal_flush_lsn()::text")
             until(lambda: standby.ask(f"SELECT pg_last_wal_replay_lsn() >= '{written}'") == [(True,)])
             both = f"postgresql://perdure@127.0.0.1:{standby.port},127.0.0.1:{primary.port}/postgres"
-            yield Pair(standby.address(), f"{both}?target_session_attrs=read-write")
+            yield Pair(primary.address(), standby.address(), f"{both}?target_session_attrs=read-write")
 
 
 @pytest.fixture
@@ -104,3 +106,9 @@ def test_an_address_that_names_both_finds_the_primary(pair: Pair) -> None:
         sent({"both": handle})
     with Client(pair.standby) as reader, pytest.raises(errors.StoreUnreachable):
         reader.start(shipment("none"), id="none").wait()
+
+
+def test_the_page_tells_how_far_it_is_behind(pair: Pair) -> None:
+    [(name, _, behind)] = ask(pair.primary, query("replication:"))
+
+    assert name == "standby" and behind >= 0
