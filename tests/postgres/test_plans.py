@@ -7,7 +7,8 @@ import pytest
 
 from perdure.kernel.attributes import Choice, Kind, Wanted
 from perdure.stores.base import RunFilter
-from perdure.stores.postgres.views import conditions
+from perdure.stores.filtering_sql import conditions
+from perdure.stores.postgres.filters import POSTGRES
 
 FILL = """
 INSERT INTO perdure.runs (key, id, run_id, workflow, status, note, build, started_at, seq, open_tail, strikes, followed_by, chain,
@@ -48,7 +49,7 @@ def wanted(name: str, *choice: object) -> RunFilter:
     ],
 )
 def test_a_list_is_found_by_an_index(full: psycopg.Connection, asked: RunFilter, index: str) -> None:
-    where, values = conditions(asked)
+    where, values = conditions(asked, POSTGRES)
     sql = f"EXPLAIN SELECT key FROM perdure.runs WHERE {where} LIMIT 100"
 
     plan = "\n".join(line for (line,) in full.execute(sql.encode(), values))

@@ -1,13 +1,14 @@
 """What anybody may see, from any thread."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from perdure.kernel.attributes import Attribute, Wanted
+from perdure.kernel.attributes import Attribute
 from perdure.kernel.project import RunRow, TaskRow
 from perdure.stores.base import BacklogRow, DefinitionRow, MemberRow, RunFilter, Stored, WorkerRow
+from perdure.stores.filtering_sql import conditions
 from perdure.stores.postgres import streams
+from perdure.stores.postgres.filters import POSTGRES
 from perdure.stores.postgres.human import PostgresHumanViews
 from perdure.stores.postgres.lines import Lines, Row
 from perdure.stores.postgres.rows import RUN_COLUMNS, TASK_COLUMNS, attributes_of, run_row
@@ -29,12 +30,6 @@ _BACKLOG = (
     "SELECT queue, name, count(*) FILTER (WHERE member = 0), count(*) FILTER (WHERE member > 0) FROM perdure.tasks "
     'GROUP BY queue, name ORDER BY queue COLLATE "C", name COLLATE "C"'
 )
-# "root <> 0" is said, as the partial index asks for it; a root itself has 0.
-_OF_ROOT = (
-    "key IN (SELECT key FROM perdure.runs WHERE root <> 0 AND root IN (SELECT key FROM perdure.runs WHERE id = %b) "
-    "UNION SELECT key FROM perdure.runs WHERE id = %b AND root = 0)"
-)
-_COMPLETED = 7
 
 
 class PostgresViews:
@@ -74,7 +69,7 @@ class PostgresViews:
         return attributes_of(self._read(_ATTRIBUTES, list(keys)))
 
     def search(self, wanted: RunFilter) -> list[RunRow]:
-        where, values = conditions(wanted)
+        where, values = conditions(wanted, POSTGRES)
         if wanted.before_key is not None:
             where += " AND key < %b"
             values.append(wanted.before_key)
@@ -82,13 +77,13 @@ class PostgresViews:
         return list(map(run_row, found))
 
     def count(self, wanted: RunFilter, limit: int = 10_001) -> int:
-        where, values = conditions(wanted)
+        where, values = conditions(wanted, POSTGRES)
         sql = f"SELECT count(*) FROM (SELECT 1 FROM perdure.runs WHERE {where} LIMIT %b) AS found"
         found = self._read(sql, *values, limit)
         return found[0][0] if found else 0
 
     def prefixed(self, id_prefix: str, limit: int = 10) -> list[str]:
-        where, values = conditions(RunFilter(id_prefix=id_prefix))
+        where, values = conditions(RunFilter(id_prefix=id_prefix), POSTGRES)
         sql = f"SELECT id FROM perdure.runs WHERE {where} AND followed_by = 0 ORDER BY key DESC LIMIT %b"
         return [id for (id,) in self._read(sql, *values, limit)]
 
@@ -131,75 +126,3 @@ class PostgresViews:
     def owner(self) -> MemberRow | None:
         found = self._read(_OWNER)
         return MemberRow(*found[0]) if found else None
-
-
-def conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
-    """The WHERE of a filter, and its parameters."""
-    parts: list[str] = ["true"]
-    values: list[Any] = []
-    if wanted.statuses:
-        parts.append("status = ANY (%b::smallint[])")
-        values.append(list(wanted.statuses))
-        if _COMPLETED not in wanted.statuses:
-            parts.append("status <> 7")  # follows, and lets the partial index be used
-    if wanted.workflow is not None:
-        parts.append("workflow = %b")
-        values.append(wanted.workflow)
-    if wanted.id_prefix:
-        parts.append("id ^@ %b")
-        values.append(wanted.id_prefix)
-    if wanted.started_since is not None:
-        parts.append("started_at >= %b")
-        values.append(wanted.started_since)
-    if wanted.parent is not None:
-        parts.append("parent <> 0 AND parent IN (SELECT key FROM perdure.runs WHERE id = %b)")
-        values.append(wanted.parent)
-    if wanted.root is not None:
-        parts.append(_OF_ROOT)
-        values += (wanted.root, wanted.root)
-    for each in wanted.attributes:
-        part, more = _has(each)
-        parts.append(part)
-        values += more
-    return " AND ".join(parts), values
-
-
-def _has(wanted: Wanted) -> tuple[str, list[Any]]:
-    """The condition that a run has an attribute, and its parameters. Numbers of both types compare with each other."""
-    values: list[Any] = [wanted.name]
-    choices: list[str] = []
-    for choice in wanted.choices:
-        terms = ["kind = ANY (%b::smallint[])"]
-        values.append(list(choice.kinds))
-        bounds = ((choice.low, ">" if choice.above else ">="), (choice.high, "<" if choice.below else "<="))
-        given = [(bound, sign) for bound, sign in bounds if bound is not None]
-        texts = [(bound, sign) for bound, sign in given if isinstance(bound, str)]
-        numbers = [(bound, sign) for bound, sign in given if not isinstance(bound, str)]
-        terms += [f"text {sign} %b" for _, sign in texts]
-        values += [bound for bound, _ in texts]
-        if numbers:  # each in its own type, so that there is an index for it
-            both: list[str] = []
-            for compared in (_compared_to_whole, _compared_to_float):
-                parts = [compared(bound, sign) for bound, sign in numbers]
-                both.append(" AND ".join(part for part, _ in parts))
-                values += [value for _, value in parts]
-            terms.append(f"(({both[0]}) OR ({both[1]}))")
-        choices.append(" AND ".join(terms))
-    fitting = " OR ".join(f"({each})" for each in choices) or "false"
-    return f"key IN (SELECT run FROM perdure.attributes WHERE name = %b AND ({fitting}))", values
-
-
-def _compared_to_whole(bound: int | float, sign: str) -> tuple[str, Any]:
-    """The condition that a whole number is on that side of the bound, exactly, and its parameter."""
-    if isinstance(bound, float) and math.isfinite(bound) and not bound.is_integer():
-        sign = sign[0] + "="  # beyond 6.5 is from 7 on
-        bound = math.ceil(bound) if sign == ">=" else math.floor(bound)
-    if math.isfinite(bound) and -(2**63) <= bound < 2**63:
-        return f"number {sign} %b::bigint", int(bound)
-    return f"number::numeric {sign} %b::numeric", bound
-
-
-def _compared_to_float(bound: int | float, sign: str) -> tuple[str, Any]:
-    if isinstance(bound, float) or abs(bound) <= 2**53:
-        return f"float {sign} %b::float8", float(bound)
-    return f"float::numeric {sign} %b::numeric", bound
