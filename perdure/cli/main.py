@@ -47,6 +47,7 @@ COMMANDS: dict[str, Entry] = {
     "move": Entry("steer", "Let runs pinned to another build go on with this one", "perdure move order-1"),
     "builds": Entry("builds", "Which builds of the code still have open runs", "perdure builds"),
     "terminate": Entry("steer", "End runs at once, without cleanup", "perdure terminate order-1"),
+    "prune": Entry("pruning", "Delete runs that have ended long ago", "perdure prune --older-than 30d --dry-run"),
     "export": Entry(
         "exporting", "Runs as JSON files, to replay or look at elsewhere", "perdure export order-1 -o order-1.json"
     ),
