@@ -34,6 +34,8 @@ test-all:  ## run all tests on each supported Python that is installed
 soak: $(VENV)/.dev  ## simulate for HOURS=1 on WORKERS=2 processes, then run the long versions of tests that have one
 	$(PY) -m perdure.testing.simulation --minutes $$(($(HOURS) * 60)) --workers $(WORKERS) --json .soak.json
 	$(PY) -m tests.disks --lives 1000000 --minutes $$(($(HOURS) * 6))
+	$(PY) -m tests.growth --store postgres --minutes $$(($(HOURS) * 30))
+	$(PY) -m tests.growth --store sqlite --minutes $$(($(HOURS) * 15))
 	PERDURE_SOAK=1 $(PY) -m pytest -n $(WORKERS) --durations=15 $$(grep -rl --include='*.py' PERDURE_SOAK tests)
 
 chaos: $(VENV)/.dev  ## kill, freeze and starve real processes for three minutes (ARGS="--minutes 10 --seed 7"), and look what is left
