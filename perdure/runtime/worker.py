@@ -434,6 +434,8 @@ class Worker:
 
     def _told(self, attempt: Attempt, result: Payload | None, failure: Failure | None) -> msg.AttemptEnded:
         flight = attempt.flight
+        if self.heartbeats.owes(flight):  # of a transactional activity, on a thread that may wait
+            self.heartbeats.finish(flight)
         return msg.AttemptEnded(
             flight.step,
             flight.attempt,

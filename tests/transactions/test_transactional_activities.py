@@ -212,6 +212,27 @@ def test_workers_of_a_queue_serve_those_that_name_it(shared: Shared):
     assert shared.ledger() == [5]
 
 
+def test_what_an_attempt_logs_is_kept_whether_it_is_committed_or_undone(shared: Shared):
+    @activity(transactional=True, retry=QUICK)
+    def chatty(number: int) -> None:
+        activity.logger.info("attempt %d", activity.info().attempt)
+        activity.heartbeat({"at": number})
+        write(activity.connection(object), number)
+        if activity.info().attempt == 1:
+            raise OSError("once more")
+
+    @workflow
+    async def doing() -> None:
+        await chatty(1)
+
+    with Engine(shared.address, [doing, chatty]) as engine:
+        engine.run(doing(), id="doing").wait()
+        (step,) = engine.handle("doing").describe().wait().steps
+        said = [record.text for attempt in step.attempts for record in attempt.logs]
+
+    assert said == ["attempt 1", "attempt 2"]
+
+
 def test_streams_and_completion_from_elsewhere_are_not_for_it(shared: Shared):
     @activity(transactional=True)
     def later(number: int) -> None:
