@@ -72,7 +72,7 @@ def time_wakes_nobody(patch: MonkeyPatch) -> None:
     patch.setattr(MemoryWork, "wanting", lambda self, now, starts: [mail.run for mail in self._unread(starts)])
 
 
-@mutant("everything", "random")
+@mutant("signals", "updates", "nests")
 def the_dead_come_to_life(patch: MonkeyPatch) -> None:
     """a beat makes a member living that was declared dead."""
     poll = MemoryMembership.poll
