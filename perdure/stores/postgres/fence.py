@@ -1,8 +1,8 @@
 """An owner's calls: each is fenced by the row of its member, and none that was sent over a connection that is lost comes to
 pass after the next one."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import psycopg
 
@@ -10,6 +10,9 @@ from perdure.stores.base import OwnershipLost
 from perdure.stores.postgres.late import leave_open
 from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.trouble import is_lost
+
+Sign: TypeAlias = tuple[bool, str, Sequence[Any]]
+"""Whether a question must have an answer, and the question."""
 
 _SETTLE = "SELECT perdure.settle(%b::bigint)"
 
@@ -26,10 +29,15 @@ class Fence:
         self.member = 0
         self.in_doubt = False
         self.missed = False
+        self._beat = self._timeline = self._opened = 0
+        self.last: Callable[[], Sequence[Sign]] = tuple
+        """By what one sees that the last thing which the member has written since it polled is there."""
 
     def begin(self, member: int) -> None:
         """From now on they are the calls of that member."""
         self.member, self._term, self.in_doubt, self.missed = member, 0, False, False
+        self._beat = self._timeline = 0
+        self.last = tuple
 
     def open(self) -> None:
         """See to it that there is a connection, and that nothing is in doubt: what goes wrong here has sent nothing.
@@ -41,6 +49,8 @@ class Fence:
         if self.in_doubt:
             self.settle()
         self._line.open()
+        if self._line.opened != self._opened:
+            self._look()
 
     def ask(self, sql: str, values: Sequence[Any]) -> list[Row]:
         """The rows of a statement, whose first two parameters are the member and its term.
@@ -54,6 +64,29 @@ class Fence:
             if is_lost(error):
                 self.in_doubt = self.missed = True
             raise
+
+    def is_behind(self, beat: int, timeline: int) -> bool:
+        """Whether the database has lost something that this member has written, as it was told by a poll of just now. What is
+        lost is always the end, so that the last thing tells of all.
+
+        Raises:
+            psycopg.Error: nobody knows.
+        """
+        other = self._timeline not in (0, timeline)
+        lost = beat <= self._beat or (other and not self._has_last())
+        self._beat, self._timeline, self.last = beat, timeline, tuple
+        return lost
+
+    def _look(self) -> None:
+        """On a new connection, before anything is written: a server may have taken the place of another that had more."""
+        opened = self._line.opened
+        timeline = self._line.ask("SELECT perdure.timeline()")[0][0]
+        if self._timeline not in (0, timeline) and not self._has_last():
+            raise OwnershipLost(f"{self._place}: the database has gone back, as a failover does: all is looked at anew")
+        self._opened = opened
+
+    def _has_last(self) -> bool:
+        return all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in self.last())
 
     def leave_open(self, sql: str, values: Sequence[Any], applies: bool) -> None:
         """The connection is lost while the server has the statement in hand: a fault that tests ask for."""

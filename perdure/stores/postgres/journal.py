@@ -58,6 +58,7 @@ class PostgresJournal:
                 self.fence.leave_open(sql, values, fault == "in-doubt-late-applied")
             elif fault != "in-doubt-lost":
                 self.fence.ask(sql, values)
+                self.fence.last = lambda: signs_of(batch, self.member)
                 self._known = self.member
         except (OverflowError, UnicodeError, psycopg.DataError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error

@@ -44,6 +44,8 @@ class Line:
         self._asker: Asker | None = None
         self._idle = select.poll()
         self._is_explicit = False
+        self.opened = 0
+        """How often it was."""
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, and its rows.
@@ -126,6 +128,7 @@ class Line:
         asker = self._asker
         if asker is None:
             connection = self.place.connect()
+            self.opened += 1
             self._asker = asker = Asker(connection, self.patience)
             self._idle = select.poll()
             self._idle.register(connection, select.POLLIN)

@@ -1,16 +1,18 @@
 """Who owns what."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from perdure import errors
 from perdure.kernel.project import RunRow
-from perdure.stores.base import Poll
+from perdure.stores.base import OwnershipLost, Poll
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.rows import run_row
 from perdure.stores.postgres.trouble import told_to_owner
-from perdure.stores.postgres.work import poll_of
+from perdure.stores.postgres.work import SELF, poll_of
 
 _FIND = (
     f"SELECT nextval('perdure.keys') * 2, {', '.join(f'r.{name}' for name in RunRow.__struct_fields__)} "
@@ -18,6 +20,7 @@ _FIND = (
 )
 _POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigint, %b::bigint, %b, %b)"
 _OWN = "SELECT * FROM perdure.own(%b::bigint, %b::bigint, %b::bigint[])"
+_OWNED = "SELECT 1 FROM perdure.runs WHERE key = %b AND claims >= %b"
 _ENTER = "SELECT perdure.enter_turn(%b::bigint, %b::bigint, %b::bigint)"
 _DECLARE_DEAD = "SELECT perdure.declare_dead(%b::bigint, %b::bigint, %b::bigint, %b::bigint)"
 _HAND_OVER = "SELECT perdure.hand_over(%b::bigint, %b::bigint)"
@@ -36,11 +39,22 @@ class PostgresMembership:
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> Poll:
         found = self._ask(_POLL, now, limit, claims, starts, self._fence.missed)
+        self._fence.missed = True  # what it tells, unless it is told
+        with told_to_owner(self._place):
+            behind = any(row[0] == SELF and self._fence.is_behind(row[1], row[2]) for row in found)
+        if behind:
+            with contextlib.suppress(errors.StoreError):
+                self.hand_over()
+            raise OwnershipLost("the database has gone back, as a failover or a backup does: all is looked at anew")
         self._fence.missed = False
         return poll_of(found)
 
     def own(self, keys: Iterable[int]) -> dict[int, Claimed]:
-        return {row[0]: Claimed(*row) for row in self._ask(_OWN, list(keys))}
+        owned = {row[0]: Claimed(*row) for row in self._ask(_OWN, list(keys))}
+        claimed = next(iter(owned.values()), None)
+        if claimed is not None:
+            self._fence.last = lambda: [(True, _OWNED, (claimed.key, claimed.claims))]
+        return owned
 
     def enter(self, key: int) -> None:
         self._ask(_ENTER, key)

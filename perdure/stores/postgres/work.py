@@ -65,12 +65,12 @@ class PostgresWork:
             )
 
 
-CLAIMED, MAIL, DUE, WORKER, MEMBER = range(5)
+CLAIMED, MAIL, DUE, WORKER, MEMBER, SELF = range(6)
 """Kinds of rows of `perdure.poll`."""
 
 
 def poll_of(found: Sequence[Row]) -> Poll:
-    of: list[list[Row]] = [[], [], [], [], []]
+    of: list[list[Row]] = [[], [], [], [], [], []]
     for row in found:
         of[row[0]].append(row)
     unreadable: set[int] = set()

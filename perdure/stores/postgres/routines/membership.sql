@@ -104,8 +104,17 @@ LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
     WHERE f.owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM members m WHERE m.id = f.owner AND m.alive)
 $$;
 
+-- Which of the lives of a database this is: another one after each failover, and after each restoring. 0: the server does not tell.
+CREATE OR REPLACE FUNCTION perdure.timeline() RETURNS bigint LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    RETURN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint;
+EXCEPTION WHEN OTHERS THEN
+    RETURN 0;
+END $$;
+
 -- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
--- deaths, whether that one died in its turn), those of `work`, and 4 the beat of another owner. `again`: the answer to an earlier
+-- deaths, whether that one died in its turn), those of `work`, 4 the beat of another owner, and 5 the
+-- own one, with the timeline. `again`: the answer to an earlier
 -- call did not come; what the member has already is told as well, as left by itself if it was written since it was claimed.
 CREATE OR REPLACE FUNCTION perdure.poll(
     me bigint, my_term bigint, due_until bigint, most bigint, most_claims bigint, starts boolean, again boolean
@@ -115,11 +124,13 @@ LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 DECLARE
     my_build text;
     mine     text[];
+    my_beat  bigint;
     dead     bigint[];
 BEGIN
     PERFORM fence(me, my_term);
     SELECT m.build INTO my_build FROM members m WHERE m.id = me;
-    UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows INTO mine;
+    UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows, beat INTO mine, my_beat;
+    RETURN QUERY SELECT 5, my_beat, timeline(), NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL;
     IF again THEN
         RETURN QUERY
         SELECT 0, r.key, r.claims, CASE r.left_by WHEN 0 THEN me ELSE r.left_by END, r.deaths,
