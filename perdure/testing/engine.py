@@ -37,7 +37,8 @@ class TestEngine(Engine):
             gives its result, or raises.
         people: who answers human tasks: by their title an answer, or a function of the task that gives it; more than that
             says `engine.people.answer`.
-        store: the address of a database or an open store; by default one in memory that nobody else sees.
+        store: the address of a database or an open store; by default one in memory that nobody else sees. Not one that several
+            engines share, as PostgreSQL: they would not have its clock.
         start: what the clock shows when the engine is made; the real time, if None.
         replay_every_step: make each program anew from its history, before each event it sees, so that one that is not
             deterministic blocks at once; and read back all that is written. Costs time that grows with the square of
@@ -84,9 +85,15 @@ class TestEngine(Engine):
         self._clock.people = self.people
 
     def _open(self) -> Store:
-        if self._rereads and isinstance(self._address, str):
-            return open_store(self._address, faults=reread)
-        return super()._open()
+        reread_too = self._rereads and isinstance(self._address, str)
+        store = open_store(self._address, faults=reread) if reread_too else super()._open()  # type: ignore[arg-type]
+        if store.membership is not None:
+            store.admin.close()
+            raise DefinitionError(
+                f"TestEngine has a clock of its own, which others that share {store.address} would not have; "
+                "give it memory:// or sqlite:///file.db"
+            )
+        return store
 
     def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
         super()._enter(loop)

@@ -86,7 +86,9 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
         return errors.StoreCorrupt(f"{place}: the server has found damaged data ({said}); restore a backup")
     if code and not is_lost(error) and code not in _AGAIN:
         return errors.StoreUnreachable(f"{place}: the server refuses this ({said}; {code})")
-    return errors.StoreUnreachable(f"{place}: the server does not answer ({said}); see that it runs, and that the address is right")
+    return errors.StoreUnreachable(
+        f"{place}: the server does not answer ({said}); see that it runs, and that the address is right"
+    )
 
 
 def _said(error: psycopg.Error) -> str:

@@ -12,6 +12,7 @@ from perdure.kernel import events as ev
 from perdure.kernel import wire
 from perdure.kernel.project import HistoryRow
 from perdure.stores.base import Batch, CommitRefused
+from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import TestEngine
 from perdure.testing.rereading import reread
 
@@ -103,3 +104,10 @@ def test_bytes_that_are_right_pass() -> None:
     batch = Batch(history=[HistoryRow(2, 1, wire.encode([ev.TimerFired(at=1, id="0:1")]))])
 
     assert reread("before", batch) is None
+
+
+def test_a_store_that_others_share_is_refused_as_they_would_not_have_its_clock():
+    store = MemoryStore(shelf=Shelf(shared=True))
+
+    with pytest.raises(DefinitionError, match="TestEngine has a clock of its own"), TestEngine([], store=store):
+        pass
