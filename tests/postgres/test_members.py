@@ -101,6 +101,22 @@ def test_a_commit_in_doubt_is_not_found_by_a_member_that_was_declared_dead_meanw
         each.admin.close()
 
 
+@pytest.mark.parametrize("block", [None, b"a bug"])
+def test_what_a_member_says_of_a_run_of_another_one_is_refused(database: str, block: bytes | None) -> None:
+    """A failover that has lost the last moments gives keys again: what a member knows by such a key is not the run that lies there."""
+    stores = [joined(database) for _ in range(2)]
+    (store, _), (other, _) = stores
+    other.journal.commit(base.Batch(created=[run(2)]))
+
+    with pytest.raises(base.OwnershipLost):
+        store.journal.commit(base.Batch(updated=[run(2, note="of another life", block=block)]))
+
+    (kept,) = other.work.load([2]).values()
+    assert kept.run == run(2)
+    for each, _ in stores:
+        each.admin.close()
+
+
 def test_members_that_declare_each_other_dead_do_not_wait_in_a_circle(database: str) -> None:
     stores = [joined(database) for _ in range(2)]
     (_, first), (_, second) = stores

@@ -51,7 +51,7 @@ BEGIN
         FROM unnest(keys, statuses, notes, closed, wakes, seqs, befores)
                 AS u(key, status, note, closed_at, wake_at, seq, before)
             LEFT JOIN unnest(parked, parked_seqs) AS p(key, seq) ON p.key = u.key
-        WHERE r.key = u.key AND r.seq >= u.before AND (p.key IS NULL OR (r.owner = me AND p.seq = u.seq));
+        WHERE r.key = u.key AND (r.owner = me OR (r.owner IS NULL AND p.key IS NULL)) AND r.seq >= u.before AND (p.key IS NULL OR p.seq = u.seq);
         GET DIAGNOSTICS changed = ROW_COUNT;
         IF changed <> cardinality(keys) THEN
             PERFORM lost_history() FROM unnest(keys, befores) AS u(key, before) JOIN runs r ON r.key = u.key AND r.seq < u.before;
@@ -160,9 +160,15 @@ BEGIN
             key bigint, status smallint, note text, closed_at bigint, wake_at bigint, seq bigint, block text,
             open_tail boolean, strikes integer
         )
-        WHERE r.key = u.key;
+        WHERE r.key = u.key AND coalesce(r.owner, me) = me;
         GET DIAGNOSTICS changed = ROW_COUNT;
         IF changed <> jsonb_array_length(rest -> 'updated') THEN
+            IF EXISTS (
+                SELECT 1 FROM jsonb_array_elements(rest -> 'updated') AS u JOIN runs r ON r.key = (u.value ->> 'key')::bigint
+                WHERE r.owner <> me
+            ) THEN
+                RAISE EXCEPTION 'a run is not owned by member %', me USING ERRCODE = 'PD002';
+            END IF;
             RAISE EXCEPTION 'a run is not there' USING ERRCODE = 'PD003';
         END IF;
     END IF;
