@@ -1,7 +1,11 @@
 """What an administrator may set for a database, and what becomes of engines then."""
 
+import asyncio
+
+import psycopg
 import pytest
 
+from perdure import Engine, activity, workflow
 from tests.postgres.server import Server
 from tests.toughness.load import Load, engines
 
@@ -16,11 +20,42 @@ SETTINGS = {
 }
 
 
+@activity(transactional=True)
+def enter(number: int) -> int:
+    activity.connection(psycopg.Connection).execute("INSERT INTO ledger VALUES (%s)", (number,))
+    return number
+
+
+@activity(transactional=True)
+async def enter_on_loop(number: int) -> int:
+    await activity.connection(psycopg.AsyncConnection).execute("INSERT INTO ledger VALUES (%s)", (number,))
+    return number
+
+
+@workflow
+async def entries(count: int) -> list[int]:
+    steps = [enter(number) if number % 2 else enter_on_loop(number) for number in range(count)]
+    return [await steps[0], *await asyncio.gather(*steps[1:])]
+
+
+PATIENT = [name for name, setting in SETTINGS.items() if "timeout = '1ms'" not in setting]
+"""What leaves time for the statements of an application: of a transactional activity its transaction is as the database has it."""
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_an_odd_database_does_as_well(server: Server, database: str, setting: str) -> None:
     server.ask(f"ALTER DATABASE {database} SET {SETTINGS[setting]}")
     with engines(server.address(database)) as both:
         Load(both, database, runs=15, steps=3).demand_exact()
+
+
+@pytest.mark.parametrize("setting", PATIENT)
+def test_transactional_activities_of_an_odd_database_do_as_well(server: Server, database: str, setting: str) -> None:
+    server.ask(f"ALTER DATABASE {database} SET {SETTINGS[setting]}")
+    server.ask("CREATE TABLE ledger (number integer)", database)
+    with Engine(server.address(database), [entries, enter, enter_on_loop]) as engine:
+        assert engine.run(entries(8)).wait() == list(range(8))
+    assert server.ask("SELECT number FROM ledger ORDER BY number", database) == [(number,) for number in range(8)]
 
 
 def test_a_database_that_may_only_be_read_for_a_while_is_waited_for(server: Server, database: str) -> None:

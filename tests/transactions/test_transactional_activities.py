@@ -7,6 +7,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
+from psycopg.types.string import StrDumper
 
 from perdure import Engine, Retry, Worker, activity, errors, stream, workflow
 from perdure.activities import ActivityDefinition
@@ -268,6 +270,99 @@ def test_savepoints_are_allowed(database: str):
         engine.run(doing()).wait()
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT * FROM ledger").fetchall() == [(1,)]
+
+
+LEAVINGS = b"""
+SET app.tenant = '7'; CREATE TEMPORARY TABLE mine (); SELECT pg_try_advisory_lock(7); PREPARE mine AS SELECT 1; LISTEN mine;
+SELECT set_config('search_path', 'perdure', false)
+"""
+LEFT = b"""
+SELECT current_setting('app.tenant', true), to_regclass('pg_temp.mine')::text, current_setting('search_path'),
+    (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+    (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_listening_channels())
+"""
+
+
+class _Marked(StrDumper):
+    """Of an adapter that an attempt has registered for its connection."""
+
+    def dump(self, obj: str) -> bytes:
+        return b"marked"
+
+
+def leave(connection: Any) -> bytes:
+    """Something on the connection's object; and the SQL that leaves something in its session."""
+    connection.adapters.register_dumper(str, _Marked)
+    connection.row_factory = dict_row
+    return LEAVINGS
+
+
+@pytest.mark.parametrize("how", ["committed", "undone"])
+def test_an_attempt_leaves_nothing_in_the_session_to_the_next_one(database: str, how: str):
+    @activity(transactional=True, retry=1)
+    def messy(number: int) -> int:
+        connection = activity.connection(psycopg.Connection)
+        connection.execute(leave(connection))
+        if how == "undone":
+            raise ValueError("no")
+        return connection.info.backend_pid
+
+    @activity(transactional=True, retry=1)
+    async def amessy(number: int) -> int:
+        connection = activity.connection(psycopg.AsyncConnection)
+        await connection.execute(leave(connection))
+        if how == "undone":
+            raise ValueError("no")
+        return connection.info.backend_pid
+
+    @activity(transactional=True)
+    def look(number: int) -> list[Any]:
+        connection = activity.connection(psycopg.Connection)
+        (echo,) = connection.execute("SELECT %s::text", ("plain",)).fetchone() or ("",)
+        return [echo, *(connection.execute(LEFT).fetchone() or ())]
+
+    @activity(transactional=True)
+    async def alook(number: int) -> list[Any]:
+        connection = activity.connection(psycopg.AsyncConnection)
+        (echo,) = await (await connection.execute("SELECT %s::text", ("plain",))).fetchone() or ("",)
+        return [echo, *(await (await connection.execute(LEFT)).fetchone() or ())]
+
+    @workflow
+    async def doing() -> list[Any]:
+        seen = []
+        for mess in (messy, amessy):
+            for eye in (look, alook):
+                await asyncio.gather(mess(1), return_exceptions=True)
+                seen.append(await eye(1))
+        return seen
+
+    with Engine(database, [doing, messy, amessy, look, alook]) as engine:
+        seen = engine.run(doing()).wait()
+    for echo, tenant, table, path, *counts in seen:
+        assert (echo, tenant or None, table, path, counts) == ("plain", None, None, '"$user", public', [0, 0, 0])
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_function_that_changes_the_isolation_level_is_told_that_it_cannot(database: str, level: str):
+    @activity(transactional=True, retry=1)
+    def odd(number: int) -> None:
+        connection = activity.connection(psycopg.Connection)
+        connection.execute(f"SET TRANSACTION ISOLATION LEVEL {level}".encode())
+        write(connection, number)
+
+    @workflow
+    async def doing() -> None:
+        await odd(1)
+
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE ledger (number integer)")
+    with (
+        Engine(database, [doing, odd]) as engine,
+        pytest.raises(errors.RunBlocked, match="has changed the isolation level"),
+    ):
+        engine.run(doing()).wait()
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT * FROM ledger").fetchall() == []
 
 
 def test_a_commit_that_the_database_refuses_is_a_failure_and_its_connection_serves_one_attempt_at_a_time(database: str):

@@ -4,7 +4,7 @@ import contextlib
 import threading
 from base64 import b64encode
 from collections import deque
-from typing import Any, NoReturn
+from typing import Any, LiteralString, NoReturn
 
 import msgspec
 import psycopg
@@ -13,17 +13,22 @@ from psycopg.rows import TupleRow, tuple_row
 
 from perdure import errors
 from perdure.stores.base import Ending, MailRow
-from perdure.stores.postgres.place import CONNECT_SECONDS, Place
+from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.rows import mail_columns
-from perdure.stores.postgres.trouble import code_of
+from perdure.stores.postgres.trouble import OTHER_ISOLATION, code_of
 
-IDLE_CONNECTIONS = 4
-"""So many of each kind stay open when no attempt uses them."""
+IDLE_CONNECTIONS = 8
+"""So many stay open when no attempt uses them."""
 
-_BEGIN = "BEGIN; SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 3"
-"""So the server sees in half a minute that a machine is gone, and lets go of what its attempt has locked."""
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; "
+    "SET LOCAL tcp_keepalives_count = 3"
+)
+"""The level that its end needs, whatever the default of the database is. And the server sees in half a minute that a machine is
+gone, and lets go of what its attempt has locked."""
 
-_NOT_ITS_OWN = ("PD004", "PD006")
+_ROWS: Any = tuple_row
+_NOT_ITS_OWN = ("PD004", "PD007")
 
 
 def _ours(verb: str) -> NoReturn:
@@ -40,6 +45,9 @@ class _Connection(psycopg.Connection[TupleRow]):
     def rollback(self) -> None:
         _ours("rollback()")
 
+    def __del__(self, *_: Any) -> None:
+        """Nothing is told of one that is open still: another object goes on with what is below it."""
+
 
 class _AsyncConnection(psycopg.AsyncConnection[TupleRow]):
     async def commit(self) -> None:
@@ -48,35 +56,46 @@ class _AsyncConnection(psycopg.AsyncConnection[TupleRow]):
     async def rollback(self) -> None:
         _ours("rollback()")
 
+    def __del__(self, *_: Any) -> None:
+        """As above."""
+
 
 class PostgresLender:
+    """What stays open between attempts is what libpq knows as a connection; each attempt has an object of its own around it, so
+    that nothing that one sets there (adapters, factories) comes to another."""
+
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._idle: deque[_Connection] = deque()
-        self._idle_on_loop: deque[_AsyncConnection] = deque()
+        self._idle: deque[pq.abc.PGconn] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
 
     def lend(self) -> "_Lent":
-        connection = self._taken(self._idle)
-        if connection is not None:
+        idle = self._taken()
+        if idle is not None:
             try:
+                connection = _Connection(idle, tuple_row)
+                connection.autocommit = True
+                connection.prepare_threshold = None
                 connection.execute(_BEGIN)
                 return _Lent(self, connection)
             except psycopg.OperationalError:
-                connection.close()  # it was lost while nobody used it
+                idle.finish()  # it was lost while nobody used it
         connection = _Connection.connect(**self._parameters())
         connection.execute(_BEGIN)
         return _Lent(self, connection)
 
     async def lend_on_loop(self) -> "_LentOnLoop":
-        connection = self._taken(self._idle_on_loop)
-        if connection is not None:
+        idle = self._taken()
+        if idle is not None:
             try:
+                connection = _AsyncConnection(idle, _ROWS)
+                await connection.set_autocommit(True)
+                connection.prepare_threshold = None
                 await connection.execute(_BEGIN)
                 return _LentOnLoop(self, connection)
             except psycopg.OperationalError:
-                connection.pgconn.finish()
+                idle.finish()
         connection = await _AsyncConnection.connect(**self._parameters())
         await connection.execute(_BEGIN)
         return _LentOnLoop(self, connection)
@@ -85,43 +104,43 @@ class PostgresLender:
         """A transaction is begun by hand: psycopg would leave that to the first statement, and take a block with
         `connection.transaction()` that comes before it for the whole transaction, and commit it."""
         return {
-            "conninfo": self._place.address,
+            **self._place.parameters("perdure activity"),
             "autocommit": True,
             "prepare_threshold": None,
             "row_factory": tuple_row,
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "perdure activity",
         }
 
-    def _taken(self, idle: deque[Any]) -> Any:
+    def _taken(self) -> "pq.abc.PGconn | None":
         with self._lock:
-            return idle.pop() if idle else None
+            return self._idle.pop() if self._idle else None
 
-    def take_back(self, connection: Any) -> None:
+    def take_back(self, connection: "pq.abc.PGconn", is_clean: bool) -> None:
         """From any thread, and from the loop: closing it does not wait. One that is in a transaction still is closed."""
-        idle: deque[Any] = self._idle if isinstance(connection, _Connection) else self._idle_on_loop
-        status = connection.pgconn.transaction_status
         with self._lock:
-            keeps = not self._is_closed and len(idle) < IDLE_CONNECTIONS and status == pq.TransactionStatus.IDLE
+            keeps = (
+                is_clean
+                and not self._is_closed
+                and len(self._idle) < IDLE_CONNECTIONS
+                and connection.transaction_status == pq.TransactionStatus.IDLE
+            )
             if keeps:
-                connection.row_factory = tuple_row
-                idle.append(connection)
+                self._idle.append(connection)
         if not keeps:
-            connection.pgconn.finish()
+            connection.finish()
 
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
-            idle: list[Any] = [*self._idle, *self._idle_on_loop]
+            idle = list(self._idle)
             self._idle.clear()
-            self._idle_on_loop.clear()
         for connection in idle:
-            connection.pgconn.finish()
+            connection.finish()
 
 
 class _Lent:
     def __init__(self, lender: PostgresLender, connection: _Connection) -> None:
         self._lender = lender
+        self._is_over = False
         self.connection = connection
 
     def end(self, member: int, ending: Ending) -> bool:
@@ -129,24 +148,33 @@ class _Lent:
         try:
             self.connection.execute(_end_of(member, ending))
         except psycopg.Error as error:
-            if code_of(error) not in _NOT_ITS_OWN:
-                raise
+            _demand_not_its_own(error)
             self.undo()
             return False
-        self._lender.take_back(self.connection)
+        self._give_back("DISCARD ALL")
         return True
 
     def undo(self) -> None:
+        self._give_back("ROLLBACK", "DISCARD ALL")
+
+    def _give_back(self, *statements: LiteralString) -> None:
+        """Once: another attempt may have it afterwards."""
+        if self._is_over:
+            return
+        self._is_over, is_clean = True, False
         try:
             with contextlib.suppress(psycopg.Error):
-                self.connection.execute("ROLLBACK")
+                for statement in statements:
+                    self.connection.execute(statement)
+                is_clean = True
         finally:
-            self._lender.take_back(self.connection)
+            self._lender.take_back(self.connection.pgconn, is_clean)
 
 
 class _LentOnLoop:
     def __init__(self, lender: PostgresLender, connection: _AsyncConnection) -> None:
         self._lender = lender
+        self._is_over = False
         self.connection = connection
 
     async def end(self, member: int, ending: Ending) -> bool:
@@ -154,19 +182,38 @@ class _LentOnLoop:
         try:
             await self.connection.execute(_end_of(member, ending))
         except psycopg.Error as error:
-            if code_of(error) not in _NOT_ITS_OWN:
-                raise
+            _demand_not_its_own(error)
             await self.undo()
             return False
-        self._lender.take_back(self.connection)
+        await self._give_back("DISCARD ALL")
         return True
 
     async def undo(self) -> None:
+        await self._give_back("ROLLBACK", "DISCARD ALL")
+
+    async def _give_back(self, *statements: LiteralString) -> None:
+        if self._is_over:
+            return
+        self._is_over, is_clean = True, False
         try:
             with contextlib.suppress(psycopg.Error):
-                await self.connection.execute("ROLLBACK")
+                for statement in statements:
+                    await self.connection.execute(statement)
+                is_clean = True
         finally:  # also if its loop is ended meanwhile
-            self._lender.take_back(self.connection)
+            self._lender.take_back(self.connection.pgconn, is_clean)
+
+
+def _demand_not_its_own(error: psycopg.Error) -> None:
+    """Raises it, unless it says that nobody wants this attempt any more."""
+    code = code_of(error)
+    if code == OTHER_ISOLATION:
+        raise errors.DefinitionError(
+            "the function of a transactional activity has changed the isolation level of its transaction, so that its result "
+            "cannot be part of it; it is READ COMMITTED, and what needs more takes locks: SELECT ... FOR UPDATE"
+        ) from error
+    if code not in _NOT_ITS_OWN:
+        raise error
 
 
 def _demand_transaction(connection: Any) -> None:

@@ -1,7 +1,9 @@
 """From an address to a server."""
 
+import os
 import re
 import time
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -18,6 +20,9 @@ REFUSED_SECONDS = 3.0
 STARTING_SECONDS = 60.0
 """How long whoever opens a database waits for a server that is not there, and for one that says it is just starting."""
 
+_OPTIONS = {"PGCONNECT_TIMEOUT": "connect_timeout", "PGAPPNAME": "application_name"}
+"""What the environment may say, too."""
+
 _STARTING = re.compile(r"the database system is (starting up|not yet accepting|shutting down|in recovery)")
 
 
@@ -33,7 +38,7 @@ class Place:
         self.address = address
         self.shown = shown(address)
         try:
-            conninfo_to_dict(address)
+            self._said = conninfo_to_dict(address)
         except psycopg.ProgrammingError as error:
             said = str(error).replace(address, self.shown).strip()
             raise errors.StoreUnreachable(
@@ -62,14 +67,22 @@ class Place:
             psycopg.Error: the server does not answer, or does not let this user in.
         """
         return psycopg.connect(
-            self.address,
-            autocommit=True,
-            prepare_threshold=None,
-            row_factory=tuple_row,
-            connect_timeout=CONNECT_SECONDS,
-            application_name="perdure",
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-            tcp_user_timeout=UNACKNOWLEDGED_MS,
+            **self.parameters("perdure"), autocommit=True, prepare_threshold=None, row_factory=tuple_row
         )
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """Of a connection that is called so, for psycopg. What the address says of them stays as it is said there."""
+        said = {**{_OPTIONS[key]: "" for key in _OPTIONS if key in os.environ}, **self._said}
+        wanted = {
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": name,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": UNACKNOWLEDGED_MS,
+        }
+        return {
+            "conninfo": self.address,
+            "client_encoding": "UTF8",  # whatever is said elsewhere: all that is written here is that
+            **{option: value for option, value in wanted.items() if option not in said},
+        }

@@ -157,7 +157,7 @@ $$;
 
 -- The end of a transactional activity, in its transaction. What is asked: stores/postgres/lending.py.
 --
--- Error PD006: the task is not with that worker any more.
+-- Errors: PD007 the task is not with that worker any more; PD006 the transaction is not one of READ COMMITTED.
 CREATE OR REPLACE FUNCTION perdure.end_within(asked text) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 DECLARE
     wish jsonb := asked;
@@ -168,7 +168,7 @@ BEGIN
         AND t.member = (wish ->> 'member')::bigint;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'attempt % of % is not with member % any more', wish ->> 'attempt', wish ->> 'step', wish ->> 'member'
-            USING ERRCODE = 'PD006';
+            USING ERRCODE = 'PD007';
     END IF;
     INSERT INTO mail (run, kind, body, reply_to)
     VALUES ((wish ->> 'run')::bigint, (wish ->> 'kind')::smallint, decode(wish ->> 'body', 'base64'), '');
