@@ -3,11 +3,11 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from perdure import Engine, Handle, activity, errors, workflow
+from perdure import Client, Engine, Handle, Retry, activity, errors, workflow
 from perdure.stores.postgres.store import PostgresStore
 
 T = TypeVar("T")
@@ -48,7 +48,34 @@ async def transfers(name: str, steps: int) -> int:
     return done
 
 
-ALL = [book, book_in_thread, transfers]
+QUICK = Retry(initial=0.001, maximum=0.001)
+
+
+@activity(queue="books", retry=QUICK)
+async def book_elsewhere(entry: str) -> int:
+    _booked(entry)
+    return 1
+
+
+@activity(queue="books", retry=1, at_most_once=True)
+def book_elsewhere_once(entry: str) -> int:
+    _booked(entry)
+    return 1
+
+
+@workflow
+async def posted(name: str, steps: int) -> int:
+    """The same by a worker of queues: so many entries, and two at the same time after each, one of which is not tried twice."""
+    done = 0
+    for step in range(steps):
+        done += await book_elsewhere(f"{name}/{step}")
+        pair = book_elsewhere(f"{name}/{step}a"), book_elsewhere_once(f"{name}/{step}b")
+        done += sum(1 for each in await asyncio.gather(*pair, return_exceptions=True))
+    return done
+
+
+ELSEWHERE = [book_elsewhere, book_elsewhere_once]
+ALL = [book, book_in_thread, transfers, posted, *ELSEWHERE]
 
 
 @contextmanager
@@ -58,18 +85,21 @@ def engines(address: str, count: int = 2, lease: str = "10s") -> Iterator[list[E
 
 
 class Load:
-    """So many runs, of so many steps each, that engines take in turn."""
+    """So many runs, of so many steps each, that engines or clients start in turn."""
 
-    def __init__(self, engines: list[Engine], name: str, runs: int = 40, steps: int = 6) -> None:
+    def __init__(
+        self, starters: Sequence[Engine | Client], name: str, runs: int = 40, steps: int = 6, flow: Any = transfers
+    ) -> None:
         self._name = name
+        self._flow = flow
         self._steps = steps
         self._handles: list[Handle[int]] = []
         for n in range(runs):
-            engine = engines[n % len(engines)]
-            self._handles.append(patiently(lambda n=n, engine=engine: self._started(engine, f"{name}-{n}")))
+            starter = starters[n % len(starters)]
+            self._handles.append(patiently(lambda n=n, starter=starter: self._started(starter, f"{name}-{n}")))
 
-    def _started(self, engine: Engine, id: str) -> Handle[int]:
-        return engine.start(transfers(id, self._steps), id=id).wait()
+    def _started(self, starter: Engine | Client, id: str) -> Handle[int]:
+        return starter.start(self._flow(id, self._steps), id=id).wait()
 
     @property
     def size(self) -> int:
@@ -102,6 +132,15 @@ class Load:
 
         entries = self.entries()
         assert {entry: times for entry, times in entries.items() if times != 1} == {}
+
+    def demand_promised(self) -> None:
+        """All have ended, each step was done once, but for those that are not tried again when nobody knows of them."""
+        results = self.results()
+
+        entries = self.entries()
+        assert set(results) == {self._steps * 3}
+        assert {entry: times for entry, times in entries.items() if times != 1} == {}
+        assert sum(not entry.endswith("b") for entry in entries) == len(self._handles) * self._steps * 2
 
 
 def patiently(call: Callable[[], T]) -> T:
