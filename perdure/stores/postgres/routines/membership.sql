@@ -44,20 +44,6 @@ LANGUAGE sql SET search_path = perdure, pg_temp AS $$
     UPDATE beats SET used = true WHERE member = me AND NOT used
 $$;
 
--- Whether the code of a member is the one for a run: what nobody's is has to be told by somebody.
-CREATE OR REPLACE FUNCTION perdure.is_for(me bigint, my_build text, mine text[], workflow text, pinned text, status smallint)
-RETURNS boolean LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
-    SELECT status >= 7 OR (
-        (pinned = '' OR pinned = my_build OR NOT EXISTS (
-            SELECT 1 FROM members m WHERE m.alive AND NOT m.serves AND m.id <> me AND m.build = pinned
-        ))
-        AND (workflow = ANY (mine) OR NOT EXISTS (
-            SELECT 1 FROM members m JOIN beats b ON b.member = m.id
-            WHERE m.alive AND NOT m.serves AND m.id <> me AND workflow = ANY (b.workflows)
-        ))
-    )
-$$;
-
 -- Whether a letter is for its run's owner now. Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5),
 -- Update (10), Query (11) and Move (27). The Start (1) of a run that is queued (0)
 -- and begins later is found by the time at which it is due. Without `starts` what a run that has not begun cannot take yet,
@@ -70,6 +56,17 @@ CREATE OR REPLACE FUNCTION perdure.is_awaited(
         AND (starts OR (kind <> 1 AND NOT (kind = 3 AND status IS NOT DISTINCT FROM 0::smallint)))
 $$;
 
+-- Whether a member may claim a run, as far as the code goes: `theirs` are workflows that only others know, `builds` those that others
+-- have. A function that the planner puts in its place.
+CREATE OR REPLACE FUNCTION perdure.is_for(
+    status smallint, workflow text, pinned text, my_build text, theirs text[], builds text[]
+) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT status >= 7 OR ((pinned = '' OR pinned = my_build OR pinned <> ALL (builds)) AND workflow <> ALL (theirs))
+$$;
+
+-- So many letters a poll looks at.
+CREATE OR REPLACE FUNCTION perdure.letters_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 20000::bigint $$;
+
 -- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker. Mail of no
 -- run that there is goes to the eldest: who reads what somebody else has read must not write.
 CREATE OR REPLACE FUNCTION perdure.work(me bigint, due_until bigint, most bigint, starts boolean)
@@ -77,12 +74,22 @@ RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean,
 LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN QUERY
-    SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
-    FROM mail l LEFT JOIN runs r ON r.key = l.run
-    WHERE (r.owner = me OR (r.key IS NULL AND me = (SELECT min(m.id) FROM members m WHERE m.alive AND NOT m.serves)))
-        AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
-    ORDER BY l.id LIMIT most;
+    -- OFFSET 0 keeps the planner from reading all runs for a few letters, before it has seen how many runs there are.
+    -- By the letters while they are few, else by the runs that the member has: so either way it costs no more than so many.
+    IF (SELECT count(*) FROM (SELECT 1 FROM mail LIMIT letters_at_once() + 1) AS first_ones) <= letters_at_once() THEN
+        RETURN QUERY
+        SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
+        FROM mail l LEFT JOIN LATERAL (SELECT * FROM runs r WHERE r.key = l.run OFFSET 0) AS r ON true
+        WHERE (r.owner = me OR (r.key IS NULL AND me = (SELECT min(m.id) FROM members m WHERE m.alive AND NOT m.serves)))
+            AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+        ORDER BY l.id LIMIT most;
+    ELSE
+        RETURN QUERY
+        SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
+        FROM runs r CROSS JOIN LATERAL (SELECT * FROM mail l WHERE l.run = r.key OFFSET 0) AS l
+        WHERE r.owner = me AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+        ORDER BY l.id LIMIT most;
+    END IF;
     RETURN QUERY
     SELECT 2, r.key, r.wake_at, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
     FROM runs r
@@ -126,10 +133,16 @@ DECLARE
     mine     text[];
     my_beat  bigint;
     dead     bigint[];
+    enough   bigint := 4 * most_claims + 100;  -- some of them others have just locked
+    after    bigint;
+    last     bigint;
+    claimed  bigint;
+    theirs   text[];
+    builds   text[];
 BEGIN
     PERFORM fence(me, my_term);
     SELECT m.build INTO my_build FROM members m WHERE m.id = me;
-    UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows, beat INTO mine, my_beat;
+    UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows, beat, mail_after INTO mine, my_beat, after;
     RETURN QUERY SELECT 5, my_beat, timeline(), NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL;
     IF again THEN
         RETURN QUERY
@@ -139,23 +152,36 @@ BEGIN
     END IF;
     IF most_claims > 0 THEN
         dead := ARRAY(SELECT dead_owners());
+        -- What nobody's code is for has to be told by somebody; what is for that of others only is left to them.
+        theirs := ARRAY(
+            SELECT DISTINCT w FROM members m JOIN beats b ON b.member = m.id CROSS JOIN unnest(b.workflows) AS w
+            WHERE m.alive AND NOT m.serves AND m.id <> me AND w <> ALL (mine)
+        );
+        builds := ARRAY(
+            SELECT DISTINCT m.build FROM members m WHERE m.alive AND NOT m.serves AND m.id <> me AND m.build <> my_build
+        );
         RETURN QUERY
         -- Mail is read once, whatever is known of its size: a table through which much goes is taken for empty at times, while it
-        -- is full of letters that were read and that somebody's open snapshot keeps.
+        -- is full of letters that were read and that somebody's open snapshot keeps. Of very many letters a part is looked at,
+        -- and the next one when there is nothing to claim for them any more.
         WITH letters AS MATERIALIZED (
-            SELECT l.run, l.kind, l.reply_to FROM mail l
+            SELECT l.run, l.kind, l.reply_to FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()
         ), wanted AS (
-            SELECT r.key FROM runs r WHERE r.owner = ANY (dead)
+            (SELECT r.key FROM runs r WHERE r.owner = ANY (dead) AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
+             LIMIT enough)
             UNION ALL
-            SELECT r.key FROM runs r
-            WHERE r.owner IS NULL AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
+            (SELECT r.key FROM runs r
+             WHERE r.owner IS NULL AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
+                AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
+             ORDER BY r.wake_at LIMIT enough)
             UNION ALL
-            SELECT r.key FROM letters l JOIN runs r ON r.key = l.run
-            WHERE r.owner IS NULL AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+            (SELECT r.key FROM letters l CROSS JOIN LATERAL (SELECT * FROM runs r WHERE r.key = l.run OFFSET 0) AS r
+             WHERE r.owner IS NULL AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+                AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
+             LIMIT enough)
         ), mine_now AS (
             SELECT r.key, r.owner FROM runs r
-            WHERE r.key IN (SELECT w.key FROM wanted w) AND (r.owner IS NULL OR r.owner = ANY (dead))
-                AND is_for(me, my_build, mine, r.workflow, r.pinned, r.status)
+            WHERE r.key = ANY (ARRAY(SELECT w.key FROM wanted w)) AND (r.owner IS NULL OR r.owner = ANY (dead))
             ORDER BY r.owner IS NULL, r.key
             LIMIT most_claims
             FOR NO KEY UPDATE OF r SKIP LOCKED
@@ -169,6 +195,11 @@ BEGIN
         SELECT 0, t.key, t.claims, t.owner, t.deaths,
                EXISTS (SELECT 1 FROM beats s WHERE s.member = t.owner AND s.turn = t.key), NULL::bytea, NULL
         FROM taken t ORDER BY t.owner = 0, t.key;
+        GET DIAGNOSTICS claimed = ROW_COUNT;
+        IF claimed < most_claims THEN
+            SELECT l.id INTO last FROM mail l WHERE l.id > after ORDER BY l.id OFFSET letters_at_once() - 1 LIMIT 1;
+            UPDATE beats SET mail_after = coalesce(last, 0) WHERE member = me AND mail_after <> coalesce(last, 0);
+        END IF;
     END IF;
     RETURN QUERY SELECT * FROM work(me, due_until, most, starts);
     RETURN QUERY

@@ -142,14 +142,15 @@ CREATE TABLE perdure.members (
 CREATE INDEX members_living ON perdure.members (id) WHERE alive AND NOT serves;
 
 -- That owners live: apart from their rows, so that a beat never waits for a commit. turn: the run whose turn it is in, if it has
--- made that known. used: it has committed.
+-- made that known. used: it has committed. mail_after: of very many letters it looks at those with larger numbers next.
 CREATE TABLE perdure.beats (
     member    bigint PRIMARY KEY,
     beat      bigint NOT NULL,
     lease     bigint NOT NULL,
     workflows text[] NOT NULL DEFAULT '{}',
     turn      bigint NOT NULL DEFAULT 0,
-    used      boolean NOT NULL DEFAULT false
+    used      boolean NOT NULL DEFAULT false,
+    mail_after bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 -- What the newest owners know, so that clients without code can check names and arguments. members: who has said so.
