@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, tuple_row
 
 from perdure import errors
-from perdure.stores.addresses import shown
+from perdure.stores.addresses import is_clear, shown, without_secrets
 
 CONNECT_SECONDS = 5
 UNACKNOWLEDGED_MS = 10_000
@@ -37,10 +37,15 @@ class Place:
     def __init__(self, address: str) -> None:
         self.address = address
         self.shown = shown(address)
+        if not is_clear(address):
+            raise errors.StoreUnreachable(
+                f"{self.shown} can be read in more than one way; write, in the user, the password and the name of the database, "
+                "@ as %40, : as %3A, / as %2F, ? as %3F and # as %23"
+            )
         try:
             self._said = conninfo_to_dict(address)
         except psycopg.ProgrammingError as error:
-            said = str(error).replace(address, self.shown).strip()
+            said = without_secrets(str(error), address).strip()
             raise errors.StoreUnreachable(
                 f"{self.shown} is no address of a PostgreSQL database ({said}); write it like "
                 "postgresql://user:password@host:5432/name"
