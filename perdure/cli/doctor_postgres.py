@@ -57,10 +57,16 @@ def server(where: Any) -> Iterator[Finding]:
 
 
 def _version(connection: Any, place: Any) -> Finding:
+    from perdure.stores.postgres import schema
+
     number = connection.info.server_version
     text = f"PostgreSQL {number // 10_000}.{number % 10_000} at {place.shown}"
     if number < OLDEST_SERVER:
         return Finding("server", "broken", text, "PostgreSQL 15 or newer is needed")
+    encoding = schema.encoding_of(connection)
+    if encoding != schema.ENCODING:
+        return Finding("server", "broken", f"{text}: the encoding of the database is {encoding}, which does not hold every text",
+                       "make another one: createdb --encoding=UTF8 --template=template0")  # fmt: skip
     return Finding("server", "ok", text)
 
 
@@ -133,6 +139,11 @@ def _schema(found: int, newest: int) -> Finding:
 
 
 def _content(connection: Any) -> Iterator[Finding]:
+    from perdure.stores.postgres import schema
+
+    for name in schema.invalid_indexes(connection):
+        yield Finding("indexes", "warning", f"the index perdure.{name} is invalid: a build of it was broken off",
+                      f"REINDEX INDEX CONCURRENTLY perdure.{name}")  # fmt: skip
     yield Finding("size", "ok", f"tables and indexes: {size(connection.execute(_SIZE).fetchone()[0])}")
     counts = {serves: (count, builds) for serves, count, builds in connection.execute(_MEMBERS)}
     engines, builds = counts.get(False, (0, 0))

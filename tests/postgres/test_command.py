@@ -103,6 +103,19 @@ def test_doctor_looks_at_the_server(perdure: Perdure, database: str, bare: str) 
     assert code == 1 and "does not answer" in findings["server"]["text"] and "hush" not in out
 
 
+def test_doctor_names_what_ails_a_database(perdure: Perdure, database: str, server: Server) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'perdure.runs_by_root'::regclass")
+    findings = {each["check"]: each for each in json.loads(perdure("doctor", "--json", "--db", database)[1])}
+    assert (
+        findings["indexes"]["level"] == "warning" and "perdure.runs_by_root is invalid" in findings["indexes"]["text"]
+    )
+    server.ask("CREATE DATABASE in_latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    code, out, _ = perdure("doctor", "--json", "--db", server.address("in_latin"))
+    findings = {each["check"]: each for each in json.loads(out)}
+    assert code == 1 and "the encoding of the database is LATIN1" in findings["server"]["text"]
+
+
 def test_roles_may_do_what_they_are_for_and_no_more(perdure: Perdure, database: str, server: Server) -> None:
     script = perdure("migrate", "--roles", "--db", database)[1]
     users = {"engine": "perdure_engine", "client": "perdure_client", "reader": "perdure_reader"}

@@ -1,6 +1,7 @@
 """How a database gets its schema, and what becomes of one that is older or newer."""
 
 import threading
+import time
 from pathlib import Path
 
 import psycopg
@@ -94,6 +95,56 @@ def test_an_owner_of_the_version_before_goes_on_while_its_database_gets_a_new_sc
     open_store(database).admin.close()  # the version before is served still
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT to_regclass('perdure.runs_by_note')").fetchone() != (None,)
+
+
+def test_of_several_that_start_while_an_index_is_to_be_built_one_builds_it(database: str, tmp_path: Path) -> None:
+    newer = _next(tmp_path, "0002_index.online.sql", _INDEX)
+    threads = [threading.Thread(target=schema.bring, args=(Place(database), newer), daemon=True) for _ in range(2)]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (schema._LOCK,))
+        for thread in threads:
+            thread.start()
+        while connection.execute(_COME).fetchone() != (len(threads),):
+            time.sleep(0.01)
+        connection.execute("SELECT pg_advisory_unlock(%s)", (schema._LOCK,))
+        for thread in threads:
+            thread.join(60)
+        assert [thread.is_alive() for thread in threads] == [False, False]
+        assert schema.version(Place(database)) == schema.Version(2, 1)
+        assert connection.execute("SELECT to_regclass('perdure.runs_by_note')").fetchone() != (None,)
+
+
+_COME = """
+SELECT count(DISTINCT pid)::int FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND application_name = 'perdure' AND query ~ 'advisory|^BEGIN|^COMMIT'
+"""
+
+
+def test_an_index_whose_building_has_failed_is_built_anew(database: str, tmp_path: Path) -> None:
+    newer = _next(tmp_path, "0002_index.online.sql", _INDEX)
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'perdure.runs_by_note'::regclass"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE INDEX runs_by_note ON perdure.runs (note)")
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'perdure.runs_by_note'::regclass")
+        schema.bring(Place(database), newer)
+        assert connection.execute(valid.encode()).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_does_not_hold_every_text_is_refused(server: Server, encoding: str) -> None:
+    name = f"in_{encoding.lower()}"
+    server.ask(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    with pytest.raises(errors.StoreUnreachable, match=f"the encoding of the database is {encoding}, .* needs UTF8"):
+        open_store(server.address(name))
+    assert server.ask("SELECT to_regnamespace('perdure')", name) == [(None,)]
+
+
+def test_texts_are_written_in_utf_8_whatever_is_said_elsewhere(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    for address in (database, f"{database}?client_encoding=SQL_ASCII"):
+        with Place(address).connect() as connection:
+            assert connection.info.encoding == "utf-8"
+            assert connection.execute("SELECT %s::text", ("\u20ac",)).fetchone() == ("\u20ac",)
 
 
 def test_a_schema_that_does_not_serve_this_version_any_more_refuses_it(database: str, tmp_path: Path) -> None:

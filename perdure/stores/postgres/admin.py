@@ -35,6 +35,7 @@ class PostgresAdmin:
         self._lines = lines
         self._listener = listener
         self._fence = fence
+        self._listens = 0
 
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         self._line.wait_for(min(CALL_SECONDS, SILENT_SHARE * lease_ns / 1e9))
@@ -52,7 +53,10 @@ class PostgresAdmin:
             self._line.ask(_PUBLISH, (self._fence.member, kinds, names, parameters, workflows))
 
     def listen(self, on_nudge: Callable[[], None]) -> None:
-        self._listener.add(self._fence.member, on_nudge)
+        if self._listens not in (0, self._fence.member):  # it was taken for dead, and goes on as another one
+            self._listener.remove(self._listens)
+        self._listens = self._fence.member
+        self._listener.add(self._listens, on_nudge)
 
     def strikes(self) -> NoReturn:
         raise NotImplementedError("owners that share a store make the run known that they are in: Membership.enter")

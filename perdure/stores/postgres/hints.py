@@ -5,10 +5,11 @@ tasks are found by polling.
 """
 
 import contextlib
+import logging
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 
@@ -18,6 +19,8 @@ AGAIN_SECONDS = 1.0
 """After a connection was lost, before the next is tried."""
 
 _JOIN_SECONDS = 1.0
+
+_log = logging.getLogger("perdure")
 
 
 def channel_of(member: int) -> str:
@@ -74,11 +77,16 @@ class Listener:
     def _listen(self) -> None:
         try:
             while not self._closed:
-                with contextlib.suppress(psycopg.Error), self._place.connect() as connection:
-                    self._heard = set()
-                    self._follow(connection)
+                try:
+                    with self._place.connect() as connection:
+                        self._heard = set()
+                        self._follow(connection)
+                except psycopg.Error as error:
+                    _log.debug("nudges are missed: %s", error)
+                except Exception as error:  # noqa: BLE001  without nudges everything is late, and nobody would know why
+                    _log.warning("nudges are missed for %g seconds: %r", AGAIN_SECONDS, error, exc_info=error)
                 if not self._closed:
-                    select.select([self._awake], [], [], AGAIN_SECONDS)
+                    _ready([self._awake], AGAIN_SECONDS)
                     self._quieten()
         finally:
             with self._lock:
@@ -96,10 +104,10 @@ class Listener:
             for channel in self._heard - calls.keys():
                 connection.execute(f"UNLISTEN {channel}".encode())
             self._heard = set(calls)
-            ready, _, _ = select.select([connection, self._awake], [], [])
+            ready = _ready([connection.fileno(), self._awake])
             if self._awake in ready:
                 self._quieten()
-            if connection in ready:
+            if connection.fileno() in ready:
                 for channel in {told.channel for told in connection.notifies(timeout=0)}:
                     if channel in calls:
                         calls[channel]()
@@ -111,3 +119,11 @@ class Listener:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._awake, 64):
                 pass
+
+
+def _ready(descriptors: Sequence[int], seconds: float | None = None) -> set[int]:
+    """Those that can be read, or have ended. They may have any number: `select.select` knows none above 1,023."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1e3)}

@@ -9,6 +9,7 @@ statements is a transaction of its own, and can be said again.
 """
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -16,6 +17,7 @@ from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from perdure import errors
 from perdure.stores.postgres.place import Place
@@ -23,6 +25,12 @@ from perdure.stores.postgres.trouble import told_to_people
 
 _LOCK = 0x50445552  # "PDUR"
 _SERVES = re.compile(r"-- serves: (\d+)\n")
+_INVALID = (
+    "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = 'perdure' AND NOT i.indisvalid ORDER BY 1"
+)
+LOCK_PAUSE_SECONDS = 0.05
+ENCODING = "UTF8"
 _MAKE = """\
 CREATE SCHEMA IF NOT EXISTS perdure;
 CREATE TABLE perdure.version (number integer NOT NULL, serves integer NOT NULL);
@@ -138,6 +146,21 @@ def demand_known(place: Place, found: Version, known: Schema) -> None:
         )
 
 
+def encoding_of(connection: "psycopg.Connection[tuple[object, ...]]") -> str:
+    found = connection.execute("SHOW server_encoding").fetchone()
+    return str(found[0]) if found else ""
+
+
+def demand_encoding(place: Place, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    """Raises errors.StoreUnreachable of a database that cannot hold every text."""
+    encoding = encoding_of(connection)
+    if encoding != ENCODING:
+        raise errors.StoreUnreachable(
+            f"{place.shown}: the encoding of the database is {encoding}, which does not hold every text; Perdure needs {ENCODING}: "
+            "createdb --encoding=UTF8 --template=template0"
+        )
+
+
 def bring(place: Place, known: Schema | None = None, *, create: bool = True, upgrade: bool = True) -> Version:
     """See to it that a database has the schema of this version. Gives the version it had.
 
@@ -148,6 +171,7 @@ def bring(place: Place, known: Schema | None = None, *, create: bool = True, upg
     """
     known = known or schema()
     with told_to_people(place.shown), place.connect_soon() as connection:
+        demand_encoding(place, connection)
         found = version_of(connection)
         demand_known(place, found, known)
         if found.number >= known[-1].number:
@@ -206,12 +230,21 @@ def _apply(place: Place, known: Schema) -> None:
                 connection.execute(_noted(together[-1]).encode())
                 continue
             with place.connect() as other:  # which holds no lock that the index would wait for
+                for name in invalid_indexes(
+                    other
+                ):  # a build that has failed leaves one, which IF NOT EXISTS takes for there
+                    other.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS perdure.{}").format(sql.Identifier(name)))
                 for statement in _statements(pending[0].script):
                     other.execute(statement.encode())
             if pending[0] is known[-1]:
                 for routine in routines():
                     connection.execute(routine.encode())
             connection.execute(_noted(pending[0]).encode())
+
+
+def invalid_indexes(connection: "psycopg.Connection[tuple[object, ...]]") -> list[str]:
+    """Those whose building has failed: they cost, and serve nobody."""
+    return [str(name) for (name,) in connection.execute(_INVALID)]
 
 
 def _until_online(pending: Schema) -> list[Migration]:
@@ -228,9 +261,15 @@ def _locked(place: Place) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
     """A transaction that excludes all others of this kind."""
     with place.connect() as connection:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # what is read after the lock is new
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            yield connection
+        while True:
+            with connection.transaction():
+                taken = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
+                if taken == (True,):
+                    yield connection
+                    return
+            time.sleep(
+                LOCK_PAUSE_SECONDS
+            )  # with no statement open, whose end an index that is being built would wait for
 
 
 def _statements(script: str) -> Iterator[str]:
