@@ -38,6 +38,9 @@ BATCH_ITEMS = 2_000
 """Letters of one batch: more would only make the first of them wait."""
 
 POLL_SECONDS = 1.01
+LOOK_SECONDS = 0.25
+"""How often, at most, is looked how runs get on that others move."""
+
 POLL_AHEAD_NS = 1_200_000_000
 POLL_ROWS = 1_000
 POLL_TRIES = 8
@@ -108,7 +111,7 @@ class Owner:
         self._log = log
         self._outage = Outage(world, log, self._holdings.shared, closing)
         self._retention = Retention(store, retention_ns, world, waiters.awaited, log)
-        self._poll_at = 0.0
+        self._poll_at = self._look_at = 0.0
         self._look_after, self._deadly = list[int](), list[int]()
         self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
 
@@ -328,8 +331,10 @@ class Owner:
             self._log.warning(
                 "member %d is silent for too long and was declared dead: others take over its runs", member
             )
-        self._waiters.look(self._store.views, self._outbox)
-        self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
+        if monotonic >= self._look_at:
+            self._look_at = monotonic + LOOK_SECONDS
+            self._waiters.look(self._store.views, self._outbox, self._roster.get)
+            self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
         return bool(dead)
 
     def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:

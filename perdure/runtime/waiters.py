@@ -1,7 +1,7 @@
 """Who waits for the end of which run."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from perdure.kernel.project import RunRow
@@ -74,11 +74,11 @@ class Waiters:
             if waiting:
                 self._receivers.setdefault(further, []).extend(waiting)
 
-    def look(self, views: Views, outbox: Outbox) -> None:
-        """Ask the store about every run that is waited for, and tell those that are at rest, or not there any more:
-        the answer is None, which means "read it there"."""
+    def look(self, views: Views, outbox: Outbox, is_here: Callable[[int], object] = lambda key: None) -> None:
+        """Ask the store about every run that is waited for, but for those that are moved here, and tell those that are at rest, or
+        not there any more: the answer is None, which means "read it there"."""
         with self._lock:
-            keys = list(self._receivers)
+            keys = [key for key in self._receivers if not is_here(key)]
         rows = views.rows_by_key(keys) if keys else {}
         for key in keys:
             row = rows.get(key)

@@ -1,6 +1,6 @@
 """How an owner finds that another has died, and gets what that has left."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +11,9 @@ from perdure.kernel.run import Status
 from perdure.runtime import actors
 from perdure.runtime.actors import Roster
 from perdure.runtime.membership import Holdings
-from perdure.stores.base import Batch
+from perdure.runtime.outbox import Outbox
+from perdure.runtime.waiters import Waiters
+from perdure.stores.base import Batch, Views
 from perdure.stores.memory import MemoryStore, Shelf
 
 KEYS = (2, 4, 6)
@@ -117,3 +119,25 @@ def test_a_history_that_was_read_ahead_and_has_grown_since_is_read_again(
     actor.history()
 
     assert loads == [[2]]
+
+
+def test_how_runs_get_on_that_are_moved_here_is_not_asked_of_the_store() -> None:
+    asked: list[list[int]] = []
+
+    class Asked:
+        def rows_by_key(self, keys: list[int]) -> dict[int, Any]:
+            asked.append(list(keys))
+            return {}
+
+    class Nobody:
+        loop = None
+
+        def receive(self, value: Any, error: BaseException | None) -> None: ...
+
+    waiters, views = Waiters(), cast(Views, Asked())
+    for key in (2, 4, 6):
+        waiters.add(key, Nobody())
+    waiters.look(views, Outbox(), {4: "here"}.get)
+
+    assert asked == [[2, 6]]
+    assert len(waiters) == 1
