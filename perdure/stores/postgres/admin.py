@@ -1,5 +1,6 @@
 """Taking part, publishing, closing."""
 
+import threading
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NoReturn
@@ -53,6 +54,7 @@ class PostgresAdmin:
             self._line.ask(_PUBLISH, (self._fence.member, kinds, names, parameters, workflows))
 
     def listen(self, on_nudge: Callable[[], None]) -> None:
+        self._lines.serve(threading.get_ident(), self._line.patience)
         if self._listens not in (0, self._fence.member):  # it was taken for dead, and goes on as another one
             self._listener.remove(self._listens)
         self._listens = self._fence.member

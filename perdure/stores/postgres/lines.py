@@ -10,14 +10,22 @@ import select
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import psycopg
 
 from perdure.stores.postgres.asking import Asker, Row
 from perdure.stores.postgres.place import Place
-from perdure.stores.postgres.trouble import OTHER_ISOLATION, READ_ONLY, TOO_LATE, code_of, is_lost, is_undone
+from perdure.stores.postgres.trouble import (
+    OTHER_ISOLATION,
+    READ_ONLY,
+    TOO_LATE,
+    code_of,
+    is_lost,
+    is_undone,
+    told_to_owner,
+)
 
 CALL_SECONDS = 6.0
 """How long an owner, or a worker, waits for an answer: shorter than it may be silent, so that it is not taken for dead by that."""
@@ -136,21 +144,30 @@ class Line:
 
 
 class Lines:
-    """For any thread."""
+    """For any thread. That of an owner, which `serve` names, waits no longer than it may be silent, and is told what passes as such:
+    what a server lacks, room or rights, ends no engine."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._idle: deque[Line] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._owner = 0
+        self._owners_patience = CALL_SECONDS
+
+    def serve(self, thread: int, patience: float) -> None:
+        """From now on that thread is an owner's."""
+        self._owner, self._owners_patience = thread, patience
 
     @contextmanager
     def use(self, patience: float = LOOK_SECONDS) -> Iterator[Line]:
+        is_owner = threading.get_ident() == self._owner
         with self._lock:
             line = self._idle.pop() if self._idle else Line(self._place)
-        line.wait_for(patience)
+        line.wait_for(min(patience, self._owners_patience) if is_owner else patience)
         try:
-            yield line
+            with told_to_owner(self._place.shown) if is_owner else nullcontext():
+                yield line
         finally:
             with self._lock:
                 keep = not self._is_closed and len(self._idle) < IDLE_LINES

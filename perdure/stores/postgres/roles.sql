@@ -4,7 +4,7 @@
 --   perdure migrate --roles --db postgresql://owner@host/name | psql postgresql://owner@host/name
 --
 --   perdure_engine  engines and workers: move runs. Changes no schema: let `perdure migrate` do that as the owner.
---   perdure_client  starts runs, sends messages, reads.
+--   perdure_client  starts runs, sends messages, reads. (`perdure import` writes histories: only an engine's user may.)
 --   perdure_reader  reads: the dashboard, `perdure list`, monitoring.
 \set ON_ERROR_STOP on
 BEGIN;
@@ -29,6 +29,7 @@ GRANT USAGE ON SCHEMA perdure TO perdure_reader, perdure_client, perdure_engine;
 GRANT SELECT ON ALL TABLES IN SCHEMA perdure TO perdure_reader, perdure_client, perdure_engine;
 REVOKE SELECT ON perdure.secret FROM perdure_reader;  -- who knows it can end attempts
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA perdure TO perdure_client, perdure_engine;
+GRANT EXECUTE ON FUNCTION perdure.page TO perdure_reader;  -- streams
 
 -- A start is a row, its letter and what it is found by; one that follows a run that has ended takes its place.
 GRANT INSERT ON perdure.runs, perdure.mail, perdure.attributes TO perdure_client;

@@ -68,7 +68,7 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
             f"{place}: the server has no room left to write ({said}); nothing was lost. Free space there"
         )
     if code in _FORBIDDEN:
-        return errors.StoreReadOnly(f"{place}: {said}; give that role the rights that `perdure migrate --sql` names")
+        return errors.StoreReadOnly(f"{place}: {said}; give that role the rights that `perdure migrate --roles` names")
     if code in ("28000", "28P01") or (not code and _NOT_LET_IN.search(said)):
         return errors.StoreUnreachable(f"{place}: the server does not let this user in ({said}); look at the address")
     if code == "3D000" or (not code and _NO_DATABASE.search(said)):

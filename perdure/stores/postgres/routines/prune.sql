@@ -62,18 +62,19 @@ BEGIN
         coalesce((SELECT max(o) FROM unnest(old) AS o WHERE left_key IS NULL OR o < left_key), behind);
 END $$;
 
--- Replies that have expired, members that have died and of which no run can tell, and what nobody living knows.
+-- Replies that have expired, members that have died and of which no run can tell, and what nobody living knows. So many at a
+-- time: an owner waits for it; the next call goes on.
 CREATE OR REPLACE FUNCTION perdure.tidy(now bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     DELETE FROM replies r USING (
-        SELECT e.request FROM replies e WHERE e.expires_at <= tidy.now FOR UPDATE SKIP LOCKED
+        SELECT e.request FROM replies e WHERE e.expires_at <= tidy.now ORDER BY e.expires_at LIMIT 10000 FOR UPDATE SKIP LOCKED
     ) AS expired WHERE r.request = expired.request;
     -- A run that begins later has never met it.
     UPDATE members m SET last_key = (SELECT coalesce(max(r.key), 0) FROM runs r)
-    FROM (SELECT d.id FROM members d WHERE NOT d.alive AND d.last_key IS NULL FOR NO KEY UPDATE SKIP LOCKED) AS dead
+    FROM (SELECT d.id FROM members d WHERE NOT d.alive AND d.last_key IS NULL LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED) AS dead
     WHERE m.id = dead.id;
     DELETE FROM beats b USING members m
     WHERE m.id = b.member AND NOT m.alive AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.owner = m.id);
@@ -81,7 +82,7 @@ BEGIN
         SELECT d.id FROM members d
         WHERE NOT d.alive AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.key <= d.last_key)
             AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.owner = d.id)
-            AND d.last_key IS NOT NULL FOR UPDATE SKIP LOCKED
+            AND d.last_key IS NOT NULL LIMIT 1000 FOR UPDATE SKIP LOCKED
     ) AS dead WHERE m.id = dead.id;
     DELETE FROM definitions d
     WHERE EXISTS (SELECT 1 FROM members m WHERE m.alive AND NOT m.serves)
