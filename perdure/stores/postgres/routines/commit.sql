@@ -126,6 +126,12 @@ BEGIN
         PERFORM forget(gone);
     END IF;
     IF rest ? 'followed' THEN
+        -- In one order, here and where ids are taken below: two owners that want the same ones do not wait in a circle.
+        PERFORM 1 FROM runs
+        WHERE key IN (
+            SELECT k::bigint FROM jsonb_array_elements(rest -> 'followed') AS p, jsonb_array_elements_text(p.value) AS k
+        )
+        ORDER BY key FOR UPDATE;
         UPDATE runs r SET followed_by = (p.value ->> 1)::bigint
         FROM jsonb_array_elements(rest -> 'followed') AS p
         WHERE r.key = (p.value ->> 0)::bigint AND r.followed_by <= 0;
@@ -146,7 +152,8 @@ BEGIN
             key bigint, id text, run_id text, workflow text, status smallint, note text, build text, started_at bigint,
             closed_at bigint, wake_at bigint, seq bigint, block text, open_tail boolean, strikes integer, followed_by bigint,
             chain bigint, request text, expires_at bigint, parent bigint, root bigint, pinned text
-        );
+        )
+        ORDER BY id COLLATE "C", key;
     END IF;
     IF rest ? 'updated' THEN
         PERFORM lost_history()
