@@ -35,7 +35,7 @@ def test_the_second_waits_for_the_first_and_neither_for_the_other_in_a_circle(
     store = PostgresStore(database)
     member = store.admin.try_own("here", 1, "build-1", 1)
     store.journal.commit(base.Batch(created=kept))
-    outcomes: list[str | None] = []
+    outcomes: dict[int, str | None] = {}
 
     def blocked(pid: int) -> bool:
         return watch.execute("SELECT pg_blocking_pids(%s) <> '{}'", (pid,)).fetchall()[0][0]
@@ -44,9 +44,9 @@ def test_the_second_waits_for_the_first_and_neither_for_the_other_in_a_circle(
         def call() -> None:
             try:
                 connection.execute("SELECT perdure.begin_rest(%s, %s::jsonb)", (member, to_json(rest)))
-                outcomes.append(None)
+                outcomes[connection.info.backend_pid] = None
             except psycopg.Error as error:
-                outcomes.append(error.sqlstate)
+                outcomes[connection.info.backend_pid] = error.sqlstate
 
         thread = threading.Thread(target=call)
         thread.start()
@@ -66,5 +66,5 @@ def test_the_second_waits_for_the_first_and_neither_for_the_other_in_a_circle(
         for thread in threads:
             thread.join()
 
-    assert outcomes == [None, refused]
+        assert outcomes == {one.info.backend_pid: None, other.info.backend_pid: refused}
     store.admin.close()
