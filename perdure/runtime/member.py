@@ -203,7 +203,7 @@ class Member:
                     if self._store.membership is None or self._closing.is_set():
                         raise
                     # Others took this member for dead, and go on with its runs: nothing is lost by that.
-                    self._log.warning("silent for too long, this process begins anew as another member: %s", lost)
+                    self._log.warning("this process begins anew as another member: %s", lost)
                 except errors.StoreUnreachable as error:
                     if self._store.membership is None:
                         raise

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from perdure.errors import StoreUnreachable
+from perdure.kernel.project import HistoryRow
 from perdure.stores import base
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.lines import Line, Row
@@ -153,3 +154,19 @@ def test_members_that_declare_each_other_dead_do_not_wait_in_a_circle(database: 
     assert outcomes == {first: (True,), second: "PD001"}
     for store, _ in stores:
         store.admin.close()
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_run_that_has_got_the_key_of_one_that_was_lost_is_not_taken_for_it(database: str, has_begun: bool) -> None:
+    """After a failover that has lost the last moments: numbers are given again."""
+    store, _ = joined(database)
+    history = [HistoryRow(2, 1, b"e")] if has_begun else []
+    batch = base.Batch(created=[run(2)], history=history)
+    store.journal.commit(batch)
+    assert store.journal.settle(batch)
+
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE perdure.runs SET run_id = 'another'")
+
+    assert not store.journal.settle(batch)
+    store.admin.close()

@@ -157,13 +157,17 @@ def _attempts(attempts: Sequence[AttemptRow]) -> tuple[list[AttemptRow], list[At
 
 
 def signs_of(batch: Batch, member: int) -> list[tuple[bool, str, Sequence[Any]]]:
-    """What must be found, or must not, if the batch is durable: as it is all or nothing, any sign tells it that can."""
+    """What must be found, or must not, if the batch is durable: as it is all or nothing, any sign tells it that can. Runs are known
+    by their run_id as well: in a database that has gone back, others may have got their keys."""
     of_runs = "SELECT 1 FROM perdure.runs WHERE key = ANY (%b::bigint[])"
     if batch.history:
         part = batch.history[0]
-        return [(True, "SELECT 1 FROM perdure.history WHERE run = %b AND seq = %b", (part.run, part.seq))]
+        run_id = next((row.run_id for row in (*batch.created, *batch.updated) if row.key == part.run), None)
+        there = "SELECT 1 FROM perdure.history h JOIN perdure.runs r ON r.key = h.run WHERE h.run = %b AND h.seq = %b"
+        return [(True, f"{there} AND r.run_id = coalesce(%b::bytea, r.run_id)", (part.run, part.seq, run_id))]
     if batch.created:
-        return [(True, of_runs, ([batch.created[0].key],))]
+        first = batch.created[0]
+        return [(True, "SELECT 1 FROM perdure.runs WHERE key = %b AND run_id = %b", (first.key, first.run_id))]
     if batch.withdrawn:
         return [(False, of_runs, (batch.withdrawn,))]
     if batch.mail_read:

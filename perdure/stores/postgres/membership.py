@@ -20,7 +20,7 @@ _FIND = (
 )
 _POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigint, %b::bigint, %b, %b)"
 _OWN = "SELECT * FROM perdure.own(%b::bigint, %b::bigint, %b::bigint[])"
-_OWNED = "SELECT 1 FROM perdure.runs WHERE key = %b AND claims >= %b"
+_OWNED = "SELECT 1 FROM perdure.runs WHERE key = %b AND claims >= %b AND owner = %b"
 _ENTER = "SELECT perdure.enter_turn(%b::bigint, %b::bigint, %b::bigint)"
 _DECLARE_DEAD = "SELECT perdure.declare_dead(%b::bigint, %b::bigint, %b::bigint, %b::bigint)"
 _HAND_OVER = "SELECT perdure.hand_over(%b::bigint, %b::bigint)"
@@ -53,7 +53,7 @@ class PostgresMembership:
         owned = {row[0]: Claimed(*row) for row in self._ask(_OWN, list(keys))}
         claimed = next(iter(owned.values()), None)
         if claimed is not None:
-            self._fence.last = lambda: [(True, _OWNED, (claimed.key, claimed.claims))]
+            self._fence.last = lambda: [(True, _OWNED, (claimed.key, claimed.claims, self._fence.member))]
         return owned
 
     def enter(self, key: int) -> None:
