@@ -28,6 +28,7 @@ from perdure.runtime.outage import Outage
 from perdure.runtime.people import People
 from perdure.runtime.slots import Slots
 from perdure.runtime.starts import Starts
+from perdure.runtime.taken import Taken
 from perdure.runtime.talks import SPOKEN
 from perdure.runtime.turn import Turns
 from perdure.runtime.world import World
@@ -73,6 +74,8 @@ class Cycle:
         self._coding = coding
         self._people = People(store, roster, turns.programs, starts.holders, log)
         self._culprits = Culprits(build, world, log)
+        self.taken = Taken(world)
+        """What waits for ids that others are about to take."""
         self._items: Sequence[Item] = ()
         self._apart = False
         self._unsettled = False
@@ -103,7 +106,7 @@ class Cycle:
         self._apart = False
         self._evicted = {}
         self._read = set()
-        parts: list[tuple[Sequence[Item], int]] = [(part, 0) for part in _apart(items, self._roster)]
+        parts: list[tuple[Sequence[Item], int]] = [(part, 0) for part in _apart(items, self._roster, self.taken)]
         try:
             while parts:
                 parts[-1:] = self._tried(*parts[-1])
@@ -115,15 +118,23 @@ class Cycle:
 
     def _tried(self, part: Sequence[Item], tries: int) -> list[tuple[Sequence[Item], int]]:
         """Deliver a part; what is to be delivered in its stead, the first last."""
+        left = self.taken.without(part)
+        if part and not left:
+            return []
+        part = left
         try:
             self._deliver_all(part)
         except base.CommitRefused as refusal:
-            if len(part) == 1 and self._took_ids and tries < REQUEST_TRIES:
+            is_taken = isinstance(refusal, base.IdTaken)
+            if len(part) == 1 and self._took_ids and tries < REQUEST_TRIES and not is_taken:
                 return [(part, tries + 1)]  # somebody else may have taken the id of a child meanwhile
             if self._granted and not self._apart:
                 # A run that was only granted a slot may be the culprit as well: it gets a letter of its own.
                 self._apart = True
                 return [([*part, *(Letter(key, msg.NewBuild(self._build)) for key in self._granted)], 0)]
+            if is_taken and self.taken.is_one(part):
+                instead = self.taken.wait(part)
+                return [(instead, tries)] if instead else []
             if len(part) > 1:
                 half = len(part) // 2
                 return [(part[half:], 0), (part[:half], 0)]
@@ -134,6 +145,7 @@ class Cycle:
             if not self._outage.failed(error, UNAVAILABLE_TRIES, "take a commit"):
                 raise errors.StoreUnreachable(f"{error}; given up after {tries} tries") from error
             return [(part, tries + 1)]
+        self.taken.over(part)
         self._outage.over()
         return []
 
@@ -232,7 +244,7 @@ class Cycle:
     def _load(self, draft: Draft, keys: Sequence[int]) -> None:
         keys = self._roster.missing(keys)
         if keys:
-            ended = _ended(self._items)
+            ended = _ended(self._items) | _ended(self.taken.all())
             for stored in self._roster.fetch(keys):
                 try:
                     actor = self._roster.take_in(stored)
@@ -469,18 +481,24 @@ def waits(item: Item) -> bool:
     return isinstance(item, StartRequest) or item.receiver is not None
 
 
-def _apart(items: Sequence[Item], roster: Roster) -> list[Sequence[Item]]:
+def _apart(items: Sequence[Item], roster: Roster, taken: Taken) -> list[Sequence[Item]]:
     """All at once; but what is for runs that may kill this process is delivered last, each run's alone: nobody dies with it.
-    The first part comes last."""
+    Alone is also what waits for an id that is taken, so that nobody else is refused with it. The first part comes last."""
     suspects = roster.holdings.suspects
-    if not suspects:
+    if not suspects and not taken:
         return [items]
-    parts: dict[int, list[Item]] = {}
+    parts: dict[int | str, list[Item]] = {}
     for item in items:
-        parts.setdefault(item.key if isinstance(item, Letter) and item.key in suspects else 0, []).append(item)
+        is_suspect = isinstance(item, Letter) and item.key in suspects
+        parts.setdefault(item.key if is_suspect else taken.apart(item), []).append(item)
     others = parts.pop(0, [])
-    struck = [key for key in parts if suspects[key] or ((actor := roster.get(key)) and actor.run.strikes)]
+    struck = [key for key, strikes in suspects.items() if key in parts and (strikes or _has_strikes(roster, key))]
     return [*(parts.pop(key) for key in struck), *parts.values(), others]
+
+
+def _has_strikes(roster: Roster, key: int) -> bool:
+    actor = roster.get(key)
+    return actor is not None and bool(actor.run.strikes)
 
 
 def _without(read: set[int], parts: list[tuple[Sequence[Item], int]]) -> list[tuple[Sequence[Item], int]]:

@@ -183,7 +183,7 @@ class Owner:
         items += self._offers.take(TAKEOVER_RUNS)
         items += self._due(now)
         items += self._overdue(monotonic)
-        return items
+        return self._cycle.taken.due() + items
 
     def _process(self, items: list[Item]) -> None:
         if items or self.slots.can_grant():
@@ -201,6 +201,7 @@ class Owner:
         for until in (
             self._alarms.seconds(now),
             self._deadlines.seconds(monotonic),
+            self._cycle.taken.seconds(),
             self._retention.seconds(monotonic),
         ):
             if until is not None:
@@ -353,7 +354,7 @@ class Owner:
 
     def let_go(self) -> None:
         """Cancel what is still in the air, which the next owner finds to be lost, and unwind all programs."""
-        for item in (*self._cycle.unanswered, *self._cycle.onward, *self._waiting_starts):
+        for item in (*self._cycle.unanswered, *self._cycle.onward, *self._cycle.taken.all(), *self._waiting_starts):
             self._inbox.put(item)  # whoever reads it last tells why nothing came of it
         for flight in self.slots.all():
             if not flight.given_up:

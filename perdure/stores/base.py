@@ -39,6 +39,7 @@ from perdure.stores.queueing import Want as Want
 from perdure.stores.queueing import WorkerRow as WorkerRow
 from perdure.stores.refusing import CommitInDoubt as CommitInDoubt
 from perdure.stores.refusing import CommitRefused as CommitRefused
+from perdure.stores.refusing import IdTaken as IdTaken
 from perdure.stores.refusing import OwnershipLost as OwnershipLost
 from perdure.stores.refusing import StoreFull as StoreFull
 from perdure.stores.refusing import StoreUnavailable as StoreUnavailable

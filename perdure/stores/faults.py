@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from perdure.errors import StoreCorrupt
-from perdure.stores.refusing import CommitInDoubt, CommitRefused, OwnershipLost, StoreFull, StoreUnavailable
+from perdure.stores.refusing import CommitInDoubt, CommitRefused, IdTaken, OwnershipLost, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     from perdure.stores.base import Batch
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Moment: TypeAlias = Literal["before", "inside"]
 Fault: TypeAlias = Literal[
     "refused",
+    "id-taken",
     "in-doubt-applied",
     "in-doubt-lost",
     "in-doubt-late-applied",
@@ -24,7 +25,7 @@ Fault: TypeAlias = Literal[
 Faults: TypeAlias = Callable[[Moment, "Batch"], Fault | None]
 """Every store takes `faults=...` and asks it at each commit.
 
-Asked "before" anything is written, it may name the fault that the commit shall have: "refused" CommitRefused,
+Asked "before" anything is written, it may name the fault that the commit shall have: "refused" CommitRefused, "id-taken" IdTaken,
 "in-doubt-applied" and "in-doubt-lost" CommitInDoubt with the batch written or not, "full" StoreFull, "unavailable"
 StoreUnavailable, "lost" OwnershipLost, "damaged" errors.StoreCorrupt. Of a store that several owners share, "in-doubt-late-..." leaves the transaction open on the server: it is
 written, or not, when somebody has to wait for it. Asked again "inside", when all is written but nothing is durable, its
@@ -36,6 +37,8 @@ def refuse_by(fault: Fault | None) -> None:
     """Raise at once for the faults that write nothing."""
     if fault == "refused":
         raise CommitRefused("refused by a fault the test asked for")
+    if fault == "id-taken":
+        raise IdTaken("an id is taken by a fault the test asked for")
     if fault == "full":
         raise StoreFull("full by a fault the test asked for")
     if fault == "unavailable":

@@ -10,6 +10,10 @@ class CommitRefused(Exception):
         self.hint = hint
 
 
+class IdTaken(CommitRefused):
+    """The same, while a transaction is open in which somebody else gives an id of the batch a run; nobody waits for its end."""
+
+
 class CommitInDoubt(Exception):
     """Whether the batch was written is unknown; `Journal.settle` tells."""
 

@@ -1,13 +1,15 @@
 """A batch that the store refuses because of one run in it: that run is blocked, all others go on as if it were not there."""
 
 import asyncio
+import math
 from datetime import timedelta
 
 import pytest
 
-from perdure import Client, Engine, RunBlocked, StoreError, activity, channel, workflow
+from perdure import Client, Engine, EngineNotRunning, RunBlocked, StoreError, activity, channel, workflow
 from perdure.kernel.messages import Signal, Start
 from perdure.kernel.run import Status
+from perdure.runtime import taken as taken_ids
 from perdure.stores.base import Batch
 from perdure.stores.faults import Fault, Moment
 from perdure.stores.memory import MemoryStore, Shelf
@@ -129,6 +131,72 @@ async def test_a_start_that_the_store_refuses_is_an_error_of_its_starter_alone()
     assert isinstance(refused, StoreError)
     assert str(refused) == "the database refuses run 'run-17': refused by a fault the test asked for"
     assert not any(isinstance(answer, Exception) for answer in answers)
+
+
+class TakenFor:
+    """Somebody has the id of this run in a transaction that is still open, until so many commits were refused for it."""
+
+    def __init__(self, id: str, commits: float) -> None:
+        self.id = id
+        self.left = commits
+        self.refused: list[int] = []
+
+    def __call__(self, moment: str, batch: Batch) -> Fault | None:
+        if moment != "before" or self.left <= 0 or not any(row.id == self.id for row in batch.created):
+            return None
+        self.left -= 1
+        self.refused.append(len(batch.created))
+        return "id-taken"
+
+
+async def test_a_start_whose_id_somebody_is_about_to_take_waits_alone():
+    taken = TakenFor(CULPRIT, commits=9)
+    async with Engine(MemoryStore(faults=taken), [twice, work]) as engine:
+        gate.set()
+        starts = [engine.start(twice("x"), id=f"run-{n}") for n in range(RUNS)]
+        await asyncio.gather(*starts)
+
+        assert await engine.handle(CULPRIT).result() == "xx"
+    assert taken.refused[-3:] == [1, 1, 1]
+
+
+async def test_a_start_is_told_when_somebody_does_not_make_up_his_mind_about_its_id(monkeypatch):
+    monkeypatch.setattr(taken_ids, "CALLER_SECONDS", 0.2)
+    taken = TakenFor(CULPRIT, commits=math.inf)
+    async with Engine(MemoryStore(faults=taken), [twice, work]) as engine:
+        gate.set()
+        with pytest.raises(StoreError, match="in a transaction that is still open"):
+            await engine.start(twice("x"), id=CULPRIT)
+        taken.left = 0
+
+        assert await engine.run(twice("y"), id=CULPRIT) == "yy"
+
+
+@workflow
+async def by_child(id: str) -> str:
+    return await twice(await work("x")).with_options(id=id)
+
+
+async def test_a_run_waits_for_the_id_of_its_child_for_as_long_as_it_takes(monkeypatch):
+    monkeypatch.setattr(taken_ids, "CALLER_SECONDS", 0.0)
+    taken = TakenFor("child", commits=6)
+    async with Engine(MemoryStore(faults=taken), [twice, work, by_child]) as engine:
+        gate.set()
+        calls.clear()
+
+        assert await engine.run(by_child("child"), id="parent") == "xx"
+    assert calls.count("x") == 3
+    assert taken.left == 0
+
+
+async def test_a_start_that_waits_for_its_id_is_told_that_the_engine_stops():
+    taken = TakenFor(CULPRIT, commits=math.inf)
+    async with Engine(MemoryStore(faults=taken), [twice, work]) as engine:
+        waiting = asyncio.ensure_future(engine.start(twice("x"), id=CULPRIT))
+        while len(taken.refused) < 2:
+            await asyncio.sleep(0.01)
+    with pytest.raises(EngineNotRunning):
+        await waiting
 
 
 async def test_a_store_that_refuses_even_the_block_stops_the_engine_and_loses_nothing():

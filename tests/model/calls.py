@@ -40,7 +40,7 @@ class Rules(NamedTuple):
     reads: str = "by owner"
     dead_claimed_by: str = "everybody"
     declares: str = "alone"
-    declare_locks: str = "by id"
+    declare_locks: str = "unless it is locked"
     revives: bool = False
     hands_over: str = "as dead"
     watermark: bool = False
@@ -263,33 +263,28 @@ def commit_parks(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> O
 # declare_dead, hand_over, settle: args of the first are (term, suspect, its beats), of the second (term)
 
 
-def declare_first(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
+def declare_fence(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
     if rules.declares == "and claims":  # one statement, so its snapshot is older than what it waits for
         had = tuple(key for key, row in enumerate(tables.runs, 1) if row.owner == txn.args[1])
         txn = txn._replace(seen=had)
-    return _declare_lock(rules, tables, txn, others, first=True)
+    outcome = _fence(rules, tables, txn, others, rules.all_calls_have_terms)
+    return _next(outcome) if isinstance(outcome, Txn) else outcome
 
 
-def declare_second(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
-    return _declare_lock(rules, tables, txn, others, first=False)
-
-
-def _declare_lock(rules: Rules, tables: Tables, txn: Txn, others: list[Txn], first: bool) -> Outcome:
-    """The rows of both members, in the order of their numbers."""
-    suspect = txn.args[1]
-    mine_now = (txn.me < suspect) is first if rules.declare_locks == "by id" else first
-    if mine_now:
-        outcome = _fence(rules, tables, txn, others, rules.all_calls_have_terms)
-    else:
-        outcome = _lock_member(rules, tables, txn, others, suspect, Lock.NO_KEY_UPDATE)
-        outcome = txn if outcome == NO_OWNER else outcome  # somebody else was faster
+def declare_lock(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
+    """SKIP LOCKED."""
+    outcome = _lock_member(rules, tables, txn, others, txn.args[1], Lock.NO_KEY_UPDATE)
+    if isinstance(outcome, list) and rules.declare_locks == "unless it is locked":
+        return _next(txn, "locked")
+    if outcome == NO_OWNER:  # somebody else was faster
+        return _next(txn)
     return _next(outcome) if isinstance(outcome, Txn) else outcome
 
 
 def declare(rules: Rules, tables: Tables, txn: Txn, others: list[Txn]) -> Outcome:
     _, id, beats = txn.args
     suspect = member(tables, id)
-    if suspect.state != LIVES or suspect.beats != beats:
+    if suspect.state != LIVES or suspect.beats != beats or txn.seen == "locked":
         return _next(txn, False)
     claimed = txn.seen or ()
     txn = written(txn, "member", id, suspect._replace(state=DEAD))
@@ -341,7 +336,7 @@ CALLS: dict[str, tuple[Statement, ...]] = {
     "poll": (poll_fence, claim_snapshot, claim, work),
     "own": (own_fence, own_snapshot, own),
     "commit": (commit_fence, commit_rows, commit_mail, commit_parks),
-    "declare_dead": (declare_first, declare_second, declare),
+    "declare_dead": (declare_fence, declare_lock, declare),
     "take_over": (claim_snapshot, claim, work),
     "hand_over": (end_member,),
     "settle": (new_term,),

@@ -80,8 +80,8 @@ MUTATIONS: dict[str, Mutation] = {
     "whoever joins forgets the dead that have runs": Mutation(
         Rules(join_forgets="whoever is unused", dead_have_rows=True), Setting(crashes=1, restarts=True), STUCK
     ),
-    "members that declare each other dead lock themselves first": Mutation(
-        Rules(declare_locks="oneself first"), Setting(sent=(), kills=2), "a deadlock"
+    "members that declare each other dead wait for each other": Mutation(
+        Rules(declare_locks="whatever it takes"), Setting(sent=(), kills=2), "a deadlock"
     ),
     "mail of no run is read by everybody": Mutation(Rules(mail_of_nobody="everybody"), Setting(sent=((0, "a"),)), WORK),
 }

@@ -74,6 +74,10 @@ class Sessions:
         self._address = address
         self._idle: list[Session] = []
         self.watch = psycopg.connect(address, autocommit=True, prepare_threshold=None)
+        # Whatever waits does so here until the walk says that it goes on.
+        limited = b"SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'perdure'::regnamespace AND proconfig::text LIKE '%lock_timeout%'"
+        for (function,) in self.watch.execute(limited).fetchall():
+            self.watch.execute(f"ALTER FUNCTION {function} RESET lock_timeout".encode())
 
     def take(self) -> Session:
         return self._idle.pop() if self._idle else Session(self._address)
@@ -268,9 +272,12 @@ class Walk:
         self.trace.append(f"{txn.call} of member {txn.me} waits")
 
     def _is_stuck(self, session: Session) -> bool:
-        """Whoever holds what it waits for does nothing any more."""
-        idle = b"SELECT bool_and(state = 'idle in transaction') FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%b))"
-        return bool(self._watch.execute(idle, (session.pid,)).fetchall()[0][0])
+        """Whoever holds what it waits for does nothing any more, or waits itself."""
+        moves = (
+            b"SELECT 1 FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%b)) AND state = 'active' "
+            b"AND pg_blocking_pids(pid) = '{}'"
+        )
+        return not self._watch.execute(moves, (session.pid,)).fetchall() and not session.has_returned()
 
     def _ends(self, txn: Txn, how: str) -> None:
         self._idle.give_back(self._sessions.pop(txn.number), how)

@@ -44,12 +44,12 @@ def test_every_rule_that_can_be_left_out_is_left_out_by_a_mutation() -> None:
 
 
 def test_the_shortest_way_to_a_violation_is_told_in_words() -> None:
-    mutation = MUTATIONS["members that declare each other dead lock themselves first"]
+    mutation = MUTATIONS["members that declare each other dead wait for each other"]
 
     assert str(explore(Protocol(mutation.setting, mutation.rules)).found).splitlines() == [
         "after 4 steps: a deadlock",
         "  process 1: declare_dead 2",
-        "  process 1: declare_dead of member 1: declare_first",
+        "  process 1: declare_dead of member 1: declare_fence",
         "  process 2: declare_dead 1",
-        "  process 2: declare_dead of member 2: declare_first",
+        "  process 2: declare_dead of member 2: declare_fence",
     ]

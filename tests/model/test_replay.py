@@ -20,6 +20,7 @@ SETTINGS: dict[str, Setting] = {
     "retried": Setting(runs=RETRIED, losses=2, kills=1),
     "three processes": Setting(processes=3, begins=True, kills=2, losses=2, leaves=1, crashes=1, restarts=True),
     "mail of nobody": Setting(sent=((0, "a"), (1, "b")), kills=1, crashes=1, restarts=True),
+    "closed": Setting(leaves=2, kills=2),
 }
 
 DELICATE = {
@@ -53,7 +54,7 @@ CHANGES = {
     "a commit parks what has gone on": ("commit", "AND r.seq = u.seq", "AND r.seq = 0"),
     "whoever looks for a commit begins no term": ("settle", "term = term + 1", "term = term"),
     "a hand-over takes the runs along": ("hand_over", "alive = false", "alive = true"),
-    "the dead are declared dead at once": ("declare_dead", "FOR NO KEY UPDATE", ""),
+    "the dead are declared dead at once": ("declare_dead", "FOR NO KEY UPDATE SKIP LOCKED", ""),
 }
 """Of functions: what is replaced by what."""
 

@@ -60,6 +60,7 @@ def test_the_second_waits_for_the_first_and_neither_for_the_other_in_a_circle(
         psycopg.connect(database, autocommit=True) as one,
         psycopg.connect(database, autocommit=True) as other,
     ):
+        watch.execute("ALTER FUNCTION perdure.take_ids RESET lock_timeout")  # they wait here for as long as it takes
         holder.execute(hold.encode())
         threads = [begin(one, batches[0]), begin(other, batches[1])]
         holder.rollback()

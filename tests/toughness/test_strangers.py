@@ -1,10 +1,15 @@
 """Others at the same server: administrators who end connections, applications that take them all, people who lock rows."""
 
+import asyncio
 import threading
 from contextlib import ExitStack
 
 import psycopg
+import pytest
 
+from perdure import Engine, activity, errors, workflow
+from perdure.runtime import taken
+from perdure.stores.postgres.store import PostgresStore
 from tests.postgres.server import Server
 from tests.toughness.load import Load, engines
 
@@ -76,3 +81,53 @@ def test_who_reads_for_long_holds_up_nobody(server: Server, database: str) -> No
         reader.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
         reader.execute("SELECT count(*) FROM perdure.runs, perdure.history, perdure.mail, perdure.members")
         Load(both, database).demand_exact()
+
+
+HELD = "SELECT perdure.start('greets', '[\"them\"]', id => 'taken')"
+
+
+@activity
+async def spelled(name: str) -> str:
+    return name
+
+
+@workflow
+async def greets(name: str) -> str:
+    return f"hello {name}"
+
+
+@workflow
+async def greets_by_child(name: str) -> str:
+    return await greets(await spelled(name)).with_options(id="taken")
+
+
+def test_a_start_in_a_transaction_that_stays_open_holds_up_nobody_else(
+    server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the other owners, not this one, not even runs in one batch with a start of the same id."""
+    monkeypatch.setattr(taken, "CALLER_SECONDS", 2.0)
+    asyncio.run(_beside_an_open_start(server, database))
+
+
+async def _beside_an_open_start(server: Server, database: str) -> None:
+    address, known = server.address(database), [greets, greets_by_child, spelled]
+    async with Engine(PostgresStore(address), known) as one, Engine(PostgresStore(address), known) as other:
+        await one.run(greets("first"), id="first")
+        with psycopg.connect(address) as application:
+            application.execute(HELD.encode())
+            parent = await one.start(greets_by_child("me"), id="parent")
+            blocked = asyncio.ensure_future(one.start(greets("me"), id="taken"))
+            for n in range(5):
+                for name, engine in (("one", one), ("other", other)):
+                    assert await engine.run(greets("you"), id=f"{n}-{name}") == "hello you"
+
+            with pytest.raises(errors.StoreError, match="in a transaction that is still open"):
+                await blocked
+            assert len(server.ask("SELECT id FROM perdure.members WHERE alive", database)) == 2
+            waiting = "SELECT query FROM pg_stat_activity WHERE pg_blocking_pids(pid) @> ARRAY[{}]"
+            application_pid = application.info.backend_pid
+            while server.ask(waiting.format(application_pid), database):
+                await asyncio.sleep(0.01)  # nothing waits for it for long
+            application.rollback()
+
+        assert await parent.result() == "hello me"

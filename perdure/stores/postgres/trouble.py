@@ -14,8 +14,8 @@ _OURS = {"PD001": base.OwnershipLost, "PD002": base.OwnershipLost, "PD003": base
 _FULL = frozenset({"53100"})
 _FORBIDDEN = frozenset({"42501"})
 _UNDONE = frozenset({"40001", "40P01"})
-READ_ONLY, TOO_LATE, OTHER_ISOLATION = "25006", "57014", "PD006"
-_AGAIN = frozenset({READ_ONLY, TOO_LATE, OTHER_ISOLATION, *_UNDONE, "53200", "53300", "53400", "55P03"})
+READ_ONLY, TOO_LATE, OTHER_ISOLATION, LOCKED = "25006", "57014", "PD006", "55P03"
+_AGAIN = frozenset({READ_ONLY, TOO_LATE, OTHER_ISOLATION, *_UNDONE, "53200", "53300", "53400", LOCKED})
 """A standby that takes no writes, a time limit, the wrong kind of transaction, a deadlock, a serialisation failure, no memory, no
 connection left, a lock: of a transaction that is rolled back for certain."""
 
@@ -51,6 +51,8 @@ def for_owner(error: psycopg.Error, place: str) -> Exception:
         return base.CommitRefused(_said(error), UNCLOSED_HINT)
     if code in _OURS:
         return _OURS[code](_said(error))
+    if code == LOCKED and "take_ids(" in (error.diag.context or ""):
+        return base.IdTaken(_said(error))
     if code in ("XX001", "XX002"):
         return for_people(error, place)
     if is_lost(error):
@@ -81,6 +83,10 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
         return errors.StoreUnreachable(
             f"{place}: the server takes no writes ({said}); if it is a standby, ask its primary: an address may name both, "
             "with ?target_session_attrs=read-write"
+        )
+    if code == LOCKED:
+        return errors.StoreUnreachable(
+            f"{place}: somebody has locked what is asked for ({said}), in a transaction that is still open; end it, and try again"
         )
     if code in ("XX001", "XX002"):
         return errors.StoreCorrupt(f"{place}: the server has found damaged data ({said}); restore a backup")

@@ -3,7 +3,7 @@
 --
 -- Errors: PD001 the member was declared dead; PD002 a letter was read by somebody else, or a run that is to be parked is not
 -- this member's, or a run has not the history that this member knows (a failover has lost some of it); PD003 the batch is refused;
--- PD006 the transaction is not one of READ COMMITTED.
+-- PD006 the transaction is not one of READ COMMITTED; 55P03 something is locked by others, see `take_ids`.
 CREATE OR REPLACE FUNCTION perdure.commit(
     me            bigint,
     my_term       bigint,
@@ -25,7 +25,7 @@ CREATE OR REPLACE FUNCTION perdure.commit(
     blob_digests  bytea[],
     blob_data     bytea[],
     rest          jsonb
-) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
     changed bigint;
@@ -125,35 +125,8 @@ BEGIN
         DELETE FROM mail WHERE run = ANY (gone);
         PERFORM forget(gone);
     END IF;
-    IF rest ? 'followed' THEN
-        -- In one order, here and where ids are taken below: two owners that want the same ones do not wait in a circle.
-        PERFORM 1 FROM runs
-        WHERE key IN (
-            SELECT k::bigint FROM jsonb_array_elements(rest -> 'followed') AS p, jsonb_array_elements_text(p.value) AS k
-        )
-        ORDER BY key FOR UPDATE;
-        UPDATE runs r SET followed_by = (p.value ->> 1)::bigint
-        FROM jsonb_array_elements(rest -> 'followed') AS p
-        WHERE r.key = (p.value ->> 0)::bigint AND r.followed_by <= 0;
-        GET DIAGNOSTICS changed = ROW_COUNT;
-        IF changed <> jsonb_array_length(rest -> 'followed') THEN
-            RAISE EXCEPTION 'a run was followed by another one meanwhile' USING ERRCODE = 'PD003';
-        END IF;
-        UPDATE runs r SET followed_by = 0
-        FROM jsonb_array_elements(rest -> 'followed') AS p
-        WHERE r.key = (p.value ->> 1)::bigint AND r.followed_by < 0;
-    END IF;
-    IF rest ? 'created' THEN
-        INSERT INTO runs (key, id, run_id, workflow, status, note, build, started_at, closed_at, wake_at, seq, block, open_tail,
-                          strikes, followed_by, chain, request, expires_at, parent, root, pinned, owner)
-        SELECT key, id, decode(run_id, 'base64'), workflow, status, note, build, started_at, closed_at, wake_at, seq,
-               decode(block, 'base64'), open_tail, strikes, followed_by, chain, request, expires_at, parent, root, pinned, me
-        FROM jsonb_to_recordset(rest -> 'created') AS n(
-            key bigint, id text, run_id text, workflow text, status smallint, note text, build text, started_at bigint,
-            closed_at bigint, wake_at bigint, seq bigint, block text, open_tail boolean, strikes integer, followed_by bigint,
-            chain bigint, request text, expires_at bigint, parent bigint, root bigint, pinned text
-        )
-        ORDER BY id COLLATE "C", key;
+    IF rest ? 'followed' OR rest ? 'created' THEN
+        PERFORM take_ids(me, rest);
     END IF;
     IF rest ? 'updated' THEN
         PERFORM lost_history()
@@ -191,6 +164,47 @@ BEGIN
     IF rest ? 'pins' THEN
         UPDATE runs r SET pinned = p.value ->> 1
         FROM jsonb_array_elements(rest -> 'pins') AS p WHERE r.key = (p.value ->> 0)::bigint;
+    END IF;
+END $$;
+
+-- Who is new, and who follows whom: an id has one newest run. Another transaction that is just giving the same id a run may be an
+-- application's, and stay open for as long as it likes, while this one has the row of its member: so it is not waited for but for
+-- a moment, and the batch is refused with 55P03 of this function.
+CREATE OR REPLACE FUNCTION perdure.take_ids(me bigint, rest jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '100ms' AS $$
+#variable_conflict use_column
+DECLARE
+    changed bigint;
+BEGIN
+    IF rest ? 'followed' THEN
+        -- In one order, here and where ids are taken below: two owners that want the same ones do not wait in a circle.
+        PERFORM 1 FROM runs
+        WHERE key IN (
+            SELECT k::bigint FROM jsonb_array_elements(rest -> 'followed') AS p, jsonb_array_elements_text(p.value) AS k
+        )
+        ORDER BY key FOR UPDATE;
+        UPDATE runs r SET followed_by = (p.value ->> 1)::bigint
+        FROM jsonb_array_elements(rest -> 'followed') AS p
+        WHERE r.key = (p.value ->> 0)::bigint AND r.followed_by <= 0;
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        IF changed <> jsonb_array_length(rest -> 'followed') THEN
+            RAISE EXCEPTION 'a run was followed by another one meanwhile' USING ERRCODE = 'PD003';
+        END IF;
+        UPDATE runs r SET followed_by = 0
+        FROM jsonb_array_elements(rest -> 'followed') AS p
+        WHERE r.key = (p.value ->> 1)::bigint AND r.followed_by < 0;
+    END IF;
+    IF rest ? 'created' THEN
+        INSERT INTO runs (key, id, run_id, workflow, status, note, build, started_at, closed_at, wake_at, seq, block, open_tail,
+                          strikes, followed_by, chain, request, expires_at, parent, root, pinned, owner)
+        SELECT key, id, decode(run_id, 'base64'), workflow, status, note, build, started_at, closed_at, wake_at, seq,
+               decode(block, 'base64'), open_tail, strikes, followed_by, chain, request, expires_at, parent, root, pinned, me
+        FROM jsonb_to_recordset(rest -> 'created') AS n(
+            key bigint, id text, run_id text, workflow text, status smallint, note text, build text, started_at bigint,
+            closed_at bigint, wake_at bigint, seq bigint, block text, open_tail boolean, strikes integer, followed_by bigint,
+            chain bigint, request text, expires_at bigint, parent bigint, root bigint, pinned text
+        )
+        ORDER BY id COLLATE "C", key;
     END IF;
 END $$;
 

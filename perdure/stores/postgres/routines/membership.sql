@@ -1,7 +1,9 @@
 -- Who owns what. Every call is one transaction of READ COMMITTED, in which each statement sees what was committed when it
 -- began: what is claimed is claimed in one statement, and what it has is read in a later one.
 --
--- Errors, after which nothing has happened: PD001 the member was declared dead; PD006 the transaction is not one of READ COMMITTED.
+-- Errors, after which nothing has happened: PD001 the member was declared dead; PD006 the transaction is not one of READ COMMITTED;
+-- 55P03 what it waits for is locked for too long. Each has a limit for that, which is shorter than its caller's patience: calls that
+-- nobody waits for any more must not pile up on the server, with the locks that they have.
 
 CREATE OR REPLACE FUNCTION perdure.demand_read_committed() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -126,7 +128,7 @@ END $$;
 CREATE OR REPLACE FUNCTION perdure.poll(
     me bigint, my_term bigint, due_until bigint, most bigint, most_claims bigint, starts boolean, again boolean
 ) RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
     my_build text;
@@ -212,7 +214,7 @@ END $$;
 -- it would be passed over.
 CREATE OR REPLACE FUNCTION perdure.own(me bigint, my_term bigint, wanted bigint[])
 RETURNS TABLE (key bigint, claims bigint, left_by bigint, deaths integer)
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
     dead bigint[];
@@ -239,28 +241,20 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION perdure.enter_turn(me bigint, my_term bigint, run bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
     PERFORM fence(me, my_term);
     UPDATE beats SET turn = run WHERE member = me;
 END $$;
 
--- Waits for a commit of that member which the server has in hand: the server ends it without anybody's help. Both rows are locked
--- in the order of their ids, since members may declare each other dead.
+-- Nobody waits here for another member: one whose row is locked has a commit that the server has in hand, which the server ends
+-- without anybody's help, and may be looked at again. So members that declare each other dead do not wait in a circle either.
 CREATE OR REPLACE FUNCTION perdure.declare_dead(me bigint, my_term bigint, suspect bigint, last_beat bigint) RETURNS boolean
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
-DECLARE
-    lives boolean;
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
-    IF me < suspect THEN
-        PERFORM fence(me, my_term);
-    END IF;
-    PERFORM 1 FROM members WHERE id = suspect AND alive FOR NO KEY UPDATE;
-    lives := FOUND;
-    IF me > suspect THEN
-        PERFORM fence(me, my_term);
-    END IF;
-    IF NOT lives OR NOT EXISTS (SELECT 1 FROM beats WHERE member = suspect AND beat = last_beat) THEN
+    PERFORM fence(me, my_term);
+    PERFORM 1 FROM members WHERE id = suspect AND alive FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND OR NOT EXISTS (SELECT 1 FROM beats WHERE member = suspect AND beat = last_beat) THEN
         RETURN false;
     END IF;
     UPDATE members SET alive = false WHERE id = suspect;
@@ -269,7 +263,7 @@ END $$;
 
 -- What it has is claimed by whoever polls, as that of a dead one.
 CREATE OR REPLACE FUNCTION perdure.hand_over(me bigint, my_term bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
     UPDATE members SET alive = false, handed_over = true WHERE id = me AND alive AND term = my_term;
     IF NOT FOUND THEN
@@ -300,6 +294,6 @@ $$;
 -- Waits until whatever the member has still open on the server has ended, and refuses what comes later. The new term, NULL if it
 -- is dead.
 CREATE OR REPLACE FUNCTION perdure.settle(me bigint) RETURNS bigint
-LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+LANGUAGE sql SET search_path = perdure, pg_temp SET lock_timeout = '5s' AS $$
     UPDATE members SET term = term + 1 WHERE id = me AND alive RETURNING term
 $$;

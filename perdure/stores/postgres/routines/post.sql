@@ -66,6 +66,14 @@ BEGIN
     END LOOP;
 END $$;
 
+-- The same of a client of Perdure, in a transaction of its own: it gives up, with 55P03, before the client does.
+CREATE OR REPLACE FUNCTION perdure.submit_alone(
+    asked jsonb, start_kind smallint, start_body bytea, answer_to text, id_conflict text, id_reuse text, attributes jsonb
+) RETURNS SETOF perdure.runs LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '50s' AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM submit(asked, start_kind, start_body, answer_to, id_conflict, id_reuse, attributes);
+END $$;
+
 -- Bytes in a text of JSON.
 CREATE OR REPLACE FUNCTION perdure.base64(bytes bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT translate(encode(bytes, 'base64'), E'\n', '')
