@@ -83,6 +83,11 @@ class Line:
             if is_lost(error) or asker.connection.closed or code_of(error) == READ_ONLY:
                 self.close()
             raise
+        except (
+            BaseException
+        ):  # an interrupt, say: the answer is still to come, and would be taken for that to the next question
+            self.close()
+            raise
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """The same of one that only reads: if the connection was lost meanwhile, it is asked again on a new one. Nothing is found by
