@@ -316,7 +316,10 @@ BEGIN
         ORDER BY place;
     END IF;
     IF rest ? 'replies' THEN
-        DELETE FROM replies WHERE expires_at <= decided_at;
+        -- Some of those that have expired; others, and their owners, are not waited for. The rest goes with the next ones, or by `tidy`.
+        DELETE FROM replies WHERE request IN (
+            SELECT request FROM replies WHERE expires_at <= decided_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+        );
         INSERT INTO replies
         SELECT request, code, error, expires_at, decode(data, 'base64')
         FROM jsonb_to_recordset(rest -> 'replies') AS r(request text, code text, error text, expires_at bigint, data text)
