@@ -38,8 +38,8 @@ soak: $(VENV)/.dev  ## simulate for HOURS=1 on WORKERS=2 processes, then run the
 	$(PY) -m tests.growth --store sqlite --minutes $$(($(HOURS) * 15))
 	PERDURE_SOAK=1 $(PY) -m pytest -n $(WORKERS) --durations=15 $$(grep -rl --include='*.py' PERDURE_SOAK tests)
 
-chaos: $(VENV)/.dev  ## kill, freeze and starve real processes for three minutes (ARGS="--minutes 10 --seed 7"), and look what is left
-	@$(PY) -m tests.chaos $(ARGS)
+chaos: $(VENV)/.dev  ## kill, freeze and starve real processes for three minutes (STORE=postgres, ARGS="--minutes 10 --seed 7"), and look what is left
+	@$(PY) -m tests.chaos --store $(STORE) $(ARGS)
 
 fuzz: $(VENV)/.dev  ## feed damaged and odd input to every parser and decoder at a border (MINUTES=30)
 	@$(PY) -m tests.fuzz $(MINUTES)

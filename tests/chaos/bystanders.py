@@ -1,5 +1,7 @@
 """Others who use the same file: a reader that does not end, somebody who keeps the write lock, somebody who copies all of it.
 
+A database of PostgreSQL has somebody who keeps a lock on a table.
+
 Run as `python -m tests.chaos.bystanders WHAT DATABASE SECONDS`; the exit code is 1 if a copy is not sound, and it says why.
 """
 
@@ -48,6 +50,19 @@ def back_up(path: str, seconds: float) -> int:
     return int(bool(problems))
 
 
+def hold_table(address: str, seconds: float) -> int:
+    """As a migration by hand does, or a VACUUM FULL. It may be thrown out, like everybody."""
+    import psycopg
+
+    try:
+        with psycopg.connect(address) as connection:
+            connection.execute("LOCK TABLE perdure.runs IN ACCESS EXCLUSIVE MODE")
+            time.sleep(seconds)
+    except psycopg.OperationalError as error:
+        print(f"the lock is gone: {error}")
+    return 0
+
+
 if __name__ == "__main__":
-    deeds = {"hold lock": hold_lock, "read long": read_long, "back up": back_up}
+    deeds = {"hold lock": hold_lock, "read long": read_long, "back up": back_up, "hold table": hold_table}
     sys.exit(deeds[sys.argv[1]](sys.argv[2], float(sys.argv[3])))

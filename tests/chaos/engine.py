@@ -1,9 +1,10 @@
-"""An engine of the storm: owns the database, or stands by. SIGTERM lets it go; a fault ends it with the exit code 3.
+"""An engine of the storm: owns the database, or a part of its runs, or stands by. SIGTERM lets it go; a fault ends it with the exit code 3.
 
-Run as `python -m tests.chaos.engine sqlite:///...`.
+Run as `python -m tests.chaos.engine ADDRESS`.
 """
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ def main(address: str) -> int:
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     try:
         with Engine(address, [workflows], lease=LEASE, drain="2s", processes=1, build=BUILD) as engine:
+            print(f"ready {os.getpid()}", flush=True)
             while not told.wait(0.2):
                 engine.demand_running()
     except (EngineNotRunning, StoreError) as fault:

@@ -5,7 +5,7 @@ is theirs, so a plan repeats the weather, and not every wave.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -41,7 +41,30 @@ KINDS = {
     "look": Kind("`perdure doctor`, `list`, `check` from a shell", 1),
 }
 
-LASTING = ("fill disk", "hold lock", "cap files")
+SERVER_KINDS = {
+    "kill engine": Kind("SIGKILL to an engine", 6),
+    "kill worker": KINDS["kill worker"],
+    "kill client": KINDS["kill client"],
+    "kill all": KINDS["kill all"],
+    "stop engine": Kind("SIGTERM to an engine, which hands over", 2.5),
+    "stop worker": KINDS["stop worker"],
+    "freeze engine": Kind("SIGSTOP to an engine, SIGCONT within its lease", 1.5, 0.1, 1.5),
+    "bury engine": Kind("SIGSTOP to an engine, SIGCONT after its lease: others have its runs then", 2.5, 4, 9),
+    "freeze worker": KINDS["freeze worker"],
+    "bury worker": KINDS["bury worker"],
+    "freeze client": KINDS["freeze client"],
+    "restart server": Kind("the server throws everybody out, ends, and is started again", 2.5, 0.1, 7),
+    "crash server": Kind("the server ends without a checkpoint, and is started again", 2, 0.1, 4),
+    "kill server": Kind("SIGKILL to the server, which is started again", 2, 0.1, 4),
+    "end sessions": Kind("the server ends every session", 2),
+    "cut network": Kind("the connections of some are reset", 2),
+    "freeze network": Kind("nothing passes to and from some, and nobody is told", 2.5, 0.3, 9),
+    "hold table": Kind("somebody has a lock on the table of runs", 1, 0.3, 4),
+    "look": KINDS["look"],
+}
+"""Of a storm over PostgreSQL."""
+
+LASTING = ("fill disk", "hold lock", "cap files", "restart server", "crash server", "kill server", "hold table")
 """Of these one is there at a time; else hardly anything would move meanwhile."""
 
 
@@ -55,10 +78,17 @@ class Blow:
     share: float
 
 
-def draw(seed: int, seconds: float, pace: float = 1.3, names: Sequence[str] = tuple(KINDS)) -> list[Blow]:
-    """The blows of a storm of so many seconds; `pace`: of the seconds between two, the mean; `names`: of the kinds."""
+def draw(
+    seed: int,
+    seconds: float,
+    pace: float = 1.3,
+    names: Sequence[str] | None = None,
+    kinds: Mapping[str, Kind] = KINDS,
+) -> list[Blow]:
+    """The blows of a storm of so many seconds; `pace`: of the seconds between two, the mean; `names`: of `kinds`, else all."""
     chance = random.Random(f"chaos {seed}")
-    weights = [KINDS[name].weight for name in names]
+    names = tuple(kinds) if names is None else names
+    weights = [kinds[name].weight for name in names]
     blows: list[Blow] = []
     at, busy_until = min(1.5, seconds / 4), 0.0
     while True:
@@ -66,7 +96,7 @@ def draw(seed: int, seconds: float, pace: float = 1.3, names: Sequence[str] = tu
         if at >= seconds:
             return blows
         name = chance.choices(names, weights)[0]
-        kind = KINDS[name]
+        kind = kinds[name]
         lasts = round(chance.uniform(kind.least, min(kind.most, max(seconds / 3, kind.least))), 2) if kind.most else 0.0
         share = chance.random()
         if name in LASTING:

@@ -13,7 +13,7 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class Progress:
-    """Seconds of the plan, runs that have ended, blows, owners."""
+    """Seconds of the plan, runs that have ended, blows, processes that were killed."""
 
     def __init__(self, seconds: float, quiet: bool = False) -> None:
         self._seconds = seconds
@@ -32,9 +32,9 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def update(self, ended: int, blows: Mapping[str, int], owners: int) -> None:
+    def update(self, ended: int, blows: Mapping[str, int], killed: int) -> None:
         now = time.monotonic()
-        told = f"{ended:,}{'+' if ended > 10_000 else ''} runs ended   {sum(blows.values())} blows   {owners} owners killed"
+        told = f"{ended:,}{'+' if ended > 10_000 else ''} runs ended   {sum(blows.values())} blows   {killed} processes killed"
         self._bar.update(self._task, completed=now - self._started, told=told, refresh=self._live)
         if not self._live and now - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = now

@@ -12,7 +12,7 @@ from pathlib import Path
 from perdure import Client
 from perdure.errors import StoreError
 from perdure.kernel.run import Status
-from tests.chaos.disk import Disk, cap_files
+from tests.chaos.places import Place
 from tests.chaos.plan import Blow
 from tests.chaos.processes import EDITION, ROOT, Process, left_of
 from tests.chaos.progress import Progress
@@ -55,26 +55,26 @@ class Seen:
     seconds: float = 0.0
     log_bytes: int = 0
     """The largest that SQLite's log has been."""
+    back: list[float] = field(default_factory=list)
+    """When a server has come back."""
 
 
 class Storm:
     def __init__(
-        self, folder: Path, plan: Sequence[Blow], seconds: float, progress: Progress, pause: float = 0.1
+        self, folder: Path, plan: Sequence[Blow], seconds: float, progress: Progress, place: Place, pause: float = 0.1
     ) -> None:
         self.folder = folder
         self.plan = list(plan)
         self.seconds = seconds
         self._pause = pause
         self.progress = progress
-        fills = any(blow.kind == "fill disk" for blow in plan)
-        self.disk = Disk(folder / "disk", (256 << 20) + int(seconds * (1 << 20)) if fills else None)
-        self.path = folder / "disk" / "runs.db"
-        self.address = f"sqlite:///{self.path}"
-        self.seen = Seen()
+        self.place = place
+        self.address = place.address
+        self.seen = Seen(back=place.back)
         self._env = {BOOKS: str(folder / "books.jsonl"), "PYTHONHASHSEED": "random"}
         self._processes: list[Process] = []
         self._others: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._due: list[tuple[float, Callable[[], None]]] = []
+        self._due: list[tuple[float, Callable[[], object]]] = []
         self._leaving: list[tuple[float, Process]] = []
         self._rebirths: list[tuple[float, str]] = []
         self._edition = 1
@@ -87,27 +87,22 @@ class Storm:
 
     def begin(self) -> None:
         """All at once; whichever engine is first makes the database."""
-        for name in (
-            "engine-1",
-            "engine-2",
-            "engine-3",
-            "worker-1",
-            "worker-2",
-            *(f"client-{n}" for n in range(GUESTS)),
-        ):
+        engines = [f"engine-{n}" for n in range(1, self.place.engines + 1)]
+        for name in (*engines, "worker-1", "worker-2", *(f"client-{n}" for n in range(GUESTS))):
             self._bear(name)
             time.sleep(0.05)
 
     def _bear(self, name: str) -> None:
         role = name.partition("-")[0]
         self._lives[name] += 1
+        address = self.place.address_for(name)
         command = {
-            "engine": ["tests.chaos.engine", self.address],
+            "engine": ["tests.chaos.engine", address],
             "worker": [
-                *["perdure", "worker", "tests.chaos.workflows", "--queue", BANK, "--db", self.address],
+                *["perdure", "worker", "tests.chaos.workflows", "--queue", BANK, "--db", address],
                 *["--drain", "2s", "--threads", "16", "--quiet"],
             ],
-            "client": ["tests.chaos.client", name, self.address, str(self.folder / f"{name}.jsonl"), str(self._pause)],
+            "client": ["tests.chaos.client", name, address, str(self.folder / f"{name}.jsonl"), str(self._pause)],
         }[role]
         env = {**self._env, EDITION: str(self._edition)}
         process = Process(name, role, command, self.folder / f"{name}.log", env)
@@ -171,10 +166,9 @@ class Storm:
         code = process.exit_code()
         how = process.doomed or "fault"
         self.seen.deaths.append(Death(time.time(), process.pid, how, process.role))
-        expected = {"killed": code == -9, "stopped": code in (0, -9, -15), "fault": now < self._troubled_until}[how]
-        if how == "stopped" and now < self._troubled_until:
-            expected = True
-        if not expected:
+        expected = {"killed": code == -9, "stopped": code in (0, -9, -15), "fault": False}[how]
+        excused = self.place.excuses(process, code, now < self._troubled_until)
+        if not expected and not excused:
             self.seen.problems.append(
                 f"{process.name} (process {process.pid}) has ended by itself, with exit code {code}"
             )
@@ -185,7 +179,9 @@ class Storm:
         """How large everybody is, how far it all is, and which runs have ended how."""
         for process in self._processes:
             process.measure()
-        self.seen.log_bytes = max(self.seen.log_bytes, self.disk.size("runs.db-wal"))
+        self.seen.log_bytes = max(self.seen.log_bytes, self.place.log_bytes())
+        if not self.place.answers():
+            return
         try:
             with Client(self.address) as client:
                 for row in client.list(status=["completed", "failed", "cancelled"], limit=30).wait():
@@ -193,20 +189,21 @@ class Storm:
                 ended = client.count(status="completed").wait()
         except StoreError:
             return
-        self.progress.update(ended, self.seen.blows, len(self.seen.widowed))
+        killed = sum(death.how == "killed" for death in self.seen.deaths)
+        self.progress.update(ended, self.seen.blows, killed)
 
     # blows
 
     def _strike(self, blow: Blow) -> None:
         """If there is somebody to be struck, and it can be done here."""
         verb, _, whom = blow.kind.partition(" ")
-        if whom in ("owner", "standby", "worker", "client"):
-            victims = self._victims(whom)
+        if whom in ("owner", "standby", "engine", "worker", "client"):
+            victims = self.victims(whom)
             if not victims:
                 return
             self._hit(verb, victims[int(blow.share * len(victims))], blow)
         elif blow.kind == "kill all":
-            self._troubled(5)
+            self.troubled(5)
             for process in [each for each in self._processes if not each.doomed]:
                 self._kill(process, is_owner=False)
             self.seen.widowed.append((time.time(), False))
@@ -215,8 +212,8 @@ class Storm:
         self.seen.blows[blow.kind] += 1
         self.progress.struck(blow)
 
-    def _victims(self, whom: str) -> list[Process]:
-        if whom in ("worker", "client"):
+    def victims(self, whom: str) -> list[Process]:
+        if whom in ("engine", "worker", "client"):
             return self._of(whom)
         try:
             owner = self.owner()
@@ -236,7 +233,7 @@ class Storm:
             self.seen.frozen_pids.add(victim.pid)
             if verb == "bury":
                 self.seen.deaths.append(Death(time.time(), victim.pid, "buried", victim.role))
-            self._after(blow.seconds, victim.thaw)
+            self.after(blow.seconds, victim.thaw)
 
     def _kill(self, victim: Process, is_owner: bool) -> None:
         stands_by = any(each is not victim for each in self._of("engine"))
@@ -245,36 +242,20 @@ class Storm:
             self.seen.widowed.append((died_at, stands_by))
 
     def _spoil(self, blow: Blow) -> bool:
-        """The disk, the file, or somebody else who uses it, once it is there."""
+        if blow.kind != "look":
+            return self.place.spoil(blow, self)
         try:
-            self.owner()
+            there = self.place.answers() and self.owner() is not None
         except StoreError:
+            there = False
+        if not there:
             return False
-        match blow.kind:
-            case "fill disk":
-                if not self.disk.can_be_filled:
-                    return False
-                self.disk.fill()
-                self._troubled(blow.seconds)
-                self._after(blow.seconds, self.disk.empty)
-            case "cap files":
-                owner = self._victims("owner")
-                size = self.disk.size("runs.db-wal")
-                if not owner or not cap_files(owner[0].pid, max(size, 4096)):
-                    return False
-                self._troubled(blow.seconds)
-                self._after(blow.seconds, lambda: cap_files(owner[0].pid, None) and None)
-            case "look":
-                for arguments in (["doctor"], ["list", "--limit", "5"], ["count"]):
-                    self._other("look", ["perdure", *arguments, "--db", self.address])
-                self._other("look", ["perdure", "check", "tests.chaos.workflows", "--against", self.address])
-            case _:
-                if blow.kind == "hold lock":
-                    self._troubled(blow.seconds)
-                self._other(blow.kind, ["tests.chaos.bystanders", blow.kind, str(self.path), str(blow.seconds)])
+        for arguments in (["doctor"], ["list", "--limit", "5"], ["count"]):
+            self.other("look", ["perdure", *arguments, "--db", self.address])
+        self.other("look", ["perdure", "check", "tests.chaos.workflows", "--against", self.address])
         return True
 
-    def _other(self, kind: str, command: list[str]) -> None:
+    def other(self, kind: str, command: list[str]) -> None:
         log = (self.folder / "bystanders.log").open("ab")
         with log:
             made = subprocess.Popen(
@@ -291,10 +272,10 @@ class Storm:
         if other.returncode and time.monotonic() > self._troubled_until:
             self.seen.problems.append(f"{kind}: {' '.join(map(str, other.args))} has ended with {other.returncode}")
 
-    def _troubled(self, seconds: float) -> None:
+    def troubled(self, seconds: float) -> None:
         self._troubled_until = max(self._troubled_until, time.monotonic() + seconds + FAULT_ECHO_SECONDS)
 
-    def _after(self, seconds: float, deed: Callable[[], object]) -> None:
+    def after(self, seconds: float, deed: Callable[[], object]) -> None:
         self._due.append((time.monotonic() + seconds, deed))
 
     # after it
@@ -313,7 +294,7 @@ class Storm:
                     process.stop()
             self._tend_quietly()
         with Client(self.address) as client:
-            while time.monotonic() < end and self._open(client):
+            while time.monotonic() < end and (self._open(client) or not self.place.is_tidy()):
                 self._tend_quietly()
         self._look()
         self._closing = True

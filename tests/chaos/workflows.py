@@ -201,7 +201,7 @@ async def mountain(of: str, n: int) -> int:
 
 @activity(retry=PATIENT, runs_in="process")
 def grind(of: str, n: int) -> int:
-    note("ground", of)
+    note("ground", of, by=os.getppid())
     return sum(range(n))
 
 

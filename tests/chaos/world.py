@@ -26,10 +26,10 @@ class Entry(NamedTuple):
     pid: int
 
 
-def note(what: str, of: str, amount: int = 0) -> None:
-    """Called by an activity that does something to the world."""
+def note(what: str, of: str, amount: int = 0, by: int = 0) -> None:
+    """Called by an activity that does something to the world. `by`: for which process, if not its own."""
     info = activity.info()
-    entry = Entry(info.idempotency_key, what, of, amount, info.attempt, time.time(), os.getpid())
+    entry = Entry(info.idempotency_key, what, of, amount, info.attempt, time.time(), by or os.getpid())
     descriptor = os.open(os.environ[BOOKS], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         os.write(descriptor, (json.dumps(entry) + "\n").encode())
