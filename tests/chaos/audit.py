@@ -27,7 +27,7 @@ from tests.chaos.workflows import WORDS
 from tests.chaos.world import Entry, entries
 
 ENDS = {"RunCompleted", "RunFailed", "RunCancelled", "RunTerminated", "RunTimedOut", "RunContinuedAsNew"}
-STUMBLING = {"book", "book_far", "deposit", "recite"}
+STUMBLING = {"enter", "enter_far", "book", "book_far", "deposit", "recite"}
 """Activities whose first attempt may fail by plan."""
 REPLAYED = 80
 
@@ -139,6 +139,7 @@ def audit(evidence: Evidence) -> list[Check]:
             list(_told(evidence)),
         ),
         Check("every deed counts exactly once in the books; not a cent is lost", list(_books(evidence))),
+        Check("what was written in the transaction of a result is there once", list(_vault(evidence))),
         Check("nothing was done again that was recorded as done", list(_again(evidence))),
         Check("no step had more attempts than it may have, and was robbed of", list(_attempts(evidence))),
         Check(
@@ -231,6 +232,13 @@ def _books(evidence: Evidence) -> Iterator[str]:
     money = sum(entry.amount for entry in evidence.firsts if entry.what in ("withdraw", "deposit", "refund"))
     if money:
         yield f"{money} cents have come from nowhere, or are lost"
+
+
+def _vault(evidence: Evidence) -> Iterator[str]:
+    wanted = Counter((id, k) for id, workflow in evidence.asked.items() if workflow == "vault" for k in model.VAULT)
+    found = evidence.place.vault()
+    yield from (f"{deed} is missing" for deed in wanted - found)
+    yield from (f"{deed} is there {found[deed]} times" for deed in found - wanted)
 
 
 def seconds_of(at: str) -> float:

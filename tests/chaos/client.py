@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from tests.chaos.caller import Caller, Diary, Stopped, all_read
-from tests.chaos.roles import GUESTS, ROLES, work
+from tests.chaos.roles import GUESTS, ON_SERVERS, ROLES, work
 
 TIDY_SECONDS = 300.0
 """How long after the storm a job may take; one that has not come to its end then is told of."""
@@ -26,7 +26,7 @@ def main(name: str, address: str, path: str, pause: str) -> int:
     others = [
         threading.Thread(target=_play, args=(name, role, address, diary, over, left, float(pause)))
         for role in ROLES
-        if role != "answer"
+        if role != "answer" and (role not in ON_SERVERS or address.startswith("postgresql:"))
     ]
     people_over = threading.Event()
     people = threading.Thread(target=_play, args=(name, "answer", address, diary, people_over, left, float(pause)))

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Cluster:
         self._server = Server({"deadlock_timeout": "200ms"})
         self._server.start()
         self._server.ask("CREATE DATABASE storm")
+        self._server.ask("CREATE TABLE public.vault (of text, k integer)", "storm")
         self.address = self._server.address("storm")
         self._networks: list[Process] = []
         self._ports = [free_port() for _ in NETWORKS]
@@ -123,6 +125,9 @@ class Cluster:
         for id, pid, serves in self._server.ask("SELECT id, pid, serves FROM perdure.members WHERE alive", "storm"):
             if pid != os.getpid():
                 yield f"member {id} (process {pid}, {'a worker' if serves else 'an engine'}) is not told to have gone"
+
+    def vault(self) -> Counter[tuple[str, int]]:
+        return Counter((str(of), int(k)) for of, k in self._server.ask("SELECT of, k FROM public.vault", "storm"))
 
     def close(self, kept: Path | None) -> None:
         for network in self._networks:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from tests.chaos.roles import GOODBYE, GUESTS, LINES
 from tests.chaos.workflows import WORDS, fails
 
+VAULT = (1, 2, 3)
+
 Deeds = Counter[tuple[str, str, int]]
 """What was done, of what, how much: how often."""
 
@@ -51,6 +53,8 @@ def expected(workflow: str, id: str) -> Expected:
             return Expected(_deeds(id, ("top", 3 + n % 5)))
         case "mill":
             return Expected(_deeds(id, ("ground", 0)))
+        case "vault":
+            return Expected(_deeds(id, *[("entered", k) for k in VAULT]))
         case "Room":
             heard = [k for k in range(LINES) if k % 5 == 4]
             guests = [f"client-{each}" for each in range(GUESTS)]
@@ -83,6 +87,8 @@ def wrong_result(workflow: str, id: str, result: Any) -> str:
             right = result == 3 + n % 5
         case "mill":
             right = result == n * (n - 1) // 2
+        case "vault":
+            right = result == sum(VAULT)
         case "Room":
             order = [*range(LINES), GOODBYE]
             said = {

@@ -1,6 +1,7 @@
 """Where the database of a storm lies, and what can befall it there. A file of SQLite is here, a server of PostgreSQL in `cluster.py`."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +62,10 @@ class Place(Protocol):
 
     def left(self) -> Iterator[str]:
         """What is there and should not be, when everything is over."""
+        ...
+
+    def vault(self) -> Counter[tuple[str, int]]:
+        """What activities have entered in the transactions of their results, and how often it is there."""
         ...
 
     def close(self, kept: Path | None) -> None:
@@ -135,6 +140,9 @@ class File:
                 if count:
                     yield f"{count} rows are left in {table}"
         yield from (f"{path.name} is left" for path in self._database.glob("runs.db-worker-*"))
+
+    def vault(self) -> Counter[tuple[str, int]]:
+        return Counter()
 
     def close(self, kept: Path | None) -> None:
         self.disk.close()

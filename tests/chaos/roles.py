@@ -210,9 +210,13 @@ ROLES: dict[str, Callable[[Caller, int], None]] = {
     "answer": answering,
     "talk": listening,
     "room": chatting,
+    "vault": simple("vault"),
 }
 
-PAUSES = {"mill": 20.0, "sleeper": 6.0, "question": 2.0, "answer": 1.0}
+ON_SERVERS = {"vault"}
+"""What only a server has."""
+
+PAUSES = {"mill": 20.0, "sleeper": 6.0, "question": 2.0, "vault": 2.0, "answer": 1.0}
 """How many times as long as others a role pauses between two jobs."""
 
 

@@ -210,6 +210,33 @@ async def mill(of: str, n: int) -> int:
     return await grind(of, n)
 
 
+@activity(retry=PATIENT, transactional=True)
+async def enter(of: str, k: int, n: int) -> int:
+    """A row beside the runs, committed with the result. Whoever enters it and fails then has entered nothing."""
+    import psycopg
+
+    note("entered", of, k)
+    await activity.connection(psycopg.AsyncConnection).execute("INSERT INTO public.vault VALUES (%s, %s)", (of, k))
+    stumble(n)
+    return k
+
+
+@activity(retry=PATIENT, transactional=True, queue=BANK)
+def enter_far(of: str, k: int, n: int) -> int:
+    import psycopg
+
+    note("entered", of, k)
+    activity.connection(psycopg.Connection).execute("INSERT INTO public.vault VALUES (%s, %s)", (of, k))
+    stumble(n)
+    return k
+
+
+@workflow
+async def vault(of: str, n: int) -> int:
+    """Only where there is a server."""
+    return await enter(of, 1, n) + await enter_far(of, 2, n) + await enter(of, 3, n)
+
+
 @workflow
 class Room:
     """Several say something, each in an order of its own, and draw tickets; when all have said goodbye it is closed."""
