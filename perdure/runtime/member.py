@@ -200,8 +200,11 @@ class Member:
                     self._own(member)
                     break
                 except base.OwnershipLost as lost:
-                    if self._store.membership is None or self._closing.is_set():
+                    if self._store.membership is None:
                         raise
+                    if self._closing.is_set():
+                        self._log.warning("silent for too long before it left, others have taken over: %s", lost)
+                        break
                     # Others took this member for dead, and go on with its runs: nothing is lost by that.
                     self._log.warning("this process begins anew as another member: %s", lost)
                 except errors.StoreUnreachable as error:

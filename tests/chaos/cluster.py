@@ -23,7 +23,8 @@ NO_DATABASE = 5
 """What the command says that finds none."""
 BEGIN_SECONDS = 120.0
 """So long after its birth a process may still be about to begin."""
-TIDY_MEMBERS = "SELECT count(*) FROM perdure.members WHERE alive"
+TIDY_MEMBERS = "SELECT count(DISTINCT pid) FROM perdure.members WHERE alive"
+"""An engine that takes tasks of its own queue is two members."""
 OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from perdure import Engine, Retry, RunCancelled, RunExists, RunTerminated, activity, channel, external, workflow
 from perdure.errors import StoreUnreachable, UnknownWorkflow
-from perdure.stores.base import Poll
+from perdure.stores.base import OwnershipLost, Poll
 from perdure.stores.membership import Claimed
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.stores.memory_members import MemoryMembership
@@ -255,6 +255,22 @@ def test_who_was_declared_dead_begins_anew_as_another_member_and_does_nothing_tw
         assert running.result().wait() == "<a>"
         assert engine.run(toils("b"), id="next").wait() == "<b>"
     assert "begins anew as another member" in caplog.text
+
+
+def test_who_was_declared_dead_while_it_leaves_ends_without_a_fault(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others have its runs, as they would have had anyway."""
+    engine = Engine(MemoryStore(shelf=shelf), ALL)
+    with engine:
+        engine.start(listens(), id="listens").wait()
+
+        def is_too_late(_: MemoryMembership) -> None:
+            raise OwnershipLost("declared dead")
+
+        monkeypatch.setattr(MemoryMembership, "hand_over", is_too_late)
+
+    assert "others have taken over" in caplog.text
 
 
 def test_engines_with_different_code_take_what_they_know(shelf: Shelf) -> None:
