@@ -7,6 +7,7 @@ answer. Here the same adapters make bytes of values, and values of bytes; in bet
 import functools
 import re
 import select
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,12 @@ class Asker:
         self._both.register(self._server.socket, select.POLLIN | select.POLLOUT)
 
     def wait_for(self, seconds: float | None) -> None:
-        self._milliseconds = None if seconds is None else int(seconds * 1e3)
+        self._seconds = seconds
+        self._begin()
+
+    def _begin(self) -> None:
+        """A question: there is one end to its patience, however many parts the answer comes in."""
+        self._end = None if self._seconds is None else time.monotonic() + self._seconds
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, outside of any transaction, and its rows.
@@ -60,6 +66,7 @@ class Asker:
         adapters = self._adapters
         query, formats = _native(sql)
         given = adapters.dump_sequence(values, formats)
+        self._begin()
         try:
             self._server.send_query_params(query, given, adapters.types, adapters.formats, pq.Format.BINARY)
             result = self._answer()
@@ -82,6 +89,7 @@ class Asker:
         adapters, server = self._adapters, self._server
         query, formats = _native(sql)
         given = adapters.dump_sequence(values, formats)
+        self._begin()
         try:
             server.enter_pipeline_mode()
             for statement in before:
@@ -141,7 +149,7 @@ class Asker:
         return self._server.get_result()
 
     def _wait(self, poll: "select.poll") -> int:
-        ready = poll.poll(self._milliseconds)
+        ready = poll.poll(None if self._end is None else max(int((self._end - time.monotonic()) * 1e3), 0))
         if not ready:
             raise psycopg.OperationalError("the server has not answered in time")
         return ready[0][1]

@@ -8,6 +8,7 @@ on a line says what it needs with each call. That makes four statements of one, 
 
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -38,6 +39,9 @@ UNDONE_TRIES = 5
 
 _BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _TIME = b"SET LOCAL statement_timeout = %d"
+_IDLE = b"SET LOCAL idle_in_transaction_session_timeout = %d"
+EXPLICIT_SECONDS = 60.0
+"""After so long a line looks whether a call does without: a statement that somebody has cancelled looks like one that took too long."""
 
 IDLE_LINES = 4
 """So many connections stay open when nobody uses them."""
@@ -51,7 +55,7 @@ class Line:
         self.patience = patience
         self._asker: Asker | None = None
         self._idle = select.poll()
-        self._is_explicit = False
+        self._explicit_until = 0.0
         self.opened = 0
         """How often it was."""
 
@@ -66,8 +70,8 @@ class Line:
                 return self._asked(sql, values)
             except psycopg.Error as error:
                 code = code_of(error)
-                if not self._is_explicit and code in (OTHER_ISOLATION, TOO_LATE):
-                    self._is_explicit = True
+                if not self._is_explicit() and code in (OTHER_ISOLATION, TOO_LATE):
+                    self._explicit_until = time.monotonic() + EXPLICIT_SECONDS
                 elif not is_undone(error) or tries == UNDONE_TRIES:
                     raise
         raise AssertionError
@@ -75,8 +79,9 @@ class Line:
     def _asked(self, sql: str, values: Sequence[Any]) -> list[Row]:
         asker = self._opened()
         try:
-            if self._is_explicit:
-                return asker.ask_within((_BEGIN, _TIME % int(self.patience * 1_000)), sql, values)
+            if self._is_explicit():
+                most = int(self.patience * 1_000)
+                return asker.ask_within((_BEGIN, _TIME % most, _IDLE % most), sql, values)
             return asker.ask(sql, values)
         except psycopg.Error as error:
             # One that was the primary server may be none any more; with several hosts, another one is found by connecting.
@@ -88,6 +93,9 @@ class Line:
         ):  # an interrupt, say: the answer is still to come, and would be taken for that to the next question
             self.close()
             raise
+
+    def _is_explicit(self) -> bool:
+        return time.monotonic() < self._explicit_until
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """The same of one that only reads: if the connection was lost meanwhile, it is asked again on a new one. Nothing is found by
@@ -131,6 +139,7 @@ class Line:
 
     def close(self) -> None:
         asker, self._asker = self._asker, None
+        self._explicit_until = 0.0
         if asker is not None:
             asker.connection.close()
 
