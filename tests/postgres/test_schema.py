@@ -1,8 +1,10 @@
 """How a database gets its schema, and what becomes of one that is older or newer."""
 
+import itertools
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -208,3 +210,19 @@ def test_an_address_that_leads_nowhere_is_refused_without_its_password(address: 
 def test_a_database_that_is_not_there_is_named(server: Server) -> None:
     with pytest.raises(errors.StoreUnreachable, match="there is no such database; make it: createdb"):
         open_store(server.address("nowhere"))
+
+
+def test_whoever_opens_a_database_gives_a_server_some_time_that_takes_a_connection_and_ends_it(database: str) -> None:
+    """As a balancer does whose server is gone."""
+    place = Place(database)
+    connect, tries = place.connect, itertools.count()
+
+    def closed_at_first() -> Any:
+        if next(tries) < 3:
+            raise psycopg.OperationalError("connection failed: server closed the connection unexpectedly")
+        return connect()
+
+    place.connect = closed_at_first  # type: ignore[method-assign]
+    place.connect_soon().close()
+
+    assert next(tries) == 4

@@ -23,6 +23,7 @@ STARTING_SECONDS = 60.0
 _OPTIONS = {"PGCONNECT_TIMEOUT": "connect_timeout", "PGAPPNAME": "application_name"}
 """What the environment may say, too."""
 
+_CLOSED = re.compile(r"refused|closed the connection|reset by peer")
 _STARTING = re.compile(r"the database system is (starting up|not yet accepting|shutting down|in recovery)")
 
 
@@ -59,7 +60,7 @@ class Place:
                 return self.connect()
             except psycopg.OperationalError as error:
                 patience = STARTING_SECONDS if _STARTING.search(str(error)) else REFUSED_SECONDS
-                if "refused" not in str(error) and patience == REFUSED_SECONDS:
+                if patience == REFUSED_SECONDS and not _CLOSED.search(str(error)):
                     raise
                 if time.monotonic() - began > patience:
                     raise
