@@ -112,6 +112,7 @@ class Owner:
         self._outage = Outage(world, log, self._holdings.shared, closing)
         self._retention = Retention(store, retention_ns, world, waiters.awaited, log)
         self._poll_at = self._look_at = 0.0
+        self._just_claimed: set[int] = set()
         self._look_after, self._deadly = list[int](), list[int]()
         self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
 
@@ -292,7 +293,10 @@ class Owner:
         self._inbox.nudged = False
         room = self._room()
         poll = self._holdings.poll(now + POLL_AHEAD_NS, POLL_ROWS, room)
-        more = len(poll.claimed) >= min(room, POLL_ROWS) > 0
+        claimed = {each.key for each in poll.claimed}
+        # What was claimed twice without a pause wants something that is not to be had now.
+        more = len(claimed) >= min(room, POLL_ROWS) > 0 and self._just_claimed.isdisjoint(claimed)
+        self._just_claimed = self._just_claimed | claimed if more else set()
         if self._holdings.shared and self._claimed(poll, monotonic):
             more = True
         items: list[Item] = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]

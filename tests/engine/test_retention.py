@@ -46,6 +46,8 @@ def wait_until_gone(engine: TestEngine, id: str) -> None:
 
 
 def test_a_run_is_gone_when_its_time_is_over(address: str):
+    if address.startswith("postgresql"):
+        pytest.skip("TestEngine has a clock of its own, and shares no store")
     with TestEngine([doubled, double], store=address, retention="1h") as engine:
         handle = engine.start(doubled(4), id="old").wait()
         assert handle.result().wait() == 8

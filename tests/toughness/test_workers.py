@@ -70,7 +70,7 @@ def test_a_start_that_is_lost_is_made_again_and_once(server: Server, database: s
         engines(server.address(database), count=1),
         Client(proxy.address(database)) as client,
     ):
-        proxy.lose("perdure.submit(", side)
+        proxy.lose("perdure.submit_alone(", side)
         with pytest.raises(errors.StoreUnreachable):
             client.start(transfers(f"{database}-0", 2), id=f"{database}-0").wait()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from perdure import Engine, task, workflow
+from perdure.stores.human import HumanFilter
 from tests.unit.cli.conftest import Perdure
 
 
@@ -38,8 +39,10 @@ def engine(address: str) -> Iterator[Engine]:
     with Engine(address, [loan, parcel, survey]) as engine:
         engine.start(loan(), id="loan-17").wait()
         engine.start(parcel(), id="parcel-1").wait()
-        while len(engine.tasks.list().wait()) < 2 or not engine.tasks.list(overdue=True).wait():
-            pass
+        while True:  # until it is recorded, which comes a moment after it is so
+            rows = engine.store.views.human.find(HumanFilter())
+            if len(rows) == 2 and any(row.overdue for row in rows):
+                break
         yield engine
 
 
