@@ -4,7 +4,6 @@ processes, and how long it takes until others go on with what a killed member ha
 import asyncio
 import importlib.util
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from bench.figures import LINEAR, Figure, Setting
 from bench.members import Members, Took
 from bench.programs import DEFINITIONS, remote_fan_out, three_steps
 from bench.queues import workers
+from bench.servers import measured_server
 from perdure import Engine
-from tests.postgres.server import Missing, Server
+from tests.postgres.server import Server
 
 MEMBERS = 2
 WORKERS = 4
@@ -36,13 +36,9 @@ class Round(NamedTuple):
 
 
 def measure(setting: Setting) -> list[Figure]:
-    setting.folder.chmod(0o711)  # the server may have to run as another user
-    try:
-        server = Server(place=setting.pick(setting.folder, setting.folder, None))
-    except Missing as missing:
-        print(f"not measured: {missing}", file=sys.stderr)
-        return []
-    with server:
+    with measured_server(setting) as server:
+        if server is None:
+            return []
         return [
             *_throughput(setting, server),
             *asyncio.run(_latency(setting, server)),

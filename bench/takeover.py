@@ -16,8 +16,8 @@ from typing import NamedTuple
 import psycopg
 
 from bench.figures import Figure, Setting
+from bench.servers import measured_server
 from perdure import Engine, Retry, activity, workflow
-from tests.postgres.server import Missing, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 LEASE_SECONDS = 3.0
@@ -118,13 +118,9 @@ def _done(connection: "psycopg.Connection[tuple[int]]") -> int:
 
 def measure(setting: Setting) -> list[Figure]:
     left = setting.pick(Left(20_000, 20_000, 60_000), Left(2_000, 2_000, 6_000), Left(5, 5, 5))
-    setting.folder.chmod(0o711)  # the server may have to run as another user
-    try:
-        server = Server(place=setting.pick(setting.folder, setting.folder, None))
-    except Missing as missing:
-        print(f"not measured: {missing}", file=sys.stderr)
-        return []
-    with server:
+    with measured_server(setting) as server:
+        if server is None:
+            return []
         first, everything = asyncio.run(run(server.address(), left))
     return [
         Figure(f"takeover of {sum(left):,} open runs: first progress", first, "s", None, LEASE_SECONDS + AT_FIRST_SECONDS),

@@ -1,25 +1,13 @@
-"""A server that these tests may stop and kill."""
+"""A server of their own, which these tests may stop and kill."""
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
-from perdure.stores.postgres.schema import migrate
-from tests.postgres.server import Missing, Server
+from tests.conformance.conftest import server as server
+from tests.postgres.server import Server
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    try:
-        made = Server()
-    except Missing as missing:
-        pytest.skip(str(missing))
-    with made as server:
-        migrate(server.address("template1"))
-        yield server
 
 
 @pytest.fixture
