@@ -16,7 +16,7 @@ from perdure.kernel.run import Run, evolve
 from perdure.payload.sealing import kept
 from perdure.runtime.coding import Coding, Get, plain
 from perdure.runtime.membership import Foreign, Holdings
-from perdure.stores.base import BlobRow, Store, Stored
+from perdure.stores.base import BlobRow, OwnershipLost, Store, Stored
 from perdure.stores.health import told_as_damage
 from perdure.stores.membership import Claimed
 
@@ -105,11 +105,19 @@ class Actor:
         return [BlobRow(self.run.key, digest, data) for digest, data in (blobs or {}).items()]
 
     def history(self) -> list[ev.HistoryEvent]:
-        """All of it: what the store holds, then what is not committed yet."""
+        """All of it: what the store holds, then what is not committed yet.
+
+        Raises:
+            OwnershipLost: another owner of the store has gone on with the run, so this one is taken for dead.
+        """
         events = self.stored
         if events is None or len(events) != self.seq:  # it has gone on since it was read
             stored = self._store.work.load([self.run.key]) if self.seq else {}
             events = wire.decode_history(stored[self.run.key].history) if stored else []
+            if len(events) != self.seq and self._store.membership is not None:
+                raise OwnershipLost(
+                    f"run {self.run.id!r} has {len(events)} events, and {self.seq} as this owner knows it"
+                )
         return events + [event for event in self.events if type(event) not in ev.STATUS]  # type: ignore[misc]
 
     def let_go(self) -> None:

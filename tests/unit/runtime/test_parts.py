@@ -9,10 +9,12 @@ import pytest
 
 from perdure.activities import activity, attempt_context
 from perdure.kernel import events as ev
+from perdure.kernel import wire
 from perdure.kernel.limits import ATTEMPT_LOG_BYTES, ATTEMPT_LOG_RECORDS
+from perdure.kernel.project import HistoryRow, RunRow
 from perdure.kernel.run import Run, Status
 from perdure.runtime import attempt_logs
-from perdure.runtime.actors import Actor
+from perdure.runtime.actors import Actor, actor_of
 from perdure.runtime.alarms import HORIZON_NS, Alarms
 from perdure.runtime.attempt_logs import AttemptLog
 from perdure.runtime.deadlines import Deadlines, timed_out
@@ -22,7 +24,8 @@ from perdure.runtime.liveness import Liveness
 from perdure.runtime.slots import ON_LOOP, Flight, Slots
 from perdure.runtime.threads import Threads
 from perdure.runtime.waiters import Waiters, is_at_rest
-from perdure.stores.memory import MemoryStore
+from perdure.stores.base import Batch, OwnershipLost
+from perdure.stores.memory import MemoryStore, Shelf
 
 
 @activity
@@ -44,6 +47,31 @@ def actor(key: int = 2, timers: dict[str, int] | None = None) -> Actor:
     for id, due in (timers or {}).items():
         made.fold(ev.TimerStarted(0, id, due))
     return made
+
+
+# actors
+
+
+def test_an_owner_that_finds_more_in_a_history_than_it_has_written_is_none_any_more() -> None:
+    shelf = Shelf(shared=True)
+    ours, theirs = MemoryStore(shelf=shelf), MemoryStore(shelf=shelf)
+    for pid, store in enumerate((ours, theirs)):
+        store.admin.try_own("here", pid, "b", 1)
+    begun = wire.encode([ev.RunStarted(0, "w", NOTHING, b"r" * 16, "b")])
+    row = RunRow(2, "r", b"r" * 16, "w", Status.RUNNING, "", "b", 0, None, None, 1)
+    ours.journal.commit(Batch(created=[row], history=[HistoryRow(2, 1, begun)]))
+    (stored,) = ours.work.load([2]).values()
+    known = actor_of(stored, ours)
+    known.stored = None
+    assert len(known.history()) == 1
+
+    assert ours.membership is not None and theirs.membership is not None
+    ours.membership.hand_over()
+    theirs.membership.own([2])
+    theirs.journal.commit(Batch(history=[HistoryRow(2, 2, wire.encode([ev.CancelRequested(1, "enough")]))]))
+
+    with pytest.raises(OwnershipLost, match="has 2 events, and 1 as this owner knows it"):
+        known.history()
 
 
 # alarms

@@ -114,9 +114,10 @@ def test_a_history_that_was_read_ahead_and_has_grown_since_is_read_again(
     loads = counted(store, monkeypatch)
     actor = roster.get(2)
     assert actor is not None
+    store.journal.commit(Batch(history=[HistoryRow(2, 2, wire.encode([ev.CancelRequested(1, "enough")]))]))
     actor.seq = 2
 
-    actor.history()
+    assert len(actor.history()) == 2
 
     assert loads == [[2]]
 
