@@ -61,7 +61,7 @@ def main() -> int:
     folder, seconds = folder.resolve(), options.minutes * 60
     on_server = options.store == "postgres"
     plan = draw(seed, seconds, options.pace, kinds=SERVER_KINDS if on_server else KINDS)
-    place: Place = Cluster(folder) if on_server else File(folder, plan, seconds)
+    place: Place = Cluster(folder, plan) if on_server else File(folder, plan, seconds)
     kept: Path | None = folder
     try:
         checks, numbers, where = storm(place, folder, seed, plan, seconds, quiet=options.json)

@@ -30,6 +30,8 @@ ENDS = {"RunCompleted", "RunFailed", "RunCancelled", "RunTerminated", "RunTimedO
 STUMBLING = {"enter", "enter_far", "book", "book_far", "deposit", "recite"}
 """Activities whose first attempt may fail by plan."""
 REPLAYED = 80
+UNNOTICED_SECONDS = 15.0
+"""So long at most a process that is cut off may go on before it notices that it was declared dead."""
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Evidence:
 
     @cached_property
     def given_up(self) -> dict[int, float]:
-        """Of processes that were taken for dead: since when."""
+        """Of processes that were taken for dead: since when, if whoever has declared them dead could tell of it."""
         since: dict[int, float] = {}
         for at, line in self._logged:
             found = re.search(r"(?:member|worker) (\d+) is silent for ", line)
@@ -92,15 +94,30 @@ class Evidence:
         members = self.client.store.views.members(since)
         return {row.pid: since[id] for id, row in members.items()}
 
+    def is_declared_dead(self, entry: Entry) -> bool:
+        """Whether it is of a process that was taken for dead, and had not noticed."""
+        return entry.at >= self.given_up.get(entry.pid, math.inf) or any(
+            0 <= at + 1 - entry.at < UNNOTICED_SECONDS for at in self._begins_anew.get(entry.pid, ())
+        )
+
+    @cached_property
+    def _begins_anew(self) -> dict[int, list[float]]:
+        """When processes have noticed that they were declared dead."""
+        noticed: dict[int, list[float]] = defaultdict(list)
+        for path in self.folder.glob("engine-*.log"):
+            pid = 0
+            for line in path.read_text().splitlines():
+                if line.startswith("ready "):
+                    pid = int(line.removeprefix("ready "))
+                elif " begins anew " in line:
+                    noticed[pid].append(_moment(line))
+        return noticed
+
     @cached_property
     def _logged(self) -> list[tuple[float, str]]:
         """What engines have logged: when, to the second, and what."""
         lines = [line for path in self.folder.glob("engine-*.log") for line in path.read_text().splitlines()]
-        return [
-            (time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")), line)
-            for line in lines
-            if re.match(r"\d{4}-\d\d-\d\d ", line)
-        ]
+        return [(_moment(line), line) for line in lines if re.match(r"\d{4}-\d\d-\d\d ", line)]
 
     @cached_property
     def moments(self) -> list[float]:
@@ -155,6 +172,11 @@ def audit(evidence: Evidence) -> list[Check]:
     ]
     evidence.client.close()
     return checks
+
+
+def _moment(line: str) -> float:
+    """When a line was logged, to the second."""
+    return time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S"))
 
 
 def _unexpected(evidence: Evidence) -> Iterator[str]:
@@ -256,7 +278,7 @@ def _again(evidence: Evidence) -> Iterator[str]:
     late = evidence.seen.frozen_pids | {death.pid for death in evidence.seen.deaths if death.how == "stopped"}
     for entry in evidence.entries:
         if entry.key in done and entry.at > done[entry.key] + 0.001 and entry.pid not in late:
-            if entry.at >= evidence.given_up.get(entry.pid, math.inf):
+            if evidence.is_declared_dead(entry):
                 continue
             yield f"{entry.what} of {entry.of} ({entry.key}) {entry.at - done[entry.key]:.3f} s after it was recorded, by {entry.pid}"
 

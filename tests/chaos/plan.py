@@ -56,6 +56,7 @@ SERVER_KINDS = {
     "restart server": Kind("the server throws everybody out, ends, and is started again", 2.5, 0.1, 7),
     "crash server": Kind("the server ends without a checkpoint, and is started again", 2, 0.1, 4),
     "kill server": Kind("SIGKILL to the server, which is started again", 2, 0.1, 4),
+    "fail over": Kind("SIGKILL to the server, and its standby takes its place", 1, 0.1, 4),
     "end sessions": Kind("the server ends every session", 2),
     "cut network": Kind("the connections of some are reset", 2),
     "freeze network": Kind("nothing passes to and from some, and nobody is told", 2.5, 0.3, 9),
@@ -64,7 +65,16 @@ SERVER_KINDS = {
 }
 """Of a storm over PostgreSQL."""
 
-LASTING = ("fill disk", "hold lock", "cap files", "restart server", "crash server", "kill server", "hold table")
+LASTING = (
+    "fill disk",
+    "hold lock",
+    "cap files",
+    "restart server",
+    "crash server",
+    "kill server",
+    "fail over",
+    "hold table",
+)
 """Of these one is there at a time; else hardly anything would move meanwhile."""
 
 

@@ -61,7 +61,7 @@ def test_what_is_promised_holds_over_a_server_that_ends_again_and_again(tmp_path
     folder = tmp_path / "storm"
     folder.mkdir()
     plan = draw(SERVER_SEED, SERVER_SECONDS, 0.6, SERVER_BLOWS, SERVER_KINDS)
-    place = Cluster(folder)
+    place = Cluster(folder, plan)
     try:
         checks, figures, _ = storm(place, folder, SERVER_SEED, plan, SERVER_SECONDS, PAUSE, quiet=True)
     finally:

@@ -57,16 +57,21 @@ class Missing(Exception):
 
 class Server:
     """Made by `initdb` in a folder of its own, below `place`; runs within the block. `settings` go beside `SETTINGS`. In the
-    memory of the machine, where that has room, unless another one is named. With `of`, it is a standby of that server."""
+    memory of the machine, where that has room, unless another one is named. With `of`, it is a standby of that server. `port`: where
+    another one was, say; a free one without it."""
 
     def __init__(
-        self, settings: Mapping[str, str] | None = None, place: Path | None = None, of: "Server | None" = None
+        self,
+        settings: Mapping[str, str] | None = None,
+        place: Path | None = None,
+        of: "Server | None" = None,
+        port: int | None = None,
     ) -> None:
         self._programs = programs()
         self._user = _user()
         where = place or (MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES else None)
         self.folder = Path(tempfile.mkdtemp(prefix="perdure-postgres-", dir=where))
-        self.port = free_port()
+        self.port = port or free_port()
         self.settings = {**SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher = subprocess.Popen(
