@@ -1,5 +1,6 @@
 """`perdure builds`: which builds of the code have begun runs, and which of them are drained."""
 
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -16,8 +17,8 @@ FIELDS = ("build", "open", "pinned", "runs", "last_started_at", "drained", "owne
 def builds(settings: Settings) -> int:
     """Builds that have begun runs, the latest first: how many of their runs are open, and how many wait for just that build.
 
-    A build without open runs is drained: nobody needs its code any more. That of the engine, with which runs begin now, is there
-    in any case. Looks at every run of the database.
+    A build without open runs is drained: nobody needs its code any more. Those of the engines that are there,
+    with which runs begin now, are shown in any case. Looks at every run of the database.
 
     Example: perdure builds
     """
@@ -26,8 +27,8 @@ def builds(settings: Settings) -> int:
 
     chosen = output.fields(settings.json, FIELDS)
     with opened(settings) as client:
-        owner = client.store.views.owner()
-        records = records_of(client.store.admin.builds(), "" if owner is None else owner.build)
+        living = {owner.build for owner in client.store.views.owners()}
+        records = records_of(client.store.admin.builds(), living)
     if settings.json:
         output.write_json([output.selected(_plain(record), chosen) for record in records])
     elif settings.quiet:
@@ -41,13 +42,13 @@ def builds(settings: Settings) -> int:
     return OK
 
 
-def records_of(rows: Any, owner: str) -> list[dict[str, Any]]:
-    """One for each build; `pinned` are those of its open runs that no other build may go on with."""
-    found: dict[str, dict[str, Any]] = {}
-    if owner and all(row.build != owner for row in rows):
-        found[owner] = _nothing_of(owner, True)
+def records_of(rows: Any, living: Collection[str]) -> list[dict[str, Any]]:
+    """One for each build; `pinned` are those of its open runs that no other build may go on with. `living`: of engines that are
+    there."""
+    begun = {row.build for row in rows}
+    found = {build: _nothing_of(build, True) for build in sorted(living) if build and build not in begun}
     for row in rows:
-        record = found.setdefault(row.build, _nothing_of(row.build, row.build == owner))
+        record = found.setdefault(row.build, _nothing_of(row.build, row.build in living))
         record["open"] += row.open
         record["pinned"] += row.open if row.pinned else 0
         record["runs"] += row.runs
@@ -77,7 +78,7 @@ def _table(settings: Settings, records: list[dict[str, Any]]) -> None:
     now = settings.now()
     rows = [["BUILD", "OPEN", "PINNED", "RUNS", "LAST BEGAN", "STATE"]]
     for each in records:
-        says = "the engine's" if each["owner"] else ("drained" if each["drained"] else "open")
+        says = "an engine's" if each["owner"] else ("drained" if each["drained"] else "open")
         began = _when(settings, each["last_started_at"], now) if each["last_started_at"] else "never"
         rows.append([clean(each["build"]), *(f"{each[name]:,}" for name in ("open", "pinned", "runs")), began, says])
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]

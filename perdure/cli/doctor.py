@@ -205,10 +205,10 @@ def _store(client: Any, where: Any) -> Iterator[Finding]:
 def _owner(store: Any) -> Iterator[Finding]:
     from perdure.cli.tokens import OPEN
 
-    owner = store.views.owner()
-    if owner is not None and store.membership is not None:
+    owners = store.views.owners()
+    if owners and store.membership is not None:
         return  # several have it, and were told already
-    if owner is not None:
+    for owner in owners:
         age = took(time.time() - owner.started_at / 1e9)
         yield Finding("engine", "ok", f"engine {owner.host}:{owner.pid} holds it, for {age}, build {owner.build[:12]}")
         return
@@ -256,18 +256,18 @@ def _changes(store: Any) -> Iterator[Finding]:
 
 def _pinned(store: Any) -> Iterator[Finding]:
     """Builds that have open runs which no other build may go on with."""
-    owner = store.views.owner()
+    there = sorted({owner.build for owner in store.views.owners()})
     for row in store.admin.builds():
         if not row.pinned or not row.open:
             continue
         runs = "1 open run is" if row.open == 1 else f"{row.open:,} open runs are"
-        if owner is not None and owner.build == row.build:
-            yield Finding("pinned", "ok", f"{runs} pinned to build {row.build}, which the engine has")
-        elif owner is None:
+        if row.build in there:
+            yield Finding("pinned", "ok", f"{runs} pinned to build {row.build}, which an engine has")
+        elif not there:
             yield Finding("pinned", "ok", f"{runs} pinned to build {row.build}")
         else:
-            yield Finding("pinned", "warning", f"{runs} pinned to build {row.build}, and the engine has {owner.build}",
-                          "start an engine with that code, or perdure move RUN")  # fmt: skip
+            said = f"{runs} pinned to build {row.build}, and the engine has {', '.join(there)}"
+            yield Finding("pinned", "warning", said, "start an engine with that code, or perdure move RUN")
 
 
 def _queues(store: Any) -> Iterator[Finding]:

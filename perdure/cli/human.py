@@ -371,6 +371,6 @@ def _done(settings: Settings, id: str, what: str, act: Any) -> int:
             _shown(settings, tasks.get(id, run_id=found.run_id).wait())
         else:
             settings.write([("✓ ", "completed"), (clean(found.id), ""), (f"  {what}", "dim")])
-        if client.store.views.owner() is None:
+        if not client.store.views.owners():
             settings.narrate([("no engine holds this database: it takes effect when one starts", "held")])
     return OK

@@ -114,7 +114,7 @@ def _table(settings: Settings, client: Any, rows: list[Any], now: datetime) -> N
 
     from perdure.kernel.run import Status
 
-    owned = client.store.views.owner() is not None
+    owned = bool(client.store.views.owners())
     entries = [(Status(row.status).word, row) for row in rows]
     if not sys.stdout.isatty():
         click.echo("\t".join(HEADS))
@@ -236,7 +236,7 @@ def _footnote(settings: Settings, client: Any, rows: list[Any], page: Any) -> No
     elif sys.stdout.isatty() and not (settings.quiet or settings.json):
         whole = "1 run" if total == 1 else f"{shown} runs"
         settings.narrate([(whole if total == len(rows) else f"{len(rows):,} of {shown}", "dim")])
-        if client.store.views.owner() is None and any(row.closed_at is None for row in rows):
+        if not client.store.views.owners() and any(row.closed_at is None for row in rows):
             settings.narrate([("no engine holds this database: open runs sleep until one starts", "held")])
 
 

@@ -76,7 +76,7 @@ def _await_rest(settings: Settings, client: Any, id: str, limit: float | None) -
                 f"run {id} is still {status_of(row)} after {took(limit or 0)}", TIMED_OUT, [],
                 again(settings, "perdure", "show", id, "--follow"),
             )  # fmt: skip
-        if not warned and client.store.views.owner() is None:
+        if not warned and not client.store.views.owners():
             warned = True
             settings.narrate([(f"no engine holds this database; {id} sleeps until one starts", "held")])
         time.sleep(pause if left is None else min(pause, left))

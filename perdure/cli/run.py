@@ -106,8 +106,7 @@ def recorded(store: Any, definition: Any, id: str) -> Any:
 
 
 def _say_who(settings: Settings, client: Any) -> None:
-    owner = client.store.views.owner()
-    if owner is not None:
+    for owner in client.store.views.owners()[:1]:
         settings.narrate([(f"engine {owner.host}:{owner.pid} holds this database and runs it", "dim")])
 
 

@@ -75,7 +75,7 @@ def picture(settings: Settings, client: Any, stored: Any, form: str, **how: Any)
     from perdure.client.kin import stuck_below
 
     run = description(settings, client, stored)
-    owned = run.status in CLOSED or client.store.views.owner() is not None
+    owned = run.status in CLOSED or bool(client.store.views.owners())
     stuck = stuck_below(client.store.views, stored.run)
     view = portrait.View(settings.width, settings.now(), owned, hears=_hears(client, run), stuck=stuck, **how)
     if form == "events":

@@ -179,7 +179,7 @@ class Talk:
 
     @property
     def owned(self) -> bool:
-        return self.client.store.views.owner() is not None
+        return bool(self.client.store.views.owners())
 
     def send(self, args: Sequence[str], input: str | None, request_id: str | None = None) -> Any:
         """Say it, and wait until it is taken (of a query: for the answer).

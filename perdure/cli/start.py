@@ -60,7 +60,7 @@ def start(settings: Settings, workflow: str, id_: str | None, input_: str | None
             output.write_json(output.selected(started, chosen))
         else:
             click.echo(handle.id)
-        if client.store.views.owner() is None and not settings.quiet:
+        if not client.store.views.owners() and not settings.quiet:
             settings.narrate([("no engine holds this database; the run waits until one starts", "held")])
     return OK
 

@@ -148,8 +148,8 @@ def steer_one(client: Any, id: str, verb: str, reason: str) -> Outcome:
     if verb == "retry" and (state == "waiting" or (state == "queued" and row.wake_at is None)):
         return Outcome(id, "already", f"is {state}: there is nothing to release")
     if verb == "move":
-        owner = client.store.views.owner()
-        if not row.pinned or (owner is not None and row.pinned == owner.build):
+        there = {owner.build for owner in client.store.views.owners()}
+        if not row.pinned or there == {row.pinned}:
             why = (
                 f"is pinned to build {row.pinned} already"
                 if row.pinned
@@ -180,7 +180,7 @@ def _said(client: Any, id: str, verb: str, state: str) -> str:
         "retry": "release requested",
         "move": "move requested",
     }
-    if client.store.views.owner() is None:
+    if not client.store.views.owners():
         return f"{asked[verb]}; takes effect when an engine starts"
     if verb == "cancel" and state in ("blocked", "quarantined"):
         return f"{asked[verb]}; the run sees it when it is released, and perdure terminate ends it at once"

@@ -352,7 +352,7 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
         errors.PerdureError: the owner refuses it, or the id belongs to something else.
     """
     token = os.urandom(8).hex()
-    owned = store.views.owner() is not None
+    owned = bool(store.views.owners())
     if not owned and isinstance(request.wishes.first, msg.Update):
         raise _nobody(store, request.workflow)
     row, start = submission_of(request, owned)
@@ -456,13 +456,13 @@ def tell_by_mail(store: Store, row: RunRow, message: msg.Mail) -> None:
 def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     """The same; what became of it, nothing bad if that is not waited for."""
     asks = isinstance(message, msg.Query | msg.Update)
-    if asks and store.views.owner() is None:
+    if asks and not store.views.owners():
         raise _nobody(store, row.workflow)
-    if isinstance(message, msg.Signal) and row.status >= Status.COMPLETED and store.views.owner() is None:
+    if isinstance(message, msg.Signal) and row.status >= Status.COMPLETED and not store.views.owners():
         refused = _refused_for_ever(store, row, message)
         if refused is not None:
             return refused
-    waits = asks or (not _sleeps(row, message) and store.views.owner() is not None)
+    waits = asks or (not _sleeps(row, message) and bool(store.views.owners()))
     token = os.urandom(8).hex() if waits else ""
     store.post.send(MailRow(0, row.key, message, token))
     store.post.nudge((row.key,))
@@ -472,7 +472,7 @@ def heard_by_mail(store: Store, row: RunRow, message: msg.Mail) -> Heard:
     reply = _awaited_reply(store, token, sleeps)
     if reply is not None:
         return Heard(reply.code, reply.error, reply.data)
-    if asks or (isinstance(message, msg.Signal) and store.views.owner() is not None and not sleeps()):
+    if asks or (isinstance(message, msg.Signal) and bool(store.views.owners()) and not sleeps()):
         raise _late(row, message)
     return Heard()
 
@@ -550,7 +550,7 @@ def _awaited_reply(store: Store, token: str, sleeps: Callable[[], bool]) -> Repl
             if pause >= _LONGEST_PAUSE_SECONDS:
                 if sleeps():
                     return None
-                if store.views.owner() is not None:
+                if store.views.owners():
                     orphaned_at = None
                 elif orphaned_at is None:
                     orphaned_at = now

@@ -72,7 +72,7 @@ class Handle(Conversation, Generic[R_co]):
         return Asked(f"handle.result() of {self.id!r}", wait.ask, wait.read, seconds, self._late, slow=slow)
 
     def _late(self) -> str:
-        if self._door.store.views.owner() is None:
+        if not self._door.store.views.owners():
             return "no engine runs on the database: the run goes on when one is started"
         return "the run goes on, ask again later"
 

@@ -455,8 +455,8 @@ class Views(Protocol):
         """What the queues hold."""
         ...
 
-    def owner(self) -> MemberRow | None:
-        """The living owner, or the first of them; None if nobody holds the store. Asking never keeps an owner out."""
+    def owners(self) -> list[MemberRow]:
+        """Those that move runs now, the eldest first: one at most of a store with one owner. Asking never keeps an owner out."""
         ...
 
 

@@ -542,10 +542,10 @@ class MemoryViews:
         with self._shelf.lock:
             return list(map(_copy, self._shelf.definitions))
 
-    def owner(self) -> base.MemberRow | None:
+    def owners(self) -> list[base.MemberRow]:
         with self._shelf.lock:
-            owner = min(self._shelf.seats, default=0) if self._shelf.shared else self._shelf.owner
-            return _copy(self._shelf.members[owner]) if owner else None
+            there = sorted(self._shelf.seats) if self._shelf.shared else [self._shelf.owner]
+            return [_copy(self._shelf.members[owner]) for owner in there if owner]
 
 
 def _fits(row: RunRow, wanted: base.RunFilter) -> bool:

@@ -129,7 +129,7 @@ def page(place: Place, request: Request) -> Response:
     given = {name: request.query_params.getlist(name) for name in request.query_params}
     query = {**given, "view": "runs", "keys": ",".join(str(row.key) for row in shown)}
     frame = place.frame("/live" + addresses.with_query(query), AGAIN_MS)
-    owned = frame.owner is not None
+    owned = bool(frame.owners)
     known = {row.name for row in frame.workflows} | {row.workflow for row in shown} | {asked.workflow}
     counts = _counts(place, asked)
     return place.page(
@@ -168,10 +168,10 @@ def live(place: Place, request: Request) -> Response:
     asked = wanted(request)
     query, seen = request.query_params, seen_by(request)
     keys = [int(key) for key in query.get("keys", "").split(",") if _is_key(key)][:PAGE]
-    owner = place.views.owner()
+    owners = place.views.owners()
     rows = place.views.rows_by_key(keys)
-    parts = [engine_part(place, owner)]
-    parts += _row_parts(place, asked, list(rows.values()), owner is not None)
+    parts = [engine_part(place, owners)]
+    parts += _row_parts(place, asked, list(rows.values()), bool(owners))
     if query.get("counts"):
         parts.append(_tabs_part(place, asked, _counts(place, asked)))
     newest = max(keys, default=0)

@@ -2,6 +2,7 @@
 
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +35,7 @@ class Frame(NamedTuple):
     """What is around every page. `again_ms`: how long a script waits before it asks for what has changed."""
 
     address: str
-    owner: MemberRow | None
+    owners: list[MemberRow]
     workflows: list[DefinitionRow]
     assets: str
     live: str = ""
@@ -71,7 +72,7 @@ class Place:
 
     def frame(self, live: str = "", again_ms: int = 0) -> Frame:
         known = sorted((row for row in self.views.definitions() if row.kind == "workflow"), key=_name)
-        return Frame(self.store.address, self.views.owner(), known, self._assets, live, again_ms)
+        return Frame(self.store.address, self.views.owners(), known, self._assets, live, again_ms)
 
     def draw(self, template: str, **context: Any) -> Markup:
         """A template as HTML that may stand in another one."""
@@ -79,7 +80,7 @@ class Place:
 
     def page(self, template: str, frame: Frame | None, status: int = 200, **context: Any) -> Response:
         """A whole page. Without a frame it says nothing of the database, which may not answer."""
-        engine = None if frame is None else engine_part(self, frame.owner)
+        engine = None if frame is None else engine_part(self, frame.owners)
         return HTMLResponse(self.draw(template, frame=frame, engine=engine, **context), status)
 
 
@@ -130,13 +131,16 @@ def version(*values: object) -> str:
     return format(zlib.crc32(repr(values).encode("utf-8", "replace")), "x")
 
 
-def engine_part(place: Place, owner: MemberRow | None) -> Part:
+def engine_part(place: Place, owners: list[MemberRow]) -> Part:
     """Who moves the runs, and who serves queues; the same on every page."""
     workers = place.workers()
-    sight = version(owner, workers)
+    sight = version(owners, workers)
+    builds = Counter(owner.build for owner in owners)
     queues = sorted({queue for worker in workers for queue in worker.queues})
     return Part(
-        "engine", sight, lambda: place.draw("_engine.html", owner=owner, workers=workers, queues=queues, version=sight)
+        "engine",
+        sight,
+        lambda: place.draw("_engine.html", owners=owners, builds=builds, workers=workers, queues=queues, version=sight),
     )
 
 

@@ -82,11 +82,11 @@ def _number(query: Any, name: str) -> int | None:
 class Subject:
     """The run that was asked for, read and described once."""
 
-    def __init__(self, place: Place, row: RunRow, stored: Stored, owner: MemberRow | None, asked: Chosen) -> None:
+    def __init__(self, place: Place, row: RunRow, stored: Stored, owners: list[MemberRow], asked: Chosen) -> None:
         self.place = place
         self.row = row
         self.stored = stored
-        self.owner = owner
+        self.owners = owners
         self.asked = asked
 
     @cached_property
@@ -111,7 +111,7 @@ class Subject:
         attempts = [(a.step, a.attempt, a.state, a.ended_at, a.retry_at, a.detail) for a in self.stored.attempts]
         tasks = [(task.step, task.attempt, task.member) for task in self.stored.tasks]
         mail = [mail.id for mail in self.stored.mail]
-        return version(self.row, attempts, tasks, mail, self.owner, self.workers, self.stuck)
+        return version(self.row, attempts, tasks, mail, self.owners, self.workers, self.stuck)
 
     @cached_property
     def stuck(self) -> list[RunRow]:
@@ -127,7 +127,7 @@ class Subject:
         if self.run.note == MESSAGE:
             heard = heard_by(self.place.views.definitions(), self.row.workflow)
             hears = None if heard is None else heard.names("signal")
-        return Scene(self.owner is not None, frozenset(served), tuple(hears or ()), tuple(self.stuck))
+        return Scene(bool(self.owners), frozenset(served), tuple(hears or ()), tuple(self.stuck))
 
     @cached_property
     def step(self) -> StepView | None:
@@ -186,7 +186,7 @@ def found(place: Place, id: str, run_id: str, asked: Chosen) -> Subject:
     stored = None if row is None else place.views.stored(row.key)
     if stored is None:
         raise HTTPException(404, id)
-    return Subject(place, stored.run, stored, place.views.owner(), asked)
+    return Subject(place, stored.run, stored, place.views.owners(), asked)
 
 
 def page(place: Place, request: Request) -> Response:
@@ -211,7 +211,7 @@ def live(place: Place, request: Request) -> Response:
     """The parts of the page, if anything about the run has changed."""
     query, seen = request.query_params, seen_by(request)
     about = found(place, query.get("run", ""), query.get("run_id", ""), chosen(request))
-    parts = [engine_part(place, about.owner), *_parts(about)]
+    parts = [engine_part(place, about.owners), *_parts(about)]
     again_ms = 0 if about.row.closed_at is not None else AGAIN_MS
     return JSONResponse({"parts": changed(parts, seen), "fresh": 0, "again_ms": again_ms})
 

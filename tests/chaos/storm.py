@@ -111,8 +111,8 @@ class Storm:
     def owner(self) -> Process | None:
         """The engine that owns, as the database says."""
         with Client(self.address) as client:
-            found = client.store.views.owner()
-        return None if found is None else next((each for each in self._processes if each.pid == found.pid), None)
+            found = {owner.pid for owner in client.store.views.owners()[:1]}
+        return next((each for each in self._processes if each.pid in found), None)
 
     def _of(self, role: str) -> list[Process]:
         return [each for each in self._processes if each.role == role and not each.frozen and not each.doomed]

@@ -295,7 +295,7 @@ class TwoStores(Both, RuleBasedStateMachine):
         self.same(lambda store: (store.work.running(), store.work.held(), store.work.mending(), store.work.last_key()))
         self.same(lambda store: [store.post.take_reply(request) for request in "pqr"])
         self.same(lambda store: [store.views.blob(key, digest) for key in KEYS for digest in (b"d", b"e")])
-        self.same(lambda store: (store.views.members(range(30)), store.views.owner()))
+        self.same(lambda store: (store.views.members(range(30)), store.views.owners()))
         self.same(lambda store: [store.views.end_of_chain(key) for key in KEYS])
         self.same(lambda store: [store.views.row(id) for id in IDS])
         self.same(lambda store: [store.views.row_of(id, b"r") is None for id in IDS])  # here several may have a number

@@ -148,7 +148,7 @@ class TwoStoresOfTasks(Both, RuleBasedStateMachine):
         self.same(lambda store: [store.views.stored(key) for key in KEYS])
         self.same(lambda store: store.work.load(list(KEYS)))
         self.same(lambda store: (store.views.workers(), store.views.backlog(), store.tasks.orphans()))
-        self.same(lambda store: (store.views.members(range(30)), store.views.owner()))
+        self.same(lambda store: (store.views.members(range(30)), store.views.owners()))
         self.same(lambda store: store.work.poll(0, 99))
         self.same(lambda store: [store.streams.of_run(key) for key in KEYS])
         self.same(lambda store: [store.views.blob(key, digest) for key in KEYS for digest in (b"d", b"e")])

@@ -13,7 +13,7 @@ from perdure.kernel.project import HistoryRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.open import open_store
-from tests.conformance.rows import Opener, hand_over, mail, of_one_owner, polled, run, start
+from tests.conformance.rows import Hand, Opener, hand_over, mail, of_one_owner, of_several_owners, polled, run, start
 
 
 @pytest.fixture
@@ -116,23 +116,38 @@ def test_rows_by_key_leave_out_what_is_missing(listed: base.Views) -> None:
 @of_one_owner
 def test_one_owner_at_a_time(opened: Opener) -> None:
     first, second = opened(), opened()
-    assert first.views.owner() is None
+    assert not first.views.owners()
 
     assert first.admin.try_own("host-a", 11, "build-a", 5) == 1
     assert second.admin.try_own("host-b", 22, "build-b", 6) is None
     assert first.admin.try_own("host-a", 11, "build-a", 7) is None
-    assert first.views.owner() == second.views.owner() == base.MemberRow(1, "host-a", 11, "build-a", 5)
+    assert first.views.owners() == second.views.owners() == [base.MemberRow(1, "host-a", 11, "build-a", 5)]
 
     first.journal.commit(base.Batch(created=[run(2)]))
     first.admin.close()
-    assert second.views.owner() is None
+    assert not second.views.owners()
     assert second.admin.try_own("host-b", 22, "build-b", 8) == 2
     assert second.views.members([2, 1, 3]) == {
         1: base.MemberRow(1, "host-a", 11, "build-a", 5),
         2: base.MemberRow(2, "host-b", 22, "build-b", 8),
     }
     first.admin.close()
-    assert second.views.owner() is not None
+    assert second.views.owners()
+
+
+@of_several_owners
+def test_owners_that_live_are_seen_the_eldest_first_and_workers_are_none(opened: Opener) -> None:
+    first, second, looker = opened(), opened(), opened()
+    first.admin.try_own("host-a", 11, "build-a", 5)
+    second.admin.try_own("host-b", 22, "build-b", 6)
+    Hand(looker)
+
+    assert [(owner.host, owner.build) for owner in looker.views.owners()] == [
+        ("host-a", "build-a"),
+        ("host-b", "build-b"),
+    ]
+    hand_over(first)
+    assert [owner.host for owner in looker.views.owners()] == ["host-b"]
 
 
 def test_of_earlier_owners_only_those_are_remembered_that_have_committed(opened: Opener) -> None:

@@ -106,8 +106,7 @@ def test_a_worker_that_is_not_an_owner_does_not_own(opened: Opener) -> None:
 
     Hand(other)
 
-    seen = owner.views.owner()
-    assert seen is not None
+    (seen,) = owner.views.owners()
     assert seen.id == 1
 
 
@@ -157,8 +156,7 @@ def test_leaving_and_burying_twice_does_no_harm(store: base.Store) -> None:
 
 
 def test_whoever_never_joined_is_no_worker(store: base.Store) -> None:
-    owner = store.views.owner()
-    assert owner is not None
+    (owner,) = store.views.owners()
 
     for member in (owner.id, 0, 999):
         with pytest.raises(base.WorkerGone):

@@ -142,3 +142,15 @@ def test_roles_may_do_what_they_are_for_and_no_more(perdure: Perdure, database: 
     ):
         with psycopg.connect(as_[user]) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
+
+
+def test_the_builds_of_all_engines_that_are_there_are_an_engines(perdure: Perdure, database: str) -> None:
+    with Engine(database, [greet], build="old") as old, Engine(database, [greet], build="new"):
+        assert old.run(greet("Ada")).wait() == "hello Ada"
+        code, out, _ = perdure("builds", "--json=build,owner,drained", "--db", database)
+
+    assert code == 0
+    assert {each["build"]: (each["owner"], each["drained"]) for each in json.loads(out)} == {
+        "old": (True, False),
+        "new": (True, False),
+    }

@@ -8,6 +8,7 @@ import pytest
 
 from perdure.kernel.run import Status
 from perdure.stores.base import DefinitionRow, Store
+from perdure.stores.memory import MemoryStore, Shelf
 from tests.unit.cli import corpus
 from tests.web.conftest import Web
 
@@ -285,3 +286,16 @@ def test_a_page_beyond_the_last_leads_back(web: Web) -> None:
 
 def test_states_are_all_there() -> None:
     assert set(OF_STATE) | {"quarantined", "timed out", "continued as new"} >= {status.word for status in Status}
+
+
+def test_many_engines_are_counted_and_named_as_far_as_there_is_room() -> None:
+    shelf = Shelf(shared=True)
+    for number in range(5):
+        MemoryStore(shelf=shelf).admin.try_own(f"host-{number}", number, f"build-{number // 4}", 1)
+
+    page = Web(MemoryStore(shelf=shelf)).get("/runs").text
+    (part,) = re.findall(r'<div class="engine".*?</div>', page, re.DOTALL)
+    text = " ".join(re.sub(r"<[^>]*>", " ", part).split())
+
+    assert text == "5 engines host-0:0 host-1:1 host-2:2 and 2 more build build-0 ×4 build build-1 ×1"
+    assert 'title="host-3:3, host-4:4"' in part

@@ -21,7 +21,7 @@ _ATTRIBUTES = (
     "ORDER BY run, name, item"
 )
 _MEMBER = "id, host, pid, build, started_at"
-_OWNER = f"SELECT {_MEMBER} FROM perdure.members WHERE alive AND NOT serves ORDER BY id LIMIT 1"
+_OWNERS = f"SELECT {_MEMBER} FROM perdure.members WHERE alive AND NOT serves ORDER BY id"
 _WORKERS = (
     "SELECT w.member, w.queues, w.names, w.beat, coalesce(m.build, '') "
     "FROM perdure.workers w LEFT JOIN perdure.members m ON m.id = w.member ORDER BY w.member"
@@ -123,6 +123,5 @@ class PostgresViews:
     def backlog(self) -> list[BacklogRow]:
         return [BacklogRow(*columns) for columns in self._read(_BACKLOG)]
 
-    def owner(self) -> MemberRow | None:
-        found = self._read(_OWNER)
-        return MemberRow(*found[0]) if found else None
+    def owners(self) -> list[MemberRow]:
+        return [MemberRow(*row) for row in self._read(_OWNERS)]

@@ -133,12 +133,12 @@ class SqliteViews:
             found = connection.execute("SELECT * FROM definitions ORDER BY kind, name").fetchall()
         return [DefinitionRow(*columns) for columns in found]
 
-    def owner(self) -> MemberRow | None:
+    def owners(self) -> list[MemberRow]:
         """The newest member that serves no queue, if the lock is held: who takes it becomes a member at once."""
         if not self._lock.is_taken():
-            return None
+            return []
         with self._reading() as connection:
             found = connection.execute(
                 f"SELECT {_MEMBER} FROM members WHERE serves = 0 ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-        return None if found is None else MemberRow(*found)
+            ).fetchall()
+        return [MemberRow(*row) for row in found]

@@ -133,9 +133,9 @@ class Watch:
 
     def _look_for_losses(self, batch: Batch) -> None:
         lost = [row for row in batch.attempts if row.detail is not None and is_loss(row.detail)]
-        owner = self.views.owner() if lost and self.views is not None else None
+        owners = {owner.id for owner in self.views.owners()} if lost and self.views is not None else set()
         for row in lost:
-            who = "engine" if owner is not None and row.member == owner.id else "worker"
+            who = "engine" if row.member in owners else "worker"
             if who == "engine" or row.member == self.worker:
                 name = self._words.step(row.run, row.step)
                 self.broken.append(f"attempt {row.attempt} of {name} counts as lost, and the {who} that has it lives")
