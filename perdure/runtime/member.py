@@ -215,7 +215,8 @@ class Member:
                         break
                     self._log.warning("this process begins anew as another member: %s", error)
                 self._put_down()
-                self._first, member = None, self._stand_by()
+                self._first = None
+                member = self._stand_by()
         except (errors.StoreError, base.StoreFull, base.OwnershipLost) as error:
             self._fail(error)
         except BaseException as error:  # noqa: BLE001  a bug of ours must not leave callers waiting

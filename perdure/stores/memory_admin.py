@@ -8,7 +8,7 @@ from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.health import PROBLEM_LINES, problems_of
-from perdure.stores.memory_members import Seat
+from perdure.stores.memory_members import Seat, awaited
 from perdure.stores.memory_pruning import prune, tidy
 from perdure.stores.pruning import Prune, Pruned
 
@@ -34,6 +34,8 @@ class MemoryAdmin:
             if shelf.owner:
                 return None
             shelf.lease_ns = lease_ns
+            awaited(shelf, self.member)
+            shelf.seats.pop(self.member, None)  # it has lost sight of what it had, and others are to go on with it
             for member in set(shelf.members) - shelf.workers.keys() - shelf.seats.keys() - set(shelf.owners.values()):
                 shelf.forget_unless_used(member)
             self.member = shelf.new_member(host, pid, build, now)

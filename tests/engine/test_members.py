@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -9,6 +10,7 @@ import pytest
 
 from perdure import Engine, Retry, RunCancelled, RunExists, RunTerminated, activity, channel, external, workflow
 from perdure.errors import StoreUnreachable, UnknownWorkflow
+from perdure.runtime.retention import Retention
 from perdure.stores.base import OwnershipLost, Poll
 from perdure.stores.membership import Claimed
 from perdure.stores.memory import MemoryStore, Shelf
@@ -255,6 +257,36 @@ def test_who_was_declared_dead_begins_anew_as_another_member_and_does_nothing_tw
         assert running.result().wait() == "<a>"
         assert engine.run(toils("b"), id="next").wait() == "<b>"
     assert "begins anew as another member" in caplog.text
+
+
+def test_whoever_has_lost_sight_of_its_runs_begins_anew_and_others_get_them_at_once(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store does not answer where nothing else can be done about it; the member is alive, and nobody would take its runs."""
+    go_on = Retention.go_on
+    fails: list[StoreUnreachable] = []
+
+    def fails_once(self: Retention) -> None:
+        if fails:
+            raise fails.pop()
+        go_on(self)
+
+    may_end.clear()
+    monkeypatch.setattr(Retention, "go_on", fails_once)
+    with Engine(MemoryStore(shelf=shelf), ALL) as engine:
+        (first,) = shelf.seats
+        running = engine.start(toils("a"), id="toils").wait()
+        assert at_work.wait(300)
+        fails.append(StoreUnreachable("the server has gone"))
+        while first in shelf.seats:
+            time.sleep(0.005)
+        may_end.set()
+
+        assert running.result().wait() == "<a>"
+        assert engine.run(toils("b"), id="next").wait() == "<b>"
+        (second,) = shelf.seats
+    assert second != first
+    assert "begins anew as another member: the server has gone" in caplog.text
 
 
 def test_who_was_declared_dead_while_it_leaves_ends_without_a_fault(

@@ -180,3 +180,40 @@ def test_an_engine_looks_after_what_a_lost_answer_would_have_told_it(gate: Gate,
     with Engine(PostgresStore(gate.address("emptied")), [hanging, hang_once]) as engine:
         assert engine.handle("a").result(timeout=60).wait() == "done"
         assert not gate.armed
+
+
+def test_a_nudge_is_a_hint_and_whoever_owns_hears_nothing_of_its_failure(gate: Gate, owner: PostgresStore) -> None:
+    owner.admin.listen(lambda: None)  # so that this is the owner's thread
+
+    gate.lose_answer_to("perdure.nudge")
+    owner.post.nudge([2])
+    gate.lose_answer_to("perdure.nudge_workers")
+    owner.tasks.nudge([7])
+
+
+def test_what_has_become_of_a_commit_is_told_of_one_that_was_declared_dead_meanwhile(
+    gate: Gate, owner: PostgresStore, other: PostgresStore
+) -> None:
+    """Its letters are delivered anew otherwise, and are heard twice. What others have written in its stead is not its own."""
+    begin(owner, 2)
+    batch = base.Batch(history=[HistoryRow(2, 2, b"ours")])
+    gate.lose_answer_to("perdure.commit")
+    with pytest.raises(base.CommitInDoubt):
+        owner.journal.commit(batch)
+    dead(owner, by=other)
+    assert other.membership.own([2])
+    other.journal.commit(base.Batch(history=[HistoryRow(2, 3, b"theirs")]))
+
+    assert owner.journal.settle(batch)
+    with pytest.raises(base.OwnershipLost):
+        owner.journal.settle(base.Batch(history=[HistoryRow(2, 3, b"ours as well")]))
+
+
+def test_whoever_joins_again_gives_up_what_it_had(owner: PostgresStore, other: PostgresStore) -> None:
+    begin(owner, 2)
+    before = owner.journal.member
+
+    owner.admin.try_own("here", 1, "build-1", 1)
+
+    assert poll(other).claimed == [Claimed(2, 1, before)]
+    assert [each.id for each in other.views.owners()] == sorted([owner.journal.member, other.journal.member])

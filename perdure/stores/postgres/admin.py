@@ -14,7 +14,7 @@ from perdure.stores.postgres.lines import CALL_SECONDS, Line, Lines
 from perdure.stores.postgres.trouble import told_to_owner, told_to_people
 from perdure.stores.pruning import Prune, Pruned
 
-_JOIN = "SELECT perdure.join_members(%b, %b::bigint, %b, %b::bigint, %b::bigint)"
+_JOIN = "SELECT perdure.join_members(%b, %b::bigint, %b, %b::bigint, %b::bigint, %b::bigint)"
 _PUBLISH = "SELECT perdure.publish(%b::bigint, %b::text[], %b::text[], %b::bytea[], %b::text[])"
 _BUILDS = """
 SELECT CASE pinned WHEN '' THEN build ELSE pinned END COLLATE "C" AS named, pinned <> '' AS holds,
@@ -41,7 +41,7 @@ class PostgresAdmin:
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         self._line.wait_for(min(CALL_SECONDS, SILENT_SHARE * lease_ns / 1e9))
         with told_to_people(self._place):
-            member = self._line.ask(_JOIN, (host, pid, build, now, lease_ns))[0][0]
+            member = self._line.ask(_JOIN, (host, pid, build, now, lease_ns, self._fence.member))[0][0]
         self._fence.begin(member)
         return member
 

@@ -67,11 +67,20 @@ class PostgresJournal:
         doubt_by(fault)
 
     def settle(self, batch: Batch) -> bool:
-        """Look whether it was written, and whether the member has lived all the time: else what is found may be another owner's."""
+        """Look whether it was written, and whether the member has lived all the time: else what is found may be another owner's,
+        unless it is a part of a history, or a new run, which nobody else could have written."""
         with told_to_owner(self._place):
-            self.fence.settle()
+            lost: OwnershipLost | None = None
+            try:
+                self.fence.settle()
+            except OwnershipLost as error:  # whatever it had open has ended by then
+                lost = error
             signs = signs_of(batch, self.member)
             found = all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
+            if found and (batch.history or batch.created):
+                return True
+            if lost is not None:
+                raise lost
             self.fence.ask("SELECT perdure.fence(%b::bigint, %b::bigint)", ())
         return found
 
@@ -164,7 +173,8 @@ def signs_of(batch: Batch, member: int) -> list[tuple[bool, str, Sequence[Any]]]
         part = batch.history[0]
         run_id = next((row.run_id for row in (*batch.created, *batch.updated) if row.key == part.run), None)
         there = "SELECT 1 FROM perdure.history h JOIN perdure.runs r ON r.key = h.run WHERE h.run = %b AND h.seq = %b"
-        return [(True, f"{there} AND r.run_id = coalesce(%b::bytea, r.run_id)", (part.run, part.seq, run_id))]
+        same = f"{there} AND h.events = %b AND r.run_id = coalesce(%b::bytea, r.run_id)"
+        return [(True, same, (part.run, part.seq, part.events, run_id))]
     if batch.created:
         first = batch.created[0]
         return [(True, "SELECT 1 FROM perdure.runs WHERE key = %b AND run_id = %b", (first.key, first.run_id))]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 import psycopg
 
+from perdure.errors import StoreError
 from perdure.kernel.messages import Start
 from perdure.kernel.project import RunRow
 from perdure.stores.base import MailRow, Placed, ReplyRow
@@ -70,5 +71,5 @@ class PostgresPost:
         return ReplyRow(*found[0]) if found else None
 
     def nudge(self, keys: Collection[int] = ()) -> None:
-        with contextlib.suppress(psycopg.Error), self._lines.use() as line:
+        with contextlib.suppress(psycopg.Error, StoreError), self._lines.use() as line:
             line.ask("SELECT perdure.nudge(%b::bigint[])", (list(keys),))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import msgspec
 import psycopg
 
+from perdure.errors import StoreError
 from perdure.kernel import wire
 from perdure.kernel.messages import AttemptEnded, TaskTaken
 from perdure.kernel.project import TaskRow
@@ -101,7 +102,7 @@ class PostgresTasks:
         self._listener.add(member, on_nudge)
 
     def nudge(self, members: Iterable[int]) -> None:
-        with contextlib.suppress(psycopg.Error), self._lines.use() as line:
+        with contextlib.suppress(psycopg.Error, StoreError), self._lines.use() as line:
             line.ask("SELECT perdure.nudge_workers(%b::bigint[])", (list(members),))
 
     def dead(self, members: Iterable[int]) -> list[int]:

@@ -24,12 +24,16 @@ BEGIN
     END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION perdure.join_members(host text, pid bigint, build text, now bigint, lease bigint) RETURNS bigint
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+-- `before`: the member that the same process was until now, if any. It has lost sight of what that one had, and others are to go on
+-- with it at once.
+CREATE OR REPLACE FUNCTION perdure.join_members(
+    host text, pid bigint, build text, now bigint, lease bigint, before bigint
+) RETURNS bigint LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_variable
 DECLARE
     me bigint;
 BEGIN
+    UPDATE members m SET alive = false, handed_over = true WHERE m.id = before AND m.alive;
     INSERT INTO members (host, pid, build, started_at, serves) VALUES (host, pid, build, now, false) RETURNING id INTO me;
     INSERT INTO beats (member, beat, lease) VALUES (me, 0, lease);
     -- Earlier ones that have never committed are told of by nothing, once others have what they had claimed: until then their rows
