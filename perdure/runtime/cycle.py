@@ -260,6 +260,7 @@ class Cycle:
         `ended` are attempts that are not lost: a letter that is here, or in the mailbox, tells their end.
         """
         run = actor.run
+        self._roster.holdings.moves += 1
         if not run.is_open or run.block is not None or run.key in self._culprits.blocks or run.key in self.careful:
             return
         draft.actors[run.key] = actor
@@ -280,6 +281,7 @@ class Cycle:
                 self._slots.want(actor, step.name, step.id)
 
     def _deliver(self, draft: Draft, item: Item, items: Sequence[Item]) -> None:
+        self._roster.holdings.moves += 1
         if isinstance(item, Refusal):
             draft.answers.append((item, None, item.error))
             return

@@ -297,6 +297,8 @@ class Member:
         )
         self._publish()
         collector.relax()
+        if owner.pulse is not None:
+            owner.pulse.begin()
         try:
             owner.take_over()
             with self._lock:
@@ -306,6 +308,8 @@ class Member:
             owner.drain(self._drain_seconds, self._hurried.is_set)
         finally:
             collector.restore()
+            if owner.pulse is not None:
+                owner.pulse.end()
             owner.let_go()
 
     def _publish(self) -> None:

@@ -57,6 +57,10 @@ class Holdings:
         self.suspects: dict[int, bool] = {}
         """Runs that may kill whoever moves them: whether a process has died in the turn of that one."""
         self._in_turn = 0
+        self.moves = 0
+        """How much this owner has done: it grows with each letter that it delivers, and each run that it loads."""
+        self.polled = 0.0
+        """When it has last polled: by that it tells that it lives."""
 
     @property
     def shared(self) -> bool:

@@ -20,6 +20,7 @@ from perdure.runtime.membership import Holdings
 from perdure.runtime.offers import Offers
 from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Outbox
+from perdure.runtime.pulse import pulse_of
 from perdure.runtime.retention import Retention
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
@@ -114,6 +115,7 @@ class Owner:
         self._poll_at = self._look_at = 0.0
         self._just_claimed: set[int] = set()
         self._look_after, self._deadly = list[int](), list[int]()
+        self.pulse = pulse_of(self._holdings, store, lease_seconds, world)
         self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
 
     def take_over(self) -> None:
@@ -293,6 +295,7 @@ class Owner:
         self._inbox.nudged = False
         room = self._room()
         poll = self._holdings.poll(now + POLL_AHEAD_NS, POLL_ROWS, room)
+        self._holdings.polled = self._world.monotonic()
         claimed = {each.key for each in poll.claimed}
         # What was claimed twice without a pause wants something that is not to be had now.
         more = len(claimed) >= min(room, POLL_ROWS) > 0 and self._just_claimed.isdisjoint(claimed)

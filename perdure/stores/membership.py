@@ -32,7 +32,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Membership(Protocol):
-    """Asked by an owner, from its thread. Every call but `find` and `reserve` is fenced: it raises base.OwnershipLost, and has changed
+    """Asked by an owner, from its thread. Every call but `beat`, `find` and `reserve` is fenced: it raises base.OwnershipLost, and has changed
     nothing, once the caller was declared dead."""
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> "Poll":
@@ -49,6 +49,10 @@ class Membership(Protocol):
 
     def enter(self, key: int) -> None:
         """Make known that the caller is in the turn of this run, or, with 0, that it is in none."""
+        ...
+
+    def beat(self) -> None:
+        """Tell that the caller lives, from any thread; a poll does so by itself. Of one that was declared dead nothing comes of it."""
         ...
 
     def declare_dead(self, member: int, beat: int) -> bool:

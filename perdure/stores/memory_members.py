@@ -66,6 +66,12 @@ class MemoryMembership:
         with self._shelf.lock:
             seat_of(self._shelf, self._admin.member).turn = key
 
+    def beat(self) -> None:
+        with self._shelf.lock:
+            seat = self._shelf.seats.get(self._admin.member)
+            if seat is not None:
+                seat.beat += 1
+
     def declare_dead(self, member: int, beat: int) -> bool:
         shelf = self._shelf
         with shelf.lock:

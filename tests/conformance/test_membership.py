@@ -141,6 +141,19 @@ def test_an_owner_that_has_beaten_is_not_declared_dead(one: Owner, other: Owner)
     assert not other.membership.declare_dead(one.member, beat + 1)
 
 
+def test_an_owner_that_has_much_to_do_tells_that_it_lives_without_a_poll(one: Owner, other: Owner) -> None:
+    beat = other.poll().members[one.member]
+    one.membership.beat()
+
+    assert not other.membership.declare_dead(one.member, beat)
+    assert other.poll().members[one.member] == beat + 1
+    one.poll()
+    assert other.membership.declare_dead(one.member, beat + 2)
+    one.membership.beat()
+    with pytest.raises(base.OwnershipLost):
+        one.poll()
+
+
 def test_whoever_was_declared_dead_writes_nothing_and_never_comes_back(one: Owner, other: Owner) -> None:
     one.begin(2)
     assert other.membership.declare_dead(one.member, other.poll().members[one.member])

@@ -9,9 +9,9 @@ from perdure.kernel.project import RunRow
 from perdure.stores.base import OwnershipLost, Poll
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.fence import Fence
-from perdure.stores.postgres.lines import Line, Row
+from perdure.stores.postgres.lines import Line, Lines, Row
 from perdure.stores.postgres.rows import run_row
-from perdure.stores.postgres.trouble import told_to_owner
+from perdure.stores.postgres.trouble import told_to_owner, told_to_people
 from perdure.stores.postgres.work import SELF, poll_of
 
 _FIND = (
@@ -25,11 +25,15 @@ _ENTER = "SELECT perdure.enter_turn(%b::bigint, %b::bigint, %b::bigint)"
 _DECLARE_DEAD = "SELECT perdure.declare_dead(%b::bigint, %b::bigint, %b::bigint, %b::bigint)"
 _HAND_OVER = "SELECT perdure.hand_over(%b::bigint, %b::bigint)"
 
+BEAT_SECONDS = 2.0
+"""How long a beat waits for its answer: the next one comes soon."""
+
 
 class PostgresMembership:
-    def __init__(self, place: str, line: Line, fence: Fence) -> None:
+    def __init__(self, place: str, line: Line, lines: Lines, fence: Fence) -> None:
         self._place = place
         self._line = line
+        self._lines = lines
         self._fence = fence
 
     def _ask(self, sql: str, *values: Any) -> list[Row]:
@@ -58,6 +62,10 @@ class PostgresMembership:
 
     def enter(self, key: int) -> None:
         self._ask(_ENTER, key)
+
+    def beat(self) -> None:
+        with told_to_people(self._place), self._lines.use(BEAT_SECONDS) as line:
+            line.ask("SELECT perdure.pulse(%b::bigint)", (self._fence.member,))
 
     def declare_dead(self, member: int, beat: int) -> bool:
         return self._ask(_DECLARE_DEAD, member, beat)[0][0]

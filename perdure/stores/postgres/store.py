@@ -37,7 +37,7 @@ class PostgresStore:
         line, lines, listener = Line(where), Lines(where), Listener(where)
         fence = Fence(place, line)
         self.journal = PostgresJournal(place, line, fence, faults)
-        self.membership = PostgresMembership(place, line, fence)
+        self.membership = PostgresMembership(place, line, lines, fence)
         self.work = PostgresWork(place, line, self.journal)
         self.post = PostgresPost(place, lines)
         self.tasks = PostgresTasks(place, lines, listener)

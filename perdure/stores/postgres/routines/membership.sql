@@ -209,8 +209,16 @@ BEGIN
     END IF;
     RETURN QUERY SELECT * FROM work(me, due_until, most, starts);
     RETURN QUERY
-    SELECT 4, m.id, s.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
+    SELECT 4, m.id, s.beat + s.pulse, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
     FROM members m JOIN beats s ON s.member = m.id WHERE m.alive AND NOT m.serves AND m.id <> me;
+END $$;
+
+-- A beat beside those of the polls, which number what a member has seen: so it is counted apart. A poll that is at work says it already.
+CREATE OR REPLACE FUNCTION perdure.pulse(me bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    UPDATE beats b SET pulse = b.pulse + 1
+    WHERE b.member = (SELECT s.member FROM beats s WHERE s.member = me FOR NO KEY UPDATE SKIP LOCKED);
 END $$;
 
 -- These runs, as far as no other living member has them; not one in whose turn a member has died, which `poll` has to tell. Of
@@ -258,7 +266,7 @@ LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $
 BEGIN
     PERFORM fence(me, my_term);
     PERFORM 1 FROM members WHERE id = suspect AND alive FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND OR NOT EXISTS (SELECT 1 FROM beats WHERE member = suspect AND beat = last_beat) THEN
+    IF NOT FOUND OR NOT EXISTS (SELECT 1 FROM beats WHERE member = suspect AND beat + pulse = last_beat) THEN
         RETURN false;
     END IF;
     UPDATE members SET alive = false WHERE id = suspect;

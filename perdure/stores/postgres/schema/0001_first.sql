@@ -143,9 +143,11 @@ CREATE INDEX members_living ON perdure.members (id) WHERE alive AND NOT serves;
 
 -- That owners live: apart from their rows, so that a beat never waits for a commit. turn: the run whose turn it is in, if it has
 -- made that known. used: it has committed. mail_after: of very many letters it looks at those with larger numbers next.
+-- beat counts its polls, and pulse what it has told beside them.
 CREATE TABLE perdure.beats (
     member    bigint PRIMARY KEY,
     beat      bigint NOT NULL,
+    pulse     bigint NOT NULL DEFAULT 0,
     lease     bigint NOT NULL,
     workflows text[] NOT NULL DEFAULT '{}',
     turn      bigint NOT NULL DEFAULT 0,
