@@ -393,6 +393,39 @@ def test_a_commit_that_the_database_refuses_is_a_failure_and_its_connection_serv
     assert attempt == 2 and one != other
 
 
+def test_who_waits_for_others_at_its_commit_holds_nothing_that_the_engine_waits_for(database: str):
+    """Django makes each foreign key so that it is looked at when the transaction is committed, which waits for whoever has locked
+    the row that it names."""
+
+    @activity(transactional=True)
+    def place() -> None:
+        activity.connection(psycopg.Connection).execute("INSERT INTO orders VALUES (1)")
+
+    @workflow
+    async def doing() -> None:
+        await place()
+
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            b"CREATE TABLE customers (id integer PRIMARY KEY); INSERT INTO customers VALUES (1);"
+            b"CREATE TABLE orders (customer integer REFERENCES customers DEFERRABLE INITIALLY DEFERRED)"
+        )
+    waiters = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    with Engine(database, [doing, place]) as engine, psycopg.connect(database, autocommit=True) as watch:
+        with psycopg.connect(database) as stranger:
+            stranger.execute("SELECT 1 FROM customers FOR UPDATE")
+            handle = engine.start(doing()).wait()
+            while not watch.execute(waiters, (stranger.info.backend_pid,)).fetchone():
+                threading.Event().wait(0.005)
+
+            assert watch.execute("SELECT 1 FROM perdure.tasks WHERE member > 0 FOR UPDATE NOWAIT").fetchall() == [(1,)]
+            handle.terminate().wait()
+            with pytest.raises(errors.RunTerminated):
+                handle.result().wait()
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT * FROM orders").fetchall() == []
+
+
 def test_options_that_make_no_sense_with_it_are_refused():
     def plain(number: int) -> int:
         return number
