@@ -75,7 +75,7 @@ class Cycle:
         self._people = People(store, roster, turns.programs, starts.holders, log)
         self._culprits = Culprits(build, world, log)
         self.taken = Taken(world)
-        """What waits for ids that others are about to take."""
+        """What waits for ids that others are about to take, and for runs whose rows they have locked."""
         self._items: Sequence[Item] = ()
         self._apart = False
         self._unsettled = False
@@ -126,6 +126,10 @@ class Cycle:
             self._deliver_all(part)
         except base.CommitRefused as refusal:
             is_taken = isinstance(refusal, base.IdTaken)
+            if isinstance(refusal, base.IdTaken) and refusal.runs:
+                left = self.taken.without_runs(part, refusal.runs)
+                if len(left) < len(part):
+                    return [(left, 0)] if left else []
             if len(part) == 1 and self._took_ids and tries < REQUEST_TRIES and not is_taken:
                 return [(part, tries + 1)]  # somebody else may have taken the id of a child meanwhile
             if self._granted and not self._apart:

@@ -1,11 +1,11 @@
 """Ids that somebody is about to give a run, in a transaction that is still open: an application may start runs in transactions of its
-own, and leave those open for as long as it likes.
+own, and leave those open for as long as it likes. The row of a run whose id it reuses it has locked meanwhile.
 
 Nobody can tell whether such an id will be free. Only who wants it waits: a caller's start for a while, and a run for as long as it
 lasts. Everything that is for the same run waits with it, in order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from perdure import errors
 from perdure.kernel import messages as msg
@@ -15,6 +15,9 @@ from perdure.runtime.world import World
 
 PAUSE_SECONDS = (0.1, 1.0)
 """Between two tries: at first, and after a while."""
+
+TRY_SHARE = 1.0
+"""With very many of them the pauses are so many seconds for each: trying them takes a small part of the time."""
 
 CALLER_SECONDS = 10.0
 """How long a caller's start waits, until the caller is told."""
@@ -58,6 +61,7 @@ class Taken:
         now = self._world.monotonic()
         place = self._places.setdefault(_place_of(items[0]), _Place(now))
         first, longest = PAUSE_SECONDS
+        longest = max(longest, TRY_SHARE * len(self._places))
         place.until = now + min(first * 2 ** min(place.tries, 10), longest)
         place.tries += 1
         instead: list[Item] = []
@@ -67,6 +71,19 @@ class Taken:
             else:
                 self._keep(place, item)
         return instead
+
+    def without_runs(self, items: Sequence[Item], runs: Collection[int]) -> list[Item]:
+        """What is for these runs was refused, and waits; the others."""
+        left: list[Item] = []
+        apart: dict[int, list[Item]] = {}
+        for item in items:
+            if isinstance(item, Letter) and item.key in runs:
+                apart.setdefault(item.key, []).append(item)
+            else:
+                left.append(item)
+        for of_run in apart.values():
+            left += self.wait(of_run)
+        return left
 
     def without(self, items: Sequence[Item]) -> Sequence[Item]:
         """Those of them that need not wait; the others are kept."""

@@ -1,5 +1,7 @@
 """How a store says no to an owner, or to a worker: what each means for what was to be written."""
 
+from collections.abc import Collection
+
 
 class CommitRefused(Exception):
     """The store took nothing of the batch, and will not take it again as it is (a constraint, a value). `hint`: what whoever
@@ -11,7 +13,12 @@ class CommitRefused(Exception):
 
 
 class IdTaken(CommitRefused):
-    """The same, while a transaction is open in which somebody else gives an id of the batch a run; nobody waits for its end."""
+    """The same, while a transaction is open in which somebody else gives an id of the batch a run, or has locked what the batch
+    writes; nobody waits for its end. `runs`: those of the batch whose rows are locked, as far as that is known."""
+
+    def __init__(self, why: str, runs: Collection[int] = ()) -> None:
+        super().__init__(why)
+        self.runs = runs
 
 
 class CommitInDoubt(Exception):

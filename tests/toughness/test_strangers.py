@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from perdure import Engine, activity, errors, workflow
+from perdure import Client, Engine, activity, errors, workflow
 from perdure.runtime import taken
 from perdure.stores.postgres.store import PostgresStore
 from tests.postgres.server import Server
@@ -83,6 +83,9 @@ def test_who_reads_for_long_holds_up_nobody(server: Server, database: str) -> No
         Load(both, database).demand_exact()
 
 
+CLAIM = "UPDATE perdure.runs SET owner = (SELECT max(id) FROM perdure.members)"
+"""As a poll has done it just before somebody locks the row."""
+
 HELD = "SELECT perdure.start('greets', '[\"them\"]', id => 'taken')"
 
 
@@ -131,3 +134,29 @@ async def _beside_an_open_start(server: Server, database: str) -> None:
             application.rollback()
 
         assert await parent.result() == "hello me"
+
+
+def test_a_run_that_has_ended_and_whose_row_somebody_has_locked_holds_up_nobody(server: Server, database: str) -> None:
+    """An application starts the next run of its id, and does not commit; meanwhile somebody writes to the one that has ended."""
+    asyncio.run(_beside_a_locked_run(server, database))
+
+
+async def _beside_a_locked_run(server: Server, database: str) -> None:
+    address = server.address(database)
+    mail = "SELECT 1 FROM perdure.mail JOIN perdure.runs r ON r.key = run WHERE r.id = 'taken'"
+    async with Engine(PostgresStore(address), [greets]) as engine, Client(PostgresStore(address)) as client:
+        await engine.run(greets("first"), id="taken")
+        handle = client.handle("taken")
+        server.ask(CLAIM, database)
+        with psycopg.connect(address) as application:
+            application.execute(HELD.replace(")", ", id_reuse => 'allow_duplicate')").encode())
+            asked = asyncio.ensure_future(handle.signal("nothing"))
+            while not server.ask(mail, database):
+                await asyncio.sleep(0.005)
+            answers = [await engine.run(greets("you"), id=f"run-{n}") for n in range(20)]
+            assert answers == ["hello you"] * 20 and server.ask(mail, database)
+            assert len(server.ask("SELECT id FROM perdure.members WHERE alive", database)) == 1
+            application.rollback()
+        while server.ask(mail, database):
+            await asyncio.sleep(0.005)
+        await asyncio.gather(asked, return_exceptions=True)

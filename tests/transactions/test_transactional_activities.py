@@ -411,17 +411,21 @@ def test_who_waits_for_others_at_its_commit_holds_nothing_that_the_engine_waits_
             b"CREATE TABLE orders (customer integer REFERENCES customers DEFERRABLE INITIALLY DEFERRED)"
         )
     waiters = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
-    with Engine(database, [doing, place]) as engine, psycopg.connect(database, autocommit=True) as watch:
-        with psycopg.connect(database) as stranger:
-            stranger.execute("SELECT 1 FROM customers FOR UPDATE")
-            handle = engine.start(doing()).wait()
-            while not watch.execute(waiters, (stranger.info.backend_pid,)).fetchone():
-                threading.Event().wait(0.005)
+    with (
+        Engine(database, [doing, place]) as engine,
+        psycopg.connect(database, autocommit=True) as watch,
+        psycopg.connect(database) as stranger,
+    ):
+        stranger.execute("SELECT 1 FROM customers FOR UPDATE")
+        handle = engine.start(doing()).wait()
+        while not watch.execute(waiters, (stranger.info.backend_pid,)).fetchone():
+            threading.Event().wait(0.005)
 
-            assert watch.execute("SELECT 1 FROM perdure.tasks WHERE member > 0 FOR UPDATE NOWAIT").fetchall() == [(1,)]
-            handle.terminate().wait()
-            with pytest.raises(errors.RunTerminated):
-                handle.result().wait()
+        assert watch.execute("SELECT 1 FROM perdure.tasks WHERE member > 0 FOR UPDATE NOWAIT").fetchall() == [(1,)]
+        handle.terminate().wait()
+        with pytest.raises(errors.RunTerminated):
+            handle.result().wait()
+        stranger.rollback()
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT * FROM orders").fetchall() == []
 

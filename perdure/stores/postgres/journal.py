@@ -7,7 +7,7 @@ import msgspec
 import psycopg
 
 from perdure.kernel.project import KEEP, AttemptRow, RunRow
-from perdure.stores.base import Batch, CommitRefused, Faults, OwnershipLost, StoreUnavailable
+from perdure.stores.base import Batch, CommitRefused, Faults, IdTaken, OwnershipLost, StoreUnavailable
 from perdure.stores.faults import doubt_by, refuse_by
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line
@@ -23,6 +23,11 @@ _COMMIT = (
 )
 _FIRST = f"{_COMMIT}, perdure.remember(%b::bigint)"
 """The first one of a member also makes it one that history may tell of."""
+
+_LOCKED = """
+WITH free AS MATERIALIZED (SELECT key FROM perdure.runs WHERE key = ANY (%b::bigint[]) FOR NO KEY UPDATE SKIP LOCKED)
+SELECT key FROM perdure.runs WHERE key = ANY (%b::bigint[]) AND key NOT IN (SELECT key FROM free) ORDER BY key
+"""
 
 
 class PostgresJournal:
@@ -63,8 +68,19 @@ class PostgresJournal:
         except (OverflowError, UnicodeError, psycopg.DataError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
         except psycopg.Error as error:
-            raise for_owner(error, self._place) from error
+            refusal = for_owner(error, self._place)
+            if isinstance(refusal, IdTaken):
+                refusal.runs = self._locked(batch)
+            raise refusal from error
         doubt_by(fault)
+
+    def _locked(self, batch: Batch) -> list[int]:
+        """Which of its runs somebody else has locked just now."""
+        keys = [*{row.key for row in batch.updated} | {key for key, _ in batch.parks}]
+        try:
+            return [key for (key,) in self._line.ask(_LOCKED, (keys, keys))]
+        except psycopg.Error:
+            return []  # it is found out in another way
 
     def settle(self, batch: Batch) -> bool:
         """Look whether it was written, and whether the member has lived all the time: else what is found may be another owner's,
@@ -93,7 +109,8 @@ def columns_of(batch: Batch) -> list[Any]:
     for row in batch.updated:
         usual = row.block is None and not row.open_tail and not row.strikes and row.key not in begun
         (plain if usual else whole).append(row)
-    plain.sort(key=lambda row: row.key)
+    for rows in (plain, whole):  # they are locked in the order of their keys
+        rows.sort(key=lambda row: row.key)
     known = {part.run: part.seq - 1 for part in reversed(batch.history)}
     known |= {row.key: row.seq for row in batch.created}
     rest = _rest(batch, whole, [row for row in whole if row.key in begun])

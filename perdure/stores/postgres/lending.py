@@ -239,4 +239,6 @@ def _end_of(member: int, ending: Ending) -> sql.Composed:
         "blobs": [[b64encode(blob.digest).decode(), b64encode(blob.data).decode()] for blob in ending.blobs],
     }
     text = msgspec.json.encode(wanted).decode()
-    return sql.SQL("SET CONSTRAINTS ALL IMMEDIATE; SELECT perdure.end_within({}::text); COMMIT").format(sql.Literal(text))
+    return sql.SQL("SET CONSTRAINTS ALL IMMEDIATE; SELECT perdure.end_within({}::text); COMMIT").format(
+        sql.Literal(text)
+    )

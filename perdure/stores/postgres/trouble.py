@@ -19,6 +19,9 @@ _AGAIN = frozenset({READ_ONLY, TOO_LATE, OTHER_ISOLATION, *_UNDONE, "53200", "53
 """A standby that takes no writes, a time limit, the wrong kind of transaction, a deadlock, a serialisation failure, no memory, no
 connection left, a lock: of a transaction that is rolled back for certain."""
 
+_ROW = re.compile(r"\(\d+,\d+\)")
+"""The place of a row, which the server names, in whichever language, when it was a row that was waited for and not a table."""
+
 _SPOILT = ("21", "22", "23", "54", "P0", "XX000")
 """Classes of errors that are the batch's own: a value, a constraint, a size. All others are the server's, and pass."""
 
@@ -51,7 +54,8 @@ def for_owner(error: psycopg.Error, place: str) -> Exception:
         return base.CommitRefused(_said(error), UNCLOSED_HINT)
     if code in _OURS:
         return _OURS[code](_said(error))
-    if code == LOCKED and "take_ids(" in (error.diag.context or ""):
+    context = error.diag.context or ""
+    if code == LOCKED and ("take_ids(" in context or (_ROW.search(context) and "fence(" not in context)):
         return base.IdTaken(_said(error))
     if code in ("XX001", "XX002"):
         return for_people(error, place)

@@ -3,7 +3,9 @@
 --
 -- Errors: PD001 the member was declared dead; PD002 a letter was read by somebody else, or a run that is to be parked is not
 -- this member's, or a run has not the history that this member knows (a failover has lost some of it); PD003 the batch is refused;
--- PD006 the transaction is not one of READ COMMITTED; 55P03 something is locked by others, see `take_ids`.
+-- PD006 the transaction is not one of READ COMMITTED; 55P03 something is locked by others. Of the rows it writes this member has no
+-- other transactions but short ones; an application that reuses the id of a run that has ended has the row of that for as long as
+-- it likes. So nothing but the member's own row is waited for but for a moment: the batch is divided then, and does without it.
 CREATE OR REPLACE FUNCTION perdure.commit(
     me            bigint,
     my_term       bigint,
@@ -25,7 +27,7 @@ CREATE OR REPLACE FUNCTION perdure.commit(
     blob_digests  bytea[],
     blob_data     bytea[],
     rest          jsonb
-) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
+) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '250ms' AS $$
 #variable_conflict use_column
 DECLARE
     changed bigint;

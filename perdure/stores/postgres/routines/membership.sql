@@ -15,7 +15,7 @@ END $$;
 -- `my_term`: a call that reaches the server after its connection was given up is of an earlier one (see `settle`), and refused. Of
 -- a call that changes nothing if it comes late it is NULL.
 CREATE OR REPLACE FUNCTION perdure.fence(me bigint, my_term bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
     PERFORM demand_read_committed();
     PERFORM 1 FROM members WHERE id = me AND alive AND term = coalesce(my_term, term) FOR SHARE;
@@ -46,7 +46,7 @@ END $$;
 
 -- It has committed.
 CREATE OR REPLACE FUNCTION perdure.remember(me bigint) RETURNS void
-LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+LANGUAGE sql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
     UPDATE beats SET used = true WHERE member = me AND NOT used
 $$;
 
@@ -286,12 +286,14 @@ END $$;
 
 CREATE OR REPLACE FUNCTION perdure.publish(
     me bigint, kinds text[], names text[], parameters bytea[], workflows text[]
-) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM fence(me, NULL);
     UPDATE beats SET workflows = publish.workflows WHERE member = me;
-    INSERT INTO definitions SELECT n.*, ARRAY[me] FROM unnest(kinds, names, parameters) AS n(kind, name, parameters)
+    INSERT INTO definitions
+    SELECT n.*, ARRAY[me] FROM unnest(kinds, names, parameters) AS n(kind, name, parameters)
+    ORDER BY n.kind COLLATE "C", n.name COLLATE "C"  -- in one order: members that begin together do not wait in a circle
     ON CONFLICT (kind, name) DO UPDATE SET
         parameters = EXCLUDED.parameters,
         members = ARRAY(SELECT m.id FROM members m WHERE m.alive AND (m.id = me OR m.id = ANY (definitions.members)) ORDER BY m.id);

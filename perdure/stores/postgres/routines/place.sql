@@ -2,7 +2,7 @@
 -- Of each the key that it has here and what became of it: true it is new, false it was here, NULL its id is another run's. With
 -- one NULL the caller rolls back.
 CREATE OR REPLACE FUNCTION perdure.place(given jsonb) RETURNS TABLE (new_key bigint, is_new boolean)
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '50s' AS $$
 #variable_conflict use_column
 DECLARE
     each   jsonb;

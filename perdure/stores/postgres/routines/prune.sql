@@ -7,7 +7,7 @@
 CREATE OR REPLACE FUNCTION perdure.prune(
     closed_before bigint, behind bigint, most bigint, of_workflow text, of_statuses smallint[], spared bigint[], counts_only boolean
 ) RETURNS TABLE (gone bigint, further bigint, cleared bigint)
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
     looked_at bigint[];
@@ -65,7 +65,7 @@ END $$;
 -- Replies that have expired, members that have died and of which no run can tell, and what nobody living knows. So many at a
 -- time: an owner waits for it; the next call goes on.
 CREATE OR REPLACE FUNCTION perdure.tidy(now bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);

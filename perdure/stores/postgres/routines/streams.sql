@@ -43,10 +43,10 @@ BEGIN
 END $$;
 
 -- Chunks of attempts: what became of each, in their order. Of a worker its task has to be with it still; without one `me` has to
--- be an owner that lives. The run cannot end meanwhile.
+-- be an owner that lives. The run cannot end meanwhile; of one that has ended an application may have the row, for its next run.
 CREATE OR REPLACE FUNCTION perdure.append_chunks(
     me bigint, worker bigint, rows jsonb, most_streams bigint, most_chunks bigint, most_bytes bigint
-) RETURNS SETOF text LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+) RETURNS SETOF text LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
     each record;
@@ -56,7 +56,7 @@ BEGIN
         PERFORM fence(me, NULL);
     END IF;
     PERFORM 1 FROM runs
-    WHERE key IN (SELECT c.run FROM jsonb_to_recordset(rows) AS c(run bigint)) ORDER BY key FOR SHARE;
+    WHERE key IN (SELECT c.run FROM jsonb_to_recordset(rows) AS c(run bigint)) AND closed_at IS NULL ORDER BY key FOR SHARE;
     FOR each IN SELECT * FROM jsonb_to_recordset(rows) AS c(
         run bigint, stream text, count bigint, size_bytes bigint, body text, step text, attempt bigint, closes boolean
     ) LOOP

@@ -41,7 +41,7 @@ CREATE OR REPLACE FUNCTION perdure.exchange(
 ) RETURNS TABLE (
     what integer, id bigint, run bigint, step text, attempt bigint, queue text, name text, start_by bigint, body bytea,
     member bigint, claimed_at bigint, details bytea
-) LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+) LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
     accepted bigint[] := '{}';
@@ -118,19 +118,24 @@ LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
     SELECT DISTINCT name FROM found WHERE name IS NOT NULL ORDER BY name
 $$;
 
--- It lives, and these are the latest details of its attempts.
+-- It lives, and these are the latest details of its attempts. One that is just ending needs none, and is not waited for.
 CREATE OR REPLACE FUNCTION perdure.beat(me bigint, runs bigint[], steps text[], attempts bigint[], details bytea[]) RETURNS void
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 BEGIN
     UPDATE workers SET beat = beat + 1 WHERE member = me;
-    UPDATE tasks t SET details = d.details FROM unnest(runs, steps, attempts, beat.details) AS d(run, step, attempt, details)
-    WHERE t.run = d.run AND t.step = d.step AND t.attempt = d.attempt AND t.member = me;
+    UPDATE tasks t SET details = h.details
+    FROM (
+        SELECT a.id, d.details FROM unnest(runs, steps, attempts, beat.details) AS d(run, step, attempt, details)
+            JOIN tasks a ON a.run = d.run AND a.step = d.step AND a.attempt = d.attempt
+        WHERE a.member = me FOR NO KEY UPDATE OF a SKIP LOCKED
+    ) AS h
+    WHERE t.id = h.id;
 END $$;
 
 -- Take a worker for dead, if it has not beaten since; without a number in any case. One that has never taken a task is forgotten.
 CREATE OR REPLACE FUNCTION perdure.bury(worker bigint, last_beat bigint) RETURNS boolean
-LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     was_used boolean;
 BEGIN
@@ -146,7 +151,7 @@ END $$;
 -- Tasks whose worker is gone are told to be lost, each once: the task goes and its letter comes.
 CREATE OR REPLACE FUNCTION perdure.lose(
     runs bigint[], steps text[], attempts bigint[], workers bigint[], kind smallint, bodies bytea[]
-) RETURNS void LANGUAGE sql SET search_path = perdure, pg_temp AS $$
+) RETURNS void LANGUAGE sql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
     WITH gone AS (
         DELETE FROM tasks t USING unnest(runs, steps, attempts, workers, bodies) AS l(run, step, attempt, member, body)
         WHERE t.run = l.run AND t.step = l.step AND t.attempt = l.attempt AND t.member = l.member
@@ -158,7 +163,7 @@ $$;
 -- The end of a transactional activity, in its transaction. What is asked: stores/postgres/lending.py.
 --
 -- Errors: PD007 the task is not with that worker any more; PD006 the transaction is not one of READ COMMITTED.
-CREATE OR REPLACE FUNCTION perdure.end_within(asked text) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+CREATE OR REPLACE FUNCTION perdure.end_within(asked text) RETURNS void LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     wish jsonb := asked;
 BEGIN
