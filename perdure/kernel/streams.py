@@ -12,7 +12,8 @@ class ChunkRow(msgspec.Struct):
     """`count` chunks of a stream, one after the other: an encoded list of `wire.Chunk`. Where they go the store decides.
 
     `step` and `attempt` say who has written them: "" and 0 the workflow itself. `size_bytes` are those of their values.
-    `closes`: nothing comes after them.
+    `closes`: nothing comes after them. `number`: which of its attempt's rows it is, from 1 on and whatever their streams, so that
+    one which is brought twice is known; 0 of rows that are brought once.
     """
 
     run: int
@@ -23,6 +24,7 @@ class ChunkRow(msgspec.Struct):
     step: str = ""
     attempt: int = 0
     closes: bool = False
+    number: int = 0
 
 
 def chunk_rows(

@@ -45,13 +45,15 @@ Append = Callable[[Sequence[ChunkRow]], Sequence[Verdict]]
 
 
 class Spool:
-    """What one attempt has written. `size` is not stored yet, `stored` is; `told` is called when that grows."""
+    """What one attempt has written. `size` is not stored yet, `stored` is; `told` is called when that grows. `rows`: how many rows
+    were made of it, which have their numbers by that: the store knows one that is brought again."""
 
-    __slots__ = ("calls", "closed", "entries", "failure", "flight", "size", "stored", "storing", "told")
+    __slots__ = ("calls", "closed", "entries", "failure", "flight", "rows", "size", "stored", "storing", "told")
 
     def __init__(self, flight: Flight, told: "Callable[[int], object] | None" = None) -> None:
         self.flight = flight
         self.entries: list[tuple[str, Chunk | None]] = []
+        self.rows = 0
         self.size = 0
         self.stored = 0
         self.storing = False
@@ -197,7 +199,7 @@ class Outflow:
                 self._fail(spool, _unwanted)
                 continue
             try:
-                made = self._rows(spool.flight, entries)
+                made = self._rows(spool, entries)
             except PayloadError as error:
                 self._fail(spool, _raising(error))
                 continue
@@ -220,7 +222,7 @@ class Outflow:
                 spool.stored += size
             self._tell(spool)
 
-    def _rows(self, flight: Flight, entries: "Sequence[tuple[str, Chunk | None]]") -> list[ChunkRow]:
+    def _rows(self, spool: Spool, entries: "Sequence[tuple[str, Chunk | None]]") -> list[ChunkRow]:
         """One after the other for each stream, as the attempt has written them.
 
         Raises:
@@ -234,11 +236,14 @@ class Outflow:
                 closes.add(stream)
             else:
                 chunks.setdefault(stream, []).append(self._coded(stream, chunk))
-        return [
-            row
-            for stream, of_stream in chunks.items()
-            for row in chunk_rows(flight.key, stream, of_stream, stream in closes, flight.step, flight.attempt)
-        ]
+        flight = spool.flight
+        rows: list[ChunkRow] = []
+        for stream, of_stream in chunks.items():
+            rows += chunk_rows(flight.key, stream, of_stream, stream in closes, flight.step, flight.attempt)
+        for row in rows:
+            spool.rows += 1
+            row.number = spool.rows
+        return rows
 
     def _coded(self, stream: str, chunk: Chunk) -> Chunk:
         if self._coder.codec is None:
@@ -249,7 +254,8 @@ class Outflow:
         return Chunk(chunk.at, Payload(aside[coded.data], coded.encoding) if coded.ref else coded)
 
     def _stored(self, rows: Sequence[ChunkRow]) -> Sequence[Verdict]:
-        """A store that does not answer now is asked again, for as long as this process lives: who writes waits meanwhile."""
+        """A store that does not answer now is asked again, for as long as this process lives: who writes waits meanwhile. What it
+        has stored, without anybody's hearing of it, it knows by the numbers."""
         pause, longest = _PAUSE_SECONDS
         while True:
             try:

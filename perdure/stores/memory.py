@@ -59,6 +59,7 @@ class Shelf:
         self.mail_ids = 0
         self.replies: dict[str, base.ReplyRow] = {}
         self.streams: dict[int, dict[str, HeldStream]] = {}
+        self.writers: dict[tuple[int, str], tuple[int, int]] = {}
         self.bell = Bell()
         self.tasks: dict[tuple[int, str], TaskRow] = {}
         self.human: dict[tuple[int, str], HumanTaskRow] = {}
@@ -156,6 +157,7 @@ class Shelf:
         self.attributes.pop(key, None)
         self.streams.pop(key, None)
         self.attempts = _without(self.attempts, lambda at, _: at[0] == key)
+        self.writers = _without(self.writers, lambda at, _: at[0] == key)
         self.tasks = _without(self.tasks, lambda at, _: at[0] == key)
         self.updates = _without(self.updates, lambda at, _: at[0] == key)
         self.published = _without(self.published, lambda at, _: at[0] == key)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from perdure.kernel.streams import ChunkRow
 from perdure.stores import base, streaming
-from perdure.stores.streaming import Page, PageRow, StreamRow, Verdict, verdict_of
+from perdure.stores.streaming import Page, PageRow, StreamRow, Verdict, known_verdict, verdict_of
 
 if TYPE_CHECKING:
     from perdure.stores.memory import Shelf
@@ -75,11 +75,16 @@ class MemoryStreams:
         run = shelf.runs.get(row.run)
         if run is None or run.closed_at is not None or (member and not taken):
             return "unwanted"
+        known = known_verdict(row, *shelf.writers.get((row.run, row.step), (0, 0)))
+        if known is not None:
+            return known
         of_run = shelf.streams.get(row.run, {})
         held = of_run.get(row.stream)
         verdict = verdict_of(row, held and held.row, len(of_run))
         if not verdict:
             put_chunks(shelf, row)
+            if row.number:
+                shelf.writers[row.run, row.step] = (row.attempt, row.number)
         return verdict
 
     def of_run(self, run: int) -> list[StreamRow]:

@@ -66,6 +66,9 @@ class Streams(Protocol):
         With `member`, a worker of queues, the attempt's task must be with that still. Without, this store must own.
         A stream that an attempt has closed is open again to the later attempts of the same step.
 
+        Rows that have a number are taken in the order of these, each once: whoever does not hear the answer asks again, and what
+        was stored is not stored again. That is known while the run is open.
+
         Raises: OwnershipLost (base); errors.StoreError.
         """
         ...
@@ -77,6 +80,17 @@ class Streams(Protocol):
     def page(self, run: int, stream: str, offset: int, most_bytes: int) -> Page:
         """What there is from an offset on, at least one row if there is one. A stream that is not there yet is empty."""
         ...
+
+
+def known_verdict(row: ChunkRow, attempt: int, number: int) -> Verdict | None:
+    """What a row's number tells: "" it is stored already, "unwanted" one before it is not, or a later attempt of its step has
+    written meanwhile; None: it is the next one. The last that was stored is that `number` of that `attempt`, 0 if there is none.
+    """
+    if not row.number or row.attempt > attempt:
+        return None if row.number <= 1 else "unwanted"
+    if row.attempt < attempt or row.number > number + 1:
+        return "unwanted"
+    return "" if row.number <= number else None
 
 
 UNCLOSED_HINT = (

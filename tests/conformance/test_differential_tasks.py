@@ -52,6 +52,7 @@ chunk_rows = st.builds(
     step=steps,
     attempt=st.integers(1, 2),
     closes=st.booleans(),
+    number=st.just(0) | st.integers(1, 4),
 )
 
 

@@ -57,6 +57,61 @@ def test_streams_and_runs_count_for_themselves(begun: base.Store) -> None:
     assert values(begun.streams.page(4, "log", 0, MOST)) == [(0, "c")]
 
 
+def numbered(*rows: ChunkRow, since: int = 1) -> list[ChunkRow]:
+    return [msgspec.structs.replace(row, number=number) for number, row in enumerate(rows, since)]
+
+
+def test_what_is_brought_again_is_stored_once_and_answered_as_before(begun: base.Store) -> None:
+    first = numbered(*chunks("a"), *chunks("b", stream="other"), *chunks("c", closes=True))
+    assert begun.streams.append(first[:1]) == [""]
+
+    assert begun.streams.append(first) == ["", "", ""]
+    assert begun.streams.append(first) == ["", "", ""]
+
+    assert values(begun.streams.page(2, "log", 0, MOST)) == [(0, "a"), (1, "c")]
+    assert values(begun.streams.page(2, "other", 0, MOST)) == [(0, "b")]
+
+
+def test_attempts_count_for_themselves(begun: base.Store) -> None:
+    second = numbered(*chunks("b", attempt=2))
+    for rows in (numbered(*chunks("a")), second, numbered(*chunks("c", step="0:2")), numbered(*chunks("d", run=4))):
+        assert begun.streams.append(rows) == [""]
+        assert begun.streams.append(rows) == [""]
+
+    assert values(begun.streams.page(2, "log", 0, MOST)) == [(0, "a"), (1, "b"), (2, "c")]
+    assert values(begun.streams.page(4, "log", 0, MOST)) == [(0, "d")]
+
+
+def test_an_attempt_after_which_another_one_has_written_writes_no_more(begun: base.Store) -> None:
+    first = numbered(*chunks("a"), *chunks("b"))
+    begun.streams.append(first[:1])
+    begun.streams.append(numbered(*chunks("c", attempt=2)))
+
+    assert begun.streams.append(first) == ["unwanted", "unwanted"]
+
+    assert values(begun.streams.page(2, "log", 0, MOST)) == [(0, "a"), (1, "c")]
+
+
+def test_nothing_is_stored_behind_a_row_that_was_refused(begun: base.Store) -> None:
+    begun.streams.append(chunks("x", stream="over", step="0:2", closes=True))
+    rows = numbered(*chunks("a"), *chunks("b", stream="over"), *chunks("c"))
+
+    for _ in range(2):
+        assert begun.streams.append(rows) == ["", "closed", "unwanted"]
+
+    assert values(begun.streams.page(2, "log", 0, MOST)) == [(0, "a")]
+
+
+def test_a_run_that_is_withdrawn_takes_along_what_its_attempts_have_counted(begun: base.Store) -> None:
+    begun.streams.append(numbered(*chunks("a")))
+    begun.journal.commit(base.Batch(withdrawn=[2]))
+    begun.journal.commit(base.Batch(created=[run(2)]))
+
+    assert begun.streams.append(numbered(*chunks("b"))) == [""]
+
+    assert values(begun.streams.page(2, "log", 0, MOST)) == [(0, "b")]
+
+
 @pytest.mark.parametrize("offset", range(7))
 def test_a_page_holds_the_chunk_of_its_offset_and_all_after_it(begun: base.Store, offset: int) -> None:
     for batch in (("a", "b"), ("c",), ("d", "e", "f")):

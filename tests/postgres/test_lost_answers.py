@@ -5,11 +5,15 @@ import asyncio
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
-from perdure import Engine, activity, errors, workflow
+from perdure import Engine, Worker, activity, errors, stream, workflow
+from perdure.kernel import wire
+from perdure.kernel.events import Payload
 from perdure.kernel.project import HistoryRow
 from perdure.kernel.run import Status
+from perdure.kernel.streams import ChunkRow, chunk_rows
 from perdure.stores import base
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.store import PostgresStore
@@ -127,6 +131,43 @@ def test_runs_are_not_claimed_by_a_call_that_comes_after_its_connection_was_give
     assert other.membership.own([2]) == {2: Claimed(2, 1)}
 
 
+def written(store: PostgresStore) -> list[str]:
+    rows = store.streams.page(2, "log", 0, 10_000).rows
+    return [chunk.value.data.decode() for row in rows for chunk in wire.decode_chunks(row.body)]
+
+
+def words(first: int, *values: str) -> list[ChunkRow]:
+    rows = [
+        row for value in values for row in chunk_rows(2, "log", [wire.Chunk(5, Payload(value.encode()))], step="0:1")
+    ]
+    return [msgspec.structs.replace(row, attempt=1, number=number) for number, row in enumerate(rows, first)]
+
+
+def test_chunks_whose_answer_was_lost_are_known_when_they_come_again(gate: Gate, owner: PostgresStore) -> None:
+    begin(owner, 2)
+    owner.streams.append(words(1, "a"))
+    gate.lose_answer_to("perdure.append_chunks")
+    with pytest.raises(errors.StoreUnreachable):
+        owner.streams.append(words(2, "b", "c"))
+
+    assert owner.streams.append(words(2, "b", "c")) == ["", ""]
+
+    assert written(owner) == ["a", "b", "c"]
+
+
+def test_chunks_that_come_late_are_known_since_they_have_come_again(gate: Gate, owner: PostgresStore) -> None:
+    begin(owner, 2)
+    gate.hold("perdure.append_chunks")
+    with pytest.raises(errors.StoreUnreachable):
+        owner.streams.append(words(1, "a"))
+    assert owner.streams.append(words(1, "a")) == [""]
+    assert owner.streams.append(words(2, "b")) == [""]
+
+    gate.let_go()
+
+    assert written(owner) == ["a", "b"]
+
+
 def test_a_commit_that_comes_late_is_refused_though_nobody_has_asked_what_became_of_it(
     gate: Gate, owner: PostgresStore
 ) -> None:
@@ -217,3 +258,44 @@ def test_whoever_joins_again_gives_up_what_it_had(owner: PostgresStore, other: P
 
     assert poll(other).claimed == [Claimed(2, 1, before)]
     assert [each.id for each in other.views.owners()] == sorted([owner.journal.member, other.journal.member])
+
+
+SAID = [f"word {n}" for n in range(20)]
+
+
+@activity
+async def say() -> None:
+    log = stream("log")
+    for word in SAID:
+        await log.write(word)
+    await log.close()
+
+
+@activity(queue="elsewhere")
+async def say_elsewhere() -> None:
+    await say()
+
+
+@workflow
+async def saying(here: bool) -> None:
+    await (say() if here else say_elsewhere())
+
+
+async def _said(way: str, straight: str, here: bool) -> list[tuple[str, int]]:
+    async with Engine(way if here else straight, [saying, say, say_elsewhere]) as engine:
+        if here:
+            await engine.run(saying(True), id="a")
+        else:
+            async with Worker(way, [say_elsewhere], queues=["elsewhere"]):
+                await engine.run(saying(False), id="a")
+        return [(chunk.value, chunk.attempt) async for chunk in engine.handle("a").stream("log")]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_an_attempt_says_is_heard_once_and_in_order_though_an_answer_was_lost(
+    gate: Gate, emptied: str, here: bool
+) -> None:
+    gate.lose_answer_to("perdure.append_chunks")
+
+    assert asyncio.run(_said(gate.address("emptied"), emptied, here)) == [(word, 1) for word in SAID]
+    assert not gate.armed

@@ -43,7 +43,19 @@ _LOST = (
     "ORDER BY 1"
 )
 _MAIL = "SELECT id, run, body FROM perdure.mail ORDER BY id"
-_OF_RUNS = ("history", "attempts", "attributes", "tasks", "human", "streams", "blobs", "updates", "published", "mail")
+_OF_RUNS = (
+    "history",
+    "attempts",
+    "attributes",
+    "tasks",
+    "human",
+    "streams",
+    "writers",
+    "blobs",
+    "updates",
+    "published",
+    "mail",
+)
 
 
 def problems(connection: psycopg.Connection[Row]) -> Iterator[str]:

@@ -153,7 +153,18 @@ def _contradictions(connection: sqlite3.Connection) -> Iterator[str]:
             human.of_run(connection, row.key),
         )
     yield from contradictions(connection)
-    for table in ("history", "attempts", "attributes", "tasks", "human", "human_people", "streams", "blobs", "mail"):
+    for table in (
+        "history",
+        "attempts",
+        "attributes",
+        "tasks",
+        "human",
+        "human_people",
+        "streams",
+        "writers",
+        "blobs",
+        "mail",
+    ):
         for (run,) in connection.execute(f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT key FROM runs)"):
             yield lost_rows(table, run)
     for id, run, body in connection.execute("SELECT id, run, body FROM mail"):

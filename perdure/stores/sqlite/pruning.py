@@ -27,6 +27,7 @@ FORGET = tuple(
         ("attributes", "run", VALUES),
         ("tasks", "run", VALUES),
         ("streams", "run", VALUES),
+        ("writers", "run", VALUES),
         ("updates", "run", VALUES),
         ("published", "run", VALUES),
         ("human", "run", VALUES),

@@ -8,7 +8,7 @@ from perdure.stores.base import OwnershipLost
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.trouble import told_to_people
-from perdure.stores.streaming import Bell, Page, PageRow, StreamRow, Verdict, demand_unclosed, verdict_of
+from perdure.stores.streaming import Bell, Page, PageRow, StreamRow, Verdict, demand_unclosed, known_verdict, verdict_of
 
 _FIND = "SELECT id, chunks, size_bytes, closed_by, closed_in FROM streams WHERE run = ? AND name = ?"
 _OF_RUN = "SELECT name, chunks, size_bytes, closed_by, closed_in FROM streams WHERE run = ? ORDER BY id"
@@ -16,6 +16,8 @@ _PLACE = "INSERT INTO streams (run, name, chunks, size_bytes, closed_by, closed_
 _MAKE = "INSERT INTO streams (run, name, chunks, size_bytes) VALUES (?, ?, 0, 0)"
 _GROW = "UPDATE streams SET chunks = ?, size_bytes = ?, closed_by = ?, closed_in = ? WHERE id = ?"
 _PUT = "INSERT INTO chunks (stream, first, count, step, attempt, body) VALUES (?, ?, ?, ?, ?, ?)"
+_LAST = "SELECT attempt, number FROM writers WHERE run = ? AND step = ?"
+_COUNT = "INSERT OR REPLACE INTO writers VALUES (?, ?, ?, ?)"
 _IS_OPEN = "SELECT 1 FROM runs WHERE key = ? AND closed_at IS NULL"
 _IS_TAKEN = "SELECT 1 FROM tasks WHERE run = ? AND step = ? AND attempt = ? AND member = ?"
 # The row that holds the offset is the last one that begins at it or before.
@@ -119,6 +121,11 @@ def _append(connection: sqlite3.Connection, row: ChunkRow, member: int) -> Verdi
         return "unwanted"
     if member and connection.execute(_IS_TAKEN, (row.run, row.step, row.attempt, member)).fetchone() is None:
         return "unwanted"
+    if row.number:
+        last = connection.execute(_LAST, (row.run, row.step)).fetchone() or (0, 0)
+        known = known_verdict(row, *last)
+        if known is not None:
+            return known
     found = _found(connection, row.run, row.stream)
     if found is None:
         many = connection.execute("SELECT count(*) FROM streams WHERE run = ?", (row.run,)).fetchone()[0]
@@ -127,6 +134,8 @@ def _append(connection: sqlite3.Connection, row: ChunkRow, member: int) -> Verdi
         verdict = verdict_of(row, found.row, 0)
     if not verdict:
         _put(connection, row, found)
+        if row.number:
+            connection.execute(_COUNT, (row.run, row.step, row.attempt, row.number))
     return verdict
 
 

@@ -13,7 +13,7 @@ MOST_DEADLINES = 256
 """Deadlines of attempts that ended in time, at most, before they are forgotten; and twice as many as there are in the air."""
 
 _OF_OPEN_RUNS = ("mail", "tasks", "human", "human_people")
-_OF_RUNS = ("history", "attempts", "attributes", "blobs", "updates", "published", "streams")
+_OF_RUNS = ("history", "attempts", "attributes", "blobs", "updates", "published", "streams", "writers")
 """Tables of a file. Of the first kind a run has nothing any more when it has ended; rows of the second stay with it."""
 
 
@@ -39,6 +39,7 @@ def _left_on(shelf: Shelf) -> list[str]:
         "updates": {run for run, _ in shelf.updates},
         "published": {run for run, _ in shelf.published},
         "streams": set(shelf.streams),
+        "writers": {run for run, _ in shelf.writers},
         "claims": set(shelf.claims),
     }
     left = [f"{name} of runs that have ended" for name, keys in of_open_runs.items() if keys - open_runs]

@@ -335,6 +335,7 @@ CREATE OR REPLACE FUNCTION perdure.forget(gone bigint[]) RETURNS void
 LANGUAGE sql SET search_path = perdure, pg_temp AS $$
     DELETE FROM chunks WHERE stream IN (SELECT id FROM streams WHERE run = ANY (gone));
     DELETE FROM streams WHERE run = ANY (gone);
+    DELETE FROM writers WHERE run = ANY (gone);
     DELETE FROM history WHERE run = ANY (gone);
     DELETE FROM attempts WHERE run = ANY (gone);
     DELETE FROM attributes WHERE run = ANY (gone);

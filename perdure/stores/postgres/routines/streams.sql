@@ -44,21 +44,25 @@ END $$;
 
 -- Chunks of attempts: what became of each, in their order. Of a worker its task has to be with it still; without one `me` has to
 -- be an owner that lives. The run cannot end meanwhile; of one that has ended an application may have the row, for its next run.
+-- What an attempt brings again, because it has not heard the answer, waits for what it has brought before, by the row of its step.
 CREATE OR REPLACE FUNCTION perdure.append_chunks(
     me bigint, worker bigint, rows jsonb, most_streams bigint, most_chunks bigint, most_bytes bigint
 ) RETURNS SETOF text LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
-    each record;
-    held streams;
+    each   record;
+    held   streams;
+    writer writers;
 BEGIN
     IF worker = 0 THEN
         PERFORM fence(me, NULL);
+    ELSE
+        PERFORM demand_read_committed();
     END IF;
     PERFORM 1 FROM runs
     WHERE key IN (SELECT c.run FROM jsonb_to_recordset(rows) AS c(run bigint)) AND closed_at IS NULL ORDER BY key FOR SHARE;
     FOR each IN SELECT * FROM jsonb_to_recordset(rows) AS c(
-        run bigint, stream text, count bigint, size_bytes bigint, body text, step text, attempt bigint, closes boolean
+        run bigint, stream text, count bigint, size_bytes bigint, body text, step text, attempt bigint, closes boolean, number bigint
     ) LOOP
         IF NOT EXISTS (SELECT 1 FROM runs WHERE key = each.run AND closed_at IS NULL) OR (worker > 0 AND NOT EXISTS (
             SELECT 1 FROM tasks t
@@ -66,6 +70,23 @@ BEGIN
         )) THEN
             RETURN NEXT 'unwanted';
             CONTINUE;
+        END IF;
+        IF each.number > 0 THEN
+            SELECT * INTO writer FROM writers w WHERE w.run = each.run AND w.step = each.step FOR UPDATE;
+            IF NOT FOUND THEN
+                INSERT INTO writers VALUES (each.run, each.step, 0, 0) ON CONFLICT DO NOTHING;
+                SELECT * INTO writer FROM writers w WHERE w.run = each.run AND w.step = each.step FOR UPDATE;
+            END IF;
+            IF writer.attempt < each.attempt THEN
+                writer.number := 0;
+            END IF;
+            IF writer.attempt > each.attempt OR each.number > writer.number + 1 THEN
+                RETURN NEXT 'unwanted';
+                CONTINUE;
+            ELSIF each.number <= writer.number THEN
+                RETURN NEXT '';  -- it is there already
+                CONTINUE;
+            END IF;
         END IF;
         SELECT * INTO held FROM streams s WHERE s.run = each.run AND s.name = each.stream FOR UPDATE;
         IF NOT FOUND THEN
@@ -83,6 +104,9 @@ BEGIN
         ELSE
             PERFORM put_chunks(each.run, each.stream, each.count, each.size_bytes, decode(each.body, 'base64'), each.step,
                                each.attempt, each.closes);
+            IF each.number > 0 THEN
+                UPDATE writers w SET attempt = each.attempt, number = each.number WHERE w.run = each.run AND w.step = each.step;
+            END IF;
             RETURN NEXT '';
         END IF;
     END LOOP;

@@ -225,6 +225,16 @@ CREATE TABLE perdure.chunks (
     PRIMARY KEY (stream, first)
 );
 
+-- Of each step that has written to streams, the latest attempt of it that has, and the number of the last row it has brought: what
+-- is brought twice is stored once.
+CREATE TABLE perdure.writers (
+    run     bigint NOT NULL,
+    step    text   NOT NULL COLLATE "C",
+    attempt bigint NOT NULL,
+    number  bigint NOT NULL,
+    PRIMARY KEY (run, step)
+) WITH (fillfactor = 50);
+
 -- Updates that were accepted. States have the numbers of the kernel's enum; `detail` is a result or a failure.
 CREATE TABLE perdure.updates (
     run         bigint   NOT NULL,
