@@ -33,6 +33,10 @@ answer is ignored: a place to kill the process.
 """
 
 
+ASKED_FOR = "in doubt by a fault the test asked for"
+"""By this a test knows a doubt of its own from one that has befallen it."""
+
+
 def refuse_by(fault: Fault | None) -> None:
     """Raise at once for the faults that write nothing."""
     if fault == "refused":
@@ -52,4 +56,4 @@ def refuse_by(fault: Fault | None) -> None:
 def doubt_by(fault: Fault | None) -> None:
     """Raise for the faults after which nobody knows."""
     if fault is not None and fault.startswith("in-doubt-"):
-        raise CommitInDoubt("in doubt by a fault the test asked for")
+        raise CommitInDoubt(ASKED_FOR)

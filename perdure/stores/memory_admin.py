@@ -8,7 +8,7 @@ from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.health import PROBLEM_LINES, problems_of
-from perdure.stores.memory_members import Seat, awaited
+from perdure.stores.memory_members import Seat, awaited, seat_of
 from perdure.stores.memory_pruning import prune, tidy
 from perdure.stores.pruning import Prune, Pruned
 
@@ -48,6 +48,8 @@ class MemoryAdmin:
     def publish(self, definitions: Sequence[base.DefinitionRow]) -> None:
         shelf = self._shelf
         with shelf.lock:
+            if shelf.shared:
+                seat_of(shelf, self.member)
             known = {(row.kind, row.name): row for row in shelf.definitions} if shelf.shared else {}
             known |= {(row.kind, row.name): copy(row) for row in definitions}
             shelf.definitions = [known[name] for name in sorted(known)]

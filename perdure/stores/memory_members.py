@@ -129,10 +129,14 @@ def fenced(shelf: "Shelf", member: int, batch: base.Batch) -> Iterator[Seat | No
             if id not in shelf.mail:
                 raise base.OwnershipLost(f"letter {id} was read by another owner")
         shelf.between()
+        owners = shelf.owners | {row.key: member for row in batch.created}
+        for row in batch.updated:
+            if owners.get(row.key, member) != member:
+                raise base.OwnershipLost(f"run {row.key} is not owned by member {member}")
         grown = {row.key: row.seq for row in (*batch.created, *batch.updated)}
         for key, seq in batch.parks:
             known = grown.get(key) or (shelf.runs[key].seq if key in shelf.runs else 0)
-            if known != seq or owned_by_another(shelf, key, member):
+            if known != seq or owners.get(key) != member:
                 raise base.OwnershipLost(f"run {key} is not owned by member {member}, or has gone on without it")
         yield seat
     finally:

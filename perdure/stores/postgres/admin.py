@@ -10,7 +10,7 @@ from perdure.stores.health import PROBLEM_LINES
 from perdure.stores.postgres import checking
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.hints import Listener
-from perdure.stores.postgres.lines import CALL_SECONDS, Line, Lines
+from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.trouble import told_to_owner, told_to_people
 from perdure.stores.pruning import Prune, Pruned
 
@@ -33,13 +33,14 @@ class PostgresAdmin:
     def __init__(self, place: str, line: Line, lines: Lines, listener: Listener, fence: Fence) -> None:
         self._place = place
         self._line = line
+        self._patience = line.patience
         self._lines = lines
         self._listener = listener
         self._fence = fence
         self._listens = 0
 
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
-        self._line.wait_for(min(CALL_SECONDS, SILENT_SHARE * lease_ns / 1e9))
+        self._line.wait_for(min(self._patience, SILENT_SHARE * lease_ns / 1e9))
         with told_to_people(self._place):
             member = self._line.ask(_JOIN, (host, pid, build, now, lease_ns, self._fence.member))[0][0]
         self._fence.begin(member)

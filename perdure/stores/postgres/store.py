@@ -6,7 +6,7 @@ from perdure.stores.postgres.enlisting import PostgresEnlisting
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.hints import Listener
 from perdure.stores.postgres.journal import PostgresJournal
-from perdure.stores.postgres.lines import Line, Lines
+from perdure.stores.postgres.lines import CALL_SECONDS, Line, Lines
 from perdure.stores.postgres.membership import PostgresMembership
 from perdure.stores.postgres.messages import PostgresMessages
 from perdure.stores.postgres.place import Place
@@ -23,24 +23,31 @@ class PostgresStore:
 
     `create` makes the schema in a database that has none, `migrate` brings an old one up to date; without them such a database is
     refused. Open are then: a connection of the owner's, one that listens, and a few that come and go.
+    `patience`: how many seconds an owner, or a worker, waits for an answer at most.
 
     Raises:
         errors.StoreError: the server cannot be asked, or its database is not fit; nothing was changed.
     """
 
     def __init__(
-        self, address: str, faults: Faults | None = None, *, create: bool = True, migrate: bool = True
+        self,
+        address: str,
+        faults: Faults | None = None,
+        *,
+        create: bool = True,
+        migrate: bool = True,
+        patience: float = CALL_SECONDS,
     ) -> None:
         where = Place(address)
         bring(where, create=create, upgrade=migrate)
         self.address = place = where.shown
-        line, lines, listener = Line(where), Lines(where), Listener(where)
+        line, lines, listener = Line(where, patience), Lines(where), Listener(where)
         fence = Fence(place, line)
         self.journal = PostgresJournal(place, line, fence, faults)
         self.membership = PostgresMembership(place, line, lines, fence)
         self.work = PostgresWork(place, line, self.journal)
         self.post = PostgresPost(place, lines)
-        self.tasks = PostgresTasks(place, lines, listener)
+        self.tasks = PostgresTasks(place, lines, listener, patience)
         self.streams = PostgresStreams(place, lines, self.journal)
         self.messages = PostgresMessages(place, lines)
         self.views = PostgresViews(place, lines)

@@ -14,7 +14,7 @@ from perdure.kernel.project import TaskRow
 from perdure.stores import base
 from perdure.stores.orphans import loss_of
 from perdure.stores.postgres.hints import Listener
-from perdure.stores.postgres.lines import CALL_SECONDS, Line, Lines
+from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.rows import KINDS, mail_columns
 from perdure.stores.postgres.trouble import code_of, told_to_owner
 
@@ -32,14 +32,15 @@ _ORPHANS = (
 
 
 class PostgresTasks:
-    def __init__(self, place: str, lines: Lines, listener: Listener) -> None:
+    def __init__(self, place: str, lines: Lines, listener: Listener, patience: float) -> None:
         self._place = place
         self._lines = lines
         self._listener = listener
+        self._patience = patience
 
     @contextmanager
     def _asking(self) -> Iterator[Line]:
-        with told_to_owner(self._place), self._lines.use(CALL_SECONDS) as line:
+        with told_to_owner(self._place), self._lines.use(self._patience) as line:
             try:
                 yield line
             except psycopg.Error as error:
