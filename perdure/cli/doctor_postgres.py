@@ -25,7 +25,10 @@ _DEAD = (
     "SELECT relname, n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'perdure' "
     "AND n_dead_tup > greatest(%s, n_live_tup) ORDER BY n_dead_tup DESC LIMIT 1"
 )
-_MEMBERS = "SELECT serves, count(*), count(DISTINCT build) FROM perdure.members WHERE alive GROUP BY serves"
+_ENGINES = (
+    "SELECT count(*), count(DISTINCT build) FROM perdure.members JOIN perdure.beats ON member = id "
+    "WHERE alive AND NOT serves AND perdure.is_seen(seen_at, lease)"
+)
 _BEHIND = "SELECT coalesce(pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), 0)::bigint"
 _SIZE = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c "
@@ -145,8 +148,7 @@ def _content(connection: Any) -> Iterator[Finding]:
         yield Finding("indexes", "warning", f"the index perdure.{name} is invalid: a build of it was broken off",
                       f"REINDEX INDEX CONCURRENTLY perdure.{name}")  # fmt: skip
     yield Finding("size", "ok", f"tables and indexes: {size(connection.execute(_SIZE).fetchone()[0])}")
-    counts = {serves: (count, builds) for serves, count, builds in connection.execute(_MEMBERS)}
-    engines, builds = counts.get(False, (0, 0))
+    engines, builds = connection.execute(_ENGINES).fetchone()
     if engines:
         said = "1 engine takes" if engines == 1 else f"{engines} engines take"
         code = "" if builds == 1 else f", with {builds} builds of the code"

@@ -456,7 +456,8 @@ class Views(Protocol):
         ...
 
     def owners(self) -> list[MemberRow]:
-        """Those that move runs now, the eldest first: one at most of a store with one owner. Asking never keeps an owner out."""
+        """Those that move runs now, the eldest first: one at most of a store with one owner. Asking never keeps an owner out. One that
+        was not seen for longer than its lease, and some seconds, is not told, be it declared dead or not."""
         ...
 
 

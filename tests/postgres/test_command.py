@@ -154,3 +154,14 @@ def test_the_builds_of_all_engines_that_are_there_are_an_engines(perdure: Perdur
         "old": (True, False),
         "new": (True, False),
     }
+
+
+def test_an_engine_that_was_not_seen_for_long_takes_no_part(perdure: Perdure, database: str) -> None:
+    with Engine(database, [greet]) as engine:
+        engine.run(greet("Ada")).wait()
+    with psycopg.connect(database) as connection:
+        connection.execute("SELECT perdure.join_members('there', 1, 'b', 0, 10000000000, 0)")
+        connection.execute("UPDATE perdure.beats SET seen_at = now() - interval '1 hour'")
+    code, out, err = perdure("doctor", "--db", database)
+
+    assert code == 0 and "part" not in out + err

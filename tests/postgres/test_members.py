@@ -12,7 +12,7 @@ from perdure.stores import base
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.store import PostgresStore
-from tests.conformance.rows import run
+from tests.conformance.rows import Hand, run
 
 _WAITERS = "SELECT pid FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
 
@@ -149,3 +149,25 @@ def test_a_run_that_has_got_the_key_of_one_that_was_lost_is_not_taken_for_it(dat
 
     assert not store.journal.settle(batch)
     store.admin.close()
+
+
+def test_who_was_not_seen_for_long_is_alive_to_no_client_but_dead_to_nobody(database: str) -> None:
+    """The last engine has been killed: nobody is there to declare it dead."""
+    (store, member), worker = joined(database), PostgresStore(database)
+    hand = Hand(worker)
+    store.admin.publish([base.DefinitionRow("workflow", "order", b'{"names": [], "required": 0, "schema": {}}')])
+
+    with psycopg.connect(database, autocommit=True) as server:
+        with pytest.raises(psycopg.errors.UndefinedObject):
+            server.execute("SELECT perdure.start('newer')")
+        for table in (b"beats", b"workers"):
+            server.execute(b"UPDATE perdure.%b SET seen_at = seen_at - interval '1 hour'" % table)
+        assert (store.views.owners(), store.views.workers()) == ([], [])
+        server.execute("SELECT perdure.start('newer')")
+
+    store.membership.poll(0, 10, 10)
+    worker.tasks.beat(hand.member, ["gpu"], [])
+    assert [row.id for row in store.views.owners()] == [member]
+    assert [row.member for row in store.views.workers()] == [hand.member]
+    for each in (store, worker):
+        each.admin.close()

@@ -29,7 +29,7 @@ GRANT USAGE ON SCHEMA perdure TO perdure_reader, perdure_client, perdure_engine;
 GRANT SELECT ON ALL TABLES IN SCHEMA perdure TO perdure_reader, perdure_client, perdure_engine;
 REVOKE SELECT ON perdure.secret FROM perdure_reader;  -- who knows it can end attempts
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA perdure TO perdure_client, perdure_engine;
-GRANT EXECUTE ON FUNCTION perdure.page TO perdure_reader;  -- streams
+GRANT EXECUTE ON FUNCTION perdure.page, perdure.is_seen TO perdure_reader;  -- streams, and who takes part
 
 -- A start is a row, its letter and what it is found by; one that follows a run that has ended takes its place.
 GRANT INSERT ON perdure.runs, perdure.mail, perdure.attributes TO perdure_client;

@@ -44,6 +44,12 @@ BEGIN
     RETURN me;
 END $$;
 
+-- Whether somebody was seen who beats several times in a lease. One that is the last to die is declared dead by nobody, and clients
+-- need not wait for it; it is dead only when it is declared so.
+CREATE OR REPLACE FUNCTION perdure.is_seen(seen_at timestamptz, lease bigint) RETURNS boolean LANGUAGE sql AS $$
+    SELECT seen_at > clock_timestamp() - make_interval(secs => lease / 1e9 + 10)
+$$;
+
 -- It has committed.
 CREATE OR REPLACE FUNCTION perdure.remember(me bigint) RETURNS void
 LANGUAGE sql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
@@ -148,7 +154,7 @@ DECLARE
 BEGIN
     PERFORM fence(me, my_term);
     SELECT m.build INTO my_build FROM members m WHERE m.id = me;
-    UPDATE beats SET beat = beat + 1 WHERE member = me RETURNING workflows, beat, mail_after INTO mine, my_beat, after;
+    UPDATE beats SET beat = beat + 1, seen_at = clock_timestamp() WHERE member = me RETURNING workflows, beat, mail_after INTO mine, my_beat, after;
     RETURN QUERY SELECT 5, my_beat, timeline(), NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL;
     IF again THEN
         RETURN QUERY
@@ -217,7 +223,7 @@ END $$;
 CREATE OR REPLACE FUNCTION perdure.pulse(me bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 BEGIN
-    UPDATE beats b SET pulse = b.pulse + 1
+    UPDATE beats b SET pulse = b.pulse + 1, seen_at = clock_timestamp()
     WHERE b.member = (SELECT s.member FROM beats s WHERE s.member = me FOR NO KEY UPDATE SKIP LOCKED);
 END $$;
 

@@ -89,7 +89,8 @@ CREATE OR REPLACE FUNCTION perdure.known_instead_of(workflow text) RETURNS text[
 LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
     SELECT array_agg(d.name ORDER BY d.name) FROM definitions d WHERE d.kind = 'workflow'
     HAVING NOT coalesce(bool_or(d.name = workflow), false)
-        AND EXISTS (SELECT 1 FROM members m WHERE m.alive AND NOT m.serves)
+        AND EXISTS (SELECT 1 FROM members m JOIN beats b ON b.member = m.id
+                    WHERE m.alive AND NOT m.serves AND is_seen(b.seen_at, b.lease))
 $$;
 
 -- Hint, when the transaction commits, to one member that knows the workflow. Transactions with a NOTIFY commit one after the other,

@@ -123,7 +123,7 @@ CREATE OR REPLACE FUNCTION perdure.beat(me bigint, runs bigint[], steps text[], 
 LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 BEGIN
-    UPDATE workers SET beat = beat + 1 WHERE member = me;
+    UPDATE workers SET beat = beat + 1, seen_at = clock_timestamp() WHERE member = me;
     UPDATE tasks t SET details = h.details
     FROM (
         SELECT a.id, d.details FROM unnest(runs, steps, attempts, beat.details) AS d(run, step, attempt, details)

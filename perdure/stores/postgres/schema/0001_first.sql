@@ -143,6 +143,7 @@ CREATE INDEX members_living ON perdure.members (id) WHERE alive AND NOT serves;
 
 -- That owners live: apart from their rows, so that a beat never waits for a commit. turn: the run whose turn it is in, if it has
 -- made that known. used: it has committed. mail_after: of very many letters it looks at those with larger numbers next.
+-- seen_at: when it was beaten last, by the server's clock, for people and clients: nobody is declared dead by it.
 -- beat counts its polls, and pulse what it has told beside them.
 CREATE TABLE perdure.beats (
     member    bigint PRIMARY KEY,
@@ -152,7 +153,8 @@ CREATE TABLE perdure.beats (
     workflows text[] NOT NULL DEFAULT '{}',
     turn      bigint NOT NULL DEFAULT 0,
     used      boolean NOT NULL DEFAULT false,
-    mail_after bigint NOT NULL DEFAULT 0
+    mail_after bigint NOT NULL DEFAULT 0,
+    seen_at   timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
 -- What the newest owners know, so that clients without code can check names and arguments. members: who has said so.
@@ -190,7 +192,8 @@ CREATE TABLE perdure.workers (
     queues text[] NOT NULL,
     names  text[] NOT NULL,
     beat   bigint NOT NULL,
-    used   boolean NOT NULL DEFAULT false
+    used   boolean NOT NULL DEFAULT false,
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
 -- What proves that a token was issued by this database.
