@@ -46,7 +46,7 @@ END $$;
 
 -- Whether somebody was seen who beats several times in a lease. One that is the last to die is declared dead by nobody, and clients
 -- need not wait for it; it is dead only when it is declared so.
-CREATE OR REPLACE FUNCTION perdure.is_seen(seen_at timestamptz, lease bigint) RETURNS boolean LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION perdure.is_seen(seen_at timestamptz, lease bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT seen_at > clock_timestamp() - make_interval(secs => lease / 1e9 + 10)
 $$;
 
