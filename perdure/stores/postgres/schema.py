@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from perdure import errors
+from perdure.stores.numbering import numbered
 from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.trouble import told_to_people
 
@@ -65,23 +66,15 @@ def schema(folder: Traversable | None = None) -> Schema:
     Raises:
         ValueError: their numbers are not 1, 2, 3 and so on, or one does not say whom it serves.
     """
-    folder = folder or resources.files("perdure.stores.postgres") / "schema"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    found = [_migration(file) for file in files]
-    if not found or [each.number for each in found] != list(range(1, len(found) + 1)):
-        names = ", ".join(each.name for each in found) or "none"
-        raise ValueError(f"migrations are numbered 0001, 0002 and so on, without gaps, and found are: {names}")
-    return found
+    return numbered(folder or resources.files("perdure.stores.postgres") / "schema", _migration)
 
 
-def _migration(file: Traversable) -> Migration:
+def _migration(number: int, file: Traversable) -> Migration:
     name = file.name.removesuffix(".sql")
-    digits = name.partition("_")[0]
     script = file.read_text(encoding="utf-8")
     serves = _SERVES.match(script)
     if serves is None:
         raise ValueError(f"the first line of {file.name} must be like: -- serves: 1")
-    number = int(digits) if digits.isdecimal() else 0
     return Migration(number, name.removesuffix(".online"), script, int(serves[1]), name.endswith(".online"))
 
 

@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 from perdure import errors
+from perdure.stores.numbering import numbered
 from perdure.stores.sqlite.trouble import for_people, is_about_the_content
 
 APPLICATION_ID = 0x50445552  # "PDUR", in the file's header: `file x.db` shows it
@@ -34,19 +35,11 @@ def schema(folder: Traversable | None = None) -> Schema:
     Raises:
         ValueError: their numbers are not 1, 2, 3 and so on.
     """
-    folder = folder or resources.files("perdure.stores.sqlite") / "schema"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    found = [_migration(file) for file in files]
-    if not found or [each.number for each in found] != list(range(1, len(found) + 1)):
-        names = ", ".join(each.name for each in found) or "none"
-        raise ValueError(f"migrations are numbered 0001, 0002 and so on, without gaps, and found are: {names}")
-    return found
+    return numbered(folder or resources.files("perdure.stores.sqlite") / "schema", _migration)
 
 
-def _migration(file: Traversable) -> Migration:
-    name = file.name.removesuffix(".sql")
-    digits = name.partition("_")[0]
-    return Migration(int(digits) if digits.isdecimal() else 0, name, file.read_text(encoding="utf-8"))
+def _migration(number: int, file: Traversable) -> Migration:
+    return Migration(number, file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"))
 
 
 def version_of(connection: sqlite3.Connection, path: str) -> int:
