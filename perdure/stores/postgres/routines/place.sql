@@ -37,7 +37,14 @@ BEGIN
                 UPDATE runs r SET followed_by = new_key WHERE r.key = newest AND r.followed_by = 0;
                 CONTINUE WHEN newest IS NOT NULL AND NOT FOUND;  -- somebody else has followed it
                 made.key := new_key;
-                INSERT INTO runs SELECT made.*;
+                INSERT INTO runs (
+                    key, id, run_id, workflow, status, note, build, started_at, closed_at, wake_at, seq, block, open_tail,
+                    strikes, followed_by, chain, request, expires_at, parent, root, pinned, owner
+                ) VALUES (
+                    made.key, made.id, made.run_id, made.workflow, made.status, made.note, made.build, made.started_at,
+                    made.closed_at, made.wake_at, made.seq, made.block, made.open_tail, made.strikes, made.followed_by,
+                    made.chain, made.request, made.expires_at, made.parent, made.root, made.pinned, made.owner
+                );
                 EXIT;
             EXCEPTION WHEN unique_violation THEN
                 CONTINUE;  -- the id has got another newest run meanwhile

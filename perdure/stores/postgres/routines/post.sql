@@ -45,7 +45,15 @@ BEGIN
                 UPDATE runs SET followed_by = made.key WHERE key = newest.key AND followed_by = 0;
                 CONTINUE WHEN NOT FOUND;  -- somebody else has followed it
             END IF;
-            INSERT INTO runs SELECT made.*;
+            -- Each column by its name: a later version adds some, which have defaults.
+            INSERT INTO runs (
+                key, id, run_id, workflow, status, note, build, started_at, closed_at, wake_at, seq, block, open_tail,
+                strikes, followed_by, chain, request, expires_at, parent, root, pinned, owner
+            ) VALUES (
+                made.key, made.id, made.run_id, made.workflow, made.status, made.note, made.build, made.started_at,
+                made.closed_at, made.wake_at, made.seq, made.block, made.open_tail, made.strikes, made.followed_by,
+                made.chain, made.request, made.expires_at, made.parent, made.root, made.pinned, made.owner
+            );
         EXCEPTION WHEN unique_violation THEN
             IF current_setting('transaction_isolation') <> 'read committed' THEN
                 -- The one that has got it is not in the snapshot, however often one looks.
