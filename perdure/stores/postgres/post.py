@@ -17,9 +17,7 @@ from perdure.stores.postgres.trouble import told_to_people
 
 _SEND = "INSERT INTO perdure.mail (run, kind, body, reply_to) VALUES (%b, %b, %b, %b)"
 _REPLY = "SELECT request, code, error, expires_at, data FROM perdure.replies WHERE request = %b"
-_SUBMIT = (
-    f"SELECT {RUN_COLUMNS}, claims < 0 FROM perdure.submit_alone(%t::jsonb, %b::smallint, %b, %b, %b, %b, %t::jsonb)"
-)
+_SUBMIT = f"SELECT {RUN_COLUMNS}, is_new FROM perdure.submit_alone(%t::jsonb, %b::smallint, %b, %b, %b, %b, %t::jsonb)"
 
 
 class PostgresPost:

@@ -19,9 +19,6 @@ BEGIN
         made.followed_by := 0;
         made.parent := 0;
         made.root := 0;
-        made.claims := 0;
-        made.deaths := 0;
-        made.left_by := 0;
         LOOP
             SELECT min(r.key) INTO new_key FROM runs r WHERE r.id = made.id AND r.run_id = made.run_id;
             is_new := false;

@@ -1,23 +1,26 @@
 -- What anybody may write; also from plain SQL, in a transaction of an application.
 
 -- Queue a run with its Start, if it gets its id (the policies are those of kernel/ids.py); else the run that has it. A client has
--- keys of its own: odd ones.
+-- keys of its own: odd ones. The columns are named one by one, as a session keeps the plan of a query over rows of a table, whatever
+-- becomes of the table.
 CREATE OR REPLACE FUNCTION perdure.submit(
     asked jsonb, start_kind smallint, start_body bytea, answer_to text, id_conflict text, id_reuse text, attributes jsonb
-) RETURNS SETOF perdure.runs LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+) RETURNS TABLE (
+    key bigint, id text, run_id bytea, workflow text, status smallint, note text, build text, started_at bigint,
+    closed_at bigint, wake_at bigint, seq bigint, block bytea, open_tail boolean, strikes integer, followed_by bigint,
+    chain bigint, request text, expires_at bigint, parent bigint, root bigint, pinned text, is_new boolean
+) LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     newest runs;
     made   runs;
 BEGIN
+    is_new := false;
     LOOP
         IF asked ->> 'request' <> '' THEN
             SELECT * INTO made FROM runs
             WHERE id = asked ->> 'id' AND request = asked ->> 'request' AND chain = 0 ORDER BY key DESC LIMIT 1;
-            IF FOUND THEN
-                RETURN NEXT made;
-                RETURN;
-            END IF;
+            EXIT WHEN FOUND;
         END IF;
         SELECT * INTO newest FROM runs WHERE id = asked ->> 'id' AND followed_by = 0;
         made := jsonb_populate_record(NULL::runs, asked - 'run_id' - 'block');
@@ -25,19 +28,16 @@ BEGIN
         made.block := decode(asked ->> 'block', 'base64');
         made.key := nextval('keys') * 2 + 1;
         made.followed_by := 0;
-        made.claims := 0;
-        made.deaths := 0;
-        made.left_by := 0;
         IF newest.key IS NOT NULL THEN
             IF newest.status < 7 THEN
                 IF id_conflict <> 'terminate_existing' THEN
-                    RETURN NEXT newest;
-                    RETURN;
+                    made := newest;
+                    EXIT;
                 END IF;
                 made.followed_by := -made.key;
             ELSIF NOT (id_reuse = 'allow_duplicate' OR (id_reuse = 'allow_duplicate_failed_only' AND newest.status <> 7)) THEN
-                RETURN NEXT newest;
-                RETURN;
+                made := newest;
+                EXIT;
             END IF;
         END IF;
         BEGIN
@@ -68,16 +68,23 @@ BEGIN
         FROM jsonb_to_recordset(submit.attributes) AS n(
             name text, item integer, kind smallint, text text, number bigint, float double precision
         );
-        made.claims := -1;  -- it is new
-        RETURN NEXT made;
-        RETURN;
+        is_new := true;
+        EXIT;
     END LOOP;
+    RETURN QUERY
+    SELECT made.key, made.id, made.run_id, made.workflow, made.status, made.note, made.build, made.started_at,
+        made.closed_at, made.wake_at, made.seq, made.block, made.open_tail, made.strikes, made.followed_by,
+        made.chain, made.request, made.expires_at, made.parent, made.root, made.pinned, is_new;
 END $$;
 
 -- The same of a client of Perdure, in a transaction of its own: it gives up, with 55P03, before the client does.
 CREATE OR REPLACE FUNCTION perdure.submit_alone(
     asked jsonb, start_kind smallint, start_body bytea, answer_to text, id_conflict text, id_reuse text, attributes jsonb
-) RETURNS SETOF perdure.runs LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '50s' AS $$
+) RETURNS TABLE (
+    key bigint, id text, run_id bytea, workflow text, status smallint, note text, build text, started_at bigint,
+    closed_at bigint, wake_at bigint, seq bigint, block bytea, open_tail boolean, strikes integer, followed_by bigint,
+    chain bigint, request text, expires_at bigint, parent bigint, root bigint, pinned text, is_new boolean
+) LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '50s' AS $$
 BEGIN
     RETURN QUERY SELECT * FROM submit(asked, start_kind, start_body, answer_to, id_conflict, id_reuse, attributes);
 END $$;
@@ -121,7 +128,7 @@ CREATE OR REPLACE FUNCTION perdure.enlist(asked text) RETURNS text LANGUAGE plpg
 DECLARE
     wish  jsonb := asked;
     known text[] := known_instead_of(wish -> 'row' ->> 'workflow');
-    made  runs;
+    made  record;
 BEGIN
     IF wish ->> 'mark' <> mark() THEN
         RETURN jsonb_build_object('elsewhere', current_database());
@@ -133,7 +140,7 @@ BEGIN
         wish -> 'row', (wish ->> 'kind')::smallint, decode(wish ->> 'body', 'base64'), '', wish ->> 'id_conflict',
         wish ->> 'id_reuse', wish -> 'attributes'
     );
-    IF made.claims < 0 THEN
+    IF made.is_new THEN
         PERFORM nudge_at_commit(made.workflow);
         RETURN jsonb_build_object('key', made.key, 'followed_by', made.followed_by);
     END IF;

@@ -147,7 +147,7 @@ DECLARE
     found_in jsonb := attribute_rows(coalesce(attributes, '{}'));
     now_ns   bigint := extract(epoch FROM clock_timestamp()) * 1000000000;
     wake_at  bigint := now_ns + nullif(extract(epoch FROM start_delay), 0) * 1000000000;
-    made     runs;
+    made     record;
 BEGIN
     id := coalesce(id, right(start.workflow || '-' || substr(encode(run_id, 'hex'), 1, 16), 200));
     PERFORM demand_start(start.workflow, id, coalesce(request_id, ''), id_conflict, id_reuse, known);
@@ -171,7 +171,7 @@ BEGIN
             || CASE WHEN memo IS NULL THEN '\xc0'::bytea ELSE pack_payload(memo) END,
         '', id_conflict, id_reuse, found_in
     ) AS s;
-    IF made.claims < 0 THEN
+    IF made.is_new THEN
         PERFORM nudge_at_commit(start.workflow);
     ELSIF made.workflow <> start.workflow THEN
         RAISE EXCEPTION 'the id % belongs to a run of workflow %, and this start is of %', id, made.workflow, start.workflow
