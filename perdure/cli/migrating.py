@@ -73,14 +73,14 @@ class Server:
         return min(found.number, self.known[-1].number)  # a newer one that serves this version is as good
 
     def script(self, way: Way) -> str:
-        from perdure.stores.postgres import schema
+        from perdure.stores.postgres import migrating
 
-        return schema.script_of(way.pending, schema.Version(way.found, way.found))
+        return migrating.script_for(self._place, self.known)
 
     def apply(self, way: Way) -> int:
-        from perdure.stores.postgres import schema
+        from perdure.stores.postgres import migrating
 
-        return schema.bring(self._place, self.known).number
+        return migrating.bring(self._place, self.known).number
 
 
 @click.command(cls=Command)

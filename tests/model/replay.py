@@ -137,7 +137,7 @@ class Walk:
         self._compare()
 
     def _join(self) -> None:
-        self._watch.execute(b"SELECT perdure.join_members('', 0, '', 0, 0, 0)")
+        self._watch.execute(b"SELECT perdure.join_members('', 0, '', 0, 0, 0, 1)")
 
     # steps
 

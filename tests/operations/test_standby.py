@@ -10,7 +10,7 @@ from perdure import Client, Engine, errors
 from perdure.cli.main import cli
 from perdure.cli.options import Settings
 from perdure.stores.open import open_store
-from perdure.stores.postgres.schema import migrate
+from perdure.stores.postgres.migrating import migrate
 from tests.operations.page import ask, query
 from tests.operations.shipments import ALL, begun, sent, shipment, until
 from tests.postgres.server import Missing, Server

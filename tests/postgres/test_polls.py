@@ -19,7 +19,7 @@ def crowded(database: str) -> Iterator[psycopg.Connection]:
             f"CREATE OR REPLACE FUNCTION perdure.letters_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT {FEW}::bigint'".encode()
         )
         for workflows in ("{known}", "{known,theirs}"):
-            connection.execute("SELECT perdure.join_members('here', 1, 'b', 0, 10, 0)")
+            connection.execute("SELECT perdure.join_members('here', 1, 'b', 0, 10, 0, 1)")
             connection.execute("UPDATE perdure.beats SET workflows = %s WHERE workflows = '{}'", (workflows,))
         _queue(connection, 1, RUNS, "theirs")
         _queue(connection, RUNS + 1, RUNS + 1, "known")

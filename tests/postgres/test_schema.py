@@ -11,7 +11,7 @@ import pytest
 
 from perdure import errors
 from perdure.stores.open import open_store
-from perdure.stores.postgres import schema
+from perdure.stores.postgres import migrating, schema
 from perdure.stores.postgres.place import Place
 from tests.postgres.server import Server
 
@@ -65,10 +65,9 @@ def test_of_several_that_open_an_empty_database_one_makes_the_schema(empty: str)
 
 
 def test_the_script_makes_the_same_schema(empty: str, database: str) -> None:
-    script = schema.script_of(schema.schema(), schema.Version(0, 0))
-    assert script.startswith("\\set ON_ERROR_STOP on\n")
+    script = migrating.script_of(schema.schema(), schema.NONE)
     with psycopg.connect(empty, autocommit=True) as connection:
-        connection.execute(script.partition("\n")[2].encode())
+        connection.execute(script.replace("\\set ON_ERROR_STOP on\n", "").encode())
     assert _catalogue(empty) == _catalogue(database)
     open_store(empty, create=False, migrate=False).admin.close()
 
@@ -90,8 +89,8 @@ def test_an_owner_of_the_version_before_goes_on_while_its_database_gets_a_new_sc
     store = open_store(database)
     assert store.admin.try_own("here", 1, "b", 1) is not None and store.membership is not None
     newer = _next(tmp_path, "0002_index.online.sql", _INDEX)
-    assert schema.bring(Place(database), newer) == schema.Version(1, 1)
-    assert schema.version(Place(database)) == schema.Version(2, 1)
+    assert migrating.bring(Place(database), newer) == schema.Version(1, 1, 1)
+    assert schema.version(Place(database)) == schema.Version(2, 1, 2)
     assert store.membership.poll(1, 10, 10).claimed == []
     store.admin.close()
     open_store(database).admin.close()  # the version before is served still
@@ -101,18 +100,18 @@ def test_an_owner_of_the_version_before_goes_on_while_its_database_gets_a_new_sc
 
 def test_of_several_that_start_while_an_index_is_to_be_built_one_builds_it(database: str, tmp_path: Path) -> None:
     newer = _next(tmp_path, "0002_index.online.sql", _INDEX)
-    threads = [threading.Thread(target=schema.bring, args=(Place(database), newer), daemon=True) for _ in range(2)]
+    threads = [threading.Thread(target=migrating.bring, args=(Place(database), newer), daemon=True) for _ in range(2)]
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (schema._LOCK,))
+        connection.execute("SELECT pg_advisory_lock(%s)", (migrating.LOCK,))
         for thread in threads:
             thread.start()
         while connection.execute(_COME).fetchone() != (len(threads),):
             time.sleep(0.01)
-        connection.execute("SELECT pg_advisory_unlock(%s)", (schema._LOCK,))
+        connection.execute("SELECT pg_advisory_unlock(%s)", (migrating.LOCK,))
         for thread in threads:
             thread.join(60)
         assert [thread.is_alive() for thread in threads] == [False, False]
-        assert schema.version(Place(database)) == schema.Version(2, 1)
+        assert schema.version(Place(database)) == schema.Version(2, 1, 2)
         assert connection.execute("SELECT to_regclass('perdure.runs_by_note')").fetchone() != (None,)
 
 
@@ -128,7 +127,7 @@ def test_an_index_whose_building_has_failed_is_built_anew(database: str, tmp_pat
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE INDEX runs_by_note ON perdure.runs (note)")
         connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'perdure.runs_by_note'::regclass")
-        schema.bring(Place(database), newer)
+        migrating.bring(Place(database), newer)
         assert connection.execute(valid.encode()).fetchone() == (True,)
 
 
@@ -151,7 +150,7 @@ def test_texts_are_written_in_utf_8_whatever_is_said_elsewhere(database: str, mo
 
 def test_a_schema_that_does_not_serve_this_version_any_more_refuses_it(database: str, tmp_path: Path) -> None:
     newer = _next(tmp_path, "0002_gone.sql", "-- serves: 2\nDROP TABLE perdure.replies;\n")
-    schema.bring(Place(database), newer)
+    migrating.bring(Place(database), newer)
     with pytest.raises(errors.SchemaTooNew, match="serves code of schema 2 and newer; this one knows 1"):
         open_store(database)
 
@@ -159,10 +158,39 @@ def test_a_schema_that_does_not_serve_this_version_any_more_refuses_it(database:
 def test_a_migration_that_fails_changes_nothing(database: str, tmp_path: Path) -> None:
     newer = _next(tmp_path, "0002_bad.sql", "-- serves: 1\nCREATE TABLE perdure.extra ();\nSELECT 1 / 0;\n")
     with pytest.raises(errors.StoreError, match="division by zero"):
-        schema.bring(Place(database), newer)
+        migrating.bring(Place(database), newer)
     assert schema.version(Place(database)).number == 1
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT to_regclass('perdure.extra')").fetchone() == (None,)
+
+
+def test_a_migration_keeps_nobody_waiting_and_names_who_is_in_its_way(database: str, tmp_path: Path) -> None:
+    newer = _next(tmp_path, "0002_more.sql", "-- serves: 1\nALTER TABLE perdure.runs ADD COLUMN extra text;\n")
+    with psycopg.connect(database, application_name="reports") as other:
+        other.execute("SELECT count(*) FROM perdure.runs")
+        said = rf"in use by backend {other.info.backend_pid} \(reports, idle in transaction\), .* end that transaction, and migrate"
+        with pytest.raises(errors.StoreUnreachable, match=said):
+            migrating.apply(Place(database), newer, patience=0)
+        with psycopg.connect(database) as third:  # which would wait behind a migration that waits
+            third.execute("LOCK TABLE perdure.runs IN ROW EXCLUSIVE MODE NOWAIT")
+    migrating.apply(Place(database), newer, patience=0)
+    assert schema.version(Place(database)) == schema.Version(2, 1, 2)
+
+
+def test_a_version_in_between_goes_on_from_a_migration_that_was_broken_off(database: str, tmp_path: Path) -> None:
+    """By one that knows three files and has come to the end of the second: its functions are still to come, and so are those of
+    a version that knows two."""
+    (tmp_path / "0003_bad.online.sql").write_text("-- serves: 1\nSELECT 1 / 0;\n")
+    newest = _next(tmp_path, "0002_more.sql", "-- serves: 1\nDROP FUNCTION perdure.mark;\n")
+    with pytest.raises(errors.StoreError, match="division by zero"):
+        migrating.bring(Place(database), newest)
+    assert schema.version(Place(database)) == schema.Version(1, 1, 2)
+
+    migrating.bring(Place(database), newest[:2])
+
+    assert schema.version(Place(database)) == schema.Version(2, 1, 2)
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT perdure.mark() <> ''").fetchone() == (True,)
 
 
 def test_a_client_changes_no_schema(database: str, tmp_path: Path) -> None:
@@ -170,7 +198,7 @@ def test_a_client_changes_no_schema(database: str, tmp_path: Path) -> None:
     with pytest.raises(
         errors.SchemaTooOld, match="has schema 1, and this version of Perdure needs 2; bring it up to date"
     ):
-        schema.bring(Place(database), newer, upgrade=False)
+        migrating.bring(Place(database), newer, upgrade=False)
 
 
 def test_a_user_who_may_not_make_the_schema_is_told_who_may(empty: str) -> None:

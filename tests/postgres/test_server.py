@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure.stores.postgres.schema import migrate
+from perdure.stores.postgres.migrating import migrate
 from tests.postgres import server
 from tests.postgres.server import Server, programs
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perdure.stores.postgres.schema import migrate
+from perdure.stores.postgres.migrating import migrate
 from tests.postgres.server import Missing, Server
 from tests.toughness.load import Load, engines
 

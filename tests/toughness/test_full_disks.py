@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from perdure.stores.postgres.schema import migrate
+from perdure.stores.postgres.migrating import migrate
 from tests.postgres.server import Missing, Server
 from tests.toughness.load import Load, engines
 

@@ -14,7 +14,7 @@ from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.trouble import told_to_owner, told_to_people
 from perdure.stores.pruning import Prune, Pruned
 
-_JOIN = "SELECT perdure.join_members(%b, %b::bigint, %b, %b::bigint, %b::bigint, %b::bigint)"
+_JOIN = "SELECT perdure.join_members(%b, %b::bigint, %b, %b::bigint, %b::bigint, %b::bigint, %b::integer)"
 _PUBLISH = "SELECT perdure.publish(%b::bigint, %b::text[], %b::text[], %b::bytea[], %b::text[])"
 _BUILDS = """
 SELECT CASE pinned WHEN '' THEN build ELSE pinned END COLLATE "C" AS named, pinned <> '' AS holds,
@@ -30,8 +30,9 @@ it lives."""
 
 
 class PostgresAdmin:
-    def __init__(self, place: str, line: Line, lines: Lines, listener: Listener, fence: Fence) -> None:
+    def __init__(self, place: str, knows: int, line: Line, lines: Lines, listener: Listener, fence: Fence) -> None:
         self._place = place
+        self._knows = knows
         self._line = line
         self._patience = line.patience
         self._lines = lines
@@ -42,7 +43,8 @@ class PostgresAdmin:
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         self._line.wait_for(min(self._patience, SILENT_SHARE * lease_ns / 1e9))
         with told_to_people(self._place):
-            member = self._line.ask(_JOIN, (host, pid, build, now, lease_ns, self._fence.member))[0][0]
+            values = (host, pid, build, now, lease_ns, self._fence.member, self._knows)
+            member = self._line.ask(_JOIN, values)[0][0]
         self._fence.begin(member)
         return member
 

@@ -9,9 +9,10 @@ from perdure.stores.postgres.journal import PostgresJournal
 from perdure.stores.postgres.lines import CALL_SECONDS, Line, Lines
 from perdure.stores.postgres.membership import PostgresMembership
 from perdure.stores.postgres.messages import PostgresMessages
+from perdure.stores.postgres.migrating import bring
 from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.post import PostgresPost
-from perdure.stores.postgres.schema import bring
+from perdure.stores.postgres.schema import schema
 from perdure.stores.postgres.streams import PostgresStreams
 from perdure.stores.postgres.tasks import PostgresTasks
 from perdure.stores.postgres.views import PostgresViews
@@ -39,7 +40,9 @@ class PostgresStore:
         patience: float = CALL_SECONDS,
     ) -> None:
         where = Place(address)
-        bring(where, create=create, upgrade=migrate)
+        known = schema()
+        bring(where, known, create=create, upgrade=migrate)
+        knows = known[-1].number
         self.address = place = where.shown
         line, lines, listener = Line(where, patience), Lines(where), Listener(where)
         fence = Fence(place, line)
@@ -47,9 +50,9 @@ class PostgresStore:
         self.membership = PostgresMembership(place, line, lines, fence)
         self.work = PostgresWork(place, line, self.journal)
         self.post = PostgresPost(place, lines)
-        self.tasks = PostgresTasks(place, lines, listener, patience)
+        self.tasks = PostgresTasks(place, knows, lines, listener, patience)
         self.streams = PostgresStreams(place, lines, self.journal)
         self.messages = PostgresMessages(place, lines)
         self.views = PostgresViews(place, lines)
         self.enlisting = PostgresEnlisting(where, lines)
-        self.admin = PostgresAdmin(place, line, lines, listener, fence)
+        self.admin = PostgresAdmin(place, knows, line, lines, listener, fence)

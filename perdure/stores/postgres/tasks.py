@@ -18,7 +18,7 @@ from perdure.stores.postgres.lines import Line, Lines
 from perdure.stores.postgres.rows import KINDS, mail_columns
 from perdure.stores.postgres.trouble import code_of, told_to_owner
 
-_JOIN = "SELECT perdure.join_workers(%b, %b::bigint, %b, %b::bigint, %b::text[], %b::text[])"
+_JOIN = "SELECT perdure.join_workers(%b, %b::bigint, %b, %b::bigint, %b::text[], %b::text[], %b::integer)"
 _EXCHANGE = (
     "SELECT * FROM perdure.exchange(%b::bigint, %b::bigint[], %b::text[], %b::bigint[], %b::smallint[], %b::bytea[], "
     "%b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[], %b::text[], %t::jsonb, %b::bigint, %b::bigint, %b::smallint)"
@@ -32,8 +32,9 @@ _ORPHANS = (
 
 
 class PostgresTasks:
-    def __init__(self, place: str, lines: Lines, listener: Listener, patience: float) -> None:
+    def __init__(self, place: str, knows: int, lines: Lines, listener: Listener, patience: float) -> None:
         self._place = place
+        self._knows = knows
         self._lines = lines
         self._listener = listener
         self._patience = patience
@@ -50,7 +51,7 @@ class PostgresTasks:
 
     def join(self, host: str, pid: int, build: str, now: int, queues: Sequence[str], names: Sequence[str]) -> int:
         with self._asking() as line:
-            return line.ask(_JOIN, (host, pid, build, now, list(queues), list(names)))[0][0]
+            return line.ask(_JOIN, (host, pid, build, now, list(queues), list(names), self._knows))[0][0]
 
     def exchange(
         self, member: int, endings: Sequence[base.Ending], queues: Sequence[str], wants: Sequence[base.Want], now: int

@@ -79,9 +79,11 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
         return errors.StoreUnreachable(f"{place}: the server does not let this user in ({said}); look at the address")
     if code == "3D000" or (not code and _NO_DATABASE.search(said)):
         return errors.StoreUnreachable(f"{place}: there is no such database; make it: createdb")
+    if code == "PD008":
+        return errors.SchemaTooNew(f"{place}: {said}. Upgrade Perdure")
     if code in ("3F000", "42P01", "42883", "42703"):
         return errors.StoreUnreachable(
-            f"{place}: the database has not the schema of this version ({said}): perdure migrate"
+            f"{place}: the database has not the schema of this version ({said}); `perdure migrate --check` says which it has"
         )
     if code == "25006":
         return errors.StoreUnreachable(

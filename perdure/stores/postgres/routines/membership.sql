@@ -2,7 +2,7 @@
 -- began: what is claimed is claimed in one statement, and what it has is read in a later one.
 --
 -- Errors, after which nothing has happened: PD001 the member was declared dead; PD006 the transaction is not one of READ COMMITTED;
--- 55P03 what it waits for is locked for too long. Each has a limit for that, which is shorter than its caller's patience: calls that
+-- PD008 the code of the caller is not served any more; 55P03 what it waits for is locked for too long. Each has a limit for that, which is shorter than its caller's patience: calls that
 -- nobody waits for any more must not pile up on the server, with the locks that they have.
 
 CREATE OR REPLACE FUNCTION perdure.demand_read_committed() RETURNS void LANGUAGE plpgsql AS $$
@@ -24,17 +24,28 @@ BEGIN
     END IF;
 END $$;
 
+-- After the row of a new member is there: a migration that ends those which it does not serve has seen that, or is seen here.
+CREATE OR REPLACE FUNCTION perdure.demand_served(knows integer) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    IF (SELECT v.serves FROM version v) > knows THEN
+        RAISE EXCEPTION 'a newer Perdure has changed the schema, which serves no code that knows schema % only', knows
+            USING ERRCODE = 'PD008';
+    END IF;
+END $$;
+
 -- `before`: the member that the same process was until now, if any. It has lost sight of what that one had, and others are to go on
 -- with it at once.
 CREATE OR REPLACE FUNCTION perdure.join_members(
-    host text, pid bigint, build text, now bigint, lease bigint, before bigint
+    host text, pid bigint, build text, now bigint, lease bigint, before bigint, knows integer
 ) RETURNS bigint LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_variable
 DECLARE
     me bigint;
 BEGIN
     UPDATE members m SET alive = false, handed_over = true WHERE m.id = before AND m.alive;
-    INSERT INTO members (host, pid, build, started_at, serves) VALUES (host, pid, build, now, false) RETURNING id INTO me;
+    INSERT INTO members (host, pid, build, started_at, serves, knows) VALUES (host, pid, build, now, false, knows) RETURNING id INTO me;
+    PERFORM demand_served(knows);
     INSERT INTO beats (member, beat, lease) VALUES (me, 0, lease);
     -- Earlier ones that have never committed are told of by nothing, once others have what they had claimed: until then their rows
     -- tell that they are dead.

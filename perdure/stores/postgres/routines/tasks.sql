@@ -13,13 +13,15 @@ BEGIN
     END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION perdure.join_workers(host text, pid bigint, build text, now bigint, queues text[], names text[])
-RETURNS bigint LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+CREATE OR REPLACE FUNCTION perdure.join_workers(
+    host text, pid bigint, build text, now bigint, queues text[], names text[], knows integer
+) RETURNS bigint LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     me bigint;
 BEGIN
-    INSERT INTO members (host, pid, build, started_at, serves) VALUES (host, pid, build, now, true) RETURNING id INTO me;
+    INSERT INTO members (host, pid, build, started_at, serves, knows) VALUES (host, pid, build, now, true, knows) RETURNING id INTO me;
+    PERFORM demand_served(knows);
     INSERT INTO workers (member, queues, names, beat) VALUES (me, queues, names, 0);
     RETURN me;
 END $$;
@@ -77,7 +79,8 @@ BEGIN
             ) AS o
             ORDER BY o.id LIMIT want.most
         ), taken AS (
-            UPDATE tasks t SET member = me, claimed_at = now FROM oldest o WHERE t.id = o.id RETURNING t.*
+            UPDATE tasks t SET member = me, claimed_at = now FROM oldest o WHERE t.id = o.id
+            RETURNING t.id, t.run, t.step, t.attempt, t.queue, t.name, t.start_by, t.body, t.member, t.claimed_at, t.details
         ), told AS (
             INSERT INTO mail (run, kind, body, reply_to)
             SELECT k.run, taken_kind, task_taken(k.step, k.attempt, me), '' FROM taken k WHERE k.start_by IS NOT NULL ORDER BY k.id

@@ -125,7 +125,7 @@ CREATE INDEX replies_by_expiry ON perdure.replies (expires_at);
 
 -- Every process that has taken part. An owner's row is share-locked by each of its commits, and set dead once, for ever. term
 -- grows when the owner does not know what became of a commit: one that reaches the server late is refused then. last_key: of one that
--- is dead, the highest key of a run when that was found out.
+-- is dead, the highest key of a run when that was found out. knows: the newest schema that its code knows.
 CREATE TABLE perdure.members (
     id         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     host       text    NOT NULL,
@@ -136,7 +136,8 @@ CREATE TABLE perdure.members (
     alive      boolean NOT NULL DEFAULT true,
     handed_over boolean NOT NULL DEFAULT false,
     term       bigint  NOT NULL DEFAULT 0,
-    last_key   bigint
+    last_key   bigint,
+    knows      integer NOT NULL
 );
 
 CREATE INDEX members_living ON perdure.members (id) WHERE alive AND NOT serves;
