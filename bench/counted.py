@@ -43,7 +43,7 @@ class CountedStore:
         self.messages: Any = CountedPart("messages", store.messages, self.calls)
         self.views: Any = CountedPart("views", store.views, self.calls)
         self.admin: Any = CountedPart("admin", store.admin, self.calls)
-        self.membership = store.membership
+        self.membership, self.marking = store.membership, store.marking
 
     @property
     def commits(self) -> int:

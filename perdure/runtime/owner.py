@@ -89,7 +89,7 @@ class Owner:
         self._crew = crew
         self._world = world
         self._holdings = Holdings(store, lease_seconds)
-        self._marker = None if self._holdings.shared else store.admin.strikes()
+        self._marker = None if store.marking is None else store.marking.marker()
         self._roster = Roster(store, cached_runs, coding, self._holdings)
         self.slots = Slots(member, activities, *concurrency)
         turns = Turns(languages, build, self.slots, self._marker or self._holdings, forgetful=forgetful)

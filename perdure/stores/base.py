@@ -496,10 +496,6 @@ class Admin(Protocol):
         """Owner only: call `on_nudge` (from any thread) when somebody nudges."""
         ...
 
-    def strikes(self) -> "TurnMarker":
-        """The only owner's crash-proof marker of the run that is in its turn; several have `Membership.enter`."""
-        ...
-
     def builds(self) -> list[BuildRow]:
         """Which builds have begun runs, the one with the newest run first. For anybody; looks at every run."""
         ...
@@ -518,6 +514,14 @@ class Admin(Protocol):
 
     def close(self) -> None:
         """Give up ownership and all connections. May be called twice, from any thread."""
+        ...
+
+
+class Marking(Protocol):
+    """How the only owner of a store makes known in whose turn it is; several have `Membership.enter`."""
+
+    def marker(self) -> "TurnMarker":
+        """Owner only: the marker, which outlives its process. The same each time."""
         ...
 
 
@@ -566,6 +570,11 @@ class Store(Protocol):
     @property
     def membership(self) -> Membership | None:
         """None: one owner has all runs. Else there are several, each with runs of its own."""
+        ...
+
+    @property
+    def marking(self) -> Marking | None:
+        """None: several owners share it."""
         ...
 
     @property

@@ -20,7 +20,7 @@ from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, R
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
-from perdure.stores.memory_admin import MemoryAdmin
+from perdure.stores.memory_admin import MemoryAdmin, MemoryMarking
 from perdure.stores.memory_human import MemoryHumanViews
 from perdure.stores.memory_members import MemoryMembership, Seat, awaited, fenced
 from perdure.stores.memory_messages import MemoryMessages
@@ -191,6 +191,7 @@ class MemoryStore:
         self.messages = MemoryMessages(self.shelf)
         self.enlisting = None  # no transaction of anybody else's reaches it
         self.membership = MemoryMembership(self.shelf, self.admin, self.work) if self.shelf.shared else None
+        self.marking = None if self.shelf.shared else MemoryMarking(self.shelf)
 
 
 class MemoryJournal:

@@ -61,9 +61,6 @@ class MemoryAdmin:
     def listen(self, on_nudge: Callable[[], None]) -> None:
         self._shelf.on_nudge[self.member] = on_nudge
 
-    def strikes(self) -> base.TurnMarker:
-        return MemoryMarker(self._shelf)
-
     def builds(self) -> list[base.BuildRow]:
         found: dict[tuple[str, bool], base.BuildRow] = {}
         with self._shelf.lock:
@@ -102,6 +99,14 @@ def _problems(shelf: "Shelf", row: RunRow) -> list[str]:
     own = {name: held.own() for name, held in shelf.streams.get(row.key, {}).items()}
     asked = [each for at, each in shelf.human.items() if at[0] == row.key]
     return problems_of(row, shelf.parts(row.key), shelf.attributes.get(row.key, {}), own, asked)
+
+
+class MemoryMarking:
+    def __init__(self, shelf: "Shelf") -> None:
+        self._shelf = shelf
+
+    def marker(self) -> base.TurnMarker:
+        return MemoryMarker(self._shelf)
 
 
 class MemoryMarker:

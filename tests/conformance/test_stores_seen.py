@@ -218,7 +218,8 @@ def test_definitions_are_replaced(store: base.Store) -> None:
 def test_the_turn_marker_outlives_its_owner(opened: Opener) -> None:
     first = opened()
     first.admin.try_own("here", 1, "b", 1)
-    marker = first.admin.strikes()
+    assert first.marking is not None
+    marker = first.marking.marker()
     assert marker.left_by_the_dead() == 0
     marker.enter(2)
     marker.leave()
@@ -228,12 +229,13 @@ def test_the_turn_marker_outlives_its_owner(opened: Opener) -> None:
     second = opened()
     second.admin.try_own("here", 2, "b", 2)
 
-    heir = second.admin.strikes()
+    assert second.marking is not None
+    heir = second.marking.marker()
     assert (heir.left_by_the_dead(), heir.left_by_the_dead()) == (2**40 + 4, 0)
     second.admin.close()
     third = opened()
     third.admin.try_own("here", 3, "b", 3)
-    assert third.admin.strikes().left_by_the_dead() == 0
+    assert third.marking is not None and third.marking.marker().left_by_the_dead() == 0
 
 
 def test_a_check_finds_holes_and_damage_in_histories(store: base.Store) -> None:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import NoReturn
 
 from perdure.stores.base import LEASE_NS, BuildRow, DefinitionRow
 from perdure.stores.health import PROBLEM_LINES
@@ -62,9 +61,6 @@ class PostgresAdmin:
             self._listener.remove(self._listens)
         self._listens = self._fence.member
         self._listener.add(self._listens, on_nudge)
-
-    def strikes(self) -> NoReturn:
-        raise NotImplementedError("owners that share a store make the run known that they are in: Membership.enter")
 
     def builds(self) -> list[BuildRow]:
         with told_to_people(self._place), self._lines.use() as line:

@@ -48,6 +48,7 @@ class PostgresStore:
         fence = Fence(place, line)
         self.journal = PostgresJournal(place, line, fence, faults)
         self.membership = PostgresMembership(place, line, lines, fence)
+        self.marking = None  # several owners
         self.work = PostgresWork(place, line, self.journal)
         self.post = PostgresPost(place, lines)
         self.tasks = PostgresTasks(place, knows, lines, listener, patience)

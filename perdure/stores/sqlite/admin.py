@@ -12,7 +12,7 @@ from perdure.stores.sqlite import human, rows
 from perdure.stores.sqlite.hints import Listener, socket_path
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
-from perdure.stores.sqlite.marker import FileMarker
+from perdure.stores.sqlite.marker import SqliteMarking
 from perdure.stores.sqlite.post import SqlitePost
 from perdure.stores.sqlite.pruning import prune, tidy
 from perdure.stores.sqlite.rows import ATTRIBUTE_COLUMNS, RUN_COLUMNS
@@ -42,6 +42,7 @@ class SqliteAdmin:
         tasks: SqliteTasks,
         streams: SqliteStreams,
         readers: Readers,
+        marking: SqliteMarking,
     ) -> None:
         self._path = path
         self._lock = lock
@@ -50,8 +51,8 @@ class SqliteAdmin:
         self._tasks = tasks
         self._streams = streams
         self._readers = readers
+        self._marking = marking
         self._listener: Listener | None = None
-        self._marker: FileMarker | None = None
 
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         try:
@@ -82,15 +83,6 @@ class SqliteAdmin:
 
     def listen(self, on_nudge: Callable[[], None]) -> None:
         self._listener = Listener(socket_path(self._path), on_nudge)
-
-    def strikes(self) -> FileMarker:
-        if self._marker is None:
-            path = f"{self._path}-turn"
-            try:
-                self._marker = FileMarker(path)
-            except OSError as error:
-                raise of_system(error, path, "names the run in its turn") from error
-        return self._marker
 
     def builds(self) -> list[BuildRow]:
         with told_to_people(self._path), self._readers.snapshot() as connection:
@@ -132,9 +124,7 @@ class SqliteAdmin:
             for part in (self._readers, self._post, self._tasks, self._streams, self._writer):
                 with contextlib.suppress(sqlite3.Error):
                     part.close()
-            marker, self._marker = self._marker, None
-            if marker is not None:
-                marker.close()
+            self._marking.close()
         finally:
             self._lock.release()
 

@@ -4,7 +4,33 @@ import mmap
 import os
 import struct
 
+from perdure.stores.sqlite.trouble import of_system
+
 _KEY = struct.Struct("=q")
+
+
+class SqliteMarking:
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._marker: FileMarker | None = None
+
+    def marker(self) -> "FileMarker":
+        """The file is made, or opened.
+
+        Raises:
+            errors.StoreError: it cannot be.
+        """
+        if self._marker is None:
+            try:
+                self._marker = FileMarker(self._path)
+            except OSError as error:
+                raise of_system(error, self._path, "names the run in its turn") from error
+        return self._marker
+
+    def close(self) -> None:
+        marker, self._marker = self._marker, None
+        if marker is not None:
+            marker.close()
 
 
 class FileMarker:

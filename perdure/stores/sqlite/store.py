@@ -6,6 +6,7 @@ from perdure.stores.sqlite.enlisting import SqliteEnlisting
 from perdure.stores.sqlite.journal import SqliteJournal
 from perdure.stores.sqlite.lines import Line, Readers
 from perdure.stores.sqlite.lock import OwnerLock
+from perdure.stores.sqlite.marker import SqliteMarking
 from perdure.stores.sqlite.messages import SqliteMessages
 from perdure.stores.sqlite.migrations import Schema
 from perdure.stores.sqlite.opening import Place
@@ -50,4 +51,5 @@ class SqliteStore:
         self.views = SqliteViews(place.path, readers, lock)
         self.messages = SqliteMessages(place.path, readers)
         self.enlisting = SqliteEnlisting(place, lock)
-        self.admin = SqliteAdmin(place.path, lock, writer, self.post, self.tasks, self.streams, readers)
+        self.marking = SqliteMarking(f"{place.path}-turn")
+        self.admin = SqliteAdmin(place.path, lock, writer, self.post, self.tasks, self.streams, readers, self.marking)

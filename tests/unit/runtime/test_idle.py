@@ -87,7 +87,7 @@ class Counted:
     def __init__(self, store: base.Store) -> None:
         self.calls: list[str] = []
         self.address = store.address
-        self.membership = store.membership
+        self.membership, self.marking = store.membership, store.marking
         for name in ("journal", "work", "post", "tasks", "streams", "views", "admin"):
             setattr(self, name, CountedPart(name, getattr(store, name), self.calls))
 

@@ -41,7 +41,8 @@ class Table:
     def __init__(self, fn: Callable[..., Any], build: str = "b1", most_pending: int = PENDING_COMMANDS) -> None:
         self.store = MemoryStore()
         self.member = self.store.admin.try_own("here", 1, build, 1) or 0
-        self.marker = self.store.admin.strikes()
+        assert self.store.marking is not None
+        self.marker = self.store.marking.marker()
         self.activities = {"step": step, "other": other}
         self.slots = Slots(self.member, self.activities, 100, 100, 100)
         self.most_pending = most_pending

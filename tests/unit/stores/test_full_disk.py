@@ -22,7 +22,7 @@ def test_an_owner_that_cannot_keep_the_name_of_the_run_in_its_turn_is_told_and_n
     assert store.admin.try_own("here", 1, "build-1", 1) is not None
 
     with pytest.raises(errors.StoreFull) as told:
-        store.admin.strikes()
+        store.marking.marker()
     store.admin.close()
 
     assert str(told.value) == (

@@ -185,7 +185,7 @@ def test_processes_that_create_the_schema_together_all_succeed(path: str) -> Non
 
 def test_a_killed_owner_is_succeeded_at_once(path: str) -> None:
     standby = SqliteStore(path)
-    with child(OWN + "marker = store.admin.strikes(); marker.enter(6); wait()", path) as owner:
+    with child(OWN + "marker = store.marking.marker(); marker.enter(6); wait()", path) as owner:
         ready(owner)
         assert standby.admin.try_own("here", 1, "b", 2) is None
         (found,) = standby.views.owners()
@@ -196,7 +196,7 @@ def test_a_killed_owner_is_succeeded_at_once(path: str) -> None:
 
     assert not standby.views.owners()
     assert standby.admin.try_own("here", 1, "b", 2) == 2
-    assert standby.admin.strikes().left_by_the_dead() == 6
+    assert standby.marking.marker().left_by_the_dead() == 6
     standby.admin.close()
 
 
@@ -432,7 +432,7 @@ class Stuck:
 
 
 def test_a_store_that_does_not_close_as_it_should_lets_its_lock_go(path: str) -> None:
-    lock, parts = OwnerLock(f"{path}-owner"), [Stuck() for _ in range(5)]
+    lock, parts = OwnerLock(f"{path}-owner"), [Stuck() for _ in range(6)]
     admin = SqliteAdmin(path, lock, *parts)  # type: ignore[arg-type]
     assert lock.try_take()
 
@@ -443,7 +443,7 @@ def test_a_store_that_does_not_close_as_it_should_lets_its_lock_go(path: str) ->
 
 
 def test_nothing_is_left_beside_the_file_but_owner_and_turn(tmp_path: Path, store: SqliteStore) -> None:
-    store.admin.strikes()
+    store.marking.marker()
     store.post.submit(run(0), letter())
     store.views.row("a")
 
