@@ -27,8 +27,8 @@ Faults: TypeAlias = Callable[[Moment, "Batch"], Fault | None]
 
 Asked "before" anything is written, it may name the fault that the commit shall have: "refused" CommitRefused, "id-taken" IdTaken,
 "in-doubt-applied" and "in-doubt-lost" CommitInDoubt with the batch written or not, "full" StoreFull, "unavailable"
-StoreUnavailable, "lost" OwnershipLost, "damaged" errors.StoreCorrupt. Of a store that several owners share, "in-doubt-late-..." leaves the transaction open on the server: it is
-written, or not, when somebody has to wait for it. Asked again "inside", when all is written but nothing is durable, its
+StoreUnavailable, "lost" OwnershipLost, "damaged" errors.StoreCorrupt. Of a store in memory that several owners share, "in-doubt-late-..." leaves the
+transaction open: it is written, or not, when somebody has to wait for it. (Of PostgreSQL a test gives the store a line that does so.) Asked again "inside", when all is written but nothing is durable, its
 answer is ignored: a place to kill the process.
 """
 

@@ -12,6 +12,7 @@ from perdure.stores.postgres.migrating import migrate
 from perdure.stores.postgres.store import PostgresStore
 from perdure.stores.sqlite.store import SqliteStore
 from tests.conformance.rows import ONE_OWNER, SHARED, Opener
+from tests.postgres.late import open_with
 from tests.postgres.server import Missing, Server
 
 _TABLES = "SELECT 'perdure.' || tablename FROM pg_tables WHERE schemaname = 'perdure' AND tablename NOT IN ('version', 'secret')"
@@ -38,7 +39,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
 
     def open_again(faults: base.Faults | None = None) -> base.Store:
         if request.param == "postgres":
-            stores.append(PostgresStore(address, faults))
+            stores.append(PostgresStore(address) if faults is None else open_with(address, faults))
         elif request.param == "sqlite":
             stores.append(SqliteStore(str(tmp_path / "runs.db"), faults))
         else:

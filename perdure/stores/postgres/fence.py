@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 import psycopg
 
 from perdure.stores.base import OwnershipLost
-from perdure.stores.postgres.late import leave_open
 from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.trouble import is_lost
 
@@ -87,11 +86,6 @@ class Fence:
 
     def _has_last(self) -> bool:
         return all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in self.last())
-
-    def leave_open(self, sql: str, values: Sequence[Any], applies: bool) -> None:
-        """The connection is lost while the server has the statement in hand: a fault that tests ask for."""
-        leave_open(self._line.place, sql, (self.member, self._term, *values), applies)
-        self.in_doubt = True
 
     def settle(self) -> None:
         """On a new connection wait for the member's row: the server has ended then whatever it had begun for this member, and what

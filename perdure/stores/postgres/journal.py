@@ -59,9 +59,7 @@ class PostgresJournal:
         except psycopg.Error as error:
             raise StoreUnavailable(f"{self._place}: {error}") from error
         try:
-            if fault is not None and fault.startswith("in-doubt-late"):
-                self.fence.leave_open(sql, values, fault == "in-doubt-late-applied")
-            elif fault != "in-doubt-lost":
+            if fault != "in-doubt-lost":
                 self.fence.ask(sql, values)
                 self.fence.last = lambda: signs_of(batch, self.member)
                 self._known = self.member

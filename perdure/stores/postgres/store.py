@@ -1,5 +1,7 @@
 """A store in a PostgreSQL database, put together from its parts."""
 
+from collections.abc import Callable
+
 from perdure.stores.base import Faults
 from perdure.stores.postgres.admin import PostgresAdmin
 from perdure.stores.postgres.enlisting import PostgresEnlisting
@@ -24,7 +26,8 @@ class PostgresStore:
 
     `create` makes the schema in a database that has none, `migrate` brings an old one up to date; without them such a database is
     refused. Open are then: a connection of the owner's, one that listens, and a few that come and go.
-    `patience`: how many seconds an owner, or a worker, waits for an answer at most.
+    `patience`: how many seconds an owner, or a worker, waits for an answer at most. `line_to`
+    makes the line of the owner.
 
     Raises:
         errors.StoreError: the server cannot be asked, or its database is not fit; nothing was changed.
@@ -38,13 +41,14 @@ class PostgresStore:
         create: bool = True,
         migrate: bool = True,
         patience: float = CALL_SECONDS,
+        line_to: Callable[[Place, float], Line] = Line,
     ) -> None:
         where = Place(address)
         known = schema()
         bring(where, known, create=create, upgrade=migrate)
         knows = known[-1].number
         self.address = place = where.shown
-        line, lines, listener = Line(where, patience), Lines(where), Listener(where)
+        line, lines, listener = line_to(where, patience), Lines(where), Listener(where)
         fence = Fence(place, line)
         self.journal = PostgresJournal(place, line, fence, faults)
         self.membership = PostgresMembership(place, line, lines, fence)
