@@ -152,11 +152,13 @@ async def _awaited(talk: Talk[T], carrier: Carrier) -> T:
 
 
 _NO_SCHEMA = ("3F000", "42883", "42P01")
+_UNDONE = ("40P01", "40001")
 
 
 @contextmanager
 def _explained(door: Door) -> Iterator[None]:
-    """What a driver raises is for whoever has the connection; only that there is nothing of ours is told in our words."""
+    """What a driver raises is for whoever has the connection; only that there is nothing of ours is told in our words. To what says
+    that the transaction has met another one (a deadlock, a serialisation failure) it is added what that means."""
     try:
         yield
     except errors.PerdureError as error:
@@ -167,6 +169,11 @@ def _explained(door: Door) -> Iterator[None]:
                 f"the database of this connection has not the schema of this version ({error}): connect to that of "
                 f"{door.store.address}, or run: perdure migrate"
             ) from error
+        if _state_of(error) in _UNDONE:
+            error.add_note(
+                "The database has undone this transaction because of another one: no run that it has started is there, nor "
+                "anything else of it. Roll back, and do all of it again."
+            )
         raise
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -244,5 +246,38 @@ def test_a_snapshot_that_cannot_see_who_has_the_id_is_told_so(database: str):
         connection.execute("SELECT 1 FROM perdure.runs")
         engine.start(order(1), id="order-1").wait()
 
-        with pytest.raises(psycopg.errors.SerializationFailure, match="order-1"):
+        with pytest.raises(psycopg.errors.SerializationFailure, match="order-1") as caught:
             engine.start(order(1), id="order-1", connection=connection).wait()
+        assert "Roll back, and do all of it again" in caught.value.__notes__[0]
+
+
+def test_of_two_transactions_that_start_the_same_runs_the_other_way_round_one_is_undone_and_done_again(
+    on_server: Shared,
+):
+    ways = {"there": (1, 2), "back": (2, 1)}
+    both_have_one = threading.Barrier(2)
+    undone: list[str] = []
+
+    def take(engine: Any, way: str) -> None:
+        first, second = ways[way]
+        with closing(on_server.connect()) as connection:
+            try:
+                on_server.insert(connection, first)
+                engine.start(order(first), id=f"order-{first}", connection=connection).wait()
+                both_have_one.wait()
+                engine.start(order(second), id=f"order-{second}", connection=connection).wait()
+            except psycopg.errors.DeadlockDetected as error:
+                undone.extend(error.__notes__)
+                connection.rollback()
+                for number in ways[way]:
+                    engine.start(order(number), id=f"order-{number}", connection=connection).wait()
+            connection.commit()
+
+    with Engine(on_server.opened(), [order, charge]) as engine, ThreadPoolExecutor(2) as pool:
+        for taking in [pool.submit(take, engine, way) for way in ways]:
+            taking.result()
+
+        assert len(undone) == 1 and undone[0].endswith("Roll back, and do all of it again.")
+        assert sorted(run.id for run in engine.list().wait()) == ["order-1", "order-2"]
+        assert [engine.handle(f"order-{n}", order).result().wait() for n in (1, 2)] == ["charged 1", "charged 2"]
+        assert len(on_server.ledger()) == 1
