@@ -91,7 +91,7 @@ class TestEngine(Engine):
             store.admin.close()
             raise DefinitionError(
                 f"TestEngine has a clock of its own, which others that share {store.address} would not have; "
-                "give it memory:// or sqlite:///file.db"
+                "give it memory:// or sqlite:///file.db; how to test with PostgreSQL says docs/testing.md"
             )
         return store
 

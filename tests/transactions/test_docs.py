@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from perdure import Engine, activity, workflow
+from tests.postgres.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "transactions.md").read_text()
@@ -47,6 +48,22 @@ def test_programs_for_a_server_run(program: str, database: str, tmp_path: Path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_recipe_of_a_test_with_a_database_passes_on_a_server(server: Server, tmp_path: Path):
+    page = (ROOT / "docs" / "testing.md").read_text()
+    recipe = re.search(r"## With a real PostgreSQL.*?^```python pytest\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert recipe is not None
+    (tmp_path / "test_program.py").write_text(recipe[1])
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_program.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TEST_SERVER": server.address()},
+    )
+    assert (done.returncode, done.stdout.count("1 passed")) == (0, 1), done.stdout
 
 
 def test_sql_is_run_by_the_server(database: str):
