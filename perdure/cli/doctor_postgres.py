@@ -52,7 +52,7 @@ def server(where: Any) -> Iterator[Finding]:
             yield _standby(connection) if _reads_only(connection) else _distance(connection)
             found = schema.version_of(connection)
             schema.demand_known(place, found, known)
-            yield _schema(found.number, known[-1].number)
+            yield _schema(found, known[-1].number)
             if found.number:
                 yield from _content(connection)
     except StoreError as error:
@@ -131,14 +131,18 @@ def _fine(seconds: float) -> str:
     return f"{seconds * 1000:.2f}ms" if seconds < 0.1 else took(seconds)
 
 
-def _schema(found: int, newest: int) -> Finding:
-    if not found:
+def _schema(found: Any, newest: int) -> Finding:
+    number = found.number
+    if not number:
         return Finding("schema", "broken", "the database has no schema of Perdure",
                        "perdure migrate  makes it, and so does an engine")  # fmt: skip
-    if found < newest:
-        return Finding("schema", "warning", f"schema {found} of {newest}: an older version of Perdure has made it",
+    if number < newest:
+        has = "an older version of Perdure has made it" if found.files == number else "a migration is not at its end"
+        return Finding("schema", "warning", f"schema {number} of {newest}: {has}",
                        "perdure migrate  brings it up to date, and so does an engine")  # fmt: skip
-    return Finding("schema", "ok", f"schema {found} of {newest}")
+    if number > newest:
+        return Finding("schema", "ok", f"schema {number}, of a newer Perdure; it serves this one, which knows {newest}")
+    return Finding("schema", "ok", f"schema {number} of {newest}")
 
 
 def _content(connection: Any) -> Iterator[Finding]:

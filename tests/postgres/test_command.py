@@ -103,6 +103,23 @@ def test_doctor_looks_at_the_server(perdure: Perdure, database: str, bare: str) 
     assert code == 1 and "does not answer" in findings["server"]["text"] and "hush" not in out
 
 
+@pytest.mark.parametrize(
+    ("version", "level", "said"),
+    [
+        ("number = 0, files = 1", "broken", "the database has no schema of Perdure"),
+        ("number = 3, files = 3", "ok", "schema 3, of a newer Perdure; it serves this one, which knows 1"),
+        ("number = 3, files = 3, serves = 2", "broken", "serves code of schema 2 and newer; this one knows 1"),
+    ],
+)
+def test_doctor_tells_a_schema_of_another_version(
+    perdure: Perdure, database: str, version: str, level: str, said: str
+) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"UPDATE perdure.version SET {version}".encode())
+    findings = json.loads(perdure("doctor", "--json", "--db", database)[1])
+    assert any(each["level"] == level and said in each["text"] for each in findings), findings
+
+
 def test_doctor_names_what_ails_a_database(perdure: Perdure, database: str, server: Server) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'perdure.runs_by_root'::regclass")

@@ -57,10 +57,8 @@ UPDATE perdure.beats SET turn = 0 WHERE member IN (SELECT id FROM perdure.member
 UPDATE perdure.members SET alive = false, handed_over = true WHERE alive AND knows < {0};
 """
 _HAS_ROLES = """
-SELECT EXISTS (
-    SELECT 1 FROM pg_namespace n, aclexplode(n.nspacl) a JOIN pg_roles r ON r.oid = a.grantee
-    WHERE n.nspname = 'perdure' AND r.rolname = 'perdure_engine'
-)
+SELECT count(DISTINCT r.rolname) = 3 FROM pg_namespace n, aclexplode(n.nspacl) a JOIN pg_roles r ON r.oid = a.grantee
+WHERE n.nspname = 'perdure' AND r.rolname IN ('perdure_engine', 'perdure_client', 'perdure_reader')
 """
 _BEING_BUILT = """
 SELECT 1 FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
