@@ -15,6 +15,7 @@ from perdure.stores.postgres import migrating, schema
 from perdure.stores.postgres.place import Place
 from tests.postgres.server import Server
 
+RECORDED = Path(__file__).with_name("recorded")
 _INDEX = "-- serves: 1\nCREATE INDEX CONCURRENTLY IF NOT EXISTS runs_by_note ON perdure.runs (note);\n"
 
 
@@ -81,6 +82,22 @@ def _catalogue(address: str) -> list[tuple[object, ...]]:
             "SELECT p.proname, pg_get_function_arguments(p.oid), md5(p.prosrc), true FROM pg_proc p "
             "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'perdure' ORDER BY 1, 2, 3"
         ).fetchall()
+
+
+def test_the_schema_of_each_version_before_is_recorded_and_leads_where_a_new_database_begins(
+    server: Server, database: str
+) -> None:
+    """Recorded as `perdure migrate --sql` of the last release that had it prints it for an empty database: with its functions, which
+    those of this version have to replace, or to stand beside."""
+    recorded = {int(file.stem): file.read_text() for file in RECORDED.glob("*.sql")}
+    assert sorted(recorded) == [each.number for each in schema.schema()[:-1]]
+    for number, script in recorded.items():
+        name = f"from_{number}"
+        server.ask(f"CREATE DATABASE {name} TEMPLATE template0")
+        with psycopg.connect(server.address(name), autocommit=True) as connection:
+            connection.execute(script.replace("\\set ON_ERROR_STOP on\n", "").encode())
+        migrating.bring(Place(server.address(name)))
+        assert _catalogue(server.address(name)) == _catalogue(database)
 
 
 def test_an_owner_of_the_version_before_goes_on_while_its_database_gets_a_new_schema(
