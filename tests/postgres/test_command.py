@@ -177,7 +177,7 @@ def test_an_engine_that_was_not_seen_for_long_takes_no_part(perdure: Perdure, da
     with Engine(database, [greet]) as engine:
         engine.run(greet("Ada")).wait()
     with psycopg.connect(database) as connection:
-        connection.execute("SELECT perdure.join_members('there', 1, 'b', 0, 10000000000, 0)")
+        connection.execute("SELECT perdure.join_members('there', 1, 'b', 0, 10000000000, 0, 1)")
         connection.execute("UPDATE perdure.beats SET seen_at = now() - interval '1 hour'")
     code, out, err = perdure("doctor", "--db", database)
 
