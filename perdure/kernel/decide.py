@@ -295,12 +295,12 @@ def _move(run: Run, message: msg.Move, now: int) -> list[ev.Event]:
     if not run.pinned or run.pinned == message.build:
         return []
     events: list[ev.Event] = [ev.RunMoved(now, message.build)]
-    if run.block is not None and run.block.kind not in _BY_HAND:
+    if run.block is not None and run.block.kind not in BY_HAND:
         events.append(ev.RunReleased(now))  # last, as in `_retry`
     return events
 
 
-_BY_HAND = frozenset({"quarantined", "imported"})
+BY_HAND = frozenset({"quarantined", "imported"})
 """Blocks that only an operator releases, whichever code there is."""
 
 
@@ -311,7 +311,7 @@ def _new_build(run: Run, message: msg.NewBuild, now: int) -> list[ev.Event]:
     for step in run.pending.values():
         if step.held is not None and step.held != message.build and not step.queue:
             events.append(ev.AttemptReleased(now, step.id, step.attempt))
-    if run.block is not None and run.block.kind not in _BY_HAND and run.block.build != message.build:
+    if run.block is not None and run.block.kind not in BY_HAND and run.block.build != message.build:
         events.append(ev.RunReleased(now))  # last, as in `_retry`
     return events
 

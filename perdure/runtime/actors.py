@@ -1,7 +1,7 @@
 """Runs in memory: each an actor with its state, its program while that stands, and what is not committed yet."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -128,7 +128,8 @@ class Actor:
 
     @property
     def is_parked(self) -> bool:
-        """Whether the run only waits: it may leave memory and nothing is lost."""
+        """Whether the run only waits: it may leave memory and nothing is lost. Attempts of one that is blocked may be in the air all
+        the same: then it stays its owner's (`Draft.park`)."""
         run = self.run
         return run.block is not None or not (run.flying or run.open_tail)
 
@@ -152,6 +153,7 @@ class Roster:
         self._aside: OrderedDict[int, Actor] = OrderedDict()
         self._claims: dict[int, int] = {}
         self._foreign: set[int] = set()
+        self._halted: dict[int, None] = {}
 
     def plain(self, payload: ev.Payload, get: Get) -> bytes:
         """What a payload holds; `get` finds large bytes."""
@@ -255,8 +257,12 @@ class Roster:
         """After a commit: a closed or blocked run leaves, one that waits may have to when there is no room."""
         key = actor.run.key
         actor.stored = None
+        if self._halted:
+            self._halted.pop(key, None)
         if not actor.run.is_open or actor.run.block is not None:
             self.evict(key)
+            if actor.run.is_open and self.holdings.shared:
+                self._halted[key] = None
         elif actor.is_parked:
             self._parked[key] = None
             self._parked.move_to_end(key)
@@ -267,6 +273,7 @@ class Roster:
         """After a commit: the run is nobody's from now on."""
         key = actor.run.key
         self._parked.pop(key, None)
+        self._halted.pop(key, None)
         if self._actors.pop(key, None) is None:
             return
         actor.stored, actor.alarm = None, 0
@@ -276,6 +283,14 @@ class Roster:
         self._aside[key] = actor
         while len(self._aside) > self._cached:
             self._aside.popitem(last=False)[1].let_go()
+
+    def left_over(self, at_work: Callable[[int], bool]) -> list[int]:
+        """Of a store that several owners share: blocked runs that have stayed this one's for attempts in the air, and of which none
+        is at work any more. Others may go on with them."""
+        over = [key for key in self._halted if not at_work(key)]
+        for key in over:
+            del self._halted[key]
+        return over
 
     def make_room(self) -> None:
         """When all runs of a batch are settled: one that was parked before may have been woken by it, and must stay."""

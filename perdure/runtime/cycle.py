@@ -77,6 +77,7 @@ class Cycle:
         self.taken = Taken(world)
         """What waits for ids that others are about to take, and for runs whose rows they have locked."""
         self._items: Sequence[Item] = ()
+        self._later: Sequence[Sequence[Item]] = ()
         self._apart = False
         self._unsettled = False
         self._took_ids = False
@@ -109,6 +110,7 @@ class Cycle:
         parts: list[tuple[Sequence[Item], int]] = [(part, 0) for part in _apart(items, self._roster, self.taken)]
         try:
             while parts:
+                self._later = [part for part, _ in parts[:-1]]
                 parts[-1:] = self._tried(*parts[-1])
                 parts = _without(self._read, parts) if parts else parts
         except BaseException:
@@ -173,8 +175,10 @@ class Cycle:
             self._starts.families.report(draft)
             batch = _rows(draft)
             self._took_ids = bool(draft.born)
-            if self._roster.holdings.shared and (not is_empty(batch) or draft.has_ended()):
-                batch.parks = draft.park()
+            if self._roster.holdings.shared and (not is_empty(batch) or draft.has_to_park()):
+                batch.parks = draft.park(
+                    lambda key: self._slots.at_work(key) or _is_told(key, *self._later, self.taken.all())
+                )
             if not is_empty(batch):
                 self._commit(batch)
         except BaseException as error:
@@ -553,6 +557,11 @@ def _ended(items: Iterable[Item]) -> set[tuple[int, str, int]]:
         for item in items
         if isinstance(item, Letter) and isinstance(item.message, msg.AttemptEnded | msg.Complete)
     }
+
+
+def _is_told(key: int, *parts: Sequence[Item]) -> bool:
+    """Whether the end of an attempt of the run is still to be delivered: it has no flight any more, and is not lost."""
+    return any(run == key for part in parts for run, _, _ in _ended(part))
 
 
 def _unknown_activity(name: str, build: str, now: int) -> msg.BlockRun:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
+from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute
@@ -53,6 +54,7 @@ class Draft:
         "read",
         "replies",
         "told",
+        "unread",
         "withdrawn",
     )
 
@@ -91,6 +93,8 @@ class Draft:
         """Who in this process is told what became of their messages."""
         self.damaged: dict[int, str] = {}
         """Runs that cannot be read, by key, with what to say of them."""
+        self.unread: dict[int, int] = {}
+        """How many events these have."""
         self.marked: list[RunRow] = []
         """Their summaries, where those do not say so yet."""
         self.elsewhere: list[Callable[[], None]] = []
@@ -168,6 +172,7 @@ class Draft:
         written, which says that it is blocked. Everything else is left as it is."""
         what = f"run {row.id!r}: what the database holds of it cannot be read ({why}); restore a backup"
         self.damaged[row.key] = what
+        self.unread[row.key] = row.seq
         if row.status < Status.COMPLETED and row.status != Status.BLOCKED:
             message = f"what the database holds of it cannot be read ({why})"
             begin_at = None if row.seq else row.wake_at
@@ -181,18 +186,30 @@ class Draft:
         self.withdrawn.append(letter.key)
         self.replies.append(ReplyRow(letter.reply_to, code, error, self.now + REPLY_LIVES_NS))
 
-    def has_ended(self) -> bool:
-        """Whether a run of the batch is over, be there nothing to write of it: nobody may own it for that."""
-        return any(not actor.run.is_open for actor in self.actors.values())
+    def has_to_park(self) -> bool:
+        """Whether nobody may own a run of the batch, be there nothing to write of it: it is over, or waits for other code, which
+        another member may have."""
+        return bool(self.damaged) or any(
+            not actor.run.is_open or actor.run.block is not None or actor.run.held for actor in self.actors.values()
+        )
 
-    def park(self) -> list[tuple[int, int]]:
-        """The runs of the batch that only wait, or have ended, with the number of their events. One that is due soon stays."""
+    def park(self, at_work: Callable[[int], bool]) -> list[tuple[int, int]]:
+        """The runs of the batch that only wait, or have ended, with the number of their events.
+
+        One that is due soon stays. So does one that is blocked while attempts of it are `at_work` in this process: whoever took it
+        over would take them for lost. And one that was released just now, which is to be looked after first.
+        """
         soon = self.now + HORIZON_NS
         gone = set(self.withdrawn)
         for key, actor in self.actors.items():
-            if actor.is_parked and key not in gone and (actor.run.wake_at() or soon) >= soon:
-                self.parks[key] = None
-        return [(key, self.actors[key].run.seq) for key in self.parks]
+            run = actor.run
+            if not actor.is_parked or key in gone or (run.wake_at() or soon) < soon:
+                continue
+            if run.is_open and (at_work(key) if run.block is not None else _is_released(actor)):
+                continue
+            self.parks[key] = None
+        parks = [(key, self.actors[key].run.seq) for key in self.parks]
+        return parks + [(key, seq) for key, seq in self.unread.items() if not at_work(key)]
 
     def batch(self) -> Batch:
         """The rows."""
@@ -246,6 +263,10 @@ class Draft:
         if rows.all_tasks_gone:
             batch.tasks_gone_of.append(rows.run.key)
         self.gives_tasks.update((task.queue, task.name) for task in rows.tasks)
+
+
+def _is_released(actor: Actor) -> bool:
+    return any(type(event) is ev.RunReleased for event in actor.events)
 
 
 def _add_human_tasks(batch: Batch, actor: Actor, rows: RunRows) -> None:

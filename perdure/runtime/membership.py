@@ -84,6 +84,10 @@ class Holdings:
             self._suspect(claimed)
         return poll
 
+    def mending(self, after: int, limit: int) -> list[RunRow]:
+        """Of a store that several share: runs that wait for other code and are nobody's."""
+        return [] if self._membership is None else self._membership.mending(after, limit)
+
     def hand_over(self) -> None:
         if self._membership is not None:
             self._membership.hand_over()

@@ -17,6 +17,7 @@ from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.losses import Losses
 from perdure.runtime.membership import Holdings
+from perdure.runtime.mending import Mending
 from perdure.runtime.offers import Offers
 from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Outbox
@@ -108,7 +109,7 @@ class Owner:
         )
         self._awake_runs = awake_runs
         self._waiting_starts, self._left_behind = deque[StartRequest](), deque[int]()
-        self._mending = 0
+        self._mending = Mending(store.work, self._holdings, build, workflows)
         self._log = log
         self._outage = Outage(world, log, self._holdings.shared, closing)
         self._retention = Retention(store, retention_ns, world, waiters.awaited, log)
@@ -124,8 +125,7 @@ class Owner:
         if left:
             self._deadly.append(left)
             self._strike()
-        self._left_behind += self._store.work.mending()
-        self._mending = len(self._left_behind)
+        self._left_behind += self._mending.begin()
         if not self._holdings.shared:  # else whoever polls claims those of the dead
             self._left_behind += self._store.work.running()
 
@@ -152,7 +152,7 @@ class Owner:
             self._cycle.unanswered = [item for item in items if waits(item)]
             raise
         self._process(items)
-        if self._waiters.mending and self._mending <= 0:
+        if self._waiters.mending and self._mending.is_over:
             self._mended()
         self._retention.go_on()
 
@@ -234,7 +234,7 @@ class Owner:
         room = self._room()
         care = min(room, len(left), TAKEOVER_RUNS)
         items: list[Item] = [letter for _ in range(care) for letter in self._care(left.popleft())]
-        self._mending -= care
+        self._mending.show(care)
         items += [starts.popleft() for _ in range(min(room - care, len(starts)))]
         return items
 
@@ -314,7 +314,11 @@ class Owner:
                 self._alarms.set(actor, now)
         for key in self._look_after:
             self._losses.tell_again(key)
-        items += self._losses.look(poll.beats, monotonic)  # first, as it may raise
+        items += self._losses.look(poll.beats, monotonic)  # first, as it may raise, and so may the next
+        if room and not self._left_behind:
+            self._left_behind += self._mending.look(poll.unmended, monotonic)
+            more = more or self._mending.goes_on
+        self._look_after += self._roster.left_over(self.slots.at_work)
         items += [letter for key in self._look_after for letter in self._care(key)]
         self._look_after = []
         items += self._beats()

@@ -24,7 +24,7 @@ from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter
 from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox
-from perdure.runtime.slots import Flight, Slots
+from perdure.runtime.slots import KINDS, Flight, Slots
 from perdure.runtime.worker import Loop, Worker
 from perdure.runtime.world import World
 from perdure.stores import base
@@ -157,7 +157,7 @@ class QueueWork:
         )
         kind = self._slots.kind
         self.offered = Offered(self._slots, settings.queues, self._names)
-        self._wants = [(n, tuple(name for name in self._names if kind(name) == n)) for n in self._slots.kinds()]
+        self._wants = [(n, tuple(name for name in self._names if kind(name) == n)) for n in KINDS]
         store.tasks.listen(self.member, inbox.nudge)
         store.post.nudge()  # so that the owner knows whom to tell of tasks
 

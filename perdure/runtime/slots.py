@@ -14,6 +14,7 @@ from perdure.runtime.actors import Actor
 ON_LOOP = 0
 IN_THREAD = 1
 IN_PROCESS = 2
+KINDS = (ON_LOOP, IN_THREAD, IN_PROCESS)
 
 
 class Flight(msgspec.Struct, gc=False, eq=False):
@@ -92,9 +93,6 @@ class Slots:
         self._flights: dict[int, dict[tuple[str, int], Flight]] = {}
         self._count = 0
         self.closed = False
-
-    def kinds(self) -> range:
-        return range(len(self._most))
 
     def kind(self, name: str) -> int:
         """Where attempts of an activity run."""
@@ -197,6 +195,11 @@ class Slots:
 
     def of_run(self, key: int) -> list[Flight]:
         return list(self._flights.get(key, {}).values())
+
+    def at_work(self, key: int) -> bool:
+        """Whether an attempt of the run is in the air, or takes off with the batch that is decided, and its result is wanted."""
+        flights = self._flights.get(key, {}).values()
+        return any(not flight.given_up for flight in flights) or any(flight.key == key for flight in self.claimed)
 
     def holds(self, flight: Flight) -> bool:
         """Whether the attempt has its slot still, wanted or not."""

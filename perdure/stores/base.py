@@ -227,6 +227,9 @@ class Poll(msgspec.Struct):
     members: dict[int, int] = {}
     """Of a store that several owners share, which tells only of the caller's runs: those that became it by this call; and the
     beats of the other owners, by member."""
+    unmended: bool = False
+    """The same: whether there are runs that wait for other code, and that nobody owns. Of the members of a build only the eldest is
+    told."""
 
 
 class Journal(Protocol):

@@ -32,7 +32,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Membership(Protocol):
-    """Asked by an owner, from its thread. Every call but `beat`, `find` and `reserve` is fenced: it raises base.OwnershipLost, and has changed
+    """Asked by an owner, from its thread. Every call but `mending`, `beat`, `find` and `reserve` is fenced: it raises base.OwnershipLost, and has changed
     nothing, once the caller was declared dead."""
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> "Poll":
@@ -45,6 +45,10 @@ class Membership(Protocol):
     def own(self, keys: Iterable[int]) -> Mapping[int, Claimed]:
         """These runs, as far as no other living member owns them: they are the caller's. One in whose turn a member has died
         is left to `poll`, which says so."""
+        ...
+
+    def mending(self, after: int, limit: int) -> "list[RunRow]":
+        """Runs that are held or blocked, and that nobody owns: those with the lowest keys above this one, at most so many."""
         ...
 
     def enter(self, key: int) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.stores import base
@@ -44,10 +46,11 @@ class MemoryMembership:
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> base.Poll:
         shelf, member = self._shelf, self._admin.member
         with shelf.lock:
+            unmended = _is_eldest(shelf, member) and bool(self.mending(0, 1))
             claimed = _claim(shelf, member, self._work.wanting(now, starts), claims)
             shelf.between()
             poll = self._work.poll(now, limit, starts)
-            poll.claimed = claimed
+            poll.claimed, poll.unmended = claimed, unmended
             poll.members = {id: seat.beat for id, seat in shelf.seats.items() if id != member}
         return poll
 
@@ -61,6 +64,13 @@ class MemoryMembership:
                 if is_free and not _died_in_turn(shelf, key):
                     owned[key] = _given(shelf, key, member)
             return owned
+
+    def mending(self, after: int, limit: int) -> list[RunRow]:
+        shelf = self._shelf
+        with shelf.lock:
+            waiting = [row for row in shelf.open_runs() if row.status in (Status.HELD, Status.BLOCKED)]
+            free = sorted(row.key for row in waiting if row.key > after and row.key not in shelf.owners)
+            return [msgspec.structs.replace(shelf.runs[key]) for key in free[:limit]]
 
     def enter(self, key: int) -> None:
         with self._shelf.lock:
@@ -163,6 +173,12 @@ def awaited_ids(shelf: "Shelf", ids: Iterable[str]) -> None:
 def owned_by_another(shelf: "Shelf", key: int, member: int) -> bool:
     owner = shelf.owners.get(key, 0)
     return owner != member and owner in shelf.seats
+
+
+def _is_eldest(shelf: "Shelf", member: int) -> bool:
+    """Of the members with its code."""
+    build = seat_of(shelf, member).build
+    return member == min(id for id, seat in shelf.seats.items() if seat.build == build)
 
 
 def _owned_by(shelf: "Shelf", member: int) -> list[int]:

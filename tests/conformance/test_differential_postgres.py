@@ -170,6 +170,10 @@ class ManyOwners(SharedByMany, TwoStores):
     def own_some(self, wanted: list[int]) -> None:
         self.same(lambda store: store.membership.own(wanted))  # type: ignore[union-attr]
 
+    @rule(after=st.just(0) | keys, limit=st.integers(1, 3))
+    def mending(self, after: int, limit: int) -> None:
+        self.same(lambda store: store.membership.mending(after, limit))  # type: ignore[union-attr]
+
     @rule(key=st.just(0) | keys)
     def enter(self, key: int) -> None:
         self.same(lambda store: store.membership.enter(key))  # type: ignore[union-attr]

@@ -355,6 +355,37 @@ def test_a_pinned_run_goes_to_owners_of_its_build_and_to_anybody_if_there_is_non
     assert newer.claimed() == [2]
 
 
+def test_runs_that_wait_for_other_code_and_that_nobody_owns_are_told_of(one: Owner, other: Owner) -> None:
+    assert not one.poll().unmended
+    one.begin(2, status=Status.BLOCKED, block=b"why")
+    one.begin(4, parked=True, status=Status.QUARANTINED)
+    one.begin(6, parked=True, status=Status.WAITING)
+    assert not one.poll().unmended
+    assert one.membership.mending(0, 10) == []
+
+    for key, status in ((8, Status.HELD), (10, Status.BLOCKED), (12, Status.BLOCKED)):
+        one.begin(key, parked=True, status=status)
+
+    assert one.poll().unmended
+    assert [row.key for row in one.membership.mending(0, 2)] == [8, 10]
+    assert [row.key for row in other.membership.mending(8, 10)] == [10, 12]
+    assert other.membership.mending(0, 1) == [run(8, status=Status.HELD)]
+    other.membership.own([8, 10, 12])
+    assert not one.poll().unmended
+
+
+def test_of_the_members_of_a_build_the_eldest_is_told_of_runs_that_wait_for_other_code(
+    opened: Opener, one: Owner, other: Owner
+) -> None:
+    others = [Owner(opened, build="build-2") for _ in range(2)]
+    one.begin(2, parked=True, status=Status.BLOCKED)
+
+    assert [each.poll().unmended for each in (one, other, *others)] == [True, False, True, False]
+    one.membership.hand_over()
+
+    assert [each.poll().unmended for each in (other, *others)] == [True, True, False]
+
+
 def test_what_a_dead_worker_had_is_told_to_the_run_whoever_owns_it(one: Owner, other: Owner) -> None:
     one.begin(2)
     one.commit(tasks=[task(2)])

@@ -151,7 +151,7 @@ def claims_are_remembered(patch: MonkeyPatch) -> None:
 @mutant("owners of runs that have ended", "operators", members=3)
 def the_ended_are_owned(patch: MonkeyPatch) -> None:
     """whoever is asked for a run that has ended owns it from then on."""
-    patch.setattr(Draft, "has_ended", lambda self: False)
+    patch.setattr(Draft, "has_to_park", lambda self: False)
 
 
 @mutant("who listens for workers that are gone", "queues")

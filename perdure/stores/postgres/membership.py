@@ -10,7 +10,7 @@ from perdure.stores.base import OwnershipLost, Poll
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line, Lines, Row
-from perdure.stores.postgres.rows import run_row
+from perdure.stores.postgres.rows import RUN_COLUMNS, run_row
 from perdure.stores.postgres.trouble import told_to_owner, told_to_people
 from perdure.stores.postgres.work import SELF, poll_of
 
@@ -21,6 +21,10 @@ _FIND = (
 _POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigint, %b::bigint, %b, %b)"
 _OWN = "SELECT * FROM perdure.own(%b::bigint, %b::bigint, %b::bigint[])"
 _OWNED = "SELECT 1 FROM perdure.runs WHERE key = %b AND claims >= %b AND owner = %b"
+_MENDING = (
+    f"SELECT {RUN_COLUMNS} FROM perdure.runs WHERE owner IS NULL AND status IN (4, 5) AND key > %b::bigint "
+    "ORDER BY key LIMIT %b::bigint"
+)
 _ENTER = "SELECT perdure.enter_turn(%b::bigint, %b::bigint, %b::bigint)"
 _DECLARE_DEAD = "SELECT perdure.declare_dead(%b::bigint, %b::bigint, %b::bigint, %b::bigint)"
 _HAND_OVER = "SELECT perdure.hand_over(%b::bigint, %b::bigint)"
@@ -59,6 +63,10 @@ class PostgresMembership:
         if claimed is not None:
             self._fence.last = lambda: [(True, _OWNED, (claimed.key, claimed.claims, self._fence.member))]
         return owned
+
+    def mending(self, after: int, limit: int) -> list[RunRow]:
+        with told_to_owner(self._place):
+            return [run_row(columns) for columns in self._line.read(_MENDING, (after, limit))]
 
     def enter(self, key: int) -> None:
         self._ask(_ENTER, key)

@@ -5,6 +5,7 @@ from contextlib import closing
 
 from perdure.kernel.run import Status
 from perdure.runtime.owner import Owner
+from perdure.runtime.slots import KINDS
 from perdure.stores.base import Store
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing.simulation.histories import demand
@@ -86,7 +87,7 @@ def demand_in_order(owner: Owner, cached: int) -> None:
     air are all slots, and only open runs are here, with no more of those that wait than may be."""
     slots, roster = owner.slots, owner._roster
     flights = slots.all()
-    in_use = [sum(flight.kind == kind for flight in flights) for kind in slots.kinds()]
+    in_use = [sum(flight.kind == kind for flight in flights) for kind in KINDS]
     demand(not slots.claimed, f"attempts were claimed, and neither began nor were given back: {slots.claimed}")
     for kind, (free, used, most) in enumerate(zip(slots._free, in_use, slots._most, strict=True)):
         demand(free + used == most, f"of {most} slots of kind {kind} {free} are free and {used} are in use (9)")

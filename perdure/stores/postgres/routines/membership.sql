@@ -144,7 +144,7 @@ END $$;
 
 -- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
 -- deaths, whether that one died in its turn), those of `work`, 4 the beat of another owner, and 5 the
--- own one, with the timeline. `again`: the answer to an earlier
+-- own one, with the timeline and whether this member is to look at runs that wait for other code. `again`: the answer to an earlier
 -- call did not come; what the member has already is told as well, as left by itself if it was written since it was claimed.
 CREATE OR REPLACE FUNCTION perdure.poll(
     me bigint, my_term bigint, due_until bigint, most bigint, most_claims bigint, starts boolean, again boolean
@@ -162,11 +162,15 @@ DECLARE
     claimed  bigint;
     theirs   text[];
     builds   text[];
+    unmended boolean;
 BEGIN
     PERFORM fence(me, my_term);
     SELECT m.build INTO my_build FROM members m WHERE m.id = me;
     UPDATE beats SET beat = beat + 1, seen_at = clock_timestamp() WHERE member = me RETURNING workflows, beat, mail_after INTO mine, my_beat, after;
-    RETURN QUERY SELECT 5, my_beat, timeline(), NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL;
+    -- In the order of an index that has only these.
+    unmended := NOT EXISTS (SELECT 1 FROM members m WHERE m.alive AND NOT m.serves AND m.build = my_build AND m.id < me)
+        AND (SELECT r.key FROM runs r WHERE r.owner IS NULL AND r.status IN (4, 5) ORDER BY r.key LIMIT 1) IS NOT NULL;
+    RETURN QUERY SELECT 5, my_beat, timeline(), NULL::bigint, NULL::integer, unmended, NULL::bytea, NULL;
     IF again THEN
         RETURN QUERY
         SELECT 0, r.key, r.claims, CASE r.left_by WHEN 0 THEN me ELSE r.left_by END, r.deaths,

@@ -45,6 +45,9 @@ CREATE INDEX runs_by_status ON perdure.runs (status) WHERE status <> 7;
 CREATE INDEX runs_by_wake_at ON perdure.runs (wake_at) WHERE wake_at IS NOT NULL AND status < 7;
 CREATE INDEX runs_by_owner ON perdure.runs (owner) WHERE owner IS NOT NULL;
 
+-- What waits for other code, is held (4) or blocked (5), and that nobody owns.
+CREATE INDEX runs_unmended ON perdure.runs (key) WHERE owner IS NULL AND status IN (4, 5);
+
 -- Runs that are nobody's child, nearly all, cost no entry.
 CREATE INDEX runs_by_parent ON perdure.runs (parent) WHERE parent <> 0;
 CREATE INDEX runs_by_root ON perdure.runs (root) WHERE root <> 0;
