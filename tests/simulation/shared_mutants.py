@@ -9,7 +9,9 @@ from pytest import MonkeyPatch
 from perdure.runtime import membership
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.draft import Draft
+from perdure.runtime.mending import Mending
 from perdure.runtime.owner import Owner
+from perdure.runtime.slots import Slots
 from perdure.stores import base, memory, memory_members
 from perdure.stores.membership import Claimed
 from perdure.stores.memory import MemoryJournal, MemoryWork, Shelf
@@ -111,6 +113,23 @@ def mail_is_left_behind(patch: MonkeyPatch) -> None:
 def runs_at_work_are_parked(patch: MonkeyPatch) -> None:
     """a run is parked while its attempts are in the air."""
     patch.setattr(Actor, "is_parked", property(lambda self: True))
+
+
+@mutant("nests", "timer storm", "timeout")
+def blocked_runs_at_work_are_parked(patch: MonkeyPatch) -> None:
+    """a run that is blocked is parked while its attempts are in the air."""
+    patch.setattr(Slots, "at_work", lambda self, key: False)
+
+
+@mutant("deploys")
+def other_code_asks_once(patch: MonkeyPatch) -> None:
+    """a run that is blocked while members with other code are there already is shown to none of them."""
+    look = Mending.look
+
+    def looks_once(self: Mending, unmended: bool, monotonic: float) -> list[int]:
+        return look(self, unmended and not self.is_over, monotonic)
+
+    patch.setattr(Mending, "look", looks_once)
 
 
 @mutant("everything", "random")

@@ -93,3 +93,9 @@ def test_a_child_that_has_just_continued_as_new_is_ended_with_its_parent() -> No
 def test_a_run_that_goes_on_in_another_process_is_younger_than_the_one_it_follows() -> None:
     """Keys that were reserved for later were smaller than those of runs that had been begun elsewhere since."""
     assert simulate(plan_of(20, "signals to chains", members=3)).violation == ""
+
+
+def test_an_attempt_of_a_blocked_run_is_made_by_nobody_else_meanwhile() -> None:
+    """The run was parked, released by another owner, and had the attempt tried again, while the first one was at work still: the
+    processes went round in a circle."""
+    assert simulate(plan_of(773955922, "cancel nests", members=2)).violation == ""

@@ -59,8 +59,8 @@ class Checks:
         self._slots = sum(plan.slots) + 1
         self._may_refuse = plan.may_refuse
         self._refused: set[int] = set()
-        """Runs that were blocked, as the store has refused what they did. Attempts of theirs that are in the air count as lost if
-        another owner has them tried again."""
+        """Runs that were blocked, as the store has refused what they did: an end of an attempt that it will not keep either counts as
+        lost."""
         self._cached = plan.cached_runs
         self._histories: dict[int, History] = {}
         self._ledger = Ledger()
@@ -75,12 +75,18 @@ class Checks:
         self._at_work: list[tuple[int, str, int]] = []
         """Attempts that were found to be wanted, and nothing was committed since."""
 
-    def committed(self, batch: Batch, member: int, now: int, clock_went_back: bool) -> None:
-        """The runs that a batch was about, which this member has committed now, or before somebody has set the clock."""
+    def committed(
+        self, batch: Batch, member: int, flies: Callable[[AttemptRow], bool], now: int, clock_went_back: bool
+    ) -> None:
+        """The runs that a batch was about, which this member has committed now, or before somebody has set the clock. `flies`:
+        whether an attempt is in the air with a member that lives, and its result wanted."""
         self._at_work = []
         self._commits += 1
         for attempt in batch.attempts:
-            lost = attempt.member == member and _is_lost(attempt) and attempt.run not in self._refused
+            if not _is_lost(attempt):
+                continue
+            demand(not flies(attempt), f"[{attempt.step}]#{attempt.attempt} counts as lost, and is in the air (1, 3)")
+            lost = attempt.member == member and attempt.run not in self._refused
             demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
         keys = {row.key for row in [*batch.created, *batch.updated]} | {part.run for part in batch.history}
         for key, stored in self._store.work.load(sorted(keys)).items():
@@ -177,7 +183,6 @@ class Checks:
                 run = self._run(key)
                 pending = run.pending.get(step)
                 wanted = pending is not None and pending.attempt == attempt and bool(pending.member)
-                wanted = wanted or key in self._refused  # another owner may have taken it over, as it was blocked
                 demand(wanted, f"{run.id} [{step}]#{attempt} is in the air, and nobody wants it (6)")
             self._at_work = at_work
 

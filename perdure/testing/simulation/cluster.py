@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.kernel.limits import END_OF_TIME
+from perdure.kernel.project import AttemptRow
 from perdure.kernel.run import Status
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Heard, Letter, StartRequest
@@ -19,11 +20,13 @@ from perdure.stores.base import Batch, MailRow, Store
 from perdure.stores.faults import Fault, Faults, Moment
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.stores.memory_post import MemoryPost
+from perdure.testing.simulation.changing import AtHand
+from perdure.testing.simulation.changing import Code as AnyCode
 from perdure.testing.simulation.checks import Checks
 from perdure.testing.simulation.clients import Clients, queue_by_mail
 from perdure.testing.simulation.crew import SimulatedCrew
 from perdure.testing.simulation.histories import Violation, demand
-from perdure.testing.simulation.life import BUILD, STOPS, Code, Found, Told, in_words, owner_of
+from perdure.testing.simulation.life import BUILD, DEPLOYED_SECONDS, STOPS, Code, Found, Told, in_words, owner_of
 from perdure.testing.simulation.plan import DEATHS, HOWS, SHARED_HOWS, Disturbance, How, Plan, SharedHow, drawn
 from perdure.testing.simulation.staff import Staff
 from perdure.testing.simulation.trace import Trace
@@ -73,6 +76,7 @@ class Cluster:
         self.quiet_since = BEGINNING
         self.violations: list[str] = []
         self._steps = 0
+        self._joined = 0
         self._serial = 0
         self._looked_for = 0
         self._over = False
@@ -82,6 +86,7 @@ class Cluster:
         self._outside = outside = MemoryStore(shelf=self.shelf)
         outside.post = SlowPost(self)
         self.checks = Checks(self._outside, plan)
+        self.checks.is_final = len(plan.codes) == 1
         self._processes = [Process(self, n) for n in range(plan.members)]
         street = Station(self, None)
         self._clients = Clients(plan.seed, street, self._outside, self.violations.append)
@@ -107,6 +112,7 @@ class Cluster:
             for process in self._processes:
                 if process.owner is not None and process.station.member in self.shelf.seats:
                     self.checks.left(process.owner)
+            AtHand.code = self.plan.codes[-1]
             outcomes = self.checks.ended(self.plan.wishes)
             ends = ", ".join(f"{id} {outcome[0]}" for id, outcome in outcomes.items())
             self.say(0, "rest", f"{ends}; all histories: {self.checks.digest()}")
@@ -153,6 +159,12 @@ class Cluster:
             demand(self._steps < MOST_STEPS, f"the processes go round in a circle: {MOST_STEPS:,} rounds")
             self._chance.choice(ready).step()
         return bool(ready)
+
+    def next_code(self) -> tuple[AnyCode, bool]:
+        """What whoever joins next has, and whether it is to be replaced, since another one follows."""
+        codes, n = self.plan.codes, self._joined
+        self._joined += 1
+        return codes[min(n, len(codes) - 1)], n < len(codes) - 1
 
     def befalls(self, commit: int, *hows: How | SharedHow) -> Disturbance | None:
         """What is to happen to the commit, if it is one of these: it happens now."""
@@ -227,6 +239,15 @@ class Cluster:
         elif looks:
             self.at(1.0, lambda: self._look_for(token, item, looks - 1))
 
+    def flies(self, attempt: AttemptRow) -> bool:
+        """Whether an attempt is in the air in a process that nobody has declared dead, and its result wanted."""
+        return attempt.member in self.shelf.seats and any(
+            process.owner is not None
+            and process.station.member == attempt.member
+            and process.owner.slots.flies(attempt.run, attempt.step, attempt.attempt)
+            for process in self._processes
+        )
+
     def demand_awake(self, batch: Batch) -> None:
         """What is at work has an owner, be it one that is to be replaced."""
         for row in (*batch.created, *batch.updated):
@@ -268,6 +289,7 @@ class Process:
         self.asleep_until = 0
         self.frozen = False
         self.leaving = False
+        self._code: AnyCode = "new"
         self._number = number
         self._crew: SimulatedCrew | None = None
         self._store: Store | None = None
@@ -291,15 +313,20 @@ class Process:
         """Take part as a new member."""
         cluster, station = self.cluster, self.station
         self._store = store = cluster.opened(cluster.shelf, station.faults)
-        member = store.admin.try_own("simulated", self._number, BUILD, cluster.time)
+        self._code, is_relieved = cluster.next_code()
+        build = f"{BUILD} {self._code}"
+        member = store.admin.try_own("simulated", self._number, build, cluster.time)
         assert member is not None
         station.member = member
         store.admin.publish([base.DefinitionRow("workflow", name, b"{}") for name in cluster.code.workflows])
         store.admin.listen(self.inbox.nudge)
-        station.say("own")
-        self._crew = SimulatedCrew(cluster.plan, station, BUILD, self.inbox.put, cluster.checks.begun, member)
+        station.say("own", self._code if len(cluster.plan.codes) > 1 else "")
+        if is_relieved:
+            seconds = drawn("deploy", cluster.plan.seed, member).choice(DEPLOYED_SECONDS)
+            cluster.at(seconds, lambda: self._relieve(member))
+        self._crew = SimulatedCrew(cluster.plan, station, build, self.inbox.put, cluster.checks.begun, member)
         log = Told(station.say)
-        self.owner = owner_of(cluster.plan, cluster.code, store, member, self.inbox, self._crew, station, log)
+        self.owner = owner_of(cluster.plan, cluster.code, store, member, self.inbox, self._crew, station, log, build)
         self.asleep_until = 0
         self._guarded(self.owner.take_over)
 
@@ -328,8 +355,14 @@ class Process:
                 owners, member = self.cluster.shelf.owners, self.station.member
                 self.cluster.checks.idle(self.owner, member, lambda key: owners.get(key, member) == member)
 
+    def _relieve(self, member: int) -> None:
+        """It has been there for long enough with its code, if it is still the same."""
+        if self.owner is not None and self.station.member == member:
+            self.leaving, self.asleep_until = True, 0
+
     def _guarded(self, act: Callable[[], None]) -> bool:
         """Whether the process lives on as it was."""
+        before, AtHand.code = AtHand.code, self._code
         try:
             act()
         except Crash:
@@ -345,6 +378,8 @@ class Process:
             self.station.say("stop", type(error).__name__)
             self._end()
             return False
+        finally:
+            AtHand.code = before
         return True
 
     def stop(self) -> None:
@@ -414,7 +449,7 @@ class Station(World):
         elif name == "after-commit":
             cluster.trace.commit(cluster.time - BEGINNING, self.member, self._commit, self._batch)
             now = max(self.now(), cluster.latest)
-            cluster.checks.committed(self._batch, self.member, now, cluster.clock_was_set)
+            cluster.checks.committed(self._batch, self.member, cluster.flies, now, cluster.clock_was_set)
             cluster.demand_awake(self._batch)
             cluster.staff.committed(self._batch)
             self._die_if("after")
@@ -467,7 +502,9 @@ class Station(World):
         process, batch, commit = self._process, self._batch, self._commit
         assert process is not None
         process.frozen = True
+        code = AtHand.code
         meanwhile()
+        AtHand.code = code
         process.frozen = False
         self._batch, self._commit = batch, commit
         self.say("thaw", f"commit {commit} goes on")

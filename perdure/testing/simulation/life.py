@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from perdure.errors import StoreError
+from perdure.kernel.project import AttemptRow
 from perdure.languages.python.machine import PythonLanguage
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.liveness import LEASE_SECONDS
@@ -38,6 +39,9 @@ from perdure.workflows import definitions_of
 
 BUILD = "simulated"
 STANDBY_SECONDS = 0.1
+DEPLOYED_SECONDS = (0.5, 3.0, 60.0, 86_400.0, 1e7)
+"""After so long code that is not the last is replaced."""
+
 GRACE_SECONDS = 10.0
 MOST_ROUNDS = 5_000
 """A simulation has far fewer, unless it goes round in a circle."""
@@ -184,8 +188,14 @@ class _Life:
 
     def _committed(self, batch: Batch) -> None:
         world = self._world
-        self._checks.committed(batch, world.member, max(world.now(), world.latest), world.goes_back)
+        self._checks.committed(batch, world.member, self._flies, max(world.now(), world.latest), world.goes_back)
         self._staff.committed(batch)
+
+    def _flies(self, attempt: AttemptRow) -> bool:
+        owner, member = self._owner, self._world.member
+        if owner is None or attempt.member != member:
+            return False
+        return owner.slots.flies(attempt.run, attempt.step, attempt.attempt)
 
     def _rested(self, stillness: Stillness) -> None:
         self._checks.rested(stillness)
@@ -246,7 +256,7 @@ class _Life:
         if self._checks.is_final:
             return float("inf")
         chance = drawn("deploy", self._plan.seed, self._owners)
-        return self._world.monotonic() + chance.choice([0.5, 3.0, 60.0, 86_400.0, 1e7])
+        return self._world.monotonic() + chance.choice(DEPLOYED_SECONDS)
 
 
 def owner_of(

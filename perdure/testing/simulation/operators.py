@@ -30,7 +30,7 @@ class Operators:
     def _look(self) -> None:
         blocked = self._store.views.search(RunFilter(statuses=(Status.BLOCKED,)))
         refused = [row for row in blocked if row.block is not None and wire.decode_block(row.block).kind == "refused"]
-        for row in refused:
+        for row in blocked:  # also those that old code has blocked again, after the store had refused them to new code
             self._world.say("retry", row.id)
             self._store.post.send(MailRow(0, row.key, msg.Retry()))
         self._coming -= {id for id in self._coming if self._store.views.row(id) is not None}
