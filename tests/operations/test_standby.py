@@ -60,7 +60,7 @@ def perdure(pair: Pair, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
         (("count",), "2"),
         (("show", "open"), "waits for a message"),
         (("result", "done"), "done/sent"),
-        (("builds",), "the engine's"),
+        (("builds",), "an engine's"),
         (("export", "done"), "perdure.run"),
         (("migrate", "--check"), ""),
     ],

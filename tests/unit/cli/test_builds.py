@@ -51,7 +51,7 @@ def test_the_engines_build_is_listed_whatever_has_begun_with_it(folder: Path, pe
             rows = {line.split("\t")[0]: line.split("\t")[1:] for line in perdure("builds").out.splitlines()}
             (found,) = [each for each in json.loads(perdure("builds", "--json").out) if each["build"] == build]
 
-        assert rows[build][-1] == "the engine's"
+        assert rows[build][-1] == "an engine's"
         assert began in rows[build][3]
         assert (found["drained"], found["owner"], found["open"]) == (False, True, 0)
     assert rows["monday"][-1] == "open"
