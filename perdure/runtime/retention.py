@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Collection
 
-from perdure.errors import StoreUnreachable
+from perdure.errors import StoreFull, StoreUnreachable
 from perdure.runtime.world import World
 from perdure.stores.base import Store
 from perdure.stores.pruning import Prune
@@ -62,7 +62,7 @@ class Retention:
             return
         try:
             self._under_way = self._batch() if self._under_way else self._begin()
-        except StoreUnreachable as error:
+        except (StoreFull, StoreUnreachable) as error:  # a disk that is full needs some room to make room
             self._log.warning("what is kept no longer stays a little longer: %s", error)
             self._under_way = False
         took = self._world.monotonic() - began

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from perdure.errors import StoreUnreachable
+from perdure.errors import StoreFull, StoreUnreachable
 from perdure.runtime import retention
 from perdure.runtime.retention import Retention
 from perdure.runtime.world import World
@@ -38,17 +38,20 @@ class Slow:
         self.seconds = 0.0
         self.asked: list[Prune] = []
         self.began: list[float] = []
-        self.fails = False
+        self.fails: Exception | None = None
+        self.tidies = False
 
     def prune(self, wanted: Prune) -> Pruned:
         self.asked.append(wanted)
         self.began.append(self._clock.seconds)
         self._clock.seconds += self.seconds
         if self.fails:
-            raise StoreUnreachable("not now")
+            raise self.fails
         return self._admin.prune(wanted)
 
     def tidy(self, now: int) -> None:
+        if self.fails and self.tidies:
+            raise self.fails
         self._admin.tidy(now)
 
 
@@ -161,15 +164,19 @@ def test_a_pass_begins_where_the_last_has_left_nobody():
     assert [wanted.after for wanted in scene.admin.asked] == [0, 6, 6, 8]
 
 
-def test_a_store_that_does_not_answer_is_asked_later(caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize("error", [StoreUnreachable("not now"), StoreFull("not now")])
+@pytest.mark.parametrize("tidies", [False, True])
+def test_a_store_that_does_not_answer_or_has_no_room_is_asked_later(
+    error: Exception, tidies: bool, caplog: pytest.LogCaptureFixture
+):
     scene = Scene()
     scene.put(2)
-    scene.admin.fails = True
+    scene.admin.fails, scene.admin.tidies = error, tidies
 
     scene.pass_through()
     assert scene.keys() == [2]
     assert "what is kept no longer stays a little longer: not now" in caplog.text
-    scene.admin.fails = False
+    scene.admin.fails = None
     scene.pass_through()
 
     assert scene.keys() == []
