@@ -92,11 +92,12 @@ class Shelf:
 
     def apply(self, batch: base.Batch, member: int) -> None:
         """Write what was found to be in order."""
+        grown = [row.key for row in batch.updated if row.key in self.runs and row.seq > self.runs[row.key].seq]
         _apply(self, batch)
         self.used_members.add(member)
         if self.shared:
-            for part in batch.history:
-                self.deaths.pop(part.run, None)
+            for key in grown:
+                self.deaths.pop(key, None)
             self.owners |= {row.key: member for row in batch.created}
             for key, _ in batch.parks:
                 self.owners.pop(key, None)
