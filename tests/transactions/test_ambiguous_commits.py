@@ -104,16 +104,20 @@ def test_a_commit_whose_backend_is_ended_is_undone_and_the_next_attempt_counts(d
 
 
 @pytest.mark.parametrize("workflow", [booking, abooking])
-def test_a_commit_that_comes_to_its_end_after_its_connection_was_lost_counts(database: str, workflow):
-    """The client loses the connection; the server does not see that, and commits a little later."""
+def test_a_commit_whose_connection_was_lost_while_the_server_had_it_in_hand_counts_unless_its_failure_was_first(
+    database: str, workflow
+):
+    """The client loses the connection; the server does not see that. It has not come to the end of the attempt yet, which is refused
+    if the failure that the client brings has taken the task."""
     with holding(database) as connection, Engine(database, [workflow, book, abook]) as engine:
         handle = engine.start(workflow()).wait()
         committing(connection)
         cut(lent[-1])
         let_go(connection)
 
-        assert handle.result().wait() == 1
-        assert ledger(connection) == [(1,)]
+        counted = handle.result().wait()
+        assert counted in (1, 2)
+        assert ledger(connection) == [(counted,)]
 
 
 def taking(database: str, engine: Engine, errors: list[BaseException]) -> threading.Thread:
