@@ -9,6 +9,7 @@ import pytest
 from perdure import Client, Engine, workflow
 from perdure.cli.main import cli
 from perdure.cli.options import Settings
+from perdure.stores.postgres.store import PostgresStore
 from tests.postgres.server import Server
 
 Perdure = Callable[..., tuple[int, str, str]]
@@ -176,8 +177,10 @@ def test_the_builds_of_all_engines_that_are_there_are_an_engines(perdure: Perdur
 def test_an_engine_that_was_not_seen_for_long_takes_no_part(perdure: Perdure, database: str) -> None:
     with Engine(database, [greet]) as engine:
         engine.run(greet("Ada")).wait()
+    left = PostgresStore(database)
+    left.admin.try_own("there", 1, "b", 0)
+    left.admin.close()
     with psycopg.connect(database) as connection:
-        connection.execute("SELECT perdure.join_members('there', 1, 'b', 0, 10000000000, 0, 1)")
         connection.execute("UPDATE perdure.beats SET seen_at = now() - interval '1 hour'")
     code, out, err = perdure("doctor", "--db", database)
 

@@ -105,3 +105,77 @@ def test_runs_that_wait_for_other_code_cost_a_poll_next_to_nothing_however_many(
 
     assert found == [(True,)]
     assert rows_read(crowded, 1) <= 2
+
+
+def test_letters_to_no_run_are_answered_however_many_others_there_are(crowded: psycopg.Connection) -> None:
+    crowded.execute("INSERT INTO perdure.mail (run, kind, body, reply_to) VALUES (999999, 7, 'x', 'me')")
+    sql = "SELECT b FROM perdure.poll(%s, 0, 0, 1000, 100, true, false) WHERE kind = 1"
+    for _ in range(RUNS // FEW + 2):
+        found = {member: [run for (run,) in crowded.execute(sql, (member,))] for member in (1, 2)}
+        if found[1]:
+            break
+
+    assert found[1] == [999999] and 999999 not in found[2]
+
+
+def test_a_run_is_looked_at_once_however_many_letters_wait_for_it(crowded: psycopg.Connection) -> None:
+    """Those to a blocked run wait for as long as it is blocked, and each poll meets them."""
+    crowded.execute("DELETE FROM perdure.mail")
+    crowded.execute("UPDATE perdure.runs SET status = 5 WHERE key = 1")
+    crowded.execute(
+        "INSERT INTO perdure.mail (run, kind, body, reply_to) SELECT 1, 6, '', '' FROM generate_series(1, 40)"
+    )
+    crowded.execute("VACUUM ANALYZE perdure.mail, perdure.runs")
+    with crowded.transaction():
+        assert claimed(crowded, 2) == []
+        read = crowded.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'runs'"
+        ).fetchone()
+
+    assert read is not None and read[0] <= 4
+
+
+def mail_from(connection: psycopg.Connection, member: int) -> int:
+    """Where mail begins for a member that has polled a few times."""
+    for _ in range(4):
+        claimed(connection, member)
+    found = connection.execute("SELECT mail_from FROM perdure.beats WHERE member = %s", (member,)).fetchone()
+    assert found is not None
+    return found[0]
+
+
+def test_what_was_read_is_not_passed_by_again_but_for_what_may_still_come(
+    crowded: psycopg.Connection, database: str
+) -> None:
+    crowded.execute("DELETE FROM perdure.mail")
+    crowded.execute("UPDATE perdure.runs SET owner = 1")
+    letter = "INSERT INTO perdure.mail (run, kind, body, reply_to) VALUES (7, 6, '', '') RETURNING id"
+    with psycopg.connect(database) as slow:
+        late = slow.execute(letter.encode()).fetchone()
+        assert late is not None
+        crowded.execute(letter.encode())
+        crowded.execute("DELETE FROM perdure.mail")
+        assert mail_from(crowded, 1) <= late[0]
+
+    sql = "SELECT a FROM perdure.poll(1, 0, 0, 1000, 100, true, false) WHERE kind = 1"
+    assert crowded.execute(sql.encode()).fetchall() == [late]
+    crowded.execute("DELETE FROM perdure.mail")
+    last = crowded.execute(letter.encode()).fetchone()
+    assert last is not None
+    # Where others write to the same server, whose transactions may just be open, it takes some polls more.
+    while mail_from(crowded, 1) != last[0]:
+        pass
+
+
+def test_of_the_dead_only_those_are_looked_at_that_may_have_runs(crowded: psycopg.Connection) -> None:
+    crowded.execute("DELETE FROM perdure.mail")
+    crowded.execute("UPDATE perdure.runs SET owner = 1, wake_at = NULL WHERE key <= 30")
+    crowded.execute("UPDATE perdure.members SET alive = false WHERE id = 1")
+    dead = b"SELECT * FROM perdure.dead_owners()"
+
+    for left in (30, 10):
+        crowded.execute("SELECT perdure.tidy(0)")
+        assert crowded.execute(dead).fetchall() == [(1,)]
+        assert len(claimed(crowded, 2, claims=20)) == min(left, 20)
+    crowded.execute("SELECT perdure.tidy(0)")
+    assert crowded.execute(dead).fetchall() == []

@@ -90,29 +90,59 @@ $$;
 -- So many letters a poll looks at.
 CREATE OR REPLACE FUNCTION perdure.letters_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 20000::bigint $$;
 
--- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker. Mail of no
--- run that there is goes to the eldest: who reads what somebody else has read must not write.
+-- The letters for a member. Mail of no run that there is goes to the eldest: who reads what somebody else has read must not write.
+CREATE OR REPLACE FUNCTION perdure.letters_of(me bigint, most bigint, starts boolean)
+RETURNS TABLE (id bigint, run bigint, body bytea, reply_to text)
+LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    low       bigint := (SELECT b.mail_from FROM beats b WHERE b.member = me);
+    after     bigint := (SELECT greatest(b.mail_after, b.mail_from - 1) FROM beats b WHERE b.member = me);
+    is_eldest boolean := me = (SELECT min(m.id) FROM members m WHERE m.alive AND NOT m.serves);
+BEGIN
+    -- By the letters while they are few, else by the runs that the member has: so either way it costs no more than so many. A run is
+    -- looked at once, however many letters it has: those of a blocked one wait for as long as it does.
+    -- OFFSET 0 keeps the planner from reading all runs for a few letters, before it has seen how many runs there are.
+    IF (SELECT count(*) FROM (
+        SELECT 1 FROM mail l WHERE l.id >= low ORDER BY l.id LIMIT letters_at_once() + 1
+    ) AS first_ones) <= letters_at_once() THEN
+        RETURN QUERY
+        WITH addressed AS MATERIALIZED (
+            SELECT d.run AS key, r.status, r.wake_at, r.followed_by
+            FROM (
+                SELECT DISTINCT n.run FROM (SELECT l.run FROM mail l WHERE l.id >= low ORDER BY l.id LIMIT letters_at_once()) AS n
+            ) AS d
+                LEFT JOIN LATERAL (SELECT * FROM runs r WHERE r.key = d.run OFFSET 0) AS r ON true
+            WHERE r.owner = me OR (r.key IS NULL AND is_eldest)
+        )
+        SELECT l.id, l.run, l.body, l.reply_to
+        FROM addressed r CROSS JOIN LATERAL (SELECT * FROM mail l WHERE l.run = r.key OFFSET 0) AS l
+        WHERE is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+        ORDER BY l.id LIMIT most;
+    ELSE
+        RETURN QUERY
+        SELECT f.id, f.run, f.body, f.reply_to FROM (
+            SELECT l.id, l.run, l.body, l.reply_to
+            FROM runs r CROSS JOIN LATERAL (SELECT * FROM mail l WHERE l.run = r.key OFFSET 0) AS l
+            WHERE r.owner = me AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+            UNION ALL
+            SELECT l.id, l.run, l.body, l.reply_to
+            FROM (SELECT * FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()) AS l
+                LEFT JOIN LATERAL (SELECT r.key FROM runs r WHERE r.key = l.run OFFSET 0) AS r ON true
+            WHERE is_eldest AND r.key IS NULL AND is_awaited(l.kind, l.reply_to, starts, NULL, NULL, NULL)
+        ) AS f ORDER BY f.id LIMIT most;
+    END IF;
+END $$;
+
+-- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker.
 CREATE OR REPLACE FUNCTION perdure.work(me bigint, due_until bigint, most bigint, starts boolean)
 RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
 LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    -- OFFSET 0 keeps the planner from reading all runs for a few letters, before it has seen how many runs there are.
-    -- By the letters while they are few, else by the runs that the member has: so either way it costs no more than so many.
-    IF (SELECT count(*) FROM (SELECT 1 FROM mail LIMIT letters_at_once() + 1) AS first_ones) <= letters_at_once() THEN
-        RETURN QUERY
-        SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
-        FROM mail l LEFT JOIN LATERAL (SELECT * FROM runs r WHERE r.key = l.run OFFSET 0) AS r ON true
-        WHERE (r.owner = me OR (r.key IS NULL AND me = (SELECT min(m.id) FROM members m WHERE m.alive AND NOT m.serves)))
-            AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
-        ORDER BY l.id LIMIT most;
-    ELSE
-        RETURN QUERY
-        SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
-        FROM runs r CROSS JOIN LATERAL (SELECT * FROM mail l WHERE l.run = r.key OFFSET 0) AS l
-        WHERE r.owner = me AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
-        ORDER BY l.id LIMIT most;
-    END IF;
+    RETURN QUERY
+    SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
+    FROM letters_of(me, most, starts) AS l ORDER BY l.id;
     RETURN QUERY
     SELECT 2, r.key, r.wake_at, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
     FROM runs r
@@ -122,17 +152,37 @@ BEGIN
     SELECT 3, w.member, w.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL FROM workers w;
 END $$;
 
--- Those that have runs and do not live. From one owner to the next by the index, however many runs each has.
+-- Those that do not live, and may have runs.
 CREATE OR REPLACE FUNCTION perdure.dead_owners() RETURNS SETOF bigint
 LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
-    WITH RECURSIVE found AS (
-        (SELECT r.owner FROM runs r WHERE r.owner IS NOT NULL ORDER BY r.owner LIMIT 1)
-        UNION ALL
-        SELECT (SELECT r.owner FROM runs r WHERE r.owner > f.owner ORDER BY r.owner LIMIT 1) FROM found f WHERE f.owner IS NOT NULL
-    )
-    SELECT f.owner FROM found f
-    WHERE f.owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM members m WHERE m.id = f.owner AND m.alive)
+    SELECT m.id FROM members m WHERE NOT m.alive AND NOT m.serves AND NOT m.emptied
 $$;
+
+-- Where mail begins, for a member that polls. What was read leaves its places in the indexes until the oldest snapshot is gone, be it
+-- that of a backup which takes hours, and nobody wants to pass them by at each poll. Numbers are given before transactions
+-- commit, so what nobody sees may still come; but not any more when all transactions have ended that were open when the number had been
+-- given. One that was given to a transaction which was nothing yet, not even open, is found when everything is looked at, which is
+-- done once in a while.
+CREATE OR REPLACE FUNCTION perdure.look_for_mail(me bigint, OUT low bigint, OUT next bigint, OUT xid bigint)
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+DECLARE
+    given  bigint := coalesce(pg_sequence_last_value('mail_id_seq'), 0) + 1;  -- before the snapshot that follows
+    first  bigint;
+    oldest bigint;
+    newest bigint;
+BEGIN
+    SELECT CASE WHEN b.beat % 32 <> 0 THEN b.mail_from ELSE 0 END, b.mail_next, b.mail_xid INTO low, next, xid
+    FROM beats b WHERE b.member = me;
+    SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint, f INTO oldest, newest, first
+    FROM (
+        SELECT pg_current_snapshot() AS s, (SELECT l.id FROM mail l WHERE l.id >= low ORDER BY l.id LIMIT 1) AS f
+    ) AS seen;
+    IF oldest >= xid THEN
+        low := greatest(low, least(next, first));
+        next := coalesce(first, given);
+        xid := newest;
+    END IF;
+END $$;
 
 -- Which of the lives of a database this is: another one after each failover, and after each restoring. 0: the server does not tell.
 CREATE OR REPLACE FUNCTION perdure.timeline() RETURNS bigint LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
@@ -163,10 +213,17 @@ DECLARE
     theirs   text[];
     builds   text[];
     unmended boolean;
+    mail_low  bigint;
+    mail_then bigint;
+    mail_when bigint;
 BEGIN
     PERFORM fence(me, my_term);
     SELECT m.build INTO my_build FROM members m WHERE m.id = me;
-    UPDATE beats SET beat = beat + 1, seen_at = clock_timestamp() WHERE member = me RETURNING workflows, beat, mail_after INTO mine, my_beat, after;
+    SELECT * INTO mail_low, mail_then, mail_when FROM look_for_mail(me);
+    UPDATE beats SET
+        beat = beat + 1, seen_at = clock_timestamp(), mail_from = mail_low, mail_next = mail_then, mail_xid = mail_when
+    WHERE member = me
+    RETURNING workflows, beat, greatest(mail_after, mail_low - 1) INTO mine, my_beat, after;
     -- In the order of an index that has only these.
     unmended := NOT EXISTS (SELECT 1 FROM members m WHERE m.alive AND NOT m.serves AND m.build = my_build AND m.id < me)
         AND (SELECT r.key FROM runs r WHERE r.owner IS NULL AND r.status IN (4, 5) ORDER BY r.key LIMIT 1) IS NOT NULL;
@@ -192,7 +249,11 @@ BEGIN
         -- is full of letters that were read and that somebody's open snapshot keeps. Of very many letters a part is looked at,
         -- and the next one when there is nothing to claim for them any more.
         WITH letters AS MATERIALIZED (
-            SELECT l.run, l.kind, l.reply_to FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()
+            SELECT n.run, n.kind, n.reply_to FROM (
+                SELECT l.id, l.run, l.kind, CASE l.kind WHEN 1 THEN l.reply_to ELSE '' END AS reply_to
+                FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()
+            ) AS n
+            GROUP BY n.run, n.kind, n.reply_to ORDER BY min(n.id)  -- of a run that waits there may be very many
         ), wanted AS (
             (SELECT r.key FROM runs r WHERE r.owner = ANY (dead) AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
              LIMIT enough)

@@ -76,6 +76,14 @@ BEGIN
     UPDATE members m SET last_key = (SELECT coalesce(max(r.key), 0) FROM runs r)
     FROM (SELECT d.id FROM members d WHERE NOT d.alive AND d.last_key IS NULL LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED) AS dead
     WHERE m.id = dead.id;
+    -- Those that have no run any more need not be looked at by polls again: nobody who is dead gets one.
+    UPDATE members m SET emptied = true
+    FROM (
+        SELECT d.id FROM members d
+        WHERE NOT d.alive AND NOT d.serves AND NOT d.emptied AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.owner = d.id)
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS e
+    WHERE m.id = e.id;
     DELETE FROM beats b USING members m
     WHERE m.id = b.member AND NOT m.alive AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.owner = m.id);
     DELETE FROM members m USING (

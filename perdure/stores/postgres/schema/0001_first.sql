@@ -43,7 +43,7 @@ CREATE INDEX runs_by_status ON perdure.runs (status) WHERE status <> 7;
 
 -- What nobody owns and is to wake, and what somebody owns.
 CREATE INDEX runs_by_wake_at ON perdure.runs (wake_at) WHERE wake_at IS NOT NULL AND status < 7;
-CREATE INDEX runs_by_owner ON perdure.runs (owner) WHERE owner IS NOT NULL;
+CREATE INDEX runs_by_owner ON perdure.runs (owner, wake_at) WHERE owner IS NOT NULL;
 
 -- What waits for other code, is held (4) or blocked (5), and that nobody owns.
 CREATE INDEX runs_unmended ON perdure.runs (key) WHERE owner IS NULL AND status IN (4, 5);
@@ -128,7 +128,8 @@ CREATE INDEX replies_by_expiry ON perdure.replies (expires_at);
 
 -- Every process that has taken part. An owner's row is share-locked by each of its commits, and set dead once, for ever. term
 -- grows when the owner does not know what became of a commit: one that reaches the server late is refused then. last_key: of one that
--- is dead, the highest key of a run when that was found out. knows: the newest schema that its code knows.
+-- is dead, the highest key of a run when that was found out. knows: the newest schema that its code knows. emptied: of one that is
+-- dead, that no run is its own any more.
 CREATE TABLE perdure.members (
     id         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     host       text    NOT NULL,
@@ -140,14 +141,17 @@ CREATE TABLE perdure.members (
     handed_over boolean NOT NULL DEFAULT false,
     term       bigint  NOT NULL DEFAULT 0,
     last_key   bigint,
-    knows      integer NOT NULL
+    knows      integer NOT NULL,
+    emptied    boolean NOT NULL DEFAULT false
 );
 
 CREATE INDEX members_living ON perdure.members (id) WHERE alive AND NOT serves;
+CREATE INDEX members_left ON perdure.members (id) WHERE NOT alive AND NOT serves AND NOT emptied;
 
 -- That owners live: apart from their rows, so that a beat never waits for a commit. turn: the run whose turn it is in, if it has
 -- made that known. used: it has committed. mail_after: of very many letters it looks at those with larger numbers next.
--- seen_at: when it was beaten last, by the server's clock, for people and clients: nobody is declared dead by it.
+-- mail_from: no letters have smaller numbers, or will have; mail_next: nor smaller ones than this, when all transactions before mail_xid
+-- have ended. seen_at: when it was beaten last, by the server's clock, for people and clients: nobody is declared dead by it.
 -- beat counts its polls, and pulse what it has told beside them.
 CREATE TABLE perdure.beats (
     member    bigint PRIMARY KEY,
@@ -158,6 +162,9 @@ CREATE TABLE perdure.beats (
     turn      bigint NOT NULL DEFAULT 0,
     used      boolean NOT NULL DEFAULT false,
     mail_after bigint NOT NULL DEFAULT 0,
+    mail_from bigint NOT NULL DEFAULT 0,
+    mail_next bigint NOT NULL DEFAULT 0,
+    mail_xid  bigint NOT NULL DEFAULT 0,
     seen_at   timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
