@@ -1,7 +1,11 @@
 """What is left of a call when it does not come to its end."""
 
 import itertools
+import select
+import socket
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
@@ -46,12 +50,78 @@ def test_a_call_has_one_end_to_its_patience_however_many_parts_its_answer_comes_
     """Each part would be in time."""
     line = Line(Place(database), patience=60.0)
     line.open()
-    clock = itertools.count(0, 25)  # each look at it costs 25 s
+    clock = itertools.count(0, 50)  # each look at it costs 50 s
     monkeypatch.setattr(asking.time, "monotonic", lambda: next(clock))
 
     with pytest.raises(psycopg.OperationalError, match="not answered in time"):
         line.ask("SELECT repeat('x', 100000) FROM generate_series(1, 500)")
     line.close()
+
+
+class _Slow:
+    """What comes through a slow network: each wait for it costs almost all patience."""
+
+    def __init__(self, poll: Any, clock: list[float], seconds: float) -> None:
+        self._poll, self._clock, self._seconds = poll, clock, seconds
+
+    def poll(self, milliseconds: float) -> Any:
+        self._clock[0] += self._seconds
+        return self._poll.poll(60_000)
+
+
+def test_a_question_that_takes_longer_to_send_than_the_patience_is_answered(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(Place(database), patience=60.0)
+    line.open()
+    clock = [0.0]
+    monkeypatch.setattr(asking.time, "monotonic", lambda: clock[0])
+    asker = line._asker
+    assert asker is not None
+    asker._readable, asker._both = (_Slow(each, clock, 50.0) for each in (asker._readable, asker._both))  # type: ignore[assignment]
+
+    assert line.ask("SELECT length(%b), repeat('x', 100000)", ("x" * 100_000,))[0][0] == 100_000
+    assert clock[0] >= 50.0
+    assert line.ask("SELECT 1") == [(1,)]
+    line.close()
+
+
+def test_nobody_waits_longer_for_a_server_that_is_silent_than_its_patience() -> None:
+    """What it has been sent lies in a socket that nobody reads."""
+    here, there = socket.socketpair()
+    there.setblocking(False)
+    asker = Asker.__new__(Asker)
+    poll = select.poll()
+    poll.register(here, select.POLLIN)
+    asker._server = SimpleNamespace(socket=here.fileno())  # type: ignore[assignment]
+    here.sendall(b"question")
+    asker.wait_for(0.3)
+    began = time.monotonic()
+    with pytest.raises(psycopg.OperationalError, match="not answered in time"):
+        asker._wait(poll)
+    assert time.monotonic() - began >= 0.3
+
+
+def test_what_the_network_still_takes_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter([900, 800, 700, 600, 500, 400, 300, 200, 100])
+    clock = [0.0]
+    asker = Asker.__new__(Asker)
+    monkeypatch.setattr(asker, "_unsent", lambda: next(left, 100))
+    monkeypatch.setattr(asking.time, "monotonic", lambda: clock[0])
+    asker.wait_for(60.0)
+
+    with pytest.raises(psycopg.OperationalError, match="not answered in time"):
+        asker._wait(_Silent(clock))  # type: ignore[arg-type]
+    assert 140.0 < clock[0] < 200.0  # nine looks of 10 s in which it goes on, and then 60 s without
+
+
+class _Silent:
+    def __init__(self, clock: list[float]) -> None:
+        self._clock = clock
+
+    def poll(self, milliseconds: float) -> list[Any]:
+        self._clock[0] += milliseconds / 1e3
+        return []
 
 
 @pytest.mark.parametrize("anew", [True, False])

@@ -4,9 +4,12 @@ psycopg's cursors wait for the socket in Python's terms, with a generator for ea
 answer. Here the same adapters make bytes of values, and values of bytes; in between is libpq. And the wait may have an end.
 """
 
+import fcntl
 import functools
 import re
 import select
+import struct
+import termios
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +24,12 @@ Row = tuple[Any, ...]
 _PLACE = re.compile(rb"%([%bt])")
 _FORMATS = {b"b": PyFormat.BINARY, b"t": PyFormat.TEXT}
 _DONE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+
+MOST_PATIENCES = 10
+"""However slowly the bytes of a call trickle, it ends after so many times its patience."""
+
+_LOOKS = 6
+"""So many times in its patience it looks whether the network still takes what the socket has left to send."""
 
 
 @functools.lru_cache(1_000)
@@ -38,7 +47,8 @@ def _native(sql: str) -> tuple[bytes, list[PyFormat]]:
 
 
 class Asker:
-    """`seconds`: how long an answer is waited for; None: until the connection is lost."""
+    """`seconds`: how long an answer is waited for, from the last byte that moved, since a large question takes its time to get to
+    the server over a slow network; None: until the connection is lost."""
 
     def __init__(self, connection: "psycopg.Connection[Any]", seconds: float | None = None) -> None:
         self.connection = connection
@@ -54,8 +64,8 @@ class Asker:
         self._begin()
 
     def _begin(self) -> None:
-        """A question: there is one end to its patience, however many parts the answer comes in."""
-        self._end = None if self._seconds is None else time.monotonic() + self._seconds
+        """A question: there is one end to it, however many parts it and its answer go in."""
+        self._end = None if self._seconds is None else time.monotonic() + self._seconds * MOST_PATIENCES
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, outside of any transaction, and its rows.
@@ -149,7 +159,26 @@ class Asker:
         return self._server.get_result()
 
     def _wait(self, poll: "select.poll") -> int:
-        ready = poll.poll(None if self._end is None else max(int((self._end - time.monotonic()) * 1e3), 0))
-        if not ready:
-            raise psycopg.OperationalError("the server has not answered in time")
-        return ready[0][1]
+        """Until something can be read or sent, which is progress; and so it is when what was sent long ago goes on its way."""
+        seconds, end = self._seconds, self._end
+        if seconds is None or end is None:
+            return poll.poll(None)[0][1]
+        now = time.monotonic()
+        until, unsent = min(now + seconds, end), 0
+        while True:
+            ready = poll.poll(max(int(min(until - now, seconds / _LOOKS) * 1e3), 0))
+            if ready:
+                return ready[0][1]
+            now = time.monotonic()
+            before, unsent = unsent, self._unsent()
+            if unsent < before:
+                until = min(now + seconds, end)
+            if now >= until:
+                raise psycopg.OperationalError("the server has not answered in time")
+
+    def _unsent(self) -> int:
+        """Bytes that the server's machine has not said to have, as far as the system tells."""
+        try:
+            return struct.unpack("i", fcntl.ioctl(self._server.socket, termios.TIOCOUTQ, bytes(4)))[0]
+        except OSError:
+            return 0
