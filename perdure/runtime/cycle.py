@@ -1,7 +1,7 @@
 """The cycle: letters -> turns -> one commit -> effects. Plain calls on one thread; a simulator makes them by hand.
 
 A batch whose commit fails is void as a whole: its runs are evicted, its letters are delivered again. A batch the store
-refuses is split until the culprit is alone.
+refuses is split until the culprit is alone; so is one that is too much for one commit, and one whose commit was lost on its way.
 """
 
 import logging
@@ -15,7 +15,7 @@ from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import overdue, wire
 from perdure.kernel.decide import Refused, knows_update
-from perdure.runtime import recoding
+from perdure.runtime import recoding, weight
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.coding import Coding
 from perdure.runtime.courtesy import Courtesy
@@ -25,7 +25,7 @@ from perdure.runtime.effects import Effects
 from perdure.runtime.families import FOLLOWING
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.outage import Outage
-from perdure.runtime.people import People
+from perdure.runtime.people import People, Piled
 from perdure.runtime.slots import Slots
 from perdure.runtime.starts import Starts
 from perdure.runtime.taken import Taken
@@ -39,6 +39,10 @@ UNAVAILABLE_TRIES = 60
 it is tried for as long as it takes."""
 
 _NOT_SHOWN = (msg.Heartbeat, msg.Takeover, msg.NewBuild, msg.TaskTaken, msg.Terminate, msg.BlockRun, msg.Strike)
+
+
+class _TooHeavy(Exception):
+    """What turns have made of a batch is more than is written together."""
 
 
 class Cycle:
@@ -84,6 +88,8 @@ class Cycle:
         self._granted: list[int] = []
         self._evicted: dict[int, None] = {}
         self._read: set[int] = set()
+        self._told: set[int] | None = None
+        """Mail that was delivered since more of it was found than is written together."""
         self.careful: set[int] = set()
         """Runs that are not to be looked after when they are loaded: the process died in them."""
         self.posted = False
@@ -107,7 +113,12 @@ class Cycle:
         self._apart = False
         self._evicted = {}
         self._read = set()
-        parts: list[tuple[Sequence[Item], int]] = [(part, 0) for part in _apart(items, self._roster, self.taken)]
+        self._told = None
+        parts: list[tuple[Sequence[Item], int]] = [
+            (light, 0)
+            for part in _apart(items, self._roster, self.taken)
+            for light in reversed(weight.in_parts(part, [weight.of_letter(item) for item in part]))
+        ]
         try:
             while parts:
                 self._later = [part for part, _ in parts[:-1]]
@@ -142,15 +153,25 @@ class Cycle:
                 instead = self.taken.wait(part)
                 return [(instead, tries)] if instead else []
             if len(part) > 1:
-                half = len(part) // 2
-                return [(part[half:], 0), (part[:half], 0)]
+                return _halves(part)
             return [(_instead(self._effects, part, self._culprits.refused(part[0], refusal, tries)), tries + 1)]
         except TurnFailed as failed:
             return [(_instead(self._effects, part, self._culprits.failed(part, failed)), tries)]
         except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable
             if not self._outage.failed(error, UNAVAILABLE_TRIES, "take a commit"):
                 raise errors.StoreUnreachable(f"{error}; given up after {tries} tries") from error
-            return [(part, tries + 1)]
+            is_lost = (
+                isinstance(error, base.CommitInDoubt) and len(part) > 1
+            )  # it may be too much for what is on the way
+            return _halves(part) if is_lost else [(part, tries + 1)]
+        except Piled as piled:
+            self._told = self._told or set()
+            first = {id(letter) for letter in piled.letters}
+            return [([item for item in part if id(item) not in first], tries), (piled.letters, 0)]
+        except _TooHeavy:
+            return _halves(part)
+        if self._told is not None:
+            self._told.update(item.mail_id for item in part if isinstance(item, Letter))
         self.taken.over(part)
         self._outage.over()
         return []
@@ -161,8 +182,9 @@ class Cycle:
         if self._coding is not None:
             self._coding.forget()
         try:
+            can_split = len(items) > 1
             self._load_for(draft, items)
-            items = self._people.first(items)
+            items = self._people.first(items, self._told or ())
             if self._coding is not None:
                 recoding.prepare(self._coding, items, self._roster)
             for item in items:
@@ -175,6 +197,8 @@ class Cycle:
             self._starts.families.report(draft)
             batch = _rows(draft)
             self._took_ids = bool(draft.born)
+            if can_split and weight.of_batch(batch) > 2 * weight.BATCH_BYTES:  # what has come may be in it twice
+                raise _TooHeavy
             if self._roster.holdings.shared and (not is_empty(batch) or draft.has_to_park()):
                 batch.parks = draft.park(
                     lambda key: self._slots.at_work(key) or _is_told(key, *self._later, self.taken.all())
@@ -518,6 +542,11 @@ def _without(read: set[int], parts: list[tuple[Sequence[Item], int]]) -> list[tu
         for part, tries in parts
     ]
     return [(part, tries) for part, tries in left if part]
+
+
+def _halves(part: Sequence[Item]) -> list[tuple[Sequence[Item], int]]:
+    half = len(part) // 2
+    return [(part[half:], 0), (part[:half], 0)]
 
 
 def _instead(effects: Effects, part: Sequence[Item], others: list[Item]) -> list[Item]:

@@ -1,11 +1,13 @@
 """What people say to runs, in a batch: heard before runs end, answered, or passed on to the run that goes on."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeGuard
 
 from perdure import errors
 from perdure.kernel import messages as msg
 from perdure.kernel.decide import Refused
+from perdure.runtime import weight
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.culprits import Item
 from perdure.runtime.draft import Draft
@@ -26,6 +28,14 @@ _RELEASING = frozenset({msg.Retry, msg.Move, msg.NewBuild})
 """What lets a blocked run go on: before that it takes nothing of what lies in its mailbox."""
 
 
+class Piled(Exception):
+    """More lies in the mailboxes of a batch than is delivered at once: these letters come before the rest of it."""
+
+    def __init__(self, letters: Sequence[Letter]) -> None:
+        super().__init__()
+        self.letters = letters
+
+
 class People:
     """Looks into the mailboxes of runs that listen."""
 
@@ -38,12 +48,14 @@ class People:
         self._programs = programs
         self._holders = holders
 
-    def first(self, items: Sequence[Item]) -> Sequence[Item]:
+    def first(self, items: Sequence[Item], told: Collection[int] = ()) -> Sequence[Item]:
         """The letters of a batch, with those before them that were in the mailboxes of their runs, the oldest first; what
-        runs may end by comes last: a run ends when it has heard all that was said to it by then.
+        runs may end by comes last: a run ends when it has heard all that was said to it by then. `told`: mail that was delivered
+        already, and may have been left there.
 
         Raises:
             base.StoreUnavailable: the store does not answer now.
+            Piled: too much was said to them.
         """
         keys = [item.key for item in items if isinstance(item, Letter) and self._listens(item.key)]
         if not keys:
@@ -56,9 +68,23 @@ class People:
         letters = [
             Letter(mail.run, mail.message, mail.id, mail.reply_to)
             for mail in unread
-            if mail.id not in here and type(mail.message) in _SPOKEN
+            if mail.id not in here and mail.id not in told and type(mail.message) in _SPOKEN
         ]
-        return sorted([*letters, *items], key=_turn_of)
+        mine = [item for item in items if _is_spoken_mail(item) and item.mail_id not in told]
+        spoken = sorted([*letters, *mine], key=_turn_of)
+        weights = [weight.of_letter(letter) for letter in spoken]
+        if sum(weights) <= weight.BATCH_BYTES:
+            return sorted([*letters, *items], key=_turn_of)
+        releasing = [item for item in items if type(item) is Letter and type(item.message) in _RELEASING]
+        if releasing:
+            if len(releasing) < len(items):
+                raise Piled(releasing)
+            return items  # the run hears the others when it is released
+        oldest = spoken[: weight.first_of(weights)]
+        ids = {letter.mail_id for letter in oldest}
+        if len(mine) < len(items) or any(letter.mail_id not in ids for letter in mine):
+            raise Piled(oldest)
+        return oldest
 
     def _listens(self, key: int) -> bool:
         actor = self._roster.get(key)
@@ -107,6 +133,10 @@ class People:
 
 def _is_late_signal(letter: Letter, refused: Refused) -> bool:
     return refused.code == errors.RunClosed.code and type(letter.message) is msg.Signal
+
+
+def _is_spoken_mail(item: Item) -> TypeGuard[Letter]:
+    return isinstance(item, Letter) and bool(item.mail_id) and type(item.message) in _SPOKEN
 
 
 def _turn_of(item: Item) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from perdure.kernel import overdue, wire
 from perdure.kernel.events import Failure
 from perdure.kernel.project import TaskRow
 from perdure.payload import Coder
+from perdure.runtime import weight
 from perdure.runtime.deadlines import Deadlines, timed_out
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter
@@ -304,15 +305,15 @@ class QueueWork:
         self._told_unknown.update(unknown)
 
     def _exchange(self) -> None:
-        """Bring what has ended, take what there is room for: one transaction."""
-        endings = self._endings
+        """Bring what has ended, as much as is written together, and take what there is room for: one transaction."""
+        endings = self._endings[: weight.first_of(map(weight.of_ending, self._endings))]
         self.offered.clear()
         wants = [base.Want(names, min(self._slots.free(kind), TAKE_MOST)) for kind, names in self._wants]
         wants = [want for want in wants if want.names and want.limit > 0]
         self._world.crash_point("before-exchange")
         got = self._store.tasks.exchange(self.member, endings, self._settings.queues, wants, self._world.now())
         self._world.crash_point("after-exchange")
-        self._endings = []
+        del self._endings[: len(endings)]
         for ending, accepted in zip(endings, got.accepted, strict=True):
             if not accepted:
                 message = ending.message
@@ -363,8 +364,9 @@ class QueueWork:
                 self._endings.append(base.Ending(_lost(flight, self.member), flight.key))
         self._outbox.flush()
         self._crew.close()
-        if self._endings:
-            self._store.tasks.exchange(self.member, self._endings, (), (), self._world.now())
+        weights = [weight.of_ending(ending) for ending in self._endings]
+        for part in weight.in_parts(self._endings, weights) if weights else ():
+            self._store.tasks.exchange(self.member, part, (), (), self._world.now())
         self._store.tasks.leave(self.member)
         self._store.post.nudge()
 
