@@ -322,7 +322,7 @@ class Owner:
         items += [letter for key in self._look_after for letter in self._care(key)]
         self._look_after = []
         items += self._beats()
-        more = more or len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
+        more = more or poll.more_mail or len(poll.mail) >= POLL_ROWS or loaded >= POLL_ROWS
         self._poll_at = monotonic if more else min(monotonic + POLL_SECONDS, self._holdings.next_look)
         return items
 

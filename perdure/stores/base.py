@@ -230,6 +230,8 @@ class Poll(msgspec.Struct):
     unmended: bool = False
     """The same: whether there are runs that wait for other code, and that nobody owns. Of the members of a build only the eldest is
     told."""
+    more_mail: bool = False
+    """There may be more than was told, as this was much already."""
 
 
 class Journal(Protocol):
@@ -280,7 +282,8 @@ class Work(Protocol):
         ...
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
-        """What is due and unread mail (at most `limit` of each) in one call that costs one statement.
+        """What is due and unread mail (at most `limit` of each, and over a network no more than some megabytes) in one call that
+        costs one statement.
 
         Due are open runs with `wake_at` <= now, earliest first. Mail comes oldest first; of runs that are blocked or
         quarantined only Retry, Terminate, Move, and Update and Query, which are refused. Mail of closed runs, and of runs that do not exist, is there too: the

@@ -5,6 +5,12 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from perdure.kernel.events import Payload
+from perdure.kernel.messages import Signal
+from perdure.stores.base import MailRow
+from perdure.stores.postgres.store import PostgresStore
+from perdure.stores.postgres.work import MAIL_BYTES
+
 FEW = 50
 """So many letters are looked at at once here."""
 
@@ -179,3 +185,29 @@ def test_of_the_dead_only_those_are_looked_at_that_may_have_runs(crowded: psycop
         assert len(claimed(crowded, 2, claims=20)) == min(left, 20)
     crowded.execute("SELECT perdure.tidy(0)")
     assert crowded.execute(dead).fetchall() == []
+
+
+def test_a_poll_brings_some_megabytes_of_mail_and_says_that_there_is_more(database: str) -> None:
+    """Also where very many letters wait, and the runs lead to them."""
+    store = PostgresStore(database)
+    store.admin.try_own("here", 1, "b", 0)
+    size = MAIL_BYTES * 2 // 5
+    for _ in range(6):
+        store.post.send(MailRow(0, 99, Signal("s", Payload(b"x" * size))))
+
+    for limit in (20_000, 1):
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(
+                f"CREATE OR REPLACE FUNCTION perdure.letters_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT {limit}::bigint'".encode()
+            )
+            if limit == 1:
+                _queue(connection, 99, 99, "known")
+                connection.execute("DELETE FROM perdure.mail WHERE kind = 1")
+                connection.execute("UPDATE perdure.runs SET owner = (SELECT max(id) FROM perdure.members)")
+            assert connection.execute("SELECT perdure.letter_bytes_at_once()").fetchone() == (MAIL_BYTES,)
+        poll = store.membership.poll(0, 1_000, 0)
+
+        assert (len(poll.mail), poll.more_mail) == (3, True)
+        assert [mail.id for mail in poll.mail] == sorted(mail.id for mail in poll.mail)
+    assert not store.membership.poll(0, 2, 0).more_mail
+    store.admin.close()

@@ -68,6 +68,9 @@ class PostgresWork:
 CLAIMED, MAIL, DUE, WORKER, MEMBER, SELF = range(6)
 """Kinds of rows of `perdure.poll`."""
 
+MAIL_BYTES = 4_194_304
+"""`perdure.letter_bytes_at_once`: so much mail is told of by a poll, and no letter more."""
+
 
 def poll_of(found: Sequence[Row]) -> Poll:
     of: list[list[Row]] = [[], [], [], [], [], []]
@@ -79,6 +82,7 @@ def poll_of(found: Sequence[Row]) -> Poll:
     return Poll(
         due=[*due, *(key for key in sorted(unreadable) if key not in due)],
         mail=mail,
+        more_mail=sum(len(row[6]) for row in of[MAIL]) >= MAIL_BYTES,
         beats={row[1]: row[2] for row in of[WORKER]},
         claimed=[Claimed(*row[1:6]) for row in of[CLAIMED]],
         members={row[1]: row[2] for row in of[MEMBER]},

@@ -90,6 +90,9 @@ $$;
 -- So many letters a poll looks at.
 CREATE OR REPLACE FUNCTION perdure.letters_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 20000::bigint $$;
 
+-- So many bytes of them it tells of, and those of the one that comes to that.
+CREATE OR REPLACE FUNCTION perdure.letter_bytes_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 4194304::bigint $$;
+
 -- The letters for a member. Mail of no run that there is goes to the eldest: who reads what somebody else has read must not write.
 CREATE OR REPLACE FUNCTION perdure.letters_of(me bigint, most bigint, starts boolean)
 RETURNS TABLE (id bigint, run bigint, body bytea, reply_to text)
@@ -142,7 +145,10 @@ LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
 BEGIN
     RETURN QUERY
     SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
-    FROM letters_of(me, most, starts) AS l ORDER BY l.id;
+    FROM (
+        SELECT n.*, sum(octet_length(n.body)) OVER (ORDER BY n.id) - octet_length(n.body) AS earlier FROM letters_of(me, most, starts) AS n
+    ) AS l
+    WHERE l.earlier < letter_bytes_at_once() ORDER BY l.id;
     RETURN QUERY
     SELECT 2, r.key, r.wake_at, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
     FROM runs r
