@@ -17,6 +17,8 @@ class Answers:
         self._lock = threading.Lock()
         self._receivers: dict[int, dict[str, list[Receiver]]] = {}
         self._moved: dict[Receiver, int] = {}
+        self._asked: dict[tuple[int, str], object] = {}
+        """Updates of runs that are moved here, of which the store was asked since."""
 
     def add(self, key: int, id: str, receiver: Receiver) -> None:
         with self._lock:
@@ -68,15 +70,24 @@ class Answers:
         for id in accepted:
             self.tell(key, id, outbox)
 
-    def look(self, store: Store, outbox: Outbox, is_blocked: Callable[[RunRow], bool]) -> None:
-        """Ask the store about all that are waited for."""
+    def look(
+        self,
+        store: Store,
+        outbox: Outbox,
+        is_blocked: Callable[[RunRow], bool],
+        is_here: Callable[[int], object] = lambda key: None,
+    ) -> None:
+        """Ask the store about all that are waited for. What becomes of runs that are moved here is told by that, but for what
+        another owner has answered before: so they are asked about once. `is_here` gives the run as it is in memory."""
         with self._lock:
-            wanted = [(key, id) for key, of_run in self._receivers.items() for id in of_run]
-        found = {(key, id): store.messages.update(key, id) for key, id in wanted}
-        keys = {key if update is None else update.run for (key, _), update in found.items()}
-        rows = store.views.rows_by_key(sorted(keys)) if keys else {}
-        for (key, id), update in found.items():
-            row = rows.get(key if update is None else update.run)
+            wanted = {(key, id): is_here(key) for key, of_run in self._receivers.items() for id in of_run}
+        before, self._asked = self._asked, {pair: run for pair, run in wanted.items() if run is not None}
+        asked = [pair for pair, run in wanted.items() if run is None or before.get(pair) is not run]
+        updates = store.messages.updates_of(asked) if asked else {}
+        runs = {pair: updates[pair].run if pair in updates else pair[0] for pair in asked}
+        rows = store.views.rows_by_key(sorted(set(runs.values()))) if runs else {}
+        for (key, id), run in runs.items():
+            row, update = rows.get(run), updates.get((key, id))
             over = row is None or row.status >= Status.COMPLETED or is_blocked(row)
             if row is None or (update is not None and (over or update.state != UpdateState.ACCEPTED)):
                 self.tell(key, id, outbox)

@@ -346,7 +346,7 @@ class Owner:
         if monotonic >= self._look_at:
             self._look_at = monotonic + LOOK_SECONDS
             self._waiters.look(self._store.views, self._outbox, self._roster.get)
-            self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked)
+            self._waiters.answers.look(self._store, self._outbox, self._waiters.is_blocked, self._roster.get)
         return bool(dead)
 
     def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:

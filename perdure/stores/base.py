@@ -478,6 +478,10 @@ class Messages(Protocol):
         """The one of that id which the run has accepted, or else the newest that another run of its chain has."""
         ...
 
+    def updates_of(self, wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], UpdateRow]:
+        """The same of many, (key of a run, id), by no more calls than of one; those that are there."""
+        ...
+
     def published(self, key: int) -> list[PublishedRow]:
         """What the run shows, by name."""
         ...

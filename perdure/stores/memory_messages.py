@@ -1,5 +1,6 @@
 """What runs have heard and what they show, in the store that forgets."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +24,10 @@ class MemoryMessages:
         with self._shelf.lock:
             found = [self._shelf.updates.get((run, id)) for run in (key, *self._of_chain(key))]
             return next((msgspec.structs.replace(row) for row in found if row is not None), None)
+
+    def updates_of(self, wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], UpdateRow]:
+        found = {(key, id): self.update(key, id) for key, id in wanted}
+        return {asked: row for asked, row in found.items() if row is not None}
 
     def _of_chain(self, key: int) -> list[int]:
         """The runs of a chain, the newest first."""

@@ -134,3 +134,26 @@ def test_a_run_that_merely_comes_after_another_one_knows_nothing_of_its_updates(
 
     assert store.messages.update(4, "a") is None
     assert store.messages.update(2, "b") is None
+
+
+def test_of_many_updates_each_is_found_where_one_alone_would_be(store: base.Store) -> None:
+    first, second = run(2), run(4, chain=2)
+    second.id = first.id
+    store.journal.commit(base.Batch(created=[first]))
+    store.journal.commit(
+        base.Batch(
+            followed=[(2, 4)], created=[second, run(6)], updates=[update(2, "a"), update(4, "b"), update(6, "a", 3)]
+        )
+    )
+    wanted = [(2, "a"), (4, "a"), (2, "b"), (6, "a"), (6, "b"), (8, "a")]
+
+    found = store.messages.updates_of(wanted)
+
+    assert found == {
+        (2, "a"): update(2, "a"),
+        (4, "a"): update(2, "a"),
+        (2, "b"): update(4, "b"),
+        (6, "a"): update(6, "a", 3),
+    }
+    assert found == {asked: row for asked in wanted if (row := store.messages.update(*asked)) is not None}
+    assert store.messages.updates_of([]) == {}

@@ -1,5 +1,7 @@
 """What runs have heard and what they show: for anybody, from any thread."""
 
+from collections.abc import Sequence
+
 from perdure.kernel.project import PublishedRow, UpdateRow
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Readers
@@ -27,10 +29,18 @@ class SqliteMessages:
         return [UpdateRow(*columns) for columns in found]
 
     def update(self, key: int, id: str) -> UpdateRow | None:
+        return self.updates_of([(key, id)]).get((key, id))
+
+    def updates_of(self, wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], UpdateRow]:
+        """Of a database that is in this process, so that many questions cost what they find."""
+        rows: dict[tuple[int, str], UpdateRow] = {}
         with told_to_people(self._path), self._readers.use() as connection:
-            found = connection.execute(f"{_UPDATES} AND id = ?", (key, id)).fetchone()
-            found = found or connection.execute(_IN_CHAIN, (id, key)).fetchone()
-        return None if found is None else UpdateRow(*found)
+            for key, id in wanted:
+                found = connection.execute(f"{_UPDATES} AND id = ?", (key, id)).fetchone()
+                found = found or connection.execute(_IN_CHAIN, (id, key)).fetchone()
+                if found is not None:
+                    rows[key, id] = UpdateRow(*found)
+        return rows
 
     def published(self, key: int) -> list[PublishedRow]:
         with told_to_people(self._path), self._readers.use() as connection:
