@@ -12,6 +12,7 @@ OLDEST_SERVER = 150_000
 PINGS = 20
 SLOW_COMMIT_S = 0.03
 FEW_CONNECTIONS = 10
+CLOCKS_AGREE_S = 1.0
 DEAD_ROWS = 10_000
 BEHIND_BYTES = 16 << 20
 
@@ -49,6 +50,7 @@ def server(where: Any) -> Iterator[Finding]:
         with told_to_people(place.shown), place.connect() as connection:
             yield _version(connection, place)
             yield from _honest(connection)
+            yield _clock(connection)
             yield _standby(connection) if _reads_only(connection) else _distance(connection)
             found = schema.version_of(connection)
             schema.demand_known(place, found, known)
@@ -93,6 +95,19 @@ def _honest(connection: Any) -> Iterator[Finding]:
         yield Finding("connections", "warning", text, "raise max_connections, or put a pooler before the server")
     else:
         yield Finding("connections", "ok", text)
+
+
+def _clock(connection: Any) -> Finding:
+    """Engines and workers go by the server's clock; where the machine's shows another time, logs and other programs do not."""
+    began = time.perf_counter()
+    server_s = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()[0]
+    took_s = time.perf_counter() - began
+    ahead_s = time.time() - took_s / 2 - server_s
+    if abs(ahead_s) <= max(CLOCKS_AGREE_S, took_s):
+        return Finding("clock", "ok", "the clock of this machine agrees with the server's")
+    which = "ahead of" if ahead_s > 0 else "behind"
+    return Finding("clock", "warning", f"the clock of this machine is {took(abs(ahead_s))} {which} the server's, which counts",
+                   "let NTP set the clocks of all machines")  # fmt: skip
 
 
 def _reads_only(connection: Any) -> bool:

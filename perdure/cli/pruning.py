@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+import msgspec
 
 from perdure.cli.completion import workflows
 from perdure.cli.filters import states
@@ -44,6 +45,7 @@ def prune(
         _before(settings, older_than), limit=BATCH, workflow=workflow, statuses=_statuses(state), counts_only=True
     )
     with opened(settings) as client:
+        wanted = msgspec.structs.replace(wanted, closed_before=wanted.closed_before + _ahead(client))
         with Progress(settings, "counting", None) as progress:
             total = sum(_stepped(progress, _batches(client, wanted)))
         deleted = 0
@@ -69,6 +71,18 @@ def _before(settings: Settings, older_than: str) -> int:
         return int(settings.now().timestamp() * 1e6) * 1_000 - duration_ns(older_than)
     except DefinitionError as error:
         raise Problem(f"--older-than {older_than!r} is no age: {error}", USAGE, [], "write 90s, 24h or 30d") from None
+
+
+def _ahead(client: Any) -> int:
+    """By how much the clock of the database, which counts, is ahead of this machine's."""
+    import logging
+
+    from perdure.runtime.clock import Clock
+    from perdure.runtime.world import World
+
+    world = World()
+    Clock(world, logging.getLogger("perdure")).ask(client.store.admin)
+    return world.offset_ns
 
 
 def _statuses(given: tuple[str, ...]) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The way to the runs of a store: through the database, which works from any process, or straight to an owner in this one."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -18,6 +19,7 @@ from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.payload import PLAIN, Coder
 from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workflow, taken
+from perdure.runtime.clock import Clock
 from perdure.runtime.letters import Heard, Letter, Started, StartRequest
 from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Outbox, Receiver
@@ -38,6 +40,9 @@ REPLY_SECONDS = 10.0
 
 TAKEOVER_SECONDS = 2.0
 """How long after its death another owner is waited for, which has the mailbox then."""
+
+CLOCK_SECONDS = 60.0
+"""How often a client asks what time it is, at most."""
 
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
@@ -109,7 +114,12 @@ class DatabaseDoor:
     """Through the database alone: mail in, replies and rows out. `closes`: the store is this door's own."""
 
     def __init__(
-        self, store: Store, closes: bool = True, coder: Coder = PLAIN, payload_max_bytes: int = PAYLOAD_MAX_BYTES
+        self,
+        store: Store,
+        closes: bool = True,
+        coder: Coder = PLAIN,
+        payload_max_bytes: int = PAYLOAD_MAX_BYTES,
+        world: World | None = None,
     ) -> None:
         self.store = store
         self.coder = coder
@@ -117,6 +127,8 @@ class DatabaseDoor:
         self._closes = closes
         self._threads = Threads("perdure-client", ASKING_AT_ONCE)
         self._waiters = Waiters()
+        self._world = world or World()
+        self._clock, self._clock_at = Clock(self._world, _log), 0.0
         self._lock = threading.Lock()
         self._watching = False
         self._closed = False
@@ -126,7 +138,13 @@ class DatabaseDoor:
             raise errors.EngineNotRunning("this client is closed; make another one")
 
     def now(self) -> int:
-        return time.time_ns()
+        """By the store's clock, if it has one."""
+        monotonic = self._world.monotonic()
+        if monotonic >= self._clock_at:
+            self._clock_at = monotonic + CLOCK_SECONDS
+            with contextlib.suppress(errors.StoreError):
+                self._clock.ask(self.store.admin)
+        return self._world.now()
 
     def is_blocked(self, row: RunRow) -> bool:
         return self._waiters.is_blocked(row)
@@ -159,7 +177,7 @@ class DatabaseDoor:
     def _look(self) -> None:
         outbox = Outbox()
         pause, longest = _WATCH_SECONDS
-        outage = Outage(World(), _log, self.store.membership is not None, lambda: self._closed)
+        outage = Outage(self._world, _log, self.store.membership is not None, lambda: self._closed)
         try:
             while True:
                 try:
@@ -320,7 +338,7 @@ def looking(door: Door, look: Callable[[], T]) -> T:
 def _start(door: Door, waiters: Waiters, request: StartRequest, definition: Any) -> None:
     """Start through the database, and tell the receiver, at once or when the run is at rest. On a thread that may wait."""
     try:
-        started = start_by_mail(door.store, request, definition, door.coder)
+        started = start_by_mail(door.store, request, definition, door.coder, door.now())
         if not request.until_end or started.at_rest:
             give(request.receiver, started, None)
         else:
@@ -345,7 +363,9 @@ def give(receiver: Receiver, value: Any, error: BaseException | None) -> None:
     outbox.flush()
 
 
-def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: Coder = PLAIN) -> Started:
+def start_by_mail(
+    store: Store, request: StartRequest, definition: Any, coder: Coder = PLAIN, now: int | None = None
+) -> Started:
     """Queue a run in the database and wait for its owner's word, if there is one; or attach to the run of that id.
 
     Raises:
@@ -355,7 +375,7 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
     owned = bool(store.views.owners())
     if not owned and isinstance(request.wishes.first, msg.Update):
         raise _nobody(store, request.workflow)
-    row, start = submission_of(request, owned)
+    row, start = submission_of(request, owned, time.time_ns() if now is None else now)
     run_id, wishes = row.run_id, request.wishes
     found = store.post.submit(row, MailRow(0, 0, start, token if owned else ""))
     if found.run_id != run_id:
@@ -364,7 +384,7 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
             return started
         heard = heard_by_mail(store, store.views.rows_by_key([started.key])[started.key], wishes.first)
         if heard.code == errors.RunClosed.code:  # it has ended since
-            return start_by_mail(store, request, definition, coder)
+            return start_by_mail(store, request, definition, coder, now)
         if heard.code:
             raise error_of(heard)
         return started
@@ -374,14 +394,14 @@ def start_by_mail(store: Store, request: StartRequest, definition: Any, coder: C
     return Started(found.key, run_id)
 
 
-def submission_of(request: StartRequest, refuse_by_reply: bool) -> tuple[RunRow, msg.Start]:
+def submission_of(request: StartRequest, refuse_by_reply: bool, now: int) -> tuple[RunRow, msg.Start]:
     """The row of the run that is wished for, and its Start, which has all of its arguments."""
     input = request.input
     if input.ref:
         input = Payload((request.blobs or {})[input.data], input.encoding)
     run_id = os.urandom(16)
     wishes = request.wishes
-    row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", time.time_ns(), None, None, 0)
+    row = RunRow(0, request.id, run_id, request.workflow, Status.QUEUED, "", "", now, None, None, 0)
     row.request = wishes.request_id
     row.wake_at = row.started_at + wishes.delay_ns if wishes.delay_ns else None
     start = msg.Start(

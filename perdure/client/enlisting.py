@@ -105,7 +105,7 @@ class _EnlistedHandle(Handle[Any]):
 
 def _started(door: Door, enlisting: Enlisting, request: StartRequest, definition: Any) -> Talk[Started]:
     """As `door.start_by_mail`."""
-    row, start = submission_of(request, refuse_by_reply=False)
+    row, start = submission_of(request, refuse_by_reply=False, now=door.now())
     enlisted = yield from enlisting.submit(row, start)
     found = enlisted.row
     if found is None:

@@ -21,6 +21,7 @@ from perdure import errors
 from perdure.kernel.program import Language
 from perdure.payload import PLAIN, Coder
 from perdure.runtime import collector
+from perdure.runtime.clock import Clock
 from perdure.runtime.coding import Coding
 from perdure.runtime.effects import OwnWorker
 from perdure.runtime.inbox import Inbox
@@ -109,7 +110,7 @@ class Member:
         Raises:
             errors.StoreError: the store cannot be owned by anybody here (it is read-only, say).
         """
-        member = _own_if_free(self._store, self._build, self._settings, self._world)
+        member = _own_if_free(self._store, self._build, self._settings, self._world, self._log)
         if member is not None:
             self.owns = self.waiters.mending = True
         self._first = member
@@ -243,7 +244,7 @@ class Member:
                 self._outbox.flush()
                 self._closing.wait(STANDBY_SECONDS)
                 if not self._closing.is_set():
-                    member = _own_if_free(self._store, self._build, self._settings, self._world)
+                    member = _own_if_free(self._store, self._build, self._settings, self._world, self._log)
                 outage.over()
             except errors.StoreUnreachable as error:
                 if not outage.failed(error, 0):
@@ -352,7 +353,8 @@ class Member:
             self._coding.close()
 
 
-def _own_if_free(store: base.Store, build: str, settings: Settings, world: World) -> int | None:
+def _own_if_free(store: base.Store, build: str, settings: Settings, world: World, log: logging.Logger) -> int | None:
+    Clock(world, log).ask(store.admin)
     lease_ns = int(settings.lease_seconds * 1e9)
     return store.admin.try_own(socket.gethostname(), os.getpid(), build, world.now(), lease_ns)
 

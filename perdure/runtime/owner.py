@@ -9,6 +9,7 @@ from perdure.errors import StoreUnreachable
 from perdure.kernel import messages as msg
 from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
+from perdure.runtime.clock import Clock
 from perdure.runtime.coding import Coding
 from perdure.runtime.cycle import Cycle, Item, waits
 from perdure.runtime.deadlines import timed_out
@@ -112,6 +113,7 @@ class Owner:
         self._mending = Mending(store.work, self._holdings, build, workflows)
         self._log = log
         self._outage = Outage(world, log, self._holdings.shared, closing)
+        self._clock = Clock(world, log)
         self._retention = Retention(store, retention_ns, world, waiters.awaited, log)
         self._poll_at = self._look_at = 0.0
         self._just_claimed: set[int] = set()
@@ -293,8 +295,9 @@ class Owner:
     def _polled(self, now: int, monotonic: float) -> list[Item]:
         """What the store has: mail, and runs that are due soon. Those in memory get an alarm, the others a letter."""
         self._inbox.nudged = False
-        room = self._room()
+        room, began = self._room(), self._world.monotonic()
         poll = self._holdings.poll(now + POLL_AHEAD_NS, POLL_ROWS, room)
+        self._clock.measured(poll.time, began)
         self._holdings.polled = self._world.monotonic()
         claimed = {each.key for each in poll.claimed}
         # What was claimed twice without a pause wants something that is not to be had now.

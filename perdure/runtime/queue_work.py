@@ -20,6 +20,7 @@ from perdure.kernel.events import Failure
 from perdure.kernel.project import TaskRow
 from perdure.payload import Coder
 from perdure.runtime import weight
+from perdure.runtime.clock import Clock
 from perdure.runtime.deadlines import Deadlines, timed_out
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter
@@ -131,6 +132,8 @@ class QueueWork:
         self._beaten_at = world.monotonic()
         self._beat_seconds = LEASE_SECONDS / BEATS_OF_A_LEASE
         self._told_unknown: set[str] = set()
+        self._clock = Clock(world, log)
+        self._clock.ask(store.admin)
         self.member = store.tasks.join(
             socket.gethostname(), os.getpid(), build, world.now(), settings.queues, self._names
         )
@@ -269,12 +272,13 @@ class QueueWork:
             if flight.details is not None:
                 details.append((flight.key, flight.step, flight.attempt, wire.encode(flight.details)))
         queues = self._settings.queues
-        again_at = monotonic + LOOK_SECONDS
+        again_at, began = monotonic + LOOK_SECONDS, self._world.monotonic()
         if details or again_at > self._beaten_at + self._beat_seconds:
             look = self._store.tasks.beat(self.member, queues, details)
             self._beaten_at = monotonic
         else:
             look = self._store.tasks.look(self.member, queues)
+        self._clock.measured(look.time, began)
         self._look_at = again_at
         self._beat_seconds = look.lease_ns / 1e9 / BEATS_OF_A_LEASE
         self._compare(look.taken, monotonic)

@@ -25,9 +25,15 @@ def new_id() -> bytes:
 
 
 class World:
-    """The real one. Times in nanoseconds since the epoch."""
+    """The real one. Times in nanoseconds since the epoch. `offset_ns`: what is added to the machine's clock, of which the one of the
+    database differs (clock.py)."""
+
+    offset_ns = 0
 
     def now(self) -> int:
+        return self.machine_time() + self.offset_ns
+
+    def machine_time(self) -> int:
         return time_ns()
 
     def monotonic(self) -> float:

@@ -121,6 +121,8 @@ class Look(msgspec.Struct):
     """(run, step, attempt) of all tasks it has: what is missing is not wanted any more."""
     lease_ns: int = LEASE_NS
     """How long the newest owner lets a worker be silent."""
+    time: int = 0
+    """What the store's own clock has shown meanwhile (see `Admin.time`)."""
 
 
 class DefinitionRow(msgspec.Struct):
@@ -232,6 +234,8 @@ class Poll(msgspec.Struct):
     told."""
     more_mail: bool = False
     """There may be more than was told, as this was much already."""
+    time: int = 0
+    """What the store's own clock has shown meanwhile (see `Admin.time`)."""
 
 
 class Journal(Protocol):
@@ -516,6 +520,10 @@ class Admin(Protocol):
 
     def tidy(self, now: int) -> None:
         """Replies that have expired by then go, members of which no run can tell, and what only such members had published."""
+        ...
+
+    def time(self) -> int:
+        """What the store's own clock shows, by which all machines go that share it; 0 of a store that has none but the machine's."""
         ...
 
     def check(self) -> list[str]:

@@ -73,6 +73,8 @@ class Shelf:
         self.known_by: dict[tuple[str, str], set[int]] = {}
         self.owner = 0
         self.lease_ns = base.LEASE_NS
+        self.clock: Callable[[], int] = lambda: 0
+        """Of the store, if that is to be another one than those of its owners."""
         self.turn = 0
         self.secret = os.urandom(32)
         self.on_nudge: dict[int, Callable[[], None]] = {}

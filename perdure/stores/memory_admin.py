@@ -28,6 +28,9 @@ class MemoryAdmin:
         shelf = self._shelf
         return self.member in shelf.seats if shelf.shared else self.member != 0 and shelf.owner == self.member
 
+    def time(self) -> int:
+        return self._shelf.clock()
+
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = base.LEASE_NS) -> int | None:
         shelf = self._shelf
         with shelf.lock:

@@ -51,6 +51,7 @@ class MemoryMembership:
             shelf.between()
             poll = self._work.poll(now, limit, starts)
             poll.claimed, poll.unmended = claimed, unmended
+            poll.time = shelf.clock()
             poll.members = {id: seat.beat for id, seat in shelf.seats.items() if id != member}
         return poll
 

@@ -39,6 +39,10 @@ class PostgresAdmin:
         self._fence = fence
         self._listens = 0
 
+    def time(self) -> int:
+        with told_to_people(self._place), self._lines.use() as line:
+            return line.read("SELECT perdure.clock()")[0][0]
+
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         self._line.wait_for(min(self._patience, SILENT_SHARE * lease_ns / 1e9))
         with told_to_people(self._place):

@@ -137,4 +137,6 @@ def _look(line: Line, member: int, queues: Sequence[str]) -> base.Look:
             look.taken.add((run, step, attempt))
         elif what == 2:
             look.lease_ns = run
+        elif what == 3:
+            look.time = run
     return look

@@ -87,6 +87,7 @@ def poll_of(found: Sequence[Row]) -> Poll:
         claimed=[Claimed(*row[1:6]) for row in of[CLAIMED]],
         members={row[1]: row[2] for row in of[MEMBER]},
         unmended=any(row[5] for row in of[SELF]),
+        time=max((row[3] for row in of[SELF]), default=0),
     )
 
 

@@ -54,6 +54,9 @@ class SqliteAdmin:
         self._marking = marking
         self._listener: Listener | None = None
 
+    def time(self) -> int:
+        return 0
+
     def try_own(self, host: str, pid: int, build: str, now: int, lease_ns: int = LEASE_NS) -> int | None:
         try:
             if not self._lock.try_take():

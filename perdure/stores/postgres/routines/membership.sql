@@ -190,6 +190,11 @@ BEGIN
     END IF;
 END $$;
 
+-- The server's clock, in nanoseconds: the one that counts on all machines.
+CREATE OR REPLACE FUNCTION perdure.clock() RETURNS bigint LANGUAGE sql VOLATILE SET search_path = perdure, pg_temp AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000000)::bigint
+$$;
+
 -- Which of the lives of a database this is: another one after each failover, and after each restoring. 0: the server does not tell.
 CREATE OR REPLACE FUNCTION perdure.timeline() RETURNS bigint LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 BEGIN
@@ -200,7 +205,7 @@ END $$;
 
 -- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
 -- deaths, whether that one died in its turn), those of `work`, 4 the beat of another owner, and 5 the
--- own one, with the timeline and whether this member is to look at runs that wait for other code. `again`: the answer to an earlier
+-- own one, with the timeline, the server's time and whether this member is to look at runs that wait for other code. `again`: the answer to an earlier
 -- call did not come; what the member has already is told as well, as left by itself if it was written since it was claimed.
 CREATE OR REPLACE FUNCTION perdure.poll(
     me bigint, my_term bigint, due_until bigint, most bigint, most_claims bigint, starts boolean, again boolean
@@ -233,7 +238,7 @@ BEGIN
     -- In the order of an index that has only these.
     unmended := NOT EXISTS (SELECT 1 FROM members m WHERE m.alive AND NOT m.serves AND m.build = my_build AND m.id < me)
         AND (SELECT r.key FROM runs r WHERE r.owner IS NULL AND r.status IN (4, 5) ORDER BY r.key LIMIT 1) IS NOT NULL;
-    RETURN QUERY SELECT 5, my_beat, timeline(), NULL::bigint, NULL::integer, unmended, NULL::bytea, NULL;
+    RETURN QUERY SELECT 5, my_beat, timeline(), clock(), NULL::integer, unmended, NULL::bytea, NULL;
     IF again THEN
         RETURN QUERY
         SELECT 0, r.key, r.claims, CASE r.left_by WHEN 0 THEN me ELSE r.left_by END, r.deaths,

@@ -93,7 +93,7 @@ BEGIN
     END IF;
 END $$;
 
--- What there is for a worker: 0 a name of which tasks wait, 1 a task it has, 2 the lease of the newest owner.
+-- What there is for a worker: 0 a name of which tasks wait, 1 a task it has, 2 the lease of the newest owner, 3 the server's time.
 CREATE OR REPLACE FUNCTION perdure.look(me bigint, my_queues text[])
 RETURNS TABLE (what integer, name text, run bigint, step text, attempt bigint)
 LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
@@ -105,6 +105,7 @@ BEGIN
     RETURN QUERY SELECT 0, w, NULL::bigint, NULL, NULL::bigint FROM waiting(my_queues) AS w;
     RETURN QUERY SELECT 1, NULL, t.run, t.step, t.attempt FROM tasks t WHERE t.member = me AND t.member > 0;
     RETURN QUERY SELECT 2, NULL, b.lease, NULL, NULL::bigint FROM beats b ORDER BY b.member DESC LIMIT 1;
+    RETURN QUERY SELECT 3, NULL, clock(), NULL, NULL::bigint;
 END $$;
 
 -- From one activity to the next by the index, however many tasks of each there are.
