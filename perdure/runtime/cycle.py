@@ -41,10 +41,6 @@ it is tried for as long as it takes."""
 _NOT_SHOWN = (msg.Heartbeat, msg.Takeover, msg.NewBuild, msg.TaskTaken, msg.Terminate, msg.BlockRun, msg.Strike)
 
 
-class _TooHeavy(Exception):
-    """What turns have made of a batch is more than is written together."""
-
-
 class Cycle:
     """Everything one batch needs, put together once per owner."""
 
@@ -115,9 +111,7 @@ class Cycle:
         self._read = set()
         self._told = None
         parts: list[tuple[Sequence[Item], int]] = [
-            (light, 0)
-            for part in _apart(items, self._roster, self.taken)
-            for light in reversed(weight.in_parts(part, [weight.of_letter(item) for item in part]))
+            (light, 0) for part in _apart(items, self._roster, self.taken) for light in reversed(weight.light(part))
         ]
         try:
             while parts:
@@ -153,7 +147,7 @@ class Cycle:
                 instead = self.taken.wait(part)
                 return [(instead, tries)] if instead else []
             if len(part) > 1:
-                return _halves(part)
+                return weight.halves(part)
             return [(_instead(self._effects, part, self._culprits.refused(part[0], refusal, tries)), tries + 1)]
         except TurnFailed as failed:
             return [(_instead(self._effects, part, self._culprits.failed(part, failed)), tries)]
@@ -163,13 +157,13 @@ class Cycle:
             is_lost = (
                 isinstance(error, base.CommitInDoubt) and len(part) > 1
             )  # it may be too much for what is on the way
-            return _halves(part) if is_lost else [(part, tries + 1)]
+            return weight.halves(part) if is_lost else [(part, tries + 1)]
         except Piled as piled:
             self._told = self._told or set()
             first = {id(letter) for letter in piled.letters}
             return [([item for item in part if id(item) not in first], tries), (piled.letters, 0)]
-        except _TooHeavy:
-            return _halves(part)
+        except weight.TooHeavy:
+            return weight.halves(part)
         if self._told is not None:
             self._told.update(item.mail_id for item in part if isinstance(item, Letter))
         self.taken.over(part)
@@ -197,8 +191,8 @@ class Cycle:
             self._starts.families.report(draft)
             batch = _rows(draft)
             self._took_ids = bool(draft.born)
-            if can_split and weight.of_batch(batch) > 2 * weight.BATCH_BYTES:  # what has come may be in it twice
-                raise _TooHeavy
+            if can_split:
+                weight.demand_light(batch)
             if self._roster.holdings.shared and (not is_empty(batch) or draft.has_to_park()):
                 batch.parks = draft.park(
                     lambda key: self._slots.at_work(key) or _is_told(key, *self._later, self.taken.all())
@@ -542,11 +536,6 @@ def _without(read: set[int], parts: list[tuple[Sequence[Item], int]]) -> list[tu
         for part, tries in parts
     ]
     return [(part, tries) for part, tries in left if part]
-
-
-def _halves(part: Sequence[Item]) -> list[tuple[Sequence[Item], int]]:
-    half = len(part) // 2
-    return [(part[half:], 0), (part[:half], 0)]
 
 
 def _instead(effects: Effects, part: Sequence[Item], others: list[Item]) -> list[Item]:

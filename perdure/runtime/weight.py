@@ -15,6 +15,10 @@ BATCH_BYTES = 4 * 1024 * 1024
 T = TypeVar("T")
 
 
+class TooHeavy(Exception):
+    """What turns have made of a batch is more than is written together."""
+
+
 def of_letter(item: Letter | StartRequest) -> int:
     """Of its values alone: the rest is small."""
     size = sum(map(len, item.blobs.values())) if item.blobs else 0
@@ -40,6 +44,12 @@ def of_batch(batch: base.Batch) -> int:
     return size + sum([len(reply.data) for reply in batch.replies if reply.data is not None])
 
 
+def demand_light(batch: base.Batch) -> None:
+    """Raises TooHeavy; what has come may be in the batch twice, as what was brought and as what is made of it."""
+    if of_batch(batch) > 2 * BATCH_BYTES:
+        raise TooHeavy
+
+
 def first_of(weights: Iterable[int]) -> int:
     """How many of them fit into one batch, from the first on; one does, whatever it weighs."""
     size = count = 0
@@ -62,3 +72,13 @@ def in_parts(items: Sequence[T], weights: Sequence[int]) -> list[Sequence[T]]:
         parts.append(items[begin : begin + count])
         begin += count
     return parts
+
+
+def light(items: Sequence[Letter | StartRequest]) -> list[Sequence[Letter | StartRequest]]:
+    return in_parts(items, [of_letter(item) for item in items])
+
+
+def halves(items: Sequence[T]) -> list[tuple[Sequence[T], int]]:
+    """To be tried anew, the first one last."""
+    half = len(items) // 2
+    return [(items[half:], 0), (items[:half], 0)]

@@ -233,9 +233,8 @@ class Poll(msgspec.Struct):
     """The same: whether there are runs that wait for other code, and that nobody owns. Of the members of a build only the eldest is
     told."""
     more_mail: bool = False
-    """There may be more than was told, as this was much already."""
     time: int = 0
-    """What the store's own clock has shown meanwhile (see `Admin.time`)."""
+    """Whether there may be more than was told, as this was much; and what the store's own clock has shown (see `Admin.time`)."""
 
 
 class Journal(Protocol):
