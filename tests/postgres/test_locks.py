@@ -92,3 +92,23 @@ def test_a_beat_does_not_wait_for_a_task_that_is_just_ending(database: str) -> N
         told = other.execute("SELECT step, details FROM perdure.tasks ORDER BY step").fetchall()
     assert told == [("0:1", None), ("0:2", b"half")]
     store.admin.close()
+
+
+def test_a_worker_locks_no_more_tasks_than_it_takes_and_passes_over_those_of_others(database: str) -> None:
+    store, _ = joined(database)
+    names = ("render", "sort", "scan")
+    tasks = [task(2, f"0:{n}", name=names[n % 3]) for n in range(300)]
+    store.journal.commit(base.Batch(created=[run(2)], tasks=tasks))
+    holder, hand, want = Hand(store), Hand(store), base.Want(names, 5)
+    free = "SELECT count(*) FROM (SELECT 1 FROM perdure.tasks WHERE member = 0 FOR UPDATE SKIP LOCKED) AS found"
+    with psycopg.connect(database) as other, psycopg.connect(database, autocommit=True) as watch:
+        other.execute(
+            "SELECT perdure.exchange(%s, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{gpu}', %s::jsonb, 0, 0, 8::smallint)",
+            (holder.member, '[{"names": ["render", "sort", "scan"], "most": 5}]'),
+        )
+        assert watch.execute(free.encode()).fetchone() == (295,)
+        other.execute("SELECT 1 FROM perdure.tasks ORDER BY id LIMIT 250 FOR UPDATE")
+
+        got = store.tasks.exchange(hand.member, [], ["gpu"], [want], 1).tasks
+    assert [each.step for each in got] == [f"0:{n}" for n in range(250, 255)]
+    store.admin.close()

@@ -199,3 +199,18 @@ def test_before_any_engine_was_there_a_name_is_taken_as_it_is(database: str):
 
     with Engine(database, [order, charge]) as engine:
         assert engine.handle(id, order).result().wait() == "charged 5 to cash"
+
+
+def test_a_database_in_which_backslashes_are_escapes_makes_no_difference(database: str):
+    with psycopg.connect(database) as connection:
+        connection.execute("SET standard_conforming_strings = off; SET escape_string_warning = off")
+        connection.execute(
+            "SELECT perdure.start('order', '[1]', 'escaped', 'r-1', memo => '{}', attributes => '{\"a\": 1}')"
+        )
+        connection.execute("SET standard_conforming_strings = on")
+        connection.execute(
+            "SELECT perdure.start('order', '[1]', 'plain', 'r-1', memo => '{}', attributes => '{\"a\": 1}')"
+        )
+
+    (one, _), (other, _) = queued(database, "escaped"), queued(database, "plain")
+    assert msgspec.structs.replace(one, run_id=b"") == msgspec.structs.replace(other, run_id=b"")

@@ -60,13 +60,16 @@ class PostgresViews:
         return self._one("id = %b AND run_id = %b", id, run_id)
 
     def row_by_request(self, id: str, request: str) -> RunRow | None:
-        return self._one("id = %b AND request = %b AND chain = 0 ORDER BY key DESC LIMIT 1", id, request)
+        return self._one("id = %b AND request = %b AND chain = 0 ORDER BY key + 0 DESC LIMIT 1", id, request)
 
     def end_of_chain(self, key: int) -> RunRow | None:
         row = self._one("key = %b", key)
         if row is None or row.followed_by <= 0:
             return row
-        return self._one("id = %b AND %b::bigint IN (key, chain) ORDER BY key DESC LIMIT 1", row.id, row.chain or key)
+        of_chain, values = "id = %b AND %b::bigint IN (key, chain)", (row.id, row.chain or key)
+        # Nearly always it is the newest run of the id. Else by the runs of the id, not by all there are in the order of their keys.
+        newest = self._one(f"{of_chain} AND followed_by = 0", *values)
+        return newest or self._one(f"{of_chain} ORDER BY key + 0 DESC LIMIT 1", *values)
 
     def rows_by_key(self, keys: Sequence[int]) -> dict[int, RunRow]:
         found = self._read(f"{_RUNS} WHERE key = ANY (%b::bigint[])", list(keys))

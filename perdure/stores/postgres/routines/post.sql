@@ -19,7 +19,7 @@ BEGIN
     LOOP
         IF asked ->> 'request' <> '' THEN
             SELECT * INTO made FROM runs
-            WHERE id = asked ->> 'id' AND request = asked ->> 'request' AND chain = 0 ORDER BY key DESC LIMIT 1;
+            WHERE id = asked ->> 'id' AND request = asked ->> 'request' AND chain = 0 ORDER BY key + 0 DESC LIMIT 1;
             EXIT WHEN FOUND;
         END IF;
         SELECT * INTO newest FROM runs WHERE id = asked ->> 'id' AND followed_by = 0;

@@ -139,7 +139,7 @@ CREATE OR REPLACE FUNCTION perdure.start(
     workflow text, arguments jsonb DEFAULT '[]', id text DEFAULT NULL, request_id text DEFAULT NULL,
     id_conflict text DEFAULT 'fail', id_reuse text DEFAULT 'reject_duplicate', start_delay interval DEFAULT NULL,
     memo jsonb DEFAULT NULL, attributes jsonb DEFAULT NULL
-) RETURNS text LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+) RETURNS text LANGUAGE plpgsql SET search_path = perdure, pg_temp SET standard_conforming_strings = on AS $$
 #variable_conflict use_variable
 DECLARE
     run_id   bytea := decode(replace(gen_random_uuid()::text, '-', ''), 'hex');

@@ -43,12 +43,16 @@ CREATE OR REPLACE FUNCTION perdure.exchange(
 ) RETURNS TABLE (
     what integer, id bigint, run bigint, step text, attempt bigint, queue text, name text, start_by bigint, body bytea,
     member bigint, claimed_at bigint, details bytea
-) LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
+) LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' SET standard_conforming_strings = on AS $$
 #variable_conflict use_column
 DECLARE
     accepted bigint[] := '{}';
     want     record;
     took     boolean := false;
+    oldest   bigint[];
+    missing  bigint;
+    behind   bigint;
+    got      bigint;
 BEGIN
     PERFORM demand_worker(me);
     IF cardinality(end_runs) > 0 THEN
@@ -69,24 +73,37 @@ BEGIN
         FROM unnest(accepted) AS a;
     END IF;
     FOR want IN SELECT w.names, w.most FROM jsonb_to_recordset(wants) AS w(names text[], most bigint) LOOP
-        RETURN QUERY
-        WITH oldest AS (
-            SELECT o.id
-            FROM unnest(my_queues) AS q, unnest(want.names) AS n, LATERAL (
-                SELECT t.id FROM tasks t
-                WHERE t.member = 0 AND t.queue = q AND t.name = n AND (t.start_by IS NULL OR t.start_by > latest_start)
-                ORDER BY t.id LIMIT want.most FOR UPDATE SKIP LOCKED
-            ) AS o
-            ORDER BY o.id LIMIT want.most
-        ), taken AS (
-            UPDATE tasks t SET member = me, claimed_at = now FROM oldest o WHERE t.id = o.id
-            RETURNING t.id, t.run, t.step, t.attempt, t.queue, t.name, t.start_by, t.body, t.member, t.claimed_at, t.details
-        ), told AS (
-            INSERT INTO mail (run, kind, body, reply_to)
-            SELECT k.run, taken_kind, task_taken(k.step, k.attempt, me), '' FROM taken k WHERE k.start_by IS NOT NULL ORDER BY k.id
-        )
-        SELECT 1, k.* FROM taken k ORDER BY k.id;
-        took := took OR FOUND;
+        missing := want.most;
+        behind := 0;
+        -- They are looked for without locks, as there may be as many for each queue and name, and then locked until there are enough.
+        WHILE missing > 0 LOOP
+            oldest := ARRAY(
+                SELECT o.id
+                FROM unnest(my_queues) AS q, unnest(want.names) AS n, LATERAL (
+                    SELECT t.id FROM tasks t
+                    WHERE t.member = 0 AND t.queue = q AND t.name = n AND t.id > behind
+                        AND (t.start_by IS NULL OR t.start_by > latest_start)
+                    ORDER BY t.id LIMIT 2 * missing + 100
+                ) AS o
+                ORDER BY o.id LIMIT 2 * missing + 100
+            );
+            EXIT WHEN cardinality(oldest) = 0;
+            behind := oldest[cardinality(oldest)];
+            RETURN QUERY
+            WITH locked AS (
+                SELECT t.id FROM tasks t WHERE t.id = ANY (oldest) AND t.member = 0 ORDER BY t.id LIMIT missing FOR UPDATE SKIP LOCKED
+            ), taken AS (
+                UPDATE tasks t SET member = me, claimed_at = now FROM locked o WHERE t.id = o.id
+                RETURNING t.id, t.run, t.step, t.attempt, t.queue, t.name, t.start_by, t.body, t.member, t.claimed_at, t.details
+            ), told AS (
+                INSERT INTO mail (run, kind, body, reply_to)
+                SELECT k.run, taken_kind, task_taken(k.step, k.attempt, me), '' FROM taken k WHERE k.start_by IS NOT NULL ORDER BY k.id
+            )
+            SELECT 1, k.* FROM taken k ORDER BY k.id;
+            GET DIAGNOSTICS got = ROW_COUNT;
+            missing := missing - got;
+            took := took OR got > 0;
+        END LOOP;
     END LOOP;
     IF took THEN
         UPDATE workers SET used = true WHERE member = me AND NOT used;
