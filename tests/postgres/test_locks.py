@@ -16,7 +16,17 @@ from tests.postgres.test_members import joined
 PART_OF_OTHERS = {"enlist", "enlist_mail"}
 """Called in a transaction of an application, whose limits are the application's."""
 
-WITHOUT_LOCKS = {"join_workers", "reserve", "nudge", "nudge_workers", "timeline", "write_rest", "end_rest", "pulse"}
+WITHOUT_LOCKS = {
+    "join_workers",
+    "reserve",
+    "nudge",
+    "nudge_workers",
+    "timeline",
+    "write_rest",
+    "end_rest",
+    "pulse",
+    "clock",
+}
 """They insert, or read, or notify, pass over what is locked, or are for a run that is new."""
 
 _CALLED = re.compile(r"perdure\.(\w+)\(")
