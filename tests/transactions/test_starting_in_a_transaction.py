@@ -269,7 +269,7 @@ def test_of_two_transactions_that_start_the_same_runs_the_other_way_round_one_is
             except psycopg.errors.DeadlockDetected as error:
                 undone.extend(error.__notes__)
                 connection.rollback()
-                for number in ways[way]:
+                for number in reversed(ways[way]):  # as the other does, which may not have gone on yet
                     engine.start(order(number), id=f"order-{number}", connection=connection).wait()
             connection.commit()
 
