@@ -197,6 +197,8 @@ class Handle(Conversation, Generic[R_co]):
         views = self._door.store.views
         if self._key is not None:
             row = views.end_of_chain(self._key)
+            if row is not None and row.id != self.id:
+                row = None  # a database that has gone back, by a failover say, has given the number to another run
         elif self.run_id is not None:
             row = views.row_of(self.id, bytes.fromhex(self.run_id))
         else:

@@ -37,7 +37,7 @@ def outcome_of(
     """
     if event is None:
         end = store.views.end_of_chain(key)
-        stored = None if end is None else store.views.stored(end.key)
+        stored = None if end is None or end.id != id else store.views.stored(end.key)
         if stored is None:
             raise errors.RunNotFound(f"run {id!r} is not in the database any more")
         if stored.run.status < Status.COMPLETED:

@@ -6,9 +6,23 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import msgspec
 import pytest
 
-from perdure import Engine, Retry, RunCancelled, RunExists, RunTerminated, activity, channel, external, workflow
+from perdure import (
+    Client,
+    Engine,
+    Handle,
+    Retry,
+    RunCancelled,
+    RunExists,
+    RunNotFound,
+    RunTerminated,
+    activity,
+    channel,
+    external,
+    workflow,
+)
 from perdure.errors import StoreUnreachable, UnknownWorkflow
 from perdure.runtime.retention import Retention
 from perdure.stores.base import OwnershipLost, Poll
@@ -287,6 +301,29 @@ def test_whoever_has_lost_sight_of_its_runs_begins_anew_and_others_get_them_at_o
         (second,) = shelf.seats
     assert second != first
     assert "begins anew as another member: the server has gone" in caplog.text
+
+
+def test_a_handle_is_of_its_run_and_of_none_that_has_got_its_number_in_a_database_that_has_gone_back(
+    shelf: Shelf,
+) -> None:
+    may_end.set()
+    with Engine(MemoryStore(shelf=shelf), ALL) as engine:
+        lost, other = engine.start(toils("a"), id="lost").wait(), engine.start(toils("b"), id="other").wait()
+        assert (lost.result().wait(), other.result().wait()) == ("<a>", "<b>")
+    with shelf.lock:
+        keys = {row.id: row.key for row in shelf.runs.values()}
+        row, history = shelf.runs[keys["other"]], shelf.parts(keys["other"])
+        for key in keys.values():
+            shelf.remove(key)
+        shelf.put_run(msgspec.structs.replace(row, key=keys["lost"]))
+        shelf.history[keys["lost"]] = {part.seq: msgspec.structs.replace(part, run=keys["lost"]) for part in history}
+
+    with Client(MemoryStore(shelf=shelf)) as client:
+        handle = Handle(client.handle("lost")._door, "lost", key=keys["lost"])
+        for ask in (handle.result, handle.describe, handle.terminate, handle.history):
+            with pytest.raises(RunNotFound):
+                ask().wait()
+        assert client.handle("other").result().wait() == "<b>"
 
 
 def test_who_was_declared_dead_while_it_leaves_ends_without_a_fault(
