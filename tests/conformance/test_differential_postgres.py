@@ -54,11 +54,11 @@ def certain(store: base.Store, ask: Callable[[base.Store], Any]) -> Any:
 
 
 def alike(found: Any) -> Any:
-    """Without what no store promises: of two reasons to refuse a batch the first, and the order in which runs are claimed."""
+    """Without what no store promises: of two reasons to refuse a batch the first, the order in which runs are claimed, and the time."""
     if found in REFUSED:
         return base.CommitRefused
     if isinstance(found, base.Poll):
-        return msgspec.structs.replace(found, claimed=sorted(found.claimed, key=lambda each: each.key))
+        return msgspec.structs.replace(found, claimed=sorted(found.claimed, key=lambda each: each.key), time=0)
     return found
 
 

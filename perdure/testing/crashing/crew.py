@@ -101,6 +101,7 @@ class _Store:
 
     def __init__(self, store: base.Store, tasks: "WatchedTasks") -> None:
         self.tasks = tasks
+        self.admin = store.admin
         self.views = store.views
         self.post = store.post
         self.streams = store.streams
