@@ -59,8 +59,13 @@ class People:
             self._answer(task)
         self._coming -= {id for id in self._coming if self._store.views.row(id) is not None}
         if self._coming or self._store.views.count(RunFilter(statuses=_OPEN)):
-            self._pause = SOON_SECONDS if found else min(2 * self._pause, LATE_SECONDS)
+            self._pause = SOON_SECONDS if self._can_hear(found) else min(2 * self._pause, LATE_SECONDS)
             self._world.at(self._pause, self._look)
+
+    def _can_hear(self, found: list[HumanTaskRow]) -> bool:
+        """Whether a task is there whose run takes an answer. One that is blocked may be so for days: then nobody hurries."""
+        rows = self._store.views.rows_by_key([task.run for task in found])
+        return any(row.status not in (Status.BLOCKED, Status.QUARANTINED) for row in rows.values())
 
     def _answer(self, task: HumanTaskRow) -> None:
         what = f"{self._world.id_of(task.run)} [{task.step}]"
