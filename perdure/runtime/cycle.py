@@ -322,7 +322,7 @@ class Cycle:
     def _deliver_letter(self, draft: Draft, item: Letter, items: Sequence[Item]) -> None:
         actor = self._roster.get(item.key)
         if draft.damaged and item.key in draft.damaged:
-            if item.reply_to or item.receiver is not None:
+            if item.reply_to or item.receiver is not None or type(item.message) in _PASS_BLOCKS:
                 draft.consume(item, errors.StoreCorrupt.code, draft.damaged[item.key])
             return
         if actor is None and self._roster.is_foreign(item.key):
@@ -399,7 +399,10 @@ class Cycle:
         if taken:
             draft.consume(letter, errors.StoreError.code if letter.fault else "", letter.fault, known=known)
         else:
-            draft.keep(letter)
+            if letter.moved and letter.mail_id:  # of a run that has ended, whose mailbox everybody looks into
+                draft.pass_on(letter, letter.key)
+            else:
+                draft.keep(letter)
             self._effects.forsake(letter)
             draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
 
@@ -490,6 +493,8 @@ class Cycle:
 
 
 _KEPT_UNTIL_BEGUN = frozenset({msg.Cancel}) | SPOKEN
+_PASS_BLOCKS = frozenset({msg.Terminate, msg.Retry, msg.Move, msg.Update, msg.Query})
+"""What a poll tells of the mail of blocked runs: left there, it would be told again and again."""
 _BEGIN = frozenset({msg.Cancel, msg.Retry})
 """Messages for which a run that waits for its time begins at once."""
 

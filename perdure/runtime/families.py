@@ -310,7 +310,9 @@ class Families:
         if not actor.run.seq:
             draft.pass_on(letter, key)
             return None
-        return Letter(key, letter.message, letter.mail_id, letter.reply_to, letter.blobs, letter.receiver)
+        moved = Letter(key, letter.message, letter.mail_id, letter.reply_to, letter.blobs, letter.receiver)
+        moved.moved = True
+        return moved
 
     def _follower(self, draft: Draft, actor: Actor) -> Actor | None:
         if self._holders.continued(draft, actor):

@@ -75,11 +75,11 @@ class Holdings:
             self._suspect(claimed)
         return owned
 
-    def poll(self, now: int, limit: int, room: int) -> Poll:
-        """What there is to do; a store that several share gives runs to no more than there is room for."""
+    def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> Poll:
+        """What there is to do; a store that several share gives away no more runs than are claimed."""
         if self._membership is None:
-            return self._store.work.poll(now, limit, starts=room > 0)
-        poll = self._membership.poll(now, limit, min(room, limit), starts=room > 0)
+            return self._store.work.poll(now, limit, starts)
+        poll = self._membership.poll(now, limit, min(claims, limit), starts)
         for claimed in poll.claimed:
             self._suspect(claimed)
         return poll

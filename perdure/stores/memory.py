@@ -9,6 +9,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import TypeVar
 
 import msgspec
@@ -413,9 +414,12 @@ class MemoryWork:
             beats = {worker.member: worker.beat for worker in self._shelf.workers.values()}
         return base.Poll(due[:limit], mail[:limit], beats)
 
-    def wanting(self, now: int, starts: bool) -> list[int]:
-        """Runs that something is to be done for."""
-        return [*self._due(now, starts), *(mail.run for mail in self._unread(starts))]
+    def wanting(self, now: int, starts: bool, mail_first: bool) -> list[int]:
+        """Runs that something is to be done for: who has waited longest first, by turns of those that are due and those that
+        have mail."""
+        of_each = [self._due(now, starts), list(dict.fromkeys(mail.run for mail in self._unread(starts)))]
+        pairs = zip_longest(*(reversed(of_each) if mail_first else of_each))
+        return [key for pair in pairs for key in pair if key is not None]
 
     def _is_mine(self, key: int) -> bool:
         """Mail for runs that are not there is the eldest's: who reads what somebody else has read must not write."""

@@ -47,7 +47,8 @@ class MemoryMembership:
         shelf, member = self._shelf, self._admin.member
         with shelf.lock:
             unmended = _is_eldest(shelf, member) and bool(self.mending(0, 1))
-            claimed = _claim(shelf, member, self._work.wanting(now, starts), claims)
+            wanted = self._work.wanting(now, starts, mail_first=bool(seat_of(shelf, member).beat % 2))
+            claimed = _claim(shelf, member, wanted, claims, starts)
             shelf.between()
             poll = self._work.poll(now, limit, starts)
             poll.claimed, poll.unmended = claimed, unmended
@@ -210,11 +211,11 @@ def is_locked(shelf: "Shelf", key: int) -> bool:
     )
 
 
-def _claim(shelf: "Shelf", member: int, wanted: Iterable[int], limit: int) -> list[Claimed]:
+def _claim(shelf: "Shelf", member: int, wanted: Iterable[int], limit: int, starts: bool) -> list[Claimed]:
     """Beat, and make some runs the member's: those of the dead, and of those that are wanted the ones that nobody owns."""
     seat = seat_of(shelf, member)
     seat.beat += 1
-    left = [key for key, owner in shelf.owners.items() if owner not in shelf.seats]
+    left = [key for key, owner in shelf.owners.items() if starts and owner not in shelf.seats]
     free = [key for key in dict.fromkeys(wanted) if key in shelf.runs and key not in shelf.owners]
     claimed: list[Claimed] = []
     for key in [*sorted(left), *free]:

@@ -132,6 +132,33 @@ def test_no_more_runs_are_claimed_than_there_is_room_for(one: Owner, other: Owne
     assert other.poll(claims=0).claimed == []
 
 
+def test_who_has_waited_longest_is_claimed_first_so_that_nobody_waits_for_ever(one: Owner, other: Owner) -> None:
+    for key, wake_at in {2: 9, 4: 3, 6: None, 8: None, 10: 5}.items():
+        one.begin(key, parked=True, status=Status.WAITING, wake_at=wake_at)
+    for key in (8, 6, 8, 10):
+        one.store.post.send(mail(key))
+
+    claimed = [[each.key for each in other.poll(claims=1).claimed] for _ in range(6)]
+
+    assert claimed == [[4], [8], [10], [6], [2], []]
+
+
+def test_without_room_for_more_only_those_are_claimed_that_somebody_speaks_to_or_that_are_due(
+    opened: Opener, one: Owner, other: Owner
+) -> None:
+    third = Owner(opened)
+    third.begin(2)
+    third.membership.hand_over()
+    one.begin(4, parked=True, status=Status.WAITING)
+    one.store.post.send(mail(4))
+    one.begin(6, parked=True, status=Status.WAITING, wake_at=5)
+
+    poll = other.membership.poll(LATER, 100, 2, starts=False)
+
+    assert {each.key for each in poll.claimed} == {4, 6}
+    assert other.claimed() == [2]
+
+
 def test_an_owner_that_has_beaten_is_not_declared_dead(one: Owner, other: Owner) -> None:
     beat = other.poll().members[one.member]
     one.poll()

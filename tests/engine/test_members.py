@@ -160,6 +160,23 @@ def test_a_run_at_work_in_one_engine_is_cancelled_terminated_and_attached_to_by_
         first.result().wait()
 
 
+def test_whoever_speaks_to_a_run_is_heard_though_no_more_runs_may_be_awake(shelf: Shelf) -> None:
+    may_end.clear()
+    with Engine(MemoryStore(shelf=shelf), ALL, awake_runs=1) as engine, Client(MemoryStore(shelf=shelf)) as client:
+        listening = engine.start(listens(), id="listens").wait()
+        while shelf.owners:
+            time.sleep(0.001)
+        toiling = engine.start(toils("a"), id="toils").wait()
+        assert at_work.wait(300)
+
+        client.handle("listens").terminate("enough").wait()
+
+        with pytest.raises(RunTerminated, match="enough"):
+            listening.result().wait()
+        may_end.set()
+        assert toiling.result().wait() == "<a>"
+
+
 def test_a_start_that_ends_the_run_before_it_does_so_also_in_another_engine(engines: tuple[Engine, Engine]) -> None:
     one, other = engines
     may_end.clear()

@@ -28,7 +28,8 @@ from perdure.kernel.events import Payload
 from perdure.kernel.messages import Signal
 from perdure.kernel.run import Status
 from perdure.stores.base import MailRow
-from perdure.stores.memory import MemoryStore
+from perdure.stores.memory import MemoryStore, Shelf
+from perdure.stores.sqlite.store import SqliteStore
 from perdure.testing import TestEngine
 
 LARGE = "x" * 200_000
@@ -129,6 +130,14 @@ class GoesOn:
 
 
 @workflow
+async def breaks_down(turn: int) -> None:
+    if turn:
+        raise NameError("a bug")
+    await words.receive()
+    continue_as_new(turn + 1)
+
+
+@workflow
 async def says_to(id: str, run_id: str, text: str) -> str:
     await external(id, run_id=run_id).signal(words, text)
     return "said"
@@ -140,6 +149,10 @@ async def says_at_once() -> list[str]:
     child = await start_child(hears(1))
     await external(child.id, run_id=child.run_id).signal(words, "hello")
     return await child
+
+
+def wrapped(text: str) -> Payload:
+    return Payload(f'["{text}"]'.encode())
 
 
 gate = asyncio.Event()
@@ -189,7 +202,7 @@ class Counts:
 
 
 ALL = [Counts, hears, Listener, says, speaks_to_its_child, says_it_wrongly, receives_one_a_run, moves_on, GoesOn, think]
-ALL += [says_to, says_at_once, breaks, stops, wait_for_the_gate]
+ALL += [breaks_down, says_to, says_at_once, breaks, stops, wait_for_the_gate]
 
 
 async def test_a_run_signals_another_one_in_the_order_in_which_it_does():
@@ -227,6 +240,34 @@ async def test_a_run_that_has_ended_takes_no_room_when_something_was_said_to_it(
 
         async with asyncio.timeout(300):
             assert await engine.run(hears(0), id="h") == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "shared memory", "sqlite"])
+async def test_what_is_said_to_a_run_that_goes_on_as_a_blocked_one_waits_there_and_stands_before_nothing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("perdure.runtime.owner.POLL_ROWS", 5)
+    store = SqliteStore(f"{tmp_path}/runs.db") if kind == "sqlite" else MemoryStore(shelf=Shelf("shared" in kind))
+    texts = [f"{n}" for n in range(20)]
+    async with Engine(store, ALL, awake_runs=1) as engine:
+        first = await engine.start(breaks_down(0), id="m")
+        await first.signal(words, "go on")
+        with pytest.raises(RunBlocked):
+            await first.result()
+        row = store.views.row_of("m", bytes.fromhex(first.run_id))
+        assert row is not None
+        for text in texts:
+            store.post.send(MailRow(0, row.key, Signal("words", wrapped(text))))
+        other = await engine.start(hears(1), id="h")
+        there = store.views.row("h")
+        assert there is not None
+        store.post.send(MailRow(0, there.key, Signal("words", wrapped("hello"))))
+
+        async with asyncio.timeout(300):
+            assert await other.result() == ["hello"]
+        stored = store.views.stored(row.followed_by)
+        assert stored is not None
+        assert [mail.message for mail in stored.mail] == [Signal("words", wrapped(text)) for text in texts]
 
 
 async def test_a_child_is_spoken_to_by_its_number_as_soon_as_it_is_started():

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from perdure import Client, Engine, EngineNotRunning, Handle, RunBlocked, activity, errors, workflow
+from perdure.kernel.messages import Terminate
+from perdure.stores.base import MailRow
 from perdure.stores.sqlite.store import SqliteStore
 
 
@@ -184,6 +186,26 @@ def test_a_run_whose_history_is_damaged_is_blocked_and_the_others_go_on(path: st
     assert str(refused.value).endswith("); restore a backup")
     assert "run 'bad' is blocked: what the database holds of it cannot be read" in str(blocked.value)
     assert "hint: restore a backup; perdure doctor lists the damage" in str(blocked.value)
+
+
+def test_what_nobody_waits_for_is_not_left_in_the_mailbox_of_a_damaged_run(path: str, address: str):
+    """A poll would tell of it again and again."""
+    with Engine(address, ALL) as engine:
+        engine.start(waits(), id="bad").wait()
+    damage(path, "bad", HISTORY)
+
+    with Engine(address, ALL) as engine, Client(address) as client:
+        row = engine.store.views.row("bad")
+        assert row is not None
+        engine.store.post.send(MailRow(0, row.key, Terminate("enough")))
+        with pytest.raises(errors.StoreCorrupt, match="restore a backup"):
+            client.handle("bad").terminate().wait()
+        with pytest.raises(RunBlocked):
+            engine.handle("bad").result().wait()
+        stored = SqliteStore(path).views.stored(row.key)
+
+    assert stored is not None
+    assert stored.mail == []
 
 
 def test_a_damaged_run_that_was_running_does_not_keep_an_engine_from_starting(path: str, address: str):

@@ -95,6 +95,12 @@ def test_a_run_that_goes_on_in_another_process_is_younger_than_the_one_it_follow
     assert simulate(plan_of(20, "signals to chains", members=3)).violation == ""
 
 
+def test_mail_of_a_run_that_goes_on_as_a_blocked_one_keeps_no_owner_busy() -> None:
+    """The run that had ended was claimed for it, in vain, again and again; and, as there was room for one run only, the blocked one never,
+    which an operator wanted to have tried again."""
+    assert simulate(plan_of(209986400, "signals to chains", members=2)).violation == ""
+
+
 def test_an_attempt_of_a_blocked_run_is_made_by_nobody_else_meanwhile() -> None:
     """The run was parked, released by another owner, and had the attempt tried again, while the first one was at work still: the
     processes went round in a circle."""

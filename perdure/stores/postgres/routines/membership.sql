@@ -260,28 +260,40 @@ BEGIN
         -- is full of letters that were read and that somebody's open snapshot keeps. Of very many letters a part is looked at,
         -- and the next one when there is nothing to claim for them any more.
         WITH letters AS MATERIALIZED (
-            SELECT n.run, n.kind, n.reply_to FROM (
+            SELECT n.run, n.kind, n.reply_to, min(n.id) AS id FROM (
                 SELECT l.id, l.run, l.kind, CASE l.kind WHEN 1 THEN l.reply_to ELSE '' END AS reply_to
                 FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()
             ) AS n
             GROUP BY n.run, n.kind, n.reply_to ORDER BY min(n.id)  -- of a run that waits there may be very many
         ), wanted AS (
-            (SELECT r.key FROM runs r WHERE r.owner = ANY (dead) AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
+            (SELECT r.key, 0 AS place FROM runs r
+             WHERE starts AND r.owner = ANY (dead) AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
              LIMIT enough)
             UNION ALL
-            (SELECT r.key FROM runs r
-             WHERE r.owner IS NULL AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
-                AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
-             ORDER BY r.wake_at LIMIT enough)
+            SELECT d.key, 2 * row_number() OVER (ORDER BY d.wake_at, d.key) - my_beat % 2 FROM (
+                SELECT r.key, r.wake_at FROM runs r
+                WHERE r.owner IS NULL AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
+                    AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
+                ORDER BY r.wake_at LIMIT enough
+            ) AS d
             UNION ALL
-            (SELECT r.key FROM letters l CROSS JOIN LATERAL (SELECT * FROM runs r WHERE r.key = l.run OFFSET 0) AS r
-             WHERE r.owner IS NULL AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
-                AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
-             LIMIT enough)
+            SELECT s.key, 2 * row_number() OVER (ORDER BY min(s.id)) - (my_beat + 1) % 2 FROM (
+                SELECT r.key, l.id
+                FROM letters l CROSS JOIN LATERAL (SELECT * FROM runs r WHERE r.key = l.run OFFSET 0) AS r
+                WHERE r.owner IS NULL AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+                    AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
+                LIMIT enough
+            ) AS s GROUP BY s.key
+        ), places AS MATERIALIZED (
+            SELECT array_agg(w.key ORDER BY w.key) AS keys, array_agg(w.place ORDER BY w.key) AS places
+            FROM (SELECT w.key, min(w.place) AS place FROM wanted w GROUP BY w.key) AS w
         ), mine_now AS (
+            -- Those that are due, and those with mail, come by turns: if there is room for one, by turns of the polls. Whatever the
+            -- planner thinks of their number, runs are looked up by their keys, and places by those.
             SELECT r.key, r.owner FROM runs r
-            WHERE r.key = ANY (ARRAY(SELECT w.key FROM wanted w)) AND (r.owner IS NULL OR r.owner = ANY (dead))
-            ORDER BY r.owner IS NULL, r.key
+            WHERE r.key = ANY ((SELECT p.keys FROM places p)::bigint[]) AND (r.owner IS NULL OR r.owner = ANY (dead))
+            ORDER BY
+                r.owner IS NULL, ((SELECT p.places FROM places p)::bigint[])[width_bucket(r.key, (SELECT p.keys FROM places p))]
             LIMIT most_claims
             FOR NO KEY UPDATE OF r SKIP LOCKED
         ), taken AS (
