@@ -30,6 +30,13 @@ END $$
 """Each table gets a column that this version knows nothing of, as a later one may give it while members of this one go on."""
 
 
+COUNTED = """
+CREATE OR REPLACE FUNCTION perdure.new_member() RETURNS bigint LANGUAGE sql VOLATILE
+SET search_path = perdure, pg_temp AS 'SELECT nextval(''members_id_seq'')'
+"""
+"""Members get the numbers 1, 2, 3: those of whoever is compared with the server."""
+
+
 @pytest.fixture(params=[*ONE_OWNER, *SHARED])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Opens the same store again and again, as several processes would."""
@@ -96,6 +103,15 @@ def emptied(server: Server, janitor: psycopg.Connection) -> str:
     takes to make one."""
     empty(janitor)
     return server.address("emptied")
+
+
+@pytest.fixture
+def counted(emptied: str, janitor: psycopg.Connection) -> Iterator[str]:
+    """The same one, and members have the numbers of the oracle."""
+    ((drawn,),) = janitor.execute("SELECT pg_get_functiondef('perdure.new_member'::regproc)").fetchall()
+    janitor.execute(COUNTED.encode())
+    yield emptied
+    janitor.execute(drawn.encode())
 
 
 def empty(janitor: psycopg.Connection) -> None:

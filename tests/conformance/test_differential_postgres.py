@@ -211,9 +211,9 @@ class ManyOwnersOfTasks(SharedByMany, TwoStoresOfTasks):
 
 @pytest.mark.parametrize(("kind", "examples"), [(ManyOwners, 8), (ManyOwnersOfTasks, 3)])
 def test_postgres_answers_as_the_oracle_does(
-    emptied: str, janitor: psycopg.Connection, kind: type[SharedByMany], examples: int
+    counted: str, janitor: psycopg.Connection, kind: type[SharedByMany], examples: int
 ) -> None:
-    machine: type[Any] = type(kind.__name__, (kind,), {"address": emptied, "janitor": janitor})
+    machine: type[Any] = type(kind.__name__, (kind,), {"address": counted, "janitor": janitor})
     many = examples * (100 if os.environ.get("PERDURE_SOAK") else 1)
     run_state_machine_as_test(
         machine, settings=settings(max_examples=many, stateful_step_count=30, phases=[Phase.generate])

@@ -506,7 +506,7 @@ def test_a_client_needs_no_owner(opened: Opener) -> None:
 def test_what_is_not_there_is_none(store: base.Store) -> None:
     assert store.views.row("nobody") is None
     assert store.views.stored(7) is None
-    assert store.views.members([1, 2]).keys() == {1}
+    assert store.views.members([2**53]) == {}
     assert store.views.definitions() == []
 
 

@@ -102,12 +102,12 @@ def test_numbers_of_workers_and_owners_are_never_used_twice(opened: Opener) -> N
 
 def test_a_worker_that_is_not_an_owner_does_not_own(opened: Opener) -> None:
     owner, other = opened(), opened()
-    owner.admin.try_own("here", 1, "b", 1)
+    member = owner.admin.try_own("here", 1, "b", 1)
 
     Hand(other)
 
     (seen,) = owner.views.owners()
-    assert seen.id == 1
+    assert seen.id == member
 
 
 def test_the_beat_of_a_worker_grows_while_it_lives_and_the_owner_sees_it_at_each_poll(store: base.Store) -> None:

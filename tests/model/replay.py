@@ -15,6 +15,7 @@ from perdure.kernel.project import AttemptRow, HistoryRow, RunRow
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.postgres import journal
+from tests.conformance.conftest import COUNTED
 from tests.model.calls import CALLS, Rules
 from tests.model.explorer import told
 from tests.model.protocol import Label, Protocol, Setting, Step, World
@@ -78,6 +79,7 @@ class Sessions:
         limited = b"SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'perdure'::regnamespace AND proconfig::text LIKE '%lock_timeout%'"
         for (function,) in self.watch.execute(limited).fetchall():
             self.watch.execute(f"ALTER FUNCTION {function} RESET lock_timeout".encode())
+        self.watch.execute(COUNTED.encode())
 
     def take(self) -> Session:
         return self._idle.pop() if self._idle else Session(self._address)

@@ -32,6 +32,10 @@ class Proxy:
     def address(self, database: str) -> str:
         return f"postgresql://perdure@127.0.0.1:{self.port}/{database}"
 
+    def lead_to(self, port: int) -> None:
+        """To another server, from now on."""
+        self._target = ("127.0.0.1", port)
+
     def cut(self) -> None:
         """All connections there are: both ends see a reset."""
         with self._lock:

@@ -10,6 +10,7 @@ from perdure.kernel.messages import Signal
 from perdure.stores.base import MailRow
 from perdure.stores.postgres.store import PostgresStore
 from perdure.stores.postgres.work import MAIL_BYTES
+from tests.conformance.conftest import COUNTED
 
 FEW = 50
 """So many letters are looked at at once here."""
@@ -19,11 +20,12 @@ RUNS = 600
 
 @pytest.fixture
 def crowded(database: str) -> Iterator[psycopg.Connection]:
-    """Two members, and many queued runs of a workflow that only the second one knows; then one that both know."""
+    """Two members, 1 and 2, and many queued runs of a workflow that only the second one knows; then one that both know."""
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
             f"CREATE OR REPLACE FUNCTION perdure.letters_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT {FEW}::bigint'".encode()
         )
+        connection.execute(COUNTED.encode())
         for workflows in ("{known}", "{known,theirs}"):
             connection.execute("SELECT perdure.join_members('here', 1, 'b', 0, 10, 0, 1)")
             connection.execute("UPDATE perdure.beats SET workflows = %s WHERE workflows = '{}'", (workflows,))

@@ -14,6 +14,7 @@ Sign: TypeAlias = tuple[bool, str, Sequence[Any]]
 """Whether a question must have an answer, and the question."""
 
 _SETTLE = "SELECT perdure.settle(%b::bigint)"
+_LIFE = "SELECT perdure.timeline(), (SELECT beat FROM perdure.beats WHERE member = %b::bigint)"
 
 
 class Fence:
@@ -77,10 +78,12 @@ class Fence:
         return lost
 
     def _look(self) -> None:
-        """On a new connection, before anything is written: a server may have taken the place of another that had more."""
+        """On a new connection, before anything is written: a server may have taken the place of another that had more. What was
+        polled last is lost if the beat is: letters that were read then, by whose numbers others may be called now."""
         opened = self._line.opened
-        timeline = self._line.ask("SELECT perdure.timeline()")[0][0]
-        if self._timeline not in (0, timeline) and not self._has_last():
+        timeline, beat = self._line.ask(_LIFE, (self.member,))[0]
+        fell = beat is not None and beat < self._beat
+        if fell or (self._timeline not in (0, timeline) and not self._has_last()):
             raise OwnershipLost(f"{self._place}: the database has gone back, as a failover does: all is looked at anew")
         self._opened = opened
 

@@ -34,6 +34,14 @@ BEGIN
     END IF;
 END $$;
 
+-- The number of a new member. Numbers grow, so that the eldest has the lowest, and are partly drawn: a database that has gone back, by
+-- a failover say, gives those of its sequence again, while members go on that have got them before. So nobody is ever taken for another
+-- one, be it in a commit, by a beat or as whom a run or a task belongs to. They stay below 2^53, which all readers of JSON can read.
+CREATE OR REPLACE FUNCTION perdure.new_member() RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = perdure, pg_temp AS $$
+    SELECT nextval('members_id_seq') * 16777216 + floor(random() * 16777216)::bigint
+$$;
+
 -- `before`: the member that the same process was until now, if any. It has lost sight of what that one had, and others are to go on
 -- with it at once.
 CREATE OR REPLACE FUNCTION perdure.join_members(
@@ -44,7 +52,8 @@ DECLARE
     me bigint;
 BEGIN
     UPDATE members m SET alive = false, handed_over = true WHERE m.id = before AND m.alive;
-    INSERT INTO members (host, pid, build, started_at, serves, knows) VALUES (host, pid, build, now, false, knows) RETURNING id INTO me;
+    INSERT INTO members (id, host, pid, build, started_at, serves, knows) OVERRIDING SYSTEM VALUE
+    VALUES (new_member(), host, pid, build, now, false, knows) RETURNING id INTO me;
     PERFORM demand_served(knows);
     INSERT INTO beats (member, beat, lease) VALUES (me, 0, lease);
     -- Earlier ones that have never committed are told of by nothing, once others have what they had claimed: until then their rows

@@ -20,7 +20,8 @@ CREATE OR REPLACE FUNCTION perdure.join_workers(
 DECLARE
     me bigint;
 BEGIN
-    INSERT INTO members (host, pid, build, started_at, serves, knows) VALUES (host, pid, build, now, true, knows) RETURNING id INTO me;
+    INSERT INTO members (id, host, pid, build, started_at, serves, knows) OVERRIDING SYSTEM VALUE
+    VALUES (new_member(), host, pid, build, now, true, knows) RETURNING id INTO me;
     PERFORM demand_served(knows);
     INSERT INTO workers (member, queues, names, beat) VALUES (me, queues, names, 0);
     RETURN me;

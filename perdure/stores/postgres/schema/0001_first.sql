@@ -126,7 +126,7 @@ CREATE TABLE perdure.replies (
 
 CREATE INDEX replies_by_expiry ON perdure.replies (expires_at);
 
--- Every process that has taken part. An owner's row is share-locked by each of its commits, and set dead once, for ever. term
+-- Every process that has taken part; its number is made by `new_member`. An owner's row is share-locked by each of its commits, and set dead once, for ever. term
 -- grows when the owner does not know what became of a commit: one that reaches the server late is refused then. last_key: of one that
 -- is dead, the highest key of a run when that was found out. knows: the newest schema that its code knows. emptied: of one that is
 -- dead, that no run is its own any more.
