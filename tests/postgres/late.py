@@ -9,6 +9,7 @@ import psycopg
 
 from perdure.stores import base
 from perdure.stores.faults import Fault, Moment
+from perdure.stores.postgres.asking import Asker
 from perdure.stores.postgres.lines import Line
 from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.store import PostgresStore
@@ -40,7 +41,7 @@ class LateLine(Line):
         self._late = late
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        if self._late and sql.startswith("SELECT perdure.commit("):
+        if self._late and sql.startswith("SELECT perdure.commit"):
             _leave_open(self.place, sql, values, self._late.pop() == "in-doubt-late-applied")
             self.close()
             raise psycopg.OperationalError("the connection was lost, as a test has asked for")
@@ -52,7 +53,8 @@ def _leave_open(place: Place, sql: str, values: Sequence[Any], applies: bool) ->
     would rather be made again than wait."""
     connection = place.connect()
     connection.autocommit = False
-    connection.execute(sql.encode(), values)
+    connection.execute(b"SELECT 1")
+    Asker(connection).ask(sql, values)
     threading.Thread(target=_end, args=(place, connection, applies), daemon=True).start()
 
 

@@ -26,6 +26,7 @@ WITHOUT_LOCKS = {
     "end_rest",
     "pulse",
     "clock",
+    "key_for",
 }
 """They insert, or read, or notify, pass over what is locked, or are for a run that is new."""
 

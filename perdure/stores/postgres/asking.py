@@ -12,7 +12,7 @@ import struct
 import termios
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
 import psycopg
 from psycopg import pq
@@ -21,15 +21,33 @@ from psycopg.errors import error_from_result
 
 Row = tuple[Any, ...]
 
+
+class Packed(tuple[bytes | None, ...]):
+    """Values in the server's own binary form already, for a statement that names their types."""
+
+
 _PLACE = re.compile(rb"%([%bt])")
 _FORMATS = {b"b": PyFormat.BINARY, b"t": PyFormat.TEXT}
+_BINARY = (pq.Format.BINARY,) * 32
 _DONE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+
+OFTEN = 3
+"""A statement that is asked so often on one connection is prepared there."""
+
+_UNPREPARED = ("26000", "0A000")
+"""The server does not know the statement, or what it gives is not what it was."""
 
 MOST_PATIENCES = 10
 """However slowly the bytes of a call trickle, it ends after so many times its patience."""
 
 _LOOKS = 6
 """So many times in its patience it looks whether the network still takes what the socket has left to send."""
+
+
+@functools.lru_cache(100)
+def _name_of(query: bytes) -> bytes:
+    """The function it calls, which is not called by another one as well."""
+    return query[: query.index(b"(")].removeprefix(b"SELECT ")
 
 
 @functools.lru_cache(1_000)
@@ -46,6 +64,10 @@ def _native(sql: str) -> tuple[bytes, list[PyFormat]]:
     return _PLACE.sub(named, sql.encode()), formats
 
 
+_Given: TypeAlias = tuple[bytes, Sequence[Any], Sequence[int] | None, Sequence[int] | None]
+"""A statement, its values, their types, and in which form they are."""
+
+
 class Asker:
     """`seconds`: how long an answer is waited for, from the last byte that moved, since a large question takes its time to get to
     the server over a slow network; None: until the connection is lost."""
@@ -54,6 +76,8 @@ class Asker:
         self.connection = connection
         self._server = connection.pgconn
         self._adapters = Transformer(connection)
+        self._asked: dict[bytes, int] = {}
+        self._prepares = True
         self.wait_for(seconds)
         self._readable, self._both = select.poll(), select.poll()
         self._readable.register(self._server.socket, select.POLLIN)
@@ -73,12 +97,14 @@ class Asker:
         Raises:
             psycopg.Error: it failed; an OperationalError without a code, if the connection did or no answer came.
         """
-        adapters = self._adapters
-        query, formats = _native(sql)
-        given = adapters.dump_sequence(values, formats)
+        query, given, types, formats = self._given(sql, values)
         self._begin()
         try:
-            self._server.send_query_params(query, given, adapters.types, adapters.formats, pq.Format.BINARY)
+            name = self._prepared(query) if types is None else None
+            if name is None:
+                self._server.send_query_params(query, given, types, formats, pq.Format.BINARY)
+            else:
+                self._server.send_query_prepared(name, given, formats, pq.Format.BINARY)
             result = self._answer()
         except psycopg.OperationalError:
             raise
@@ -87,8 +113,40 @@ class Asker:
         if result is None or self._server.status == pq.ConnStatus.BAD:
             raise psycopg.OperationalError(self._server.get_error_message() or "the connection was lost")
         if result.status not in _DONE:
-            raise error_from_result(result, self.connection.info.encoding)
+            error = error_from_result(result, self.connection.info.encoding)
+            if name is None or error.sqlstate not in _UNPREPARED:
+                raise error
+            self._prepares = False
+            return self.ask(sql, values)  # nothing has been done, as with any error
         return self._rows(result)
+
+    def _prepared(self, query: bytes) -> bytes | None:
+        """The name by which the server keeps a statement for this connection, so that it need not be read and planned each time: one
+        that is asked often, and of the server itself, as a pooler gives the next question to any of its connections. Only time
+        depends on it.
+
+        Raises:
+            psycopg.OperationalError: the connection was lost.
+        """
+        asked = self._asked[query] = self._asked.get(query, 0) + 1
+        if asked < OFTEN or not self._prepares:
+            return None
+        name = _name_of(query)
+        if asked == OFTEN:
+            self._prepares = self._is_direct()
+            if self._prepares:
+                self._server.send_prepare(name, query)
+                self._prepares = self._succeeded(self._answer())
+        return name if self._prepares else None
+
+    def _is_direct(self) -> bool:
+        """Whether the process that has let this connection in is the one that answers its questions."""
+        self._server.send_query_params(b"SELECT pg_backend_pid()", None)
+        answer = self._answer()
+        return self._succeeded(answer) and answer.get_value(0, 0) == b"%d" % self._server.backend_pid
+
+    def _succeeded(self, answer: "pq.abc.PGresult | None") -> TypeGuard["pq.abc.PGresult"]:
+        return answer is not None and answer.status in _DONE
 
     def ask_within(self, before: Sequence[bytes], sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """The same in a transaction that begins with these statements, and ends with this one: all in one message.
@@ -96,15 +154,14 @@ class Asker:
         Raises:
             psycopg.Error: as `ask`. Of a transaction that has failed nothing is left.
         """
-        adapters, server = self._adapters, self._server
-        query, formats = _native(sql)
-        given = adapters.dump_sequence(values, formats)
+        server = self._server
+        query, given, types, formats = self._given(sql, values)
         self._begin()
         try:
             server.enter_pipeline_mode()
             for statement in before:
                 server.send_query_params(statement, None)
-            server.send_query_params(query, given, adapters.types, adapters.formats, pq.Format.BINARY)
+            server.send_query_params(query, given, types, formats, pq.Format.BINARY)
             server.send_query_params(b"COMMIT", None)
             server.pipeline_sync()
             results = self._answers()
@@ -119,6 +176,14 @@ class Asker:
         if server.transaction_status != pq.TransactionStatus.IDLE:
             self.ask("ROLLBACK")
         raise error_from_result(failed, self.connection.info.encoding)
+
+    def _given(self, sql: str, values: Sequence[Any]) -> _Given:
+        query, formats = _native(sql)
+        if type(values) is Packed:
+            return query, values, None, _BINARY[: len(values)]
+        adapters = self._adapters
+        given = adapters.dump_sequence(values, formats)
+        return query, given, adapters.types, adapters.formats
 
     def _rows(self, result: "pq.abc.PGresult") -> list[Row]:
         if not result.nfields:

@@ -1,17 +1,21 @@
 """An owner's calls: each is fenced by the row of its member, and none that was sent over a connection that is lost comes to
 pass after the next one."""
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import psycopg
 
 from perdure.stores.base import OwnershipLost
+from perdure.stores.postgres.asking import Packed
 from perdure.stores.postgres.lines import Line, Row
 from perdure.stores.postgres.trouble import is_lost
 
 Sign: TypeAlias = tuple[bool, str, Sequence[Any]]
 """Whether a question must have an answer, and the question."""
+
+_long = struct.Struct("!q").pack
 
 _SETTLE = "SELECT perdure.settle(%b::bigint)"
 _LIFE = "SELECT perdure.timeline(), (SELECT beat FROM perdure.beats WHERE member = %b::bigint)"
@@ -59,6 +63,8 @@ class Fence:
             psycopg.Error: it failed; `in_doubt` says whether anybody knows what came of it.
         """
         try:
+            if type(values) is Packed:
+                return self._line.ask(sql, Packed((_long(self.member), _long(self._term), *values)))
             return self._line.ask(sql, (self.member, self._term, *values))
         except psycopg.Error as error:
             if is_lost(error):

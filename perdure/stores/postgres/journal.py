@@ -1,5 +1,6 @@
 """The owner's commits: one call each, that is fenced by the row of its member."""
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import psycopg
 from perdure.kernel.project import KEEP, AttemptRow, RunRow
 from perdure.stores.base import Batch, CommitRefused, Faults, IdTaken, OwnershipLost, StoreUnavailable
 from perdure.stores.faults import doubt_by, refuse_by
+from perdure.stores.postgres import turn
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line
 from perdure.stores.postgres.rows import attribute_columns, mail_columns
@@ -49,9 +51,7 @@ class PostgresJournal:
             raise OwnershipLost(f"{self._place}: this store does not own")
         fault = self._faults("before", batch) if self._faults is not None else None
         refuse_by(fault)
-        sql, values = _COMMIT, columns_of(batch)
-        if self._known != self.member:
-            sql, values = _FIRST, [*values, self.member]
+        sql, values = self._call(batch)
         if self._faults is not None:
             self._faults("inside", batch)
         try:
@@ -71,6 +71,15 @@ class PostgresJournal:
                 refusal.runs = self._locked(batch)
             raise refusal from error
         doubt_by(fault)
+
+    def _call(self, batch: Batch) -> tuple[str, Sequence[Any]]:
+        """The statement that writes it, and its values after the member and its term."""
+        if self._known != self.member:
+            return _FIRST, [*columns_of(batch), self.member]
+        try:
+            return turn.packed(batch) or (_COMMIT, columns_of(batch))
+        except (struct.error, UnicodeError) as error:
+            raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
 
     def _locked(self, batch: Batch) -> list[int]:
         """Which of its runs somebody else has locked just now."""

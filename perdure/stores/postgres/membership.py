@@ -8,6 +8,7 @@ from perdure import errors
 from perdure.kernel.project import RunRow
 from perdure.stores.base import OwnershipLost, Poll
 from perdure.stores.membership import Claimed
+from perdure.stores.postgres.asking import Packed
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line, Lines, Row
 from perdure.stores.postgres.rows import RUN_COLUMNS, run_row
@@ -18,6 +19,7 @@ _FIND = (
     f"SELECT nextval('perdure.keys') * 2, {', '.join(f'r.{name}' for name in RunRow.__struct_fields__)} "
     "FROM unnest(%b::text[]) AS i LEFT JOIN perdure.runs r ON r.id = i AND r.followed_by = 0"
 )
+_KEY_FOR = "SELECT perdure.key_for($1::text)"
 _POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigint, %b::bigint, %b, %b)"
 _OWN = "SELECT * FROM perdure.own(%b::bigint, %b::bigint, %b::bigint[])"
 _OWNED = "SELECT 1 FROM perdure.runs WHERE key = %b AND claims >= %b AND owner = %b"
@@ -82,8 +84,13 @@ class PostgresMembership:
         self._ask(_HAND_OVER)
 
     def find(self, ids: Iterable[str]) -> tuple[dict[str, RunRow], Sequence[int]]:
+        ids = list(ids)
         with told_to_owner(self._place):
-            found = self._line.read(_FIND, (list(ids),))
+            if len(ids) == 1:  # of a caller who waits; and nearly all ids are new ones
+                free = self._line.read(_KEY_FOR, Packed((ids[0].encode("utf-8", "surrogatepass"),)))
+                if free and free[0][0]:
+                    return {}, [free[0][0]]
+            found = self._line.read(_FIND, (ids,))
         return {row[2]: run_row(row[1:]) for row in found if row[1] is not None}, sorted(row[0] for row in found)
 
     def reserve(self, count: int) -> Sequence[int]:

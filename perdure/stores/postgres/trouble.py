@@ -22,6 +22,9 @@ connection left, a lock: of a transaction that is rolled back for certain."""
 _ROW = re.compile(r"\(\d+,\d+\)")
 """The place of a row, which the server names, in whichever language, when it was a row that was waited for and not a table."""
 
+_FENCE = re.compile(r"\bmembers\b")
+"""It was the row of a member: that of whoever commits."""
+
 _SPOILT = ("21", "22", "23", "54", "P0", "XX000")
 """Classes of errors that are the batch's own: a value, a constraint, a size. All others are the server's, and pass."""
 
@@ -55,7 +58,7 @@ def for_owner(error: psycopg.Error, place: str) -> Exception:
     if code in _OURS:
         return _OURS[code](_said(error))
     context = error.diag.context or ""
-    if code == LOCKED and ("take_ids(" in context or (_ROW.search(context) and "fence(" not in context)):
+    if code == LOCKED and ("take_ids(" in context or (_ROW.search(context) and not _FENCE.search(context))):
         return base.IdTaken(_said(error))
     if code in ("XX001", "XX002"):
         return for_people(error, place)
