@@ -18,6 +18,7 @@ from perdure.kernel.limits import PAYLOAD_MAX_BYTES
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.payload import PLAIN, Coder
+from perdure.runtime.answers import Awaited
 from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workflow, taken
 from perdure.runtime.clock import Clock
 from perdure.runtime.letters import Heard, Letter, Started, StartRequest
@@ -61,8 +62,8 @@ class Door(Protocol):
         """Start or attach; the request's receiver is told."""
         ...
 
-    def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
-        """Tell the receiver when the run is at rest. Gives what ends the watch."""
+    def watch(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
+        """Tell the receiver when the run is at rest, or is not there under this key. Gives what ends the watch."""
         ...
 
     def tell(self, row: RunRow, message: msg.Mail) -> None:
@@ -77,7 +78,7 @@ class Door(Protocol):
         """Send a message of which the receiver gets a `Heard`, or an error."""
         ...
 
-    def watch_update(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
+    def watch_update(self, key: int, id: str, receiver: Receiver, awaited: Awaited) -> Callable[[], object]:
         """Tell the receiver when there is an answer to an update, or there can be none any more. Gives what ends the watch."""
         ...
 
@@ -155,17 +156,17 @@ class DatabaseDoor:
     def start(self, request: StartRequest, definition: Any) -> None:
         self._threads.run(lambda: _start(self, self._waiters, request, definition))
 
-    def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
+    def watch(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
         with self._lock:
             self.demand_open()
-            self._waiters.add(key, receiver)
+            self._waiters.add(key, id, receiver)
             self._watch()
         return lambda: self._waiters.remove(key, receiver)
 
-    def watch_update(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
+    def watch_update(self, key: int, id: str, receiver: Receiver, awaited: Awaited) -> Callable[[], object]:
         with self._lock:
             self.demand_open()
-            self._waiters.answers.add(key, id, receiver)
+            self._waiters.answers.add(key, id, receiver, awaited)
             self._watch()
         return lambda: self._waiters.answers.remove(key, id, receiver)
 
@@ -282,12 +283,14 @@ class EngineDoor:
         if not self._member.ask(request):
             request.elsewhere()
 
-    def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
+    def watch(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
         self.demand_open()
         waiters = self._member.waiters
         while True:
-            waiters.add(key, receiver)
+            waiters.add(key, id, receiver)
             row = self.store.views.end_of_chain(key)
+            if row is not None and row.id != id:
+                row = None
             if row is None or row.key == key or not waiters.remove(key, receiver):
                 break
             key = row.key  # it goes on as another run
@@ -300,10 +303,10 @@ class EngineDoor:
                 give(receiver, None, fault)
         return lambda: waiters.remove(key, receiver)
 
-    def watch_update(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
+    def watch_update(self, key: int, id: str, receiver: Receiver, awaited: Awaited) -> Callable[[], object]:
         self.demand_open()
         answers = self._member.waiters.answers
-        answers.add(key, id, receiver)
+        answers.add(key, id, receiver, awaited)
         stopped = self._member.stopped()
         if stopped is not None and answers.remove(key, id, receiver):
             give(receiver, None, stopped)
@@ -343,7 +346,7 @@ def _start(door: Door, waiters: Waiters, request: StartRequest, definition: Any)
             give(request.receiver, started, None)
         else:
             request.key = started.key  # before anybody can be told to look there
-            door.watch(started.key, request.receiver)
+            door.watch(started.key, request.id, request.receiver)
             request.watched(waiters, started.key)
     except BaseException as error:  # noqa: BLE001  it belongs to whoever asked
         give(request.receiver, None, error)

@@ -240,7 +240,7 @@ class _Wait:
 
         def watched() -> Any:
             self.key = handle._key if handle._key is not None else handle._row().key
-            return handle._door.watch(self.key, receiver)
+            return handle._door.watch(self.key, handle.id, receiver)
 
         return looking(handle._door, watched)
 

@@ -22,6 +22,7 @@ from perdure.kernel.project import RunRow, UpdateRow, UpdateState
 from perdure.kernel.run import Status
 from perdure.payload import encode_untyped
 from perdure.payload.sealing import demand_size
+from perdure.runtime.answers import Awaited
 from perdure.runtime.letters import Heard
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.refusals import error_of
@@ -168,9 +169,10 @@ class Talk:
         if not self.waits_for_answer:
             self.door.send(row, message, receiver)
             return None
-        forget = self.door.watch_update(row.key, self.id, receiver)
+        awaited = Awaited(row.id)
+        forget = self.door.watch_update(row.key, self.id, receiver, awaited)
         update = UpdateHandle(self.handle, self.id, self.key)
-        self.door.send(row, message, _UnlessRefused(receiver, forget, update.is_settled))
+        self.door.send(row, message, _UnlessRefused(receiver, forget, update.is_settled, awaited))
         return forget
 
     # what was received becomes what the caller gets
@@ -203,9 +205,12 @@ class _UnlessRefused:
     """Who waits for the answer to an update is told if it was refused, or was known before and `is_settled`: of one that
     is under way, its end is heard."""
 
-    __slots__ = ("forget", "is_settled", "loop", "receiver")
+    __slots__ = ("awaited", "forget", "is_settled", "loop", "receiver")
 
-    def __init__(self, receiver: Receiver, forget: Callable[[], object], is_settled: Callable[[], bool]) -> None:
+    def __init__(
+        self, receiver: Receiver, forget: Callable[[], object], is_settled: Callable[[], bool], awaited: Awaited
+    ) -> None:
+        self.awaited = awaited
         self.loop = receiver.loop
         self.receiver = receiver
         self.forget = forget
@@ -215,6 +220,8 @@ class _UnlessRefused:
         tells = error is not None or value.code or (value.known and self.is_settled())
         if tells and self.forget():
             self.receiver.receive(value, error)
+        elif not tells:
+            self.awaited.accepted = True
 
 
 class UpdateHandle(Generic[R_co]):
@@ -238,6 +245,7 @@ class UpdateHandle(Generic[R_co]):
             errors.RunClosed: the run has ended without an answer.
             errors.RunBlocked: the run cannot go on with the code at hand; ask again when it is mended.
             errors.UnknownMessage: the run has not accepted an update of that id.
+            errors.RunNotFound: the run is not there any more.
             errors.EngineNotRunning: the engine was closed meanwhile.
         """
         return Asked(f"update.result() of {self.id!r}", self._ask, self._read)
@@ -247,7 +255,8 @@ class UpdateHandle(Generic[R_co]):
         if self._key is None:
             self._key = self.handle._row().key
         update = door.store.messages.update(self._key, self.id)
-        forget = door.watch_update(self._key if update is None else update.run, self.id, receiver)
+        awaited = Awaited(self.handle.id, accepted=True)
+        forget = door.watch_update(self._key if update is None else update.run, self.id, receiver, awaited)
         if self.is_settled() and forget():
             give(receiver, None, None)
         return forget
@@ -261,7 +270,10 @@ class UpdateHandle(Generic[R_co]):
         store, key = self.handle._door.store, self._key or 0
         update = store.messages.update(key, self.id)
         key = key if update is None else update.run
-        return store.views.rows_by_key([key]).get(key), update
+        row = store.views.rows_by_key([key]).get(key)
+        if row is not None and row.id != self.handle.id:
+            return None, None  # a database that has gone back has given the number to another run
+        return row, update
 
     def _is_settled(self, row: RunRow | None, update: UpdateRow | None) -> bool:
         if row is None or update is None or row.status >= Status.COMPLETED or self.handle._door.is_blocked(row):
@@ -275,6 +287,8 @@ class UpdateHandle(Generic[R_co]):
         """The answer, if it is one to the update that was `asked` for: of "" to any."""
         row, update = self._found()
         run = self.handle.id
+        if row is None:
+            raise errors.RunNotFound(f"run {run!r} is not in the database any more")
         if update is not None and asked not in ("", update.name):
             raise errors.InvalidArguments(
                 f"run {run!r} knows {self.id!r} as the id of an update {update.name!r}, and cannot take an update {asked!r} under "
@@ -283,7 +297,7 @@ class UpdateHandle(Generic[R_co]):
         if update is None:
             raise errors.UnknownMessage(f"run {run!r} has not accepted an update {self.id!r}")
         name = f"update {update.name!r} of run {run!r}"
-        if update.state == UpdateState.ACCEPTED and row is not None and row.status < Status.COMPLETED:
+        if update.state == UpdateState.ACCEPTED and row.status < Status.COMPLETED:
             stored = self.handle._door.store.views.stored(row.key)
             assert stored is not None
             raise blocked(run, stored)

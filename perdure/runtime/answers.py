@@ -9,30 +9,41 @@ from perdure.runtime.outbox import Outbox, Receiver
 from perdure.stores.base import Store
 
 
+class Awaited:
+    """An update as somebody waits for it: of the run of this id. `accepted`: the run has accepted it, for certain; if it has not any
+    more, the database has gone back."""
+
+    __slots__ = ("accepted", "run")
+
+    def __init__(self, run: str, accepted: bool = False) -> None:
+        self.run = run
+        self.accepted = accepted
+
+
 class Answers:
     """Receivers by run and update. They are told "look into the store": there is an answer, or none can come any more, or not
     with the code at hand."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._receivers: dict[int, dict[str, list[Receiver]]] = {}
+        self._receivers: dict[int, dict[str, dict[Receiver, Awaited]]] = {}
         self._moved: dict[Receiver, int] = {}
         self._asked: dict[tuple[int, str], object] = {}
         """Updates of runs that are moved here, of which the store was asked since."""
 
-    def add(self, key: int, id: str, receiver: Receiver) -> None:
+    def add(self, key: int, id: str, receiver: Receiver, awaited: Awaited) -> None:
         with self._lock:
-            self._receivers.setdefault(key, {}).setdefault(id, []).append(receiver)
+            self._receivers.setdefault(key, {}).setdefault(id, {})[receiver] = awaited
 
     def remove(self, key: int, id: str, receiver: Receiver) -> bool:
         """Wait no more; false if the answer is on its way already."""
         with self._lock:
             key = self._moved.pop(receiver, key) if self._moved else key
             of_run = self._receivers.get(key, {})
-            waiting = of_run.get(id, [])
+            waiting = of_run.get(id, {})
             if receiver not in waiting:
                 return False
-            waiting.remove(receiver)
+            del waiting[receiver]
             if not waiting:
                 del of_run[id]
             if not of_run:
@@ -46,11 +57,11 @@ class Answers:
             for receiver in waiting:
                 self._moved[receiver] = further
             if waiting:
-                self._receivers.setdefault(further, {}).setdefault(id, []).extend(waiting)
+                self._receivers.setdefault(further, {}).setdefault(id, {}).update(waiting)
 
-    def _taken(self, key: int, id: str) -> list[Receiver]:
+    def _taken(self, key: int, id: str) -> dict[Receiver, Awaited]:
         of_run = self._receivers.get(key, {})
-        waiting = of_run.pop(id, [])
+        waiting = of_run.pop(id, {})
         if not of_run:
             self._receivers.pop(key, None)
         return waiting
@@ -81,6 +92,13 @@ class Answers:
         another owner has answered before: so they are asked about once. `is_here` gives the run as it is in memory."""
         with self._lock:
             wanted = {(key, id): is_here(key) for key, of_run in self._receivers.items() for id in of_run}
+            accepted = {
+                each
+                for of_run in self._receivers.values()
+                for of in of_run.values()
+                for each in of
+                if of[each].accepted
+            }  # before the store is asked
         before, self._asked = self._asked, {pair: run for pair, run in wanted.items() if run is not None}
         asked = [pair for pair, run in wanted.items() if run is None or before.get(pair) is not run]
         updates = store.messages.updates_of(asked) if asked else {}
@@ -91,6 +109,17 @@ class Answers:
             over = row is None or row.status >= Status.COMPLETED or is_blocked(row)
             if row is None or (update is not None and (over or update.state != UpdateState.ACCEPTED)):
                 self.tell(key, id, outbox)
+            else:
+                self._tell_lost(key, id, row.id, accepted if update is None else set(), outbox)
+
+    def _tell_lost(self, key: int, id: str, run: str, lost: set[Receiver], outbox: Outbox) -> None:
+        """Who waits for an update of another run than has the key now, or for one that its run had accepted and does not know."""
+        with self._lock:
+            waiting = self._receivers.get(key, {}).get(id, {})
+            lost = {each for each, of in waiting.items() if of.run != run or each in lost}
+        for receiver in lost:
+            if self.remove(key, id, receiver):
+                outbox.answer(receiver, None, None)
 
     def awaited(self) -> set[int]:
         with self._lock:

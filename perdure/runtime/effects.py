@@ -99,13 +99,13 @@ class Effects:
         self._roster.make_room()
         for row in draft.marked:
             self._log.error(draft.damaged[row.key])
-            self._waiters.tell(row.key, None, self._outbox)
+            self._waiters.tell(row.key, row.id, None, self._outbox)
         self._begin(took_off, draft)
         if draft.gives_tasks and not self._own_worker(draft.gives_tasks):
             self._tasks.nudge(self._workforce.serving(draft.gives_tasks))
         self._bell.ring(draft.actors)
         for key in draft.withdrawn:
-            self._waiters.tell(key, None, self._outbox)
+            self._waiters.tell(key, "", None, self._outbox)
         for key in (*released, *draft.withdrawn):
             self._roster.evict(key)
         for send in draft.elsewhere:
@@ -117,7 +117,7 @@ class Effects:
         if started is None or not request.until_end or started.at_rest:
             self._outbox.answer(request.receiver, started, error)
         else:
-            self._waiters.add(started.key, request.receiver)
+            self._waiters.add(started.key, request.id, request.receiver)
             request.watched(self._waiters, started.key)
 
     def _settle(self, actor: Actor, draft: Draft) -> None:
@@ -144,7 +144,8 @@ class Effects:
         if run.key in draft.continued:
             self._waiters.move(run.key, draft.continued[run.key])
         elif rests(run):
-            self._waiters.tell(run.key, None if run.outcome is None else Ended(run.key, run.outcome), self._outbox)
+            ended = None if run.outcome is None else Ended(run.key, run.outcome)
+            self._waiters.tell(run.key, run.id, ended, self._outbox)
 
     def _give_up(self, actor: Actor) -> None:
         """Cancel the attempts in the air of which nobody wants the result any more."""

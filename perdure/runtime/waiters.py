@@ -25,6 +25,9 @@ def is_at_rest(status: int, wake_at: int | None, expires_at: int | None) -> bool
 class Waiters:
     """Receivers by run, and, in `answers`, those of updates. Any thread adds; whoever moves the runs, or looks at the store, tells.
 
+    Who waits for a run says its id beside its key: a database that has gone back, by a failover say, may give the key of a run that
+    was lost to another one.
+
     `mending`: a new owner has not yet looked at all runs that wait for other code. Its own may be the one they wait
     for, so nobody is told before that they rest.
     """
@@ -32,51 +35,56 @@ class Waiters:
     def __init__(self) -> None:
         self.mending = False
         self._lock = threading.Lock()
-        self._receivers: dict[int, list[Receiver]] = {}
+        self._receivers: dict[int, dict[Receiver, str]] = {}
         self._moved: dict[Receiver, int] = {}
         self.answers = Answers()
 
-    def add(self, key: int, receiver: Receiver) -> None:
+    def add(self, key: int, id: str, receiver: Receiver) -> None:
         with self._lock:
-            self._receivers.setdefault(key, []).append(receiver)
+            self._receivers.setdefault(key, {})[receiver] = id
 
     def remove(self, key: int, receiver: Receiver) -> bool:
         """Wait no more; false if the answer is on its way already."""
         with self._lock:
             key = self._moved.pop(receiver, key) if self._moved else key
-            waiting = self._receivers.get(key, [])
+            waiting = self._receivers.get(key, {})
             if receiver not in waiting:
                 return False
-            waiting.remove(receiver)
+            del waiting[receiver]
             if not waiting:
                 del self._receivers[key]
             return True
 
-    def tell(self, key: int, value: Any, outbox: Outbox) -> None:
-        """Give everybody who waits for a run the same answer."""
+    def tell(self, key: int, id: str, value: Any, outbox: Outbox) -> None:
+        """Give everybody who waits for a run the same answer. None means "read it in the store", as those are told who wait for
+        another one that had the key."""
         if not self._receivers:
             return
         with self._lock:
-            waiting = self._receivers.pop(key, ())
-            for receiver in waiting if self._moved else ():
-                self._moved.pop(receiver, None)
-        for receiver in waiting:
-            outbox.answer(receiver, value, None)
+            waiting = self._taken(key)
+        for receiver, wanted in waiting.items():
+            outbox.answer(receiver, value if wanted == id else None, None)
+
+    def _taken(self, key: int) -> dict[Receiver, str]:
+        waiting = self._receivers.pop(key, {})
+        for receiver in waiting if self._moved else ():
+            self._moved.pop(receiver, None)
+        return waiting
 
     def move(self, key: int, further: int) -> None:
         """The run goes on as another one: who waits for it waits for that."""
         if not self._receivers:
             return
         with self._lock:
-            waiting = self._receivers.pop(key, [])
+            waiting = self._receivers.pop(key, {})
             for receiver in waiting:
                 self._moved[receiver] = further
             if waiting:
-                self._receivers.setdefault(further, []).extend(waiting)
+                self._receivers.setdefault(further, {}).update(waiting)
 
     def look(self, views: Views, outbox: Outbox, is_here: Callable[[int], object] = lambda key: None) -> None:
         """Ask the store about every run that is waited for, but for those that are moved here, and tell those that are at rest, or
-        not there any more: the answer is None, which means "read it there"."""
+        not there any more: the answer is None, which means "read it there". So is that of those whose run is another one there."""
         with self._lock:
             keys = [key for key in self._receivers if not is_here(key)]
         rows = views.rows_by_key(keys) if keys else {}
@@ -88,7 +96,18 @@ class Waiters:
                     self.move(key, row.key)
                     key = row.key
             if row is None or self.rests(row):
-                self.tell(key, None, outbox)
+                self.tell(key, "", None, outbox)
+            else:
+                self._tell_others(key, row.id, outbox)
+
+    def _tell_others(self, key: int, id: str, outbox: Outbox) -> None:
+        """The run of this key has this id: who waits for one of another id waits in vain."""
+        with self._lock:
+            waiting = self._receivers.get(key, {})
+            others = [receiver for receiver, wanted in waiting.items() if wanted != id]
+        for receiver in others:
+            if self.remove(key, receiver):
+                outbox.answer(receiver, None, None)
 
     def rests(self, row: RunRow) -> bool:
         """Whether waiting for the run is of no use."""
@@ -106,7 +125,7 @@ class Waiters:
     def fail(self, error: BaseException, outbox: Outbox) -> None:
         """Nobody is going to answer any more."""
         with self._lock:
-            receivers: Iterable[list[Receiver]] = list(self._receivers.values())
+            receivers: Iterable[Iterable[Receiver]] = list(self._receivers.values())
             self._receivers.clear()
             self._moved.clear()
         for waiting in receivers:

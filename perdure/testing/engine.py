@@ -169,8 +169,8 @@ class TestEngine(Engine):
 class _NudgingDoor(EngineDoor):
     """Tells the engine when somebody begins to wait: time may be skipped from then on."""
 
-    def watch(self, key: int, receiver: Receiver) -> Callable[[], object]:
-        forget = super().watch(key, receiver)
+    def watch(self, key: int, id: str, receiver: Receiver) -> Callable[[], object]:
+        forget = super().watch(key, id, receiver)
         self._member.nudge()
         return forget
 

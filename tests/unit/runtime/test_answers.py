@@ -7,7 +7,7 @@ import pytest
 
 from perdure.kernel.project import UpdateRow, UpdateState
 from perdure.kernel.run import Status
-from perdure.runtime.answers import Answers
+from perdure.runtime.answers import Answers, Awaited
 from perdure.runtime.outbox import Outbox
 from perdure.stores.base import Batch
 from perdure.stores.memory import MemoryStore
@@ -44,7 +44,7 @@ class Looks:
         self.outbox = Outbox()
         self.answers = Answers()
         for n in range(WAITING):
-            self.answers.add(2, f"u{n}", Told(self.told, f"u{n}"))  # type: ignore[arg-type]
+            self.answers.add(2, f"u{n}", Told(self.told, f"u{n}"), Awaited("run-2"))  # type: ignore[arg-type]
         real = MemoryMessages.updates_of
 
         def counted(messages: MemoryMessages, wanted: Any) -> Any:
@@ -105,7 +105,7 @@ def test_a_run_that_was_elsewhere_meanwhile_is_asked_about_again(looks: Looks) -
 def test_who_begins_to_wait_is_asked_for_alone(looks: Looks) -> None:
     here = object()
     looks.look(lambda key: here)
-    looks.answers.add(2, "new", Told(looks.told, "new"))  # type: ignore[arg-type]
+    looks.answers.add(2, "new", Told(looks.told, "new"), Awaited("run-2"))  # type: ignore[arg-type]
     looks.look(lambda key: here)
 
     assert looks.asked == [WAITING, 1]

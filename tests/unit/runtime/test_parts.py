@@ -427,7 +427,7 @@ def test_who_gives_up_waiting_is_not_kept(before: bool) -> None:
 
     if before:
         request.give_up()
-    waiters.add(2, request.receiver)
+    waiters.add(2, "a", request.receiver)
     request.watched(waiters, 2)
     if not before:
         request.give_up()

@@ -137,7 +137,7 @@ def test_how_runs_get_on_that_are_moved_here_is_not_asked_of_the_store() -> None
 
     waiters, views = Waiters(), cast(Views, Asked())
     for key in (2, 4, 6):
-        waiters.add(key, Nobody())
+        waiters.add(key, "a", Nobody())
     waiters.look(views, Outbox(), {4: "here"}.get)
 
     assert asked == [[2, 6]]
