@@ -23,10 +23,11 @@ from tests.postgres.server import Server
 from tests.postgres.test_members import joined
 
 ALL = (
-    f"SELECT {RUN_COLUMNS}, owner, claims, deaths, left_by FROM perdure.runs ORDER BY key",
+    f"SELECT {RUN_COLUMNS}, (SELECT count(*) FROM perdure.members WHERE id <= owner), claims, deaths, left_by FROM perdure.runs ORDER BY key",
     "SELECT run, seq, events FROM perdure.history ORDER BY run, seq",
-    "SELECT id, alive, term FROM perdure.members ORDER BY id",
+    "SELECT alive, term FROM perdure.members ORDER BY id",
 )
+"""Members not by their numbers, which are drawn, but by their order; nobody is the 0th."""
 
 
 def first(row: RunRow, events: bytes = b"began", parks: bool = False) -> base.Batch:
