@@ -20,6 +20,7 @@ from perdure.kernel.project import unplaced
 from perdure.kernel.run import Outcome, Run, Status
 from perdure.kernel.terms import Parent, RunTerms
 from perdure.kernel.values import Payload
+from perdure.runtime import weight
 from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.attaching import taken
 from perdure.runtime.draft import Draft
@@ -248,9 +249,18 @@ class Families:
         ]
         keys += [row.key for row in draft.marked]
         if keys:
-            for mail in self._store.work.unread(keys):
+            self._excuse_mail(draft, keys)
+
+    def _excuse_mail(self, draft: Draft, keys: list[int]) -> None:
+        after = 0
+        while True:
+            found = self._store.work.unread(keys, weight.BATCH_LETTERS, weight.BATCH_BYTES, after)
+            for mail in found.mail:
                 if type(mail.message) is not msg.Update:
                     draft.excuse(mail)
+            after = found.last
+            if not after:
+                return
 
     def _tell_parents(self, draft: Draft) -> None:
         """Children that have ended in this batch, and do not go on: their parents are told, unless they have ended too."""

@@ -57,25 +57,21 @@ class People:
             base.StoreUnavailable: the store does not answer now.
             Piled: too much was said to them.
         """
-        keys = [item.key for item in items if isinstance(item, Letter) and self._listens(item.key)]
+        releasing = [item for item in items if type(item) is Letter and type(item.message) in _RELEASING]
+        released = {letter.key for letter in releasing}
+        keys = [item.key for item in items if isinstance(item, Letter) and self._listens(item.key, released)]
         if not keys:
             return items
+        unread, last = self._unread(list(dict.fromkeys(keys)), told)
         here = {item.mail_id for item in items if isinstance(item, Letter)}
-        try:
-            unread = self._store.work.unread(list(dict.fromkeys(keys)))
-        except errors.StoreUnreachable as error:
-            raise base.StoreUnavailable(str(error)) from error
-        letters = [
-            Letter(mail.run, mail.message, mail.id, mail.reply_to)
-            for mail in unread
-            if mail.id not in here and mail.id not in told and type(mail.message) in _SPOKEN
-        ]
+        letters = [letter for letter in unread if letter.mail_id not in here]
         mine = [item for item in items if _is_spoken_mail(item) and item.mail_id not in told]
         spoken = sorted([*letters, *mine], key=_turn_of)
+        if last:  # what is behind that, of mail that was said to others too, comes after what there is in between
+            spoken = [letter for letter in spoken if letter.mail_id <= last and not letter.moved]
         weights = [weight.of_letter(letter) for letter in spoken]
-        if sum(weights) <= weight.BATCH_BYTES:
+        if not last and sum(weights) <= weight.BATCH_BYTES:
             return sorted([*letters, *items], key=_turn_of)
-        releasing = [item for item in items if type(item) is Letter and type(item.message) in _RELEASING]
         if releasing:
             if len(releasing) < len(items):
                 raise Piled(releasing)
@@ -86,9 +82,29 @@ class People:
             raise Piled(oldest)
         return oldest
 
-    def _listens(self, key: int) -> bool:
+    def _unread(self, keys: Sequence[int], told: Collection[int]) -> tuple[list[Letter], int]:
+        """The oldest that was said to these runs, and was not `told` before; and the letter behind which there may be more."""
+        after = 0
+        while True:
+            try:
+                found = self._store.work.unread(keys, weight.BATCH_LETTERS, weight.BATCH_BYTES, after)
+            except errors.StoreUnreachable as error:
+                raise base.StoreUnavailable(str(error)) from error
+            letters = [
+                Letter(mail.run, mail.message, mail.id, mail.reply_to)
+                for mail in found.mail
+                if mail.id not in told and type(mail.message) in _SPOKEN
+            ]
+            after = found.last
+            if letters or not after:
+                return letters, after
+
+    def _listens(self, key: int, released: Collection[int]) -> bool:
+        """Whether what lies in the mailbox of a run is to be looked at: one that is blocked, or has ended, takes nothing of it."""
         actor = self._roster.get(key)
-        return actor is not None and self._programs.listens(actor.run.workflow)
+        if actor is None or not actor.run.is_open or (actor.run.block is not None and key not in released):
+            return False
+        return self._programs.listens(actor.run.workflow)
 
     def heard_earlier(self, draft: Draft, actor: Actor, update: msg.Update) -> bool:
         """Whether a run has accepted the update that this one continues: its answer stands.

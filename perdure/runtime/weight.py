@@ -12,6 +12,9 @@ from perdure.stores import base
 BATCH_BYTES = 4 * 1024 * 1024
 """What is written together, beside what is larger by itself: half a second over a hundred megabits, and not much to be sent again."""
 
+BATCH_LETTERS = 20_000
+"""So many letters at most are looked for in mailboxes at once: a second's work."""
+
 T = TypeVar("T")
 
 

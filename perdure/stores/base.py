@@ -21,7 +21,7 @@ import msgspec
 
 from perdure.kernel.attributes import Attribute
 from perdure.kernel.human_rows import HumanTaskRow
-from perdure.kernel.messages import AttemptEnded, Mail
+from perdure.kernel.messages import AttemptEnded
 from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, RunRow, TaskRow, UpdateRow
 from perdure.kernel.streams import ChunkRow
 from perdure.stores.enlisting import Enlisting
@@ -30,6 +30,9 @@ from perdure.stores.faults import Faults as Faults
 from perdure.stores.faults import Moment as Moment
 from perdure.stores.filtering import RunFilter as RunFilter
 from perdure.stores.human import HumanViews
+from perdure.stores.mail import MailRow as MailRow
+from perdure.stores.mail import ReplyRow as ReplyRow
+from perdure.stores.mail import Unread as Unread
 from perdure.stores.membership import Claimed, Membership
 from perdure.stores.placed import BuildRow, Placed
 from perdure.stores.pruning import Prune, Pruned
@@ -56,32 +59,6 @@ class BlobRow(msgspec.Struct):
     run: int
     digest: bytes
     data: bytes
-
-
-class MailRow(msgspec.Struct):
-    """A message that sleeps until the owner reads it. `reply_to` names the row the answer is left in, if any.
-
-    The store assigns `id` when it writes the row, growing and never reused; what a writer puts there is ignored.
-    """
-
-    id: int
-    run: int
-    message: Mail
-    reply_to: str = ""
-
-
-class ReplyRow(msgspec.Struct):
-    """An answer for a client with nothing but a database connection. Empty `error` means "taken".
-
-    `code` is that of an error in `errors`; rows older than `expires_at` (nanoseconds) are deleted by the owner. `data`: the
-    answer to a query, an encoded Payload, or the Failure that speaks against the message.
-    """
-
-    request: str
-    code: str
-    error: str
-    expires_at: int
-    data: bytes | None = None
 
 
 class MemberRow(msgspec.Struct):
@@ -261,7 +238,8 @@ class Work(Protocol):
         ...
 
     def load(self, keys: Sequence[int]) -> dict[int, Stored]:
-        """Runs with their history, attempts (by step and number) and all their unread mail; missing keys are left out."""
+        """Runs with their history, attempts (by step and number) and their unread mail but signals, updates and queries, of
+        which there may be very many; missing keys are left out."""
         ...
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
@@ -280,8 +258,9 @@ class Work(Protocol):
         """Keys of runs that are held, blocked or quarantined, oldest first."""
         ...
 
-    def unread(self, keys: Sequence[int]) -> list[MailRow]:
-        """The signals, updates and cancellations in the mailboxes of these runs, oldest first."""
+    def unread(self, keys: Sequence[int], limit: int, size_bytes: int, after: int = 0) -> Unread:
+        """The signals, updates and cancellations in the mailboxes of these runs behind the letter `after`, oldest first: at most
+        `limit`, and none behind the one with which they come to so many bytes."""
         ...
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:

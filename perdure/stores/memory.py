@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from perdure.kernel import wire
 from perdure.kernel.attributes import Attribute, Wanted, fits, merged
 from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.messages import Cancel, Move, Query, Retry, Signal, Start, Terminate, Update
@@ -382,7 +383,10 @@ class MemoryWork:
 
     def load(self, keys: Sequence[int]) -> dict[int, base.Stored]:
         with self._shelf.lock:
-            return self._shelf.stored(*keys)
+            stored = self._shelf.stored(*keys)
+        for each in stored.values():
+            each.mail = [mail for mail in each.mail if not isinstance(mail.message, Signal | Update | Query)]
+        return stored
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
         with self._shelf.lock:
@@ -402,10 +406,17 @@ class MemoryWork:
         with self._shelf.lock:
             return sorted(row.key for row in self._shelf.runs.values() if row.status in statuses)
 
-    def unread(self, keys: Sequence[int]) -> list[base.MailRow]:
+    def unread(self, keys: Sequence[int], limit: int, size_bytes: int, after: int = 0) -> base.Unread:
+        found: list[base.MailRow] = []
+        size, wanted = 0, set(keys)
         with self._shelf.lock:
-            found = [mail for mail in self._shelf.mail.values() if mail.run in keys]
-            return [_copy(mail) for mail in found if isinstance(mail.message, Signal | Update | Cancel)]
+            for mail in self._shelf.mail.values():
+                if mail.run in wanted and mail.id > after and isinstance(mail.message, Signal | Update | Cancel):
+                    found.append(_copy(mail))
+                    size += len(wire.encode(mail.message))
+                    if len(found) >= limit or size >= size_bytes:
+                        return base.Unread(found, mail.id)
+        return base.Unread(found)
 
     def poll(self, now: int, limit: int, starts: bool = True) -> base.Poll:
         with self._shelf.lock:

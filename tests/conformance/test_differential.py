@@ -305,7 +305,7 @@ class TwoStores(Both, RuleBasedStateMachine):
         self.same(lambda store: store.views.attributes(list(KEYS)))
         self.same(lambda store: [(store.messages.updates(key), store.messages.published(key)) for key in KEYS])
         self.same(lambda store: [store.messages.update(key, id) for key in KEYS for id in "nm"])
-        self.same(lambda store: store.work.unread(list(KEYS)))
+        self.same(lambda store: store.work.unread(list(KEYS), 3, 60))
         for now in range(7):
             self.same(lambda store, now=now: store.work.poll(now, 9))
 

@@ -78,20 +78,50 @@ def test_unread_are_the_signals_updates_and_cancellations_of_the_runs_asked_for(
     for key, message in said:
         store.post.send(mail(key, message))
 
-    found = store.work.unread([2, 4])
+    found = store.work.unread([2, 4], 100, 1_000)
 
-    assert [(row.run, row.message) for row in found] == [said[0], said[1], said[5], said[6]]
-    assert store.work.unread([]) == []
+    assert [(row.run, row.message) for row in found.mail] == [said[0], said[1], said[5], said[6]]
+    assert found.last == 0
+    assert store.work.unread([], 100, 1_000) == base.Unread([])
+
+
+def test_of_very_many_letters_the_oldest_are_told_and_where_to_go_on(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2), run(4)]))
+    said = [(2 + n % 2 * 2, Signal(f"{n}", Payload(b"x" * 100))) for n in range(7)]
+    for key, message in said:
+        store.post.send(mail(key, message))
+
+    def told(limit: int, size_bytes: int) -> list[list[str]]:
+        found = [store.work.unread([2, 4], limit, size_bytes)]
+        while found[-1].last:
+            found.append(store.work.unread([2, 4], limit, size_bytes, found[-1].last))
+        return [[row.message.name for row in each.mail if isinstance(row.message, Signal)] for each in found]
+
+    assert told(3, 10_000) == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+    assert told(7, 10_000) == [["0", "1", "2", "3", "4", "5", "6"], []]
+    assert told(100, 250) == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+    assert told(100, 1) == [[f"{n}"] for n in range(7)] + [[]]
+
+
+def test_a_run_is_loaded_without_what_was_said_to_it_which_may_be_very_much(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(2)]))
+    for message in (Signal("a", NOTHING), Cancel("enough"), Update("u", "b", NOTHING), Query("q", NOTHING)):
+        store.post.send(mail(2, message))
+    seen = store.views.stored(2)
+
+    assert messages(store.work.load([2])[2].mail) == [Cancel("enough")]
+    assert seen is not None
+    assert len(seen.mail) == 4
 
 
 def test_what_was_read_is_not_unread_any_more(store: base.Store) -> None:
     store.journal.commit(base.Batch(created=[run(2)]))
     store.post.send(mail(2, Signal("a", NOTHING)))
-    (row,) = store.work.unread([2])
+    (row,) = store.work.unread([2], 100, 1_000).mail
 
     store.journal.commit(base.Batch(mail_read=[row.id]))
 
-    assert store.work.unread([2]) == []
+    assert store.work.unread([2], 100, 1_000).mail == []
 
 
 @pytest.mark.parametrize("status", [Status.BLOCKED, Status.QUARANTINED])

@@ -8,8 +8,8 @@ import pytest
 
 from perdure import Client, Engine, Worker, activity, channel, workflow
 from perdure.runtime import weight
-from perdure.stores.base import Batch, Ending, Exchanged
-from perdure.stores.memory import MemoryStore, Shelf
+from perdure.stores.base import Batch, Ending, Exchanged, Unread
+from perdure.stores.memory import MemoryStore, MemoryWork, Shelf
 from perdure.stores.memory_tasks import MemoryTasks
 from perdure.testing import FaultWhere
 
@@ -135,6 +135,34 @@ async def test_a_full_mailbox_is_heard_in_order_and_before_what_comes_then():
             await engine.handle(id).signal(words, "end")
             assert await engine.handle(id).result() == [*said, "end"]
     assert max(scales.weights) <= 2 * weight.BATCH_BYTES
+
+
+async def test_a_full_mailbox_is_read_in_parts(monkeypatch: pytest.MonkeyPatch):
+    """Of each the letters are looked for, and looked at when they are delivered."""
+    monkeypatch.setattr(weight, "BATCH_LETTERS", 5)
+    letters: list[int] = []
+    unread = MemoryWork.unread
+
+    def counted(work: MemoryWork, *wanted: Any) -> Unread:
+        found = unread(work, *wanted)
+        letters.append(len(found.mail))
+        return found
+
+    monkeypatch.setattr(MemoryWork, "unread", counted)
+    shelf = Shelf()
+    said = [f"{n:03}" for n in range(200)]
+    async with Engine(MemoryStore(shelf=shelf), [listens]) as engine:
+        await engine.start(listens(), id="run")
+    async with Client(MemoryStore(shelf=shelf)) as client:
+        for text in said:
+            await client.handle("run").signal("words", text)
+    letters.clear()
+    async with Engine(MemoryStore(shelf=shelf), [listens]) as engine:
+        await engine.handle("run").signal(words, "end")
+
+        assert await engine.handle("run").result() == [*said, "end"]
+    assert max(letters) == 5
+    assert sum(letters) <= 3 * len(said)
 
 
 async def test_a_full_mailbox_of_a_run_that_cannot_hear_keeps_nobody_waiting():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from perdure.kernel.project import AttemptRow, RunRow
-from perdure.stores.base import MailRow, Poll, Stored
+from perdure.stores.base import Poll, Stored, Unread
 from perdure.stores.membership import Claimed
 from perdure.stores.postgres import rows
 from perdure.stores.postgres.journal import PostgresJournal
@@ -14,8 +14,24 @@ from perdure.stores.postgres.trouble import told_to_owner
 _RUNS = f"SELECT {RUN_COLUMNS} FROM perdure.runs WHERE key = ANY (%b::bigint[])"
 _HISTORY = "SELECT run, events FROM perdure.history WHERE run = ANY (%b::bigint[]) ORDER BY run, seq"
 _ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM perdure.attempts WHERE run = ANY (%b::bigint[]) ORDER BY run, step, attempt"
-_MAIL = f"SELECT {rows.MAIL_COLUMNS} FROM perdure.mail WHERE run = ANY (%b::bigint[]) ORDER BY id"
-_SPOKEN = f"SELECT {rows.MAIL_COLUMNS} FROM perdure.mail WHERE run = ANY (%b::bigint[]) AND kind = ANY (%b) ORDER BY id"
+_MAIL = f"SELECT {rows.MAIL_COLUMNS} FROM perdure.mail WHERE run = ANY (%b::bigint[]) AND kind <> ALL (%b::smallint[]) ORDER BY id"
+# Of each run the oldest, by an index that has them in that order; and bodies of those only that are told.
+_SPOKEN = """
+SELECT m.id, m.run, m.body, m.reply_to
+FROM (
+    SELECT o.id, sum(o.size) OVER (ORDER BY o.id) - o.size AS earlier
+    FROM (
+        SELECT l.id, l.size
+        FROM unnest(%b::bigint[]) AS k(run) CROSS JOIN LATERAL (
+            SELECT l.id, octet_length(l.body) AS size FROM perdure.mail l
+            WHERE l.run = k.run AND l.kind = ANY (%b::smallint[]) AND l.id > %b::bigint
+            ORDER BY l.run, l.id LIMIT %b::bigint
+        ) AS l
+        ORDER BY l.id LIMIT %b::bigint
+    ) AS o
+) AS c CROSS JOIN LATERAL (SELECT * FROM perdure.mail m WHERE m.id = c.id OFFSET 0) AS m
+WHERE c.earlier < %b::bigint ORDER BY m.id
+"""
 _NEWEST = f"SELECT {RUN_COLUMNS} FROM perdure.runs WHERE id = ANY (%b::text[]) AND followed_by = 0"
 _WITH_STATUS = "SELECT key FROM perdure.runs WHERE status = ANY (%b::smallint[]) AND status <> 7 ORDER BY key"
 
@@ -33,7 +49,7 @@ class PostgresWork:
     def load(self, keys: Sequence[int]) -> dict[int, Stored]:
         """The runs are the caller's, so that they do not change meanwhile."""
         with told_to_owner(self._place):
-            return load(self._line, keys)
+            return load(self._line, keys, but=UNASKED)
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
         with told_to_owner(self._place):
@@ -53,9 +69,11 @@ class PostgresWork:
         with told_to_owner(self._place):
             return [key for (key,) in self._line.read(_WITH_STATUS, (list(statuses),))]
 
-    def unread(self, keys: Sequence[int]) -> list[MailRow]:
+    def unread(self, keys: Sequence[int], limit: int, size_bytes: int, after: int = 0) -> Unread:
         with told_to_owner(self._place):
-            return rows.mail_rows(self._line.read(_SPOKEN, (list(keys), SPOKEN)), set())
+            found = self._line.read(_SPOKEN, (list(keys), SPOKEN, after, limit, limit, size_bytes))
+        is_all = len(found) < limit and sum(len(row[2]) for row in found) < size_bytes
+        return Unread(rows.mail_rows(found, set()), 0 if is_all else found[-1][0])
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
         values = (self._journal.member, now, limit, starts)
@@ -91,10 +109,12 @@ def poll_of(found: Sequence[Row]) -> Poll:
     )
 
 
+UNASKED = [tag for kind, tag in rows.KINDS.items() if kind.__name__ in ("Signal", "Update", "Query")]
 SPOKEN = [tag for kind, tag in rows.KINDS.items() if kind.__name__ in ("Signal", "Update", "Cancel")]
 
 
-def load(line: Line, keys: Sequence[int]) -> dict[int, Stored]:
+def load(line: Line, keys: Sequence[int], but: Sequence[int] = ()) -> dict[int, Stored]:
+    """`but`: kinds of mail that are left out."""
     wanted = (list(keys),)
     stored = {columns[0]: Stored(run_row(columns), [], [], []) for columns in line.read(_RUNS, wanted)}
     for run, events in line.read(_HISTORY, wanted):
@@ -102,7 +122,7 @@ def load(line: Line, keys: Sequence[int]) -> dict[int, Stored]:
     for columns in line.read(_ATTEMPTS, wanted):
         stored[columns[0]].attempts.append(AttemptRow(*columns))
     unreadable: set[int] = set()
-    for mail in rows.mail_rows(line.read(_MAIL, wanted), unreadable):
+    for mail in rows.mail_rows(line.read(_MAIL, (*wanted, list(but))), unreadable):
         if mail.run in stored:
             stored[mail.run].mail.append(mail)
     for key in unreadable & stored.keys():

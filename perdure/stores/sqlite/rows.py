@@ -61,14 +61,15 @@ def write(connection: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ..
     return changed
 
 
-def read(connection: sqlite3.Connection, sql: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
-    """Run a query over values, `CHUNK` at a time; its rows, in the order of the chunks."""
+def read(connection: sqlite3.Connection, sql: str, values: Iterable[Any], *further: Any) -> list[tuple[Any, ...]]:
+    """Run a query over values, `CHUNK` at a time, and `further` parameters; its rows, in the order of the chunks."""
     found: list[tuple[Any, ...]] = []
     values = list(values)
     for first in range(0, len(values), CHUNK):
         chunk = values[first : first + CHUNK]
         size = 1 << (len(chunk) - 1).bit_length()
-        found += connection.execute(_text(sql, size, 1), chunk + [None] * (size - len(chunk))).fetchall()
+        parameters = [*chunk, *[None] * (size - len(chunk)), *further]
+        found += connection.execute(_text(sql, size, 1), parameters).fetchall()
     return found
 
 

@@ -17,7 +17,7 @@ from perdure.stores.sqlite.lines import Readers
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, TASK_FIELDS, VALUES
 from perdure.stores.sqlite.trouble import told_to_people
-from perdure.stores.sqlite.work import load
+from perdure.stores.sqlite.work import MAIL_OF, load
 
 _ATTRIBUTES = f"SELECT {rows.ATTRIBUTE_COLUMNS} FROM attributes WHERE run IN ({VALUES}) ORDER BY run, name, item"
 _MEMBER = "id, host, pid, build, started_at"
@@ -96,7 +96,7 @@ class SqliteViews:
 
     def stored(self, key: int) -> Stored | None:
         with told_to_people(self._path), self._readers.snapshot() as connection:
-            stored = load(connection, [key]).get(key)
+            stored = load(connection, [key], MAIL_OF).get(key)
             if stored is not None:
                 stored.tasks = [TaskRow(*columns) for columns in connection.execute(_TASKS_OF, (key,)).fetchall()]
                 stored.streams = streams.of_run(connection, key)

@@ -4,10 +4,11 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 
 from perdure import errors
 from perdure.kernel.project import RunRow
-from perdure.stores.base import MailRow, Poll, Stored
+from perdure.stores.base import Poll, Stored, Unread
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line
 from perdure.stores.sqlite.rows import ATTEMPT_COLUMNS, MAIL_COLUMNS, RUN_COLUMNS, VALUES
@@ -57,7 +58,7 @@ class SqliteWork:
 
     def load(self, keys: Sequence[int]) -> dict[int, Stored]:
         with self._asking() as connection:
-            return load(connection, keys)
+            return load(connection, keys, _UNSPOKEN_OF)
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
         with self._asking() as connection:
@@ -79,10 +80,14 @@ class SqliteWork:
         with self._asking() as connection:
             return [key for (key,) in connection.execute(_WITH_STATUS.format(statuses=statuses)).fetchall()]
 
-    def unread(self, keys: Sequence[int]) -> list[MailRow]:
+    def unread(self, keys: Sequence[int], limit: int, size_bytes: int, after: int = 0) -> Unread:
         with self._asking() as connection:
-            found = rows.mail_rows(rows.read(connection, _SPOKEN_TO, keys), set())  # type: ignore[arg-type]
-        return sorted(found, key=lambda mail: mail.id)
+            oldest = sorted(rows.read(connection, _SPOKEN_TO, keys, after, limit, limit))[:limit]
+            sizes = [0, *accumulate(size for _, size in oldest)]
+            ids = [id for (id, _), earlier in zip(oldest, sizes, strict=False) if earlier < size_bytes]
+            found = rows.read(connection, _MAIL_WITH_ID, ids)
+        is_all = len(oldest) < limit and sizes[-1] < size_bytes
+        return Unread(rows.mail_rows(found, set()), 0 if is_all else ids[-1])  # type: ignore[arg-type]
 
     def poll(self, now: int, limit: int, starts: bool = True) -> Poll:
         if _file_at(self._path) != self._file:
@@ -109,7 +114,7 @@ def _file_at(path: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino)
 
 
-def load(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Stored]:
+def load(connection: sqlite3.Connection, keys: Sequence[int], mail_of: str) -> dict[int, Stored]:
     """Runs as they lie in the store; the caller sees to it that they do not change meanwhile."""
     found = rows.read(connection, f"SELECT {RUN_COLUMNS} FROM runs WHERE key IN ({VALUES})", keys)
     stored = {row.key: Stored(row, [], [], []) for row in map(rows.run_row, found)}
@@ -117,7 +122,7 @@ def load(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Store
         stored[run].history.append(events)
     for columns in rows.read(connection, _ATTEMPTS, stored):
         stored[columns[0]].attempts.append(rows.attempt_row(columns))
-    mail = rows.read(connection, _MAIL_OF, stored)
+    mail = rows.read(connection, mail_of, stored)
     unreadable: set[int] = set()
     for row in rows.mail_rows(mail, unreadable):  # type: ignore[arg-type]
         stored[row.run].mail.append(row)
@@ -129,7 +134,13 @@ def load(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Store
 _HISTORY = f"SELECT run, events FROM history WHERE run IN ({VALUES}) ORDER BY run, seq"
 _ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE run IN ({VALUES}) ORDER BY run, step, attempt"
 # Cancel (3), Signal (9) and Update (10).
-_SPOKEN_TO = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) AND kind IN (3, 9, 10) ORDER BY id"
+_SPOKEN_TO = (
+    f"SELECT m.id, length(m.body) FROM ({VALUES}) AS k CROSS JOIN mail AS m WHERE m.id IN "
+    "(SELECT id FROM mail WHERE run = k.column1 AND kind IN (3, 9, 10) AND id > ? ORDER BY id LIMIT ?) ORDER BY m.id LIMIT ?"
+)
+_MAIL_WITH_ID = f"SELECT {MAIL_COLUMNS} FROM mail WHERE id IN ({VALUES}) ORDER BY id"
 # What cannot be read may be what such a run (0) is to begin with: whoever owns it has to look at it.
 _QUEUED = f"SELECT key FROM runs WHERE key IN ({VALUES}) AND status = 0"
-_MAIL_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) ORDER BY id"
+MAIL_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) ORDER BY id"
+# All but Signal (9), Update (10) and Query (11).
+_UNSPOKEN_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) AND kind NOT IN (9, 10, 11) ORDER BY id"

@@ -27,7 +27,7 @@ from perdure.testing.simulation.leaks import demand_in_order, kept_by, left_in
 from perdure.testing.simulation.plan import Plan, Wish
 from perdure.testing.simulation.prefixes import Recorded
 from perdure.testing.simulation.programs import ACTIVITIES, WORKFLOWS
-from perdure.testing.simulation.reasons import Inside, Reasons
+from perdure.testing.simulation.reasons import Inside, Reasons, stored_of
 from perdure.testing.simulation.values import moved_by, undone_in
 
 MOST_ATTEMPTS = SHAKY_ATTEMPTS + 3
@@ -89,7 +89,7 @@ class Checks:
             lost = attempt.member == member and attempt.run not in self._refused
             demand(not lost, f"[{attempt.step}]#{attempt.attempt} counts as lost, and its member lives (3)")
         keys = {row.key for row in [*batch.created, *batch.updated]} | {part.run for part in batch.history}
-        for key, stored in self._store.work.load(sorted(keys)).items():
+        for key, stored in stored_of(self._store, sorted(keys)).items():
             run = self._look(key, stored, now, clock_went_back)
             self._reasons.demand(run, stored, self._histories[key])
             self._moved[key] = member, run, stored
@@ -97,7 +97,7 @@ class Checks:
 
     def _demand_reasons(self, keys: Iterable[int]) -> None:
         """Of runs of which others were moved that they wait for."""
-        for key, stored in self._store.work.load([key for key in sorted(keys) if key in self._histories]).items():
+        for key, stored in stored_of(self._store, [key for key in sorted(keys) if key in self._histories]).items():
             run = restore(stored.run, wire.decode_history(stored.history), stored.attempts)
             self._reasons.demand(run, stored, self._histories[key])
 
@@ -168,7 +168,7 @@ class Checks:
             return
         inside = Inside(owner)
         rows = self._store.views.search(RunFilter(statuses=_OPEN))
-        for key, stored in self._store.work.load([row.key for row in rows if is_its(row.key)]).items():
+        for key, stored in stored_of(self._store, [row.key for row in rows if is_its(row.key)]).items():
             run = restore(stored.run, wire.decode_history(stored.history), stored.attempts)
             if key in self._histories:
                 self._reasons.demand(run, stored, self._histories[key])
@@ -187,7 +187,7 @@ class Checks:
             self._at_work = at_work
 
     def _stored(self, key: int) -> Stored:
-        stored = self._store.work.load([key]).get(key)
+        stored = self._store.views.stored(key)
         if stored is None:
             raise Violation(f"something happens for a run of the key {key}, which is not in the store (1)")
         return stored
@@ -207,7 +207,7 @@ class Checks:
                 raise Violation(f"{wish.id} was never begun (6)")
             word = Status(row.status).word
             demand(row.status >= Status.COMPLETED, f"{wish.id} is {word}, and nothing will ever wake it (6)")
-            history = wire.decode_history(self._store.work.load([row.key])[row.key].history)
+            history = wire.decode_history(stored_of(self._store, [row.key])[row.key].history)
             _demand_value(wish, history)
             self._demand_money(wish, row.status)
             outcomes[wish.id] = (word, row.note, _essence(history)) if wish.is_certain else ("it is over",)
@@ -262,7 +262,7 @@ class Checks:
         """Every child that a run has scheduled is there, once, and has ended like all others; nothing for it is left unread."""
         begun: Counter[str] = Counter()
         scheduled: set[str] = set()
-        for stored in self._store.work.load(sorted(self._histories)).values():
+        for stored in stored_of(self._store, sorted(self._histories)).values():
             run = stored.run
             demand(run.status >= Status.COMPLETED, f"{run.id} is {Status(run.status).word}, and stays so (6)")
             self._replayed(stored)

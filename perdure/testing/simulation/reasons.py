@@ -1,6 +1,8 @@
 """Why an open run will go on: whatever it waits for is on its way, be it in the store, in the memory of its owner, or with
 somebody outside who is known to come."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from perdure.kernel import events as ev
@@ -59,7 +61,7 @@ class Reasons:
             demand(going, f"{run.id} [{step}] waits for its child {link.id}, of which it will never hear (6)")
             return
         others = self._store.views.search(RunFilter(id_prefix=link.id))
-        mail = [mail for one in self._store.work.load([row.key for row in others]).values() for mail in one.mail]
+        mail = [mail for one in stored_of(self._store, [row.key for row in others]).values() for mail in one.mail]
         asked = any(each.reply_to == Draft(0).answer_to(run.key, step) for each in mail)
         demand(asked, f"{run.id} [{step}] waits for an answer of {link.id}, which was never asked (6)")
 
@@ -82,6 +84,12 @@ def words_wanted(events: list[ev.HistoryEvent]) -> int:
             return words_for(inner)
         case _:
             return words_for(spec)
+
+
+def stored_of(store: Store, keys: Iterable[int]) -> dict[int, Stored]:
+    """All that there is of runs: an owner loads less of them."""
+    found = {key: store.views.stored(key) for key in keys}
+    return {key: stored for key, stored in found.items() if stored is not None}
 
 
 def is_told(stored: Stored, step: Step) -> bool:

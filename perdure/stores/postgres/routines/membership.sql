@@ -128,15 +128,22 @@ BEGIN
             WHERE r.owner = me OR (r.key IS NULL AND is_eldest)
         )
         SELECT l.id, l.run, l.body, l.reply_to
-        FROM addressed r CROSS JOIN LATERAL (SELECT * FROM mail l WHERE l.run = r.key OFFSET 0) AS l
-        WHERE is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+        FROM addressed r CROSS JOIN LATERAL (
+            SELECT * FROM mail l
+            WHERE l.run = r.key AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+            ORDER BY l.run, l.id LIMIT most
+        ) AS l
         ORDER BY l.id LIMIT most;
     ELSE
         RETURN QUERY
         SELECT f.id, f.run, f.body, f.reply_to FROM (
             SELECT l.id, l.run, l.body, l.reply_to
-            FROM runs r CROSS JOIN LATERAL (SELECT * FROM mail l WHERE l.run = r.key OFFSET 0) AS l
-            WHERE r.owner = me AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+            FROM runs r CROSS JOIN LATERAL (
+                SELECT * FROM mail l
+                WHERE l.run = r.key AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+                ORDER BY l.run, l.id LIMIT most
+            ) AS l
+            WHERE r.owner = me
             UNION ALL
             SELECT l.id, l.run, l.body, l.reply_to
             FROM (SELECT * FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()) AS l

@@ -113,7 +113,7 @@ CREATE TABLE perdure.mail (
     reply_to text     NOT NULL
 );
 
-CREATE INDEX mail_by_run ON perdure.mail (run);
+CREATE INDEX mail_by_run ON perdure.mail (run, id);
 
 -- Answers for clients that have nothing but the database.
 CREATE TABLE perdure.replies (

@@ -1,0 +1,38 @@
+"""What lies in mailboxes, and the answers to it."""
+
+import msgspec
+
+from perdure.kernel.messages import Mail
+
+
+class MailRow(msgspec.Struct):
+    """A message that sleeps until the owner reads it. `reply_to` names the row the answer is left in, if any.
+
+    The store assigns `id` when it writes the row, growing and never reused; what a writer puts there is ignored.
+    """
+
+    id: int
+    run: int
+    message: Mail
+    reply_to: str = ""
+
+
+class ReplyRow(msgspec.Struct):
+    """An answer for a client with nothing but a database connection. Empty `error` means "taken".
+
+    `code` is that of an error in `errors`; rows older than `expires_at` (nanoseconds) are deleted by the owner. `data`: the
+    answer to a query, an encoded Payload, or the Failure that speaks against the message.
+    """
+
+    request: str
+    code: str
+    error: str
+    expires_at: int
+    data: bytes | None = None
+
+
+class Unread(msgspec.Struct):
+    """What was said to runs and not read yet, oldest first. `last` is the letter behind which there may be more, 0: that was all."""
+
+    mail: list[MailRow]
+    last: int = 0
