@@ -234,7 +234,7 @@ class Work(Protocol):
     """Asked by the owner, from its thread."""
 
     def last_key(self) -> int:
-        """The highest key of a run, 0 without any."""
+        """The highest key of a run, 0 without any; of a store with one owner also of those that have gone."""
         ...
 
     def load(self, keys: Sequence[int]) -> dict[int, Stored]:

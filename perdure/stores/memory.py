@@ -154,6 +154,7 @@ class Shelf:
         row = self.runs.pop(key, None)
         if row is not None:
             self.of_id[row.id].remove(key)
+            self.last_key = max(self.last_key, key)  # no other run gets it
         self.owners.pop(key, None)
         self.claims.pop(key, None)
         self.deaths.pop(key, None)
@@ -379,7 +380,7 @@ class MemoryWork:
 
     def last_key(self) -> int:
         with self._shelf.lock:
-            return max(self._shelf.runs, default=0)
+            return max(max(self._shelf.runs, default=0), self._shelf.last_key)
 
     def load(self, keys: Sequence[int]) -> dict[int, base.Stored]:
         with self._shelf.lock:

@@ -9,6 +9,7 @@ from perdure.kernel.human_rows import HumanTaskRow
 from perdure.kernel.project import AttemptRow, HistoryRow, PublishedRow, UpdateRow
 from perdure.kernel.run import Status
 from perdure.kernel.streams import ChunkRow
+from perdure.runtime.membership import Holdings
 from perdure.stores import base
 from perdure.stores.postgres.store import PostgresStore
 from perdure.stores.pruning import Prune, Pruned
@@ -266,3 +267,40 @@ def test_several_do_not_wait_for_each_other(request: pytest.FixtureRequest, open
         other.execute("SELECT 1 FROM perdure.runs WHERE key = 4 FOR UPDATE")
         assert store.admin.prune(Prune(OLD)) == Pruned(2, None, 2)
     assert store.admin.prune(Prune(OLD)) == Pruned(1, None, 4)
+
+
+def test_nobody_gets_the_key_of_a_run_that_has_gone(opened: Opener):
+    """Who still has a handle, or an attempt that does not end, must not meet another run."""
+    store, client = owned(opened()), opened()
+    first = client.post.submit(run(0, "a", status=Status.QUEUED), mail(0, start())).key
+    put(store, closed(first + 1, "b"))
+    if store.membership is not None:
+        store.membership.own([first])
+    store.journal.commit(
+        base.Batch(
+            updated=[closed(first, "a", seq=1)],
+            history=[HistoryRow(first, 1, b"e")],
+            mail_read=[letter.id for letter in store.work.load([first])[first].mail],
+            parks=[(first, 1)] if store.membership is not None else [],
+        )
+    )
+    assert store.admin.prune(Prune(OLD)).runs == 2
+
+    again = client.post.submit(run(0, "a", status=Status.QUEUED), mail(0, start())).key
+
+    assert again > first + 1
+    if store.membership is None:
+        assert store.work.last_key() == again
+        assert Holdings(store, 10.0).new_key() > again
+
+
+def test_nor_does_somebody_else_when_the_owner_is_another_one(opened: Opener):
+    store = owned(opened())
+    put(store, closed(8))
+    assert store.admin.prune(Prune(OLD)).runs == 1
+    store.admin.close()
+
+    other = owned(opened())
+
+    if other.membership is None:
+        assert other.work.last_key() == 8

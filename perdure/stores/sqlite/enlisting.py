@@ -17,13 +17,14 @@ from perdure.stores.lending import Lender
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.opening import Place
+from perdure.stores.sqlite.pruning import LAST_KEY
 from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, RUN_FIELDS
 
 INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * len(RUN_FIELDS))})"
 INSERT_MAIL = "INSERT INTO mail (run, kind, body, reply_to) VALUES (?, ?, ?, ?)"
 INSERT_ATTRIBUTE = f"INSERT INTO attributes ({rows.ATTRIBUTE_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
 FOLLOW = "UPDATE runs SET followed_by = ? WHERE key = ?"
-NEXT_ODD_KEY = "SELECT (coalesce(max(key), 0) + 1) | 1 FROM runs"
+NEXT_ODD_KEY = f"SELECT (({LAST_KEY}) + 1) | 1"
 _TAKE_LOCK = "UPDATE runs SET key = key WHERE 0"
 _FILES = "SELECT name, file FROM pragma_database_list"
 _WORKFLOWS = "SELECT name FROM definitions WHERE kind = 'workflow' ORDER BY name"

@@ -18,7 +18,7 @@ from perdure.stores.settling import telling_attempts
 from perdure.stores.sqlite import human, rows, streams
 from perdure.stores.sqlite.lines import Line, roll_back
 from perdure.stores.sqlite.lock import OwnerLock
-from perdure.stores.sqlite.pruning import FORGET
+from perdure.stores.sqlite.pruning import FORGET, NOTE_KEY
 from perdure.stores.sqlite.rows import (
     ATTEMPT_COLUMNS,
     ATTEMPT_FIELDS,
@@ -112,7 +112,7 @@ def writes_of(batch: Batch) -> list[Write]:
     """A batch as statements, in the order of the contract; all that is not SQL happens here, before BEGIN."""
     writes: list[Write] = []
     if batch.withdrawn:
-        writes += [Write(sql, [(key,) for key in batch.withdrawn]) for sql in (*_MAKE_NEWEST, *FORGET)]
+        writes += [Write(sql, [(key,) for key in batch.withdrawn]) for sql in (*_MAKE_NEWEST, NOTE_KEY, *FORGET)]
     if batch.followed:
         writes.append(Write(_FOLLOW, batch.followed, exact=True))
         writes.append(Write(_PLACE, [(key,) for _, key in batch.followed]))

@@ -38,6 +38,11 @@ FORGET = tuple(
 )
 """All that runs have, and they themselves."""
 
+LAST_KEY = "SELECT max(coalesce((SELECT max(key) FROM runs), 0), (SELECT last_key FROM gone))"
+"""The highest key that any run has ever had."""
+
+NOTE_KEY = "UPDATE gone SET last_key = max(last_key, ?)"
+
 _EXPIRE = "DELETE FROM replies WHERE expires_at <= ?"
 _NOTE_DEAD = (
     "UPDATE members SET last_key = (SELECT coalesce(max(key), 0) FROM runs) WHERE last_key IS NULL AND CASE serves "
@@ -54,6 +59,7 @@ def prune(connection: sqlite3.Connection, wanted: Prune) -> Pruned:
     gone = [row for row in old if row.key not in staying]
     if gone and not wanted.counts_only:
         keys = [(row.key,) for row in gone]
+        connection.execute(NOTE_KEY, keys[-1])
         for sql in FORGET:
             rows.write(connection, sql, keys)
         ids = {row.id for row in gone if not row.followed_by}

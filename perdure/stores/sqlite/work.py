@@ -11,6 +11,7 @@ from perdure.kernel.project import RunRow
 from perdure.stores.base import Poll, Stored, Unread
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line
+from perdure.stores.sqlite.pruning import LAST_KEY
 from perdure.stores.sqlite.rows import ATTEMPT_COLUMNS, MAIL_COLUMNS, RUN_COLUMNS, VALUES
 from perdure.stores.sqlite.trouble import told_to_people
 
@@ -54,7 +55,7 @@ class SqliteWork:
 
     def last_key(self) -> int:
         with self._asking() as connection:
-            return connection.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()[0]
+            return connection.execute(LAST_KEY).fetchone()[0]
 
     def load(self, keys: Sequence[int]) -> dict[int, Stored]:
         with self._asking() as connection:

@@ -180,3 +180,16 @@ def test_a_store_that_does_not_answer_or_has_no_room_is_asked_later(
     scene.pass_through()
 
     assert scene.keys() == []
+
+
+def test_who_is_there_late_below_those_that_have_gone_goes_as_well():
+    """A run that was started in a transaction which was open for longer than runs are kept, say."""
+    scene = Scene()
+    scene.put(8)
+    scene.pass_through()
+    scene.put(2)
+
+    for _ in range(retention.PASSES):
+        scene.pass_through()
+
+    assert scene.keys() == []
