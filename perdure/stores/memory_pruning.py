@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 def prune(shelf: "Shelf", wanted: Prune) -> Pruned:
     keys = sorted(key for key in shelf.runs if key > wanted.after)[: wanted.limit]
     looked_at = [shelf.runs[key] for key in keys]
-    gone = {row.key for row in looked_at if may_go(row, wanted) and not _stays(shelf, row)}
+    shelf.between()
+    old = [row for row in looked_at if may_go(row, wanted) and not _has_kin(shelf, row) and not _is_wanted(shelf, row)]
+    shelf.between()
+    gone = {row.key for row in old if row.key in shelf.runs and not _is_wanted(shelf, row)}
     told = pruned(wanted, looked_at, gone)
     if not wanted.counts_only:
         ids = {shelf.runs[key].id for key in gone if not shelf.runs[key].followed_by}
@@ -26,14 +29,17 @@ def prune(shelf: "Shelf", wanted: Prune) -> Pruned:
     return told
 
 
-def _stays(shelf: "Shelf", row: RunRow) -> bool:
-    return (
-        any(root_of(other) == root_of(row) for other in shelf.open_runs())
-        or any(chain_of(other) == chain_of(row) for other in shelf.with_id(row.id) if other.status < Status.COMPLETED)
-        or any(mail.run == row.key for mail in shelf.mail.values())
-        or row.key in shelf.owners
-        or is_locked(shelf, row.key)
+def _has_kin(shelf: "Shelf", row: RunRow) -> bool:
+    """Whether another run of its family or its chain is open. None that is not there can come to be: only open runs have children."""
+    return any(root_of(other) == root_of(row) for other in shelf.open_runs()) or any(
+        chain_of(other) == chain_of(row) for other in shelf.with_id(row.id) if other.status < Status.COMPLETED
     )
+
+
+def _is_wanted(shelf: "Shelf", row: RunRow) -> bool:
+    """Whether it has mail, or somebody moves it. That is looked at again when it is held."""
+    has_mail = any(mail.run == row.key for mail in shelf.mail.values())
+    return has_mail or row.key in shelf.owners or is_locked(shelf, row.key)
 
 
 def tidy(shelf: "Shelf", now: int) -> None:

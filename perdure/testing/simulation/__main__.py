@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="so many owners share a store in memory (default: one owns it)",
     )
+    add("--retention", action="store_true", help="runs go when they ended long ago, and some are asked for after that")
     add(
         "--shrink",
         action=argparse.BooleanOptionalAction,
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _one(wishes: argparse.Namespace, disturbances: tuple[Disturbance, ...] | None) -> int:
-    life = Life(wishes.seed or 0, wishes.workload, wishes.store, wishes.members)
+    life = Life(wishes.seed or 0, wishes.workload, wishes.store, wishes.members, retention=wishes.retention)
     plan = life.plan(disturbances)
     found = simulate(plan, STORES[wishes.store])
     print("\n".join([LEGEND, *found.lines]))
@@ -111,7 +112,7 @@ def _many(wishes: argparse.Namespace, disturbances: tuple[Disturbance, ...] | No
     tally = Tally()
     began = time.monotonic()
     for seed in range(wishes.seed or 0, (wishes.seed or 0) + wishes.seeds):
-        life = Life(seed, wishes.workload, wishes.store, wishes.members)
+        life = Life(seed, wishes.workload, wishes.store, wishes.members, retention=wishes.retention)
         found = simulate(life.plan(disturbances), STORES[life.store])
         tally.count(life, found)
         if found.violation:
@@ -131,7 +132,10 @@ def _for_minutes(wishes: argparse.Namespace) -> int:
             passed = time.monotonic() - began
             bar.update(task, completed=passed, description=in_words(tally, passed))
 
-        tally = live_for(seconds, by_turns(seed), wishes.workers, told)
+        lives = by_turns(seed)
+        if wishes.retention:
+            lives = (msgspec.structs.replace(life, retention=True) for life in lives)
+        tally = live_for(seconds, lives, wishes.workers, told)
     took = time.monotonic() - began
     for each in tally.broken:
         print(f"{each.life}\n  BROKEN: {each.violation.splitlines()[0]}")

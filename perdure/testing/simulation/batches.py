@@ -19,6 +19,9 @@ IN_A_FILE_EACH = 10
 SHARED_EACH = 4
 """In every so many lives, several owners share the store."""
 
+FORGOTTEN_EACH = 5
+"""In one of so many lives runs go that ended long ago."""
+
 PREFIXES_EACH = 7
 """Of every so many lives one has each prefix of its histories replayed, here and in processes with other hashes."""
 
@@ -30,21 +33,24 @@ AT_ONCE = 10
 
 
 class Life(msgspec.Struct, frozen=True):
-    """One that the seed decides, and where its runs are kept; `prefixes`: those of its histories are replayed afterwards."""
+    """One that the seed decides, and where its runs are kept; with `retention` they go when they have ended long ago. `prefixes`:
+    those of its histories are replayed afterwards."""
 
     seed: int
     workload: str
     store: str = "memory"
     members: int = 0
     prefixes: bool = False
+    retention: bool = False
 
     def __str__(self) -> str:
         store = "" if self.store == "memory" else f" --store {self.store}"
         members = f" --members {self.members}" if self.members else ""
-        return f'--seed {self.seed} --workload "{self.workload}"{store}{members}'
+        retention = " --retention" if self.retention else ""
+        return f'--seed {self.seed} --workload "{self.workload}"{store}{members}{retention}'
 
     def plan(self, disturbances: tuple[Disturbance, ...] | None = None) -> Plan:
-        return plan_of(self.seed, self.workload, disturbances, self.members)
+        return plan_of(self.seed, self.workload, disturbances, self.members, self.retention)
 
 
 class Broken(msgspec.Struct):
@@ -104,11 +110,12 @@ def by_turns(seed: int) -> Iterator[Life]:
     for n in count():
         workload = names[n % len(names)]
         prefixes = n % PREFIXES_EACH == 0
+        retention = n % FORGOTTEN_EACH == 1
         if n % SHARED_EACH == SHARED_EACH - 1:
-            yield Life(seed + n, workload, members=2 + n % 3, prefixes=prefixes)
+            yield Life(seed + n, workload, members=2 + n % 3, prefixes=prefixes, retention=retention)
         else:
             in_a_file = n % IN_A_FILE_EACH == IN_A_FILE_EACH - 1
-            yield Life(seed + n, workload, "sqlite" if in_a_file else "memory", prefixes=prefixes)
+            yield Life(seed + n, workload, "sqlite" if in_a_file else "memory", prefixes=prefixes, retention=retention)
 
 
 def live_for(seconds: float, lives: Iterator[Life], workers: int, told: Callable[[Tally], None]) -> Tally:

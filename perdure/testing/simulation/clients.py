@@ -1,6 +1,7 @@
 """Who starts runs in a simulation, talks to them, and cancels or terminates those that do not end by themselves."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,12 @@ from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.runtime.letters import Letter, Started, StartRequest
 from perdure.stores.base import MailRow, Store
+from perdure.testing.simulation.graves import Graves
 from perdure.testing.simulation.operators import Operators
 from perdure.testing.simulation.people import People
 from perdure.testing.simulation.plan import Deed, Wish, drawn
 from perdure.testing.simulation.talkers import MOST_PATIENCE_SECONDS, Talker
+from perdure.testing.simulation.visitors import Visitors
 from perdure.testing.simulation.world import Scene
 
 PATIENCE_SECONDS = 1.0
@@ -36,15 +39,18 @@ _DEEDS: dict[str, msg.Mail] = {
 class Clients:
     """All of them. `store` is a handle that lives as long as they do; `ask` and `nudge` reach the owner of the moment."""
 
-    def __init__(self, seed: int, world: Scene, store: Store, fail: Callable[[str], None]) -> None:
+    def __init__(self, seed: int, world: Scene, store: Store, fail: Callable[[str], None], graves: Graves) -> None:
         self._seed = seed
+        self._graves = graves
         self._world = world
         self._store = store
         self._fail = fail
         self._unanswered: dict[str, Wish] = {}
+        self._mailed: Counter[str] = Counter()
         self._says_again = False
-        self._operators = Operators(world, store)
-        self._people = People(seed, world, store, lambda letter: self.ask(letter), fail)
+        self._operators = Operators(world, store, graves)
+        self._people = People(seed, world, store, lambda letter: self.ask(letter), fail, graves)
+        self._visitors = Visitors(world, store, lambda letter: self.ask(letter), fail, graves)
         self.ask: Callable[[StartRequest | Letter], None] = lambda item: None
         self.nudge: Callable[[], None] = lambda: None
 
@@ -57,11 +63,14 @@ class Clients:
         for wish in wishes:
             self._world.at(wish.at, lambda wish=wish: self._start(wish))
             if wish.words:
-                talker = Talker(wish, self._world, self._store, lambda letter: self.ask(letter), self._fail)
+                talker = Talker(
+                    wish, self._world, self._store, lambda letter: self.ask(letter), self._fail, self._graves
+                )
                 self._world.at(wish.at, talker.speak)
             if wish.end_at is not None:
                 end = Deed("terminate" if wish.terminate else "cancel", wish.end_at, by_mail=True)
                 self._world.at(wish.at + wish.end_at, lambda wish=wish, end=end: self._do(wish, end))
+            self._visitors.come(wish)
             for deed in wish.deeds:
                 self._world.at(wish.at + deed.after, lambda wish=wish, deed=deed: self._do(wish, deed))
 
@@ -77,7 +86,7 @@ class Clients:
             self._world.at(PATIENCE_SECONDS, lambda: self._ask(wish))
         elif error is not None:
             self._fail(f"the start of {wish.id} was refused: {error}")
-        elif isinstance(value, Started) and self._store.views.row(wish.id) is None:
+        elif isinstance(value, Started) and self._store.views.row(wish.id) is None and not self._graves.has(wish.id):
             self._fail(f"a client was told that {wish.id} has begun, and the store knows nothing of it")
 
     def _start(self, wish: Wish) -> None:
@@ -85,17 +94,24 @@ class Clients:
             self._unanswered[wish.id] = wish
             self._ask(wish)
             return
-        run_id = drawn("client", self._seed, wish.id).randbytes(16)
+        again = [self._mailed[wish.id]] if self._mailed[wish.id] else []
+        self._mailed[wish.id] += 1
+        run_id = drawn("client", self._seed, wish.id, *again).randbytes(16)
         queue_by_mail(self._store, wish.id, wish.workflow, _input(wish), run_id, self._world.now())
         self._world.say("mail", f"{wish.id} {wish.spec}")
         self._nudge(wish)
 
     def _ask(self, wish: Wish) -> None:
+        if self._graves.has(wish.id) and not wish.is_repeatable:  # nobody asks as late as that
+            self._unanswered.pop(wish.id, None)
+            return
         self._world.say("ask", f"{wish.id} {wish.spec}")
         self.ask(StartRequest(wish.id, wish.workflow, _input(wish), None, _Receiver(self, wish)))
 
     def _do(self, wish: Wish, deed: Deed, waited: float = PATIENCE_SECONDS) -> None:
         row = self._store.views.row(wish.id)
+        if row is None and self._graves.has(wish.id):
+            return
         if row is None:
             self._world.at(waited, lambda: self._do(wish, deed, min(2 * waited, MOST_PATIENCE_SECONDS)))
             return

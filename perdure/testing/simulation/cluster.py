@@ -42,6 +42,8 @@ FROZEN_SECONDS = (1.0, 30.0)
 REBORN_SECONDS = (0.1, 3.0, 40.0)
 TRANSACTION_SECONDS = (0.0, 0.0, 0.0, 0.5, 4.0)
 REPLY_LOOKS = 40
+BURIALS = 10
+BURIAL_SECONDS = 50
 MOST_STEPS = 8_000
 """A simulation has far fewer, unless it goes round in a circle."""
 
@@ -89,7 +91,7 @@ class Cluster:
         self.checks.is_final = len(plan.codes) == 1
         self._processes = [Process(self, n) for n in range(plan.members)]
         street = Station(self, None)
-        self._clients = Clients(plan.seed, street, self._outside, self.violations.append)
+        self._clients = Clients(plan.seed, street, self._outside, self.violations.append, self.checks.graves)
         self._clients.ask, self._clients.nudge = self._ask, self._outside.post.nudge
         self.staff = Staff(
             plan,
@@ -109,6 +111,7 @@ class Cluster:
             for process in self._processes:
                 process.join()
             self.run(END_OF_TIME)
+            self._bury()
             for process in self._processes:
                 if process.owner is not None and process.station.member in self.shelf.seats:
                     self.checks.left(process.owner)
@@ -134,6 +137,19 @@ class Cluster:
             crashes=self.crashes,
             histories=self.checks.recorded(),
         )
+
+    def _bury(self) -> None:
+        """All is done, and time passes: what has ended goes."""
+        graves = self.checks.graves
+        if self.plan.retention is None:
+            return
+        for _ in range(BURIALS):
+            if graves.is_empty():
+                return
+            self._over = False
+            self.quiet_since = self.time = self.time + int(graves.most_seconds * SECOND)
+            self.run(self.time + BURIAL_SECONDS * SECOND)
+        graves.demand_empty()
 
     def say(self, member: int, what: str, text: str = "") -> None:
         self.trace.say(self.time - BEGINNING, member, what, text)
@@ -326,7 +342,10 @@ class Process:
             cluster.at(seconds, lambda: self._relieve(member))
         self._crew = SimulatedCrew(cluster.plan, station, build, self.inbox.put, cluster.checks.begun, member)
         log = Told(station.say)
-        self.owner = owner_of(cluster.plan, cluster.code, store, member, self.inbox, self._crew, station, log, build)
+        self.owner = owner_of(
+            cluster.plan, cluster.code, store, member, self.inbox, self._crew, station, log, build,
+            cluster.checks.graves, station.say, station.let_happen,
+        )  # fmt: skip
         self.asleep_until = 0
         self._guarded(self.owner.take_over)
 
@@ -491,6 +510,19 @@ class Station(World):
     def _freeze(self) -> None:
         seconds = drawn("frozen", self._cluster.plan.seed, self._commit).choice(FROZEN_SECONDS)
         self._stand_still(lambda: self._cluster.run(self._cluster.time + int(seconds * SECOND)))
+
+    def let_happen(self, what: Callable[[], None] | str) -> None:
+        """Behind the second statement from now on; or behind the next one others act, be it for long."""
+        shelf = self._cluster.shelf
+        if callable(what):
+            shelf.between = lambda: setattr(shelf, "between", lambda: self._once(what))
+        else:
+            seconds = 0.0 if what == "interleaved" else FROZEN_SECONDS[-1]
+            shelf.between = lambda: self._others_act(seconds)
+
+    def _once(self, act: Callable[[], None]) -> None:
+        self._cluster.shelf.between = lambda: None
+        act()
 
     def _others_act(self, seconds: float) -> None:
         """Between two statements."""

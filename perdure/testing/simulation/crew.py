@@ -117,7 +117,7 @@ class SimulatedCrew:
                     flight.beaten = True
                     self._beaten.append(flight)
 
-        for n in range(int(seconds / BEAT_SECONDS)):
+        for n in range(int(seconds / BEAT_SECONDS) + 1):
             self._world.at(n * BEAT_SECONDS, lambda n=n: beat(n))
 
     def loop_is_gone(self, loop: Any) -> None:

@@ -28,6 +28,7 @@ from perdure.testing.simulation.changing import AtHand
 from perdure.testing.simulation.checks import Checks
 from perdure.testing.simulation.clients import Clients
 from perdure.testing.simulation.crew import SimulatedCrew
+from perdure.testing.simulation.graves import Graves, Sexton, watched
 from perdure.testing.simulation.histories import Violation, demand
 from perdure.testing.simulation.plan import Plan, drawn
 from perdure.testing.simulation.prefixes import Recorded
@@ -50,6 +51,7 @@ STOPS = (StoreError, StoreFull, OwnershipLost)
 """What an engine stops by, cleanly; anything else that comes out of it is a bug."""
 
 MOST_OWNERS = 100
+BURIAL_ROUNDS = 100
 
 Opener = Callable[[Faults | None], Store]
 
@@ -140,7 +142,7 @@ class _Life:
         self._build = BUILD
         self._outside = opened(None)
         self._checks = Checks(self._outside, plan)
-        self._clients = Clients(plan.seed, self._world, self._outside, self._violations.append)
+        self._clients = Clients(plan.seed, self._world, self._outside, self._violations.append, self._checks.graves)
         self._code = Code()
         self._staff = Staff(
             plan,
@@ -160,11 +162,11 @@ class _Life:
         outcomes: dict[str, Any] = {}
         plan = self._plan
         try:
-            while not self._world.over or self._owners < len(plan.codes):
+            while not self._is_over():
                 demand(self._owners < MOST_OWNERS, f"{MOST_OWNERS:,} owners have not come to an end")
                 self._world.go_on()
                 self._own()
-            outcomes = self._checks.ended(self._plan.wishes)
+            outcomes = self._checks.ended(plan.wishes)
             ends = ", ".join(f"{id} {outcome[0]}" for id, outcome in outcomes.items())
             self._world.say("rest", f"{ends}; all histories: {self._checks.digest()}")
         except Violation as violation:
@@ -185,6 +187,10 @@ class _Life:
             crashes=world.crashes,
             histories=self._checks.recorded(),
         )
+
+    def _is_over(self) -> bool:
+        is_over = self._world.over and self._owners >= len(self._plan.codes)
+        return is_over and (self._plan.retention is None or self._checks.graves.is_empty())
 
     def _committed(self, batch: Batch) -> None:
         world = self._world
@@ -230,8 +236,9 @@ class _Life:
         crew = SimulatedCrew(self._plan, self._world, self._build, inbox.put, self._checks.begun, member)
         log = Told(self._world.say)
         self._owner = owner = owner_of(
-            self._plan, self._code, store, member, inbox, crew, self._world, log, self._build
-        )
+            self._plan, self._code, store, member, inbox, crew, self._world, log, self._build,
+            self._checks.graves, self._world.say,
+        )  # fmt: skip
         self._clients.ask, self._clients.nudge = inbox.put, inbox.nudge
         self._clients.ask_again()
         try:
@@ -241,6 +248,7 @@ class _Life:
                 owner.round()
                 self._checks.rounded(owner, member)
                 if self._world.over:
+                    self._bury(owner)
                     self._checks.left(owner)
                 if self._world.over or self._world.monotonic() > until:
                     return
@@ -250,6 +258,18 @@ class _Life:
             self._clients.ask, self._clients.nudge = lambda item: None, lambda: None
             owner.let_go()
             self._owner = None
+
+    def _bury(self, owner: Owner) -> None:
+        """All is done, and time passes: what has ended goes."""
+        graves = self._checks.graves
+        if self._plan.retention is None or not self._checks.is_final:
+            return
+        for n in range(BURIAL_ROUNDS):
+            if graves.is_empty():
+                return
+            self._world.forward(1.0 if n % 10 else graves.most_seconds)
+            owner.round()
+        graves.demand_empty()
 
     def _relieved_at(self) -> float:
         """Code that is not the last is replaced after a while."""
@@ -268,9 +288,14 @@ def owner_of(
     crew: SimulatedCrew,
     world: World,
     log: logging.Logger,
-    build: str = BUILD,
+    build: str,
+    graves: Graves,
+    say: Callable[[str, str], None],
+    between: Callable[[Callable[[], None] | str], None] = lambda what: None,
 ) -> Owner:
-    """A real one, that lives in a simulated world."""
+    """A real one, that lives in a simulated world. `between` makes others act while it has runs go."""
+    if plan.retention is not None:
+        store = watched(store, Sexton(store.admin, graves, world.now, say, between))
     return Owner(
         store,
         member,
@@ -291,6 +316,7 @@ def owner_of(
         LEASE_SECONDS,
         lambda: False,
         plan.forgetful,
+        retention_ns=None if plan.retention is None else int(plan.retention * 1e9),
     )
 
 

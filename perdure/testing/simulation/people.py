@@ -15,7 +15,8 @@ from perdure.kernel.run import Status
 from perdure.runtime.letters import Heard, Letter
 from perdure.stores.base import MailRow, RunFilter, Store
 from perdure.stores.human import HumanFilter
-from perdure.testing.simulation.plan import Wish, drawn
+from perdure.testing.simulation.graves import Graves
+from perdure.testing.simulation.plan import Wish, drawn, last_again
 from perdure.testing.simulation.world import Scene
 
 SOON_SECONDS = 1.0
@@ -37,28 +38,33 @@ class People:
         store: Store,
         ask: Callable[[Letter], None],
         fail: Callable[[str], None],
+        graves: Graves,
     ) -> None:
         self._seed = seed
+        self._graves = graves
         self._looks: Counter[str] = Counter()
         self._world = world
         self._store = store
         self._ask = ask
         self._fail = fail
         self._coming: set[str] = set()
+        self._until = 0.0
         self._pause = SOON_SECONDS
 
     def look_after(self, wishes: tuple[Wish, ...]) -> None:
         """They look as long as there is a run that may ask something."""
         self._coming = {wish.id for wish in wishes if "'ask'" in repr(wish.spec)}
         if self._coming:
+            self._until = last_again(wishes)
             self._world.at(SOON_SECONDS, self._look)
 
     def _look(self) -> None:
         found = self._store.views.human.find(HumanFilter())
         for task in found:
             self._answer(task)
-        self._coming -= {id for id in self._coming if self._store.views.row(id) is not None}
-        if self._coming or self._store.views.count(RunFilter(statuses=_OPEN)):
+        self._coming -= {id for id in self._coming if self._store.views.row(id) is not None or self._graves.has(id)}
+        open_runs = self._store.views.count(RunFilter(statuses=_OPEN))
+        if self._coming or open_runs or self._world.monotonic() < self._until:
             self._pause = SOON_SECONDS if self._can_hear(found) else min(2 * self._pause, LATE_SECONDS)
             self._world.at(self._pause, self._look)
 
@@ -84,11 +90,20 @@ class People:
             if chance.random() < 0.5:
                 self._store.post.send(MailRow(0, task.run, message))
             else:
-                self._ask(Letter(task.run, message, receiver=_Ear(what, self._fail)))
+                self._ask(Letter(task.run, message, receiver=_Ear(what, self._told_of(task.run))))
+
+    def _told_of(self, key: int) -> Callable[[str, str], None]:
+        """What is done about a refusal: of a run that has gone meanwhile nobody knows anything."""
+
+        def told(code: str, text: str) -> None:
+            if code != errors.RunNotFound.code or not self._graves.has_key(key):
+                self._fail(text)
+
+        return told
 
 
 class _Ear:
-    def __init__(self, what: str, fail: Callable[[str], None]) -> None:
+    def __init__(self, what: str, fail: Callable[[str, str], None]) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._what = what
         self._fail = fail
@@ -96,4 +111,4 @@ class _Ear:
     def receive(self, value: Any, error: BaseException | None) -> None:
         heard: Heard | None = value
         if error is None and heard is not None and heard.code not in _TOLD:
-            self._fail(f"the task {self._what} was refused: {heard.code} {heard.error}")
+            self._fail(heard.code, f"the task {self._what} was refused: {heard.code} {heard.error}")

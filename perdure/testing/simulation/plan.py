@@ -36,6 +36,12 @@ that for some time."""
 SHARED_HOWS: tuple[SharedHow, ...] = get_args(SharedHow)
 DEATHS: tuple[How, ...] = ("before", "inside", "after")
 
+STRIKES = ("before", "after", "unavailable", "in doubt", "full", "visited")
+SHARED_STRIKES = ("visited meanwhile", "interleaved", "frozen")
+
+AGAIN_SECONDS = 3_600.0
+"""In that time whoever has wished for a run is heard."""
+
 _MOST_COMMITS = 30
 """Disturbances that are drawn befall one of so many commits, if there are as many."""
 
@@ -74,6 +80,26 @@ class Word(msgspec.Struct, frozen=True):
     posted: bool = False
 
 
+class Strike(msgspec.Struct, frozen=True):
+    """At which batch of runs that go, counted over all lives from 1 on, and how: the process dies before it or after it; or the
+    store does not answer, before or after it, or is full; or somebody comes to one of the runs at the last moment; or others
+    act, or come, between its statements."""
+
+    at: int
+    how: Literal[
+        "before", "after", "unavailable", "in doubt", "full", "visited", "visited meanwhile", "interleaved", "frozen"
+    ]
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """Somebody has a handle of a run and comes, so many seconds after it was wished for, or when it has ended: perhaps long after
+    it has gone."""
+
+    what: Literal["signal", "update", "cancel", "terminate", "retry", "query"]
+    after: float
+    by_mail: bool
+
+
 class Wish(msgspec.Struct, frozen=True):
     """What a client wants: a run of a program, by mail or by a request to the owner, and what it tells that run. A run that
     does not end by itself is cancelled, or terminated. Times in seconds."""
@@ -87,6 +113,7 @@ class Wish(msgspec.Struct, frozen=True):
     terminate: bool = False
     words: tuple[Word, ...] = ()
     deeds: tuple[Deed, ...] = ()
+    visits: tuple[Visit, ...] = ()
 
     @property
     def workflow(self) -> str:
@@ -112,6 +139,11 @@ class Wish(msgspec.Struct, frozen=True):
         return self.end_at is not None or not self.is_certain
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether a run of the same id comes to the same again."""
+        return not self.may_be_stopped and not self.words and self.value is not None
+
+    @property
     def is_certain(self) -> bool:
         """Whether it comes to the same in each life."""
         return all(deed.what == "retry" for deed in self.deeds)
@@ -123,7 +155,8 @@ class Plan(msgspec.Struct, frozen=True):
     can, soon; an owner that is `early` looks into the store before something is due, at times. Of the workers the first ones
     are `unsteady`. With `members` so many owners share the store at once, each in a process of its own; without, one follows
     the other.
-    The first owner has the first of the `codes`, and so on; the last of them is for all that come later."""
+    The first owner has the first of the `codes`, and so on; the last of them is for all that come later.
+    Runs that ended so long ago go if there is a `retention`, in seconds; `strikes` befall that."""
 
     seed: int
     wishes: tuple[Wish, ...]
@@ -137,6 +170,8 @@ class Plan(msgspec.Struct, frozen=True):
     unsteady: int = 0
     members: int = 0
     codes: tuple[Code, ...] = ("new",)
+    retention: float | None = None
+    strikes: tuple[Strike, ...] = ()
 
     @property
     def may_refuse(self) -> bool:
@@ -145,7 +180,13 @@ class Plan(msgspec.Struct, frozen=True):
 
     def calm(self) -> "Plan":
         """The same without disturbances."""
-        return msgspec.structs.replace(self, disturbances=(), unsteady=0, codes=self.codes[-1:])
+        return msgspec.structs.replace(self, disturbances=(), unsteady=0, codes=self.codes[-1:], strikes=())
+
+
+def last_again(wishes: Sequence[Wish]) -> float:
+    """When, in seconds, all are begun that were wished for again."""
+    ids = [wish.id for wish in wishes]
+    return max((wish.at + AGAIN_SECONDS for wish in wishes if ids.count(wish.id) > 1), default=0.0)
 
 
 def drawn(*names: object) -> Random:
@@ -154,14 +195,18 @@ def drawn(*names: object) -> Random:
 
 
 def plan_of(
-    seed: int, workload: str = "random", disturbances: tuple[Disturbance, ...] | None = None, members: int = 0
+    seed: int,
+    workload: str = "random",
+    disturbances: tuple[Disturbance, ...] | None = None,
+    members: int = 0,
+    retention: bool = False,
 ) -> Plan:
-    """The plan of a seed; without `disturbances` it decides on them, too."""
+    """The plan of a seed; without `disturbances` it decides on them, too, and with `retention` on how long runs are kept."""
     chance = drawn("plan", seed, workload)
     wishes = tuple(_wish(chance, workload, n) for n in range(chance.randint(1, 4)))
     hows = (*HOWS, *SHARED_HOWS) if members else HOWS
     befallen = [each for _ in range(chance.randint(0, 4)) for each in _disturbances(chance, hows)]
-    return Plan(
+    plan = Plan(
         seed,
         wishes,
         tuple(sorted(befallen, key=_at)) if disturbances is None else disturbances,
@@ -173,6 +218,41 @@ def plan_of(
         members=members,
         codes=_codes(chance) if workload == "deploys" else ("new",),
     )
+    return _with_retention(plan, workload, disturbances is None) if retention else plan
+
+
+def _with_retention(plan: Plan, workload: str, is_disturbed: bool) -> Plan:
+    """The same, with runs that go. Clocks are set by little then: who asks for a start again, having got no answer, does so while
+    the run is kept."""
+    chance = drawn("retention", plan.seed, workload)
+    keep = chance.choice([100.0, 100.0, 3_600.0, 86_400.0, 20 * 86_400.0])
+    wishes: list[Wish] = []
+    for wish in plan.wishes:
+        visits = tuple(_visit(chance, keep) for _ in range(chance.choice([0, 1, 3])))
+        wishes.append(msgspec.structs.replace(wish, visits=visits))
+        if wish.is_repeatable and chance.random() < 0.3:
+            later = chance.choice([10.0, 0.9 * keep, 1.2 * keep, 3 * keep, 1e7])
+            wishes.append(msgspec.structs.replace(wish, at=wish.at + later, by_mail=chance.random() < 0.5))
+    hows = (*STRIKES, *SHARED_STRIKES) if plan.members else STRIKES
+    strikes = [Strike(n, chance.choice(hows)) for n in range(1, 9) if chance.random() < 0.25]  # type: ignore[arg-type]
+    return msgspec.structs.replace(
+        plan,
+        wishes=tuple(wishes),
+        disturbances=tuple(_set_by_little(each, keep / 5) for each in plan.disturbances),
+        retention=keep,
+        strikes=tuple(strikes) if is_disturbed else (),
+    )
+
+
+def _visit(chance: Random, keep: float) -> Visit:
+    what: Any = chance.choice(["signal", "update", "cancel", "terminate", "retry", "query"])
+    after = chance.choice([1.0, 60.0, 0.9, 1.0, 1.1, 2.0]) * chance.choice([1.0, keep])
+    return Visit(what, after, chance.random() < 0.5)
+
+
+def _set_by_little(disturbance: Disturbance, most: float) -> Disturbance:
+    clock = disturbance.clock if abs(disturbance.clock) <= most else 0.0
+    return msgspec.structs.replace(disturbance, clock=clock)
 
 
 def _disturbances(chance: Random, hows: Sequence[How | SharedHow]) -> list[Disturbance]:

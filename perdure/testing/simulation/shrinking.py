@@ -82,6 +82,10 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     for name, simple in _SIMPLEST.items():
         if getattr(plan, name) != simple:
             yield msgspec.structs.replace(plan, **{name: simple})
+    if plan.retention is not None and not plan.strikes:
+        yield msgspec.structs.replace(plan, retention=None)
+    for n in range(len(plan.strikes)):
+        yield msgspec.structs.replace(plan, strikes=_put(plan.strikes, n, ()))
     for n in range(len(plan.codes) - 1):
         yield msgspec.structs.replace(plan, codes=_put(plan.codes, n, ()))
     for n, each in enumerate(plan.disturbances):
@@ -105,7 +109,13 @@ def _structures(plan: Plan) -> Iterator[Plan]:
         yield msgspec.structs.replace(plan, disturbances=(*plan.disturbances[:n], *sooner))  # it has cost a commit
     for n, wish in enumerate(plan.wishes):
         for simpler in _simpler_wishes(wish):
-            yield msgspec.structs.replace(plan, wishes=_put(plan.wishes, n, (simpler,)))
+            wishes = _put(plan.wishes, n, (simpler,))
+            yield msgspec.structs.replace(plan, wishes=tuple(_alike(other, simpler) for other in wishes))
+
+
+def _alike(wish: Wish, other: Wish) -> Wish:
+    """Who wishes for the same id again wishes for the same."""
+    return msgspec.structs.replace(wish, spec=other.spec) if wish.id == other.id else wish
 
 
 def _earlier(disturbance: Disturbance) -> Iterator[tuple[Disturbance]]:
@@ -128,6 +138,8 @@ def _simpler_wishes(wish: Wish) -> Iterator[Wish]:
     for name, simple in _SIMPLE_WISH.items():
         if getattr(wish, name) not in (simple, None):
             yield msgspec.structs.replace(wish, **{name: simple})
+    for n in range(len(wish.visits)):
+        yield msgspec.structs.replace(wish, visits=_put(wish.visits, n, ()))
     for n in range(len(wish.deeds)):
         yield msgspec.structs.replace(wish, deeds=_put(wish.deeds, n, ()))
     for n, word in enumerate(wish.words):

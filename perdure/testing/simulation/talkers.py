@@ -15,6 +15,7 @@ from perdure.kernel.run import Status
 from perdure.runtime.letters import Heard, Letter
 from perdure.stores.base import MailRow, ReplyRow, Store
 from perdure.testing.simulation.families import numbers
+from perdure.testing.simulation.graves import Graves
 from perdure.testing.simulation.plan import Wish, Word
 from perdure.testing.simulation.world import Scene
 
@@ -38,7 +39,9 @@ class Talker:
         store: Store,
         ask: Callable[[Letter], None],
         fail: Callable[[str], None],
+        graves: Graves,
     ) -> None:
+        self._graves = graves
         self._wish = wish
         self._world = world
         self._store = store
@@ -52,6 +55,9 @@ class Talker:
         if self._next == len(self._wish.words):
             return
         row = self._store.views.row(self._wish.id)
+        if row is None and self._graves.has(self._wish.id):  # it has heard enough
+            self._next = len(self._wish.words)
+            return
         if row is None:
             self._world.at(waited, lambda: self.speak(min(2 * waited, MOST_PATIENCE_SECONDS)))
             return
@@ -84,6 +90,9 @@ class Talker:
         word = self._wish.words[number]
         if heard.code in (errors.StoreError.code, errors.RunBlocked.code):  # the store has refused something
             self._world.at(LOOK_SECONDS, lambda tries=self._tries: self._again(number, tries))
+            return
+        if heard.code == errors.RunNotFound.code and self._graves.has(self._wish.id):
+            self._next = len(self._wish.words)
             return
         if self._wish.may_be_stopped and heard.code in (errors.RunClosed.code, errors.RunNotFound.code):
             self._next = len(self._wish.words)
@@ -130,6 +139,8 @@ class Talker:
     def _is_answered(self, number: int, word: Word) -> bool:
         """Else it is looked again."""
         row = self._store.views.row(self._wish.id)
+        if row is None and self._graves.has(self._wish.id):
+            return True
         assert row is not None
         update = self._store.messages.update(row.key, f"{self._wish.id}-word-{number}")
         if update is None:

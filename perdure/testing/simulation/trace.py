@@ -15,6 +15,7 @@ seconds   member  what      of which run, and what exactly; [0:1] is a step or a
                   doubt     a commit fails              crash                          the member dies
                   stop      it cannot use its store     log                            the engine tells people
                   thaw      it goes on                  lost, leave                    it was declared dead; it hands over
+                  gone      so many runs, ended long ago  visit, strike   somebody comes for one; a fault befalls it
                   rest      all is done"""
 
 _SHORT = {
