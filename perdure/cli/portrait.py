@@ -16,7 +16,7 @@ from perdure.cli.times import left, took
 from perdure.cli.tokens import CLOSED, COMPENSATION, Line, Style, token
 from perdure.client.axis import Axis, Clockwork, axis_of
 from perdure.client.crowds import Row, grouped, row_state
-from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
+from perdure.client.description import BlockView, ErrorView, RunDescription, StepView, unended
 from perdure.client.kin import told
 from perdure.client.sources import short, source_of
 from perdure.kernel.notes import MESSAGE
@@ -395,6 +395,7 @@ def block_lines(run: RunDescription) -> list[Line]:
     lines = [
         line((f"{lead}: ", "held"), (reason, ""), (f"  {clean(short(block.source))}" if block.source else "", "dim"))
     ]
+    facts += [f"not ended:  {clean(attempt)}: other code gets the run after that" for attempt in unended(run)]
     lines += [line((f"  {fact}", "dim")) for fact in facts]
     lines += [line(("  → ", "dim"), clean(hint)) for hint in block_hint(run).splitlines()]
     return lines

@@ -124,6 +124,18 @@ class RunDescription(msgspec.Struct, frozen=True):
         return self.status
 
 
+def unended(run: RunDescription) -> list[str]:
+    """Attempts of a blocked run that had not ended when its engine told of them last. That one keeps the run until they have, or
+    it stops: no other code gets it before."""
+    if run.block is None:
+        return []
+    return [
+        f"attempt {step.attempts[-1].number} of {step.name} [{step.id}], in {step.attempts[-1].worker}"
+        for step in run.steps
+        if step.kind == "activity" and not step.queue and step.state == "running" and step.attempts
+    ]
+
+
 def describe(stored: Stored, members: Members, blob: Blob, now: int, coder: Coder = PLAIN) -> RunDescription:
     """Derive the description of a run from what the store holds of it; `now` in nanoseconds since the epoch."""
     row = stored.run

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from perdure.client.description import BlockView, ErrorView, RunDescription, StepView
+from perdure.client.description import BlockView, ErrorView, RunDescription, StepView, unended
 from perdure.client.sources import short, source_of
 from perdure.client.spoken import MessageView
 from perdure.durations import took
@@ -104,6 +104,7 @@ def _of_block(run: RunDescription, block: BlockView) -> Trouble:
         ("history says", block.recorded),
         ("the code says", block.produced),
         ("build", block.build),
+        *(("has not ended", f"{attempt}: other code gets the run after that") for attempt in unended(run)),
     ]
     return Trouble(
         hue="held",

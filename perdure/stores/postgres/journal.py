@@ -26,6 +26,10 @@ _COMMIT = (
 _FIRST = f"{_COMMIT}, perdure.remember(%b::bigint)"
 """The first one of a member also makes it one that history may tell of."""
 
+MOST_BYTES = 256 * 1024 * 1024
+"""What one call carries. A message of a gigabyte the server takes for a mistake, and ends the connection, so that nobody would know what
+has come of it; and it holds what it takes in memory several times."""
+
 _LOCKED = """
 WITH free AS MATERIALIZED (SELECT key FROM perdure.runs WHERE key = ANY (%b::bigint[]) FOR NO KEY UPDATE SKIP LOCKED)
 SELECT key FROM perdure.runs WHERE key = ANY (%b::bigint[]) AND key NOT IN (SELECT key FROM free) ORDER BY key
@@ -74,12 +78,17 @@ class PostgresJournal:
 
     def _call(self, batch: Batch) -> tuple[str, Sequence[Any]]:
         """The statement that writes it, and its values after the member and its term."""
-        if self._known != self.member:
-            return _FIRST, [*columns_of(batch), self.member]
+        size = sum([len(part.events) for part in batch.history]) + sum([len(blob.data) for blob in batch.blobs])
+        _demand_size(size)  # before it is in memory twice
         try:
-            return turn.packed(batch) or (_COMMIT, columns_of(batch))
+            packed = turn.packed(batch) if self._known == self.member else None
+            if packed is not None:
+                return packed
+            columns = columns_of(batch)
         except (struct.error, UnicodeError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
+        _demand_size(size + len(columns[-1] or ""))
+        return (_COMMIT, columns) if self._known == self.member else (_FIRST, [*columns, self.member])
 
     def _locked(self, batch: Batch) -> list[int]:
         """Which of its runs somebody else has locked just now."""
@@ -106,6 +115,14 @@ class PostgresJournal:
                 raise lost
             self.fence.ask("SELECT perdure.fence(%b::bigint, %b::bigint)", ())
         return found
+
+
+def _demand_size(size: int) -> None:
+    if size > MOST_BYTES:
+        text = f"what is to be written at once has {size / 2**20:,.1f} MB, and at most {MOST_BYTES // 2**20:,} are written to PostgreSQL"
+        raise CommitRefused(
+            text, "begin fewer steps at a time (asyncio.Semaphore), or hand on where large values lie, not the values"
+        )
 
 
 def columns_of(batch: Batch) -> list[Any]:

@@ -202,6 +202,17 @@ blocked (divergence): the code at hand goes
     )
 
 
+def test_of_a_blocked_run_it_is_told_which_attempts_have_not_ended() -> None:
+    story = corpus.blocked()
+    story.schedule(3.5, "ship_it")
+
+    told = drawn(story, width=200)
+
+    assert "  not ended:  attempt 1 of ship_it [0:3], in " in told
+    assert ": other code gets the run after that" in told
+    assert "not ended" not in drawn(corpus.blocked(), width=200)
+
+
 def test_ascii_has_a_sign_for_everything_and_failed_attempts_differ_from_others() -> None:
     assert (
         drawn(corpus.retrying(), width=80, ascii=True)
