@@ -1,13 +1,15 @@
 """What each verb gives: one object that can be awaited, and that has `.wait()` for code without an event loop."""
 
 import asyncio
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from perdure.calls import Lazy, Scheduler
-from perdure.errors import NotDeterministic, PerdureError, WaitedTooLong
+from perdure.errors import NotDeterministic, PerdureError, StoreUnreachable, WaitedTooLong
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
 
@@ -21,6 +23,10 @@ def _begin_anew() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_anew)
+
+
+_PAUSE_SECONDS = (0.05, 1.0)
+"""Before a store that has not answered is asked again: at first, and after a while."""
 
 
 def asking() -> int:
@@ -123,9 +129,10 @@ async def beside(function: Callable[[], T]) -> T:
 class Asked(Answer[R_co]):
     """An answer that somebody gives later. `read` makes of what was received what the caller gets; it may block, of None
     always, of anything if it is `slow`.
-    `late` says what becomes of it if it has not come in `seconds`."""
+    `late` says what becomes of it if it has not come in `seconds`. `endures`: a store that does not answer when it is to be read there is
+    asked again, until it does or the seconds are over; somebody keeps it who sees to that."""
 
-    __slots__ = ("_ask", "_late", "_read", "_seconds", "_slow")
+    __slots__ = ("_ask", "_endures", "_late", "_read", "_seconds", "_slow")
 
     def __init__(
         self,
@@ -135,6 +142,7 @@ class Asked(Answer[R_co]):
         seconds: float | None = None,
         late: Callable[[], str] = lambda: "ask again later",
         slow: bool = False,
+        endures: bool = False,
     ) -> None:
         super().__init__(verb)
         self._ask = ask
@@ -142,12 +150,14 @@ class Asked(Answer[R_co]):
         self._seconds = seconds
         self._late = late
         self._slow = slow
+        self._endures = endures
 
     def _begin(self) -> Generator[Any, Any, R_co]:
         return self._awaited().__await__()
 
     async def _awaited(self) -> R_co:
         loop = asyncio.get_running_loop()
+        until = self._until()
         future: asyncio.Future[Any] = loop.create_future()
         forget: Callable[[], object] | None = None
         try:
@@ -164,15 +174,32 @@ class Asked(Answer[R_co]):
         finally:
             if forget is not None and (not future.done() or future.cancelled()):
                 forget()
-        try:
-            if value is not None and not self._slow:
-                return self._read(value)
-            return await _threads.beside(lambda: self._read(value))
-        except PerdureError as error:
+        slow, pause = value is None or self._slow, _PAUSE_SECONDS[0]
+        while True:
+            try:
+                if not slow:
+                    return self._read(value)
+                return await _threads.beside(lambda: self._read(value))
+            except PerdureError as error:
+                left = self._outage_left(error, until)
+            await asyncio.sleep(min(pause, left))
+            slow, pause = True, min(2 * pause, _PAUSE_SECONDS[1])
+
+    def _until(self) -> float | None:
+        return None if self._seconds is None else time.monotonic() + self._seconds
+
+    def _outage_left(self, error: PerdureError, until: float | None) -> float:
+        """How many seconds are left for a store that does not answer. Raises whatever else reading the answer comes to."""
+        if not (self._endures and isinstance(error, StoreUnreachable)):
             raise _plain(error) from error.__cause__
+        left = math.inf if until is None else until - time.monotonic()
+        if left <= 0:
+            raise self._too_long() from None
+        return left
 
     def _waited(self) -> R_co:
         receiver = _InThread()
+        until = self._until()
         forget = self._ask(receiver)
         try:
             if not receiver.arrived.wait(self._seconds):
@@ -180,15 +207,23 @@ class Asked(Answer[R_co]):
         finally:
             if forget is not None and not receiver.arrived.is_set():
                 forget()
-        try:
-            if receiver.error is not None:
-                raise receiver.error
-            return self._read(receiver.value)
-        except PerdureError as error:
-            raise _plain(error) from error.__cause__
+        if receiver.error is not None:
+            raise _plain(receiver.error) if isinstance(receiver.error, PerdureError) else receiver.error
+        pause = _PAUSE_SECONDS[0]
+        while True:
+            try:
+                return self._read(receiver.value)
+            except PerdureError as error:
+                left = self._outage_left(error, until)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _PAUSE_SECONDS[1])
 
     def _too_long(self) -> WaitedTooLong:
-        return WaitedTooLong(f"{self._verb}: no answer within {self._seconds:g} s; {self._late()}")
+        try:
+            late = self._late()
+        except StoreUnreachable:
+            late = "the database does not answer, ask again when it does"
+        return WaitedTooLong(f"{self._verb}: no answer within {self._seconds:g} s; {late}")
 
 
 def _plain(error: PerdureError) -> PerdureError:

@@ -288,7 +288,11 @@ class EngineDoor:
         waiters = self._member.waiters
         while True:
             waiters.add(key, id, receiver)
-            row = self.store.views.end_of_chain(key)
+            try:
+                row = self.store.views.end_of_chain(key)
+            except BaseException:
+                waiters.remove(key, receiver)
+                raise
             if row is not None and row.id != id:
                 row = None
             if row is None or row.key == key or not waiters.remove(key, receiver):
@@ -327,6 +331,11 @@ class EngineDoor:
 
     def close(self) -> None:
         self._threads.close()
+
+
+def endures_outages(door: Door) -> bool:
+    """Whether those who wait for an answer wait for the store as well, if it is away when the answer is to be read."""
+    return door.store.membership is not None
 
 
 def looking(door: Door, look: Callable[[], T]) -> T:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from perdure import errors
 from perdure.client.answer import Answer, Asked, Looked
 from perdure.client.conversation import Conversation
-from perdure.client.door import Door, looking
+from perdure.client.door import Door, endures_outages, looking
 from perdure.client.moments import moment
 from perdure.client.outcome import outcome_of
 from perdure.durations import duration_ns
@@ -68,8 +68,9 @@ class Handle(Conversation, Generic[R_co]):
         """
         seconds = None if timeout is None else duration_ns(timeout) / 1e9
         wait = _Wait(self)
-        slow = self._door.coder.codec is not None
-        return Asked(f"handle.result() of {self.id!r}", wait.ask, wait.read, seconds, self._late, slow=slow)
+        slow, endures = self._door.coder.codec is not None, endures_outages(self._door)
+        verb = f"handle.result() of {self.id!r}"
+        return Asked(verb, wait.ask, wait.read, seconds, self._late, slow=slow, endures=endures)
 
     def _late(self) -> str:
         if not self._door.store.views.owners():

@@ -8,7 +8,7 @@ import msgspec
 
 from perdure import errors
 from perdure.client.answer import Answer, Asked
-from perdure.client.door import Door, give
+from perdure.client.door import Door, endures_outages, give, looking
 from perdure.client.known import heard_by
 from perdure.client.outcome import blocked
 from perdure.failures import remote_error
@@ -146,7 +146,8 @@ class Talk:
 
     def answer(self, read: Callable[[Any], R]) -> Answer[R]:
         verb = f"handle.{self.said.kind}(...) of {self.handle.id!r}"
-        return Asked(verb, self._ask, read, slow=self.door.coder.codec is not None)
+        slow = self.door.coder.codec is not None
+        return Asked(verb, self._ask, read, slow=slow, endures=endures_outages(self.door))
 
     def _ask(self, receiver: Receiver) -> Callable[[], object] | None:
         self.door.demand_open()
@@ -248,7 +249,8 @@ class UpdateHandle(Generic[R_co]):
             errors.RunNotFound: the run is not there any more.
             errors.EngineNotRunning: the engine was closed meanwhile.
         """
-        return Asked(f"update.result() of {self.id!r}", self._ask, self._read)
+        verb = f"update.result() of {self.id!r}"
+        return Asked(verb, self._ask, self._read, endures=endures_outages(self.handle._door))
 
     def _ask(self, receiver: Receiver) -> Callable[[], object]:
         door = self.handle._door
@@ -262,8 +264,14 @@ class UpdateHandle(Generic[R_co]):
         return forget
 
     def is_settled(self) -> bool:
-        """Whether there is nothing to wait for: it has its answer, will have none, or is not known."""
-        return self._is_settled(*self._found())
+        """Whether there is nothing to wait for: it has its answer, will have none, or is not known. Where nobody can say that now, it is
+        waited for."""
+        try:
+            return self._is_settled(*self._found())
+        except errors.StoreUnreachable:
+            if endures_outages(self.handle._door):
+                return False
+            raise
 
     def _found(self) -> tuple[RunRow | None, UpdateRow | None]:
         """The update, and the run that has accepted it: of those of a chain, whichever it was."""
@@ -285,6 +293,9 @@ class UpdateHandle(Generic[R_co]):
 
     def _answer(self, asked: str) -> Any:
         """The answer, if it is one to the update that was `asked` for: of "" to any."""
+        return looking(self.handle._door, lambda: self._found_answer(asked))
+
+    def _found_answer(self, asked: str) -> Any:
         row, update = self._found()
         run = self.handle.id
         if row is None:

@@ -13,7 +13,7 @@ from perdure.attributes import AttributeValue, Between, wanted_of
 from perdure.calls import Call
 from perdure.client.answer import Answer, Asked, Looked
 from perdure.client.attempt import AttemptHandle
-from perdure.client.door import Door, give, looking
+from perdure.client.door import Door, endures_outages, give, looking
 from perdure.client.handle import Handle
 from perdure.client.outcome import outcome_of
 from perdure.client.starting import StartOptions, sealed, wishes_of, with_message
@@ -142,7 +142,13 @@ class Verbs:
         Takes what `start` takes, and raises what `start` and `Handle.result` raise.
         """
         wish = self._wish(workflow, args, kwargs or {}, id, options)
-        return Asked(f"run(...) of {wish.id!r}", wish.ask_for_end, wish.outcome, slow=wish.is_slow)
+        return Asked(
+            f"run(...) of {wish.id!r}",
+            wish.ask_for_end,
+            wish.outcome,
+            slow=wish.is_slow,
+            endures=endures_outages(wish.door),
+        )
 
     @overload
     def update_with_start(
@@ -438,6 +444,9 @@ class _Wish:
         return Handle(self.door, self.id, self.definition, started.key, started.attached, started.run_id.hex())
 
     def outcome(self, end: Any) -> Any:
+        return looking(self.door, lambda: self._outcome(end))
+
+    def _outcome(self, end: Any) -> Any:
         with told_as_damage(self.id):
             store, coder = self.door.store, self.door.coder
             if isinstance(end, Started):  # it was at rest when it was found

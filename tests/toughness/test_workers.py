@@ -1,14 +1,18 @@
 """Workers of queues and clients, whose database goes away as well: tasks are done as they are promised, and who waits gets an answer."""
 
+import asyncio
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from perdure import Client, Engine, Worker, activity, errors, workflow
+from perdure.kernel.project import RunRow
 from tests.postgres.proxy import Proxy, Side
 from tests.postgres.server import Server
 from tests.toughness.load import ELSEWHERE, Load, engines, posted, transfers
@@ -105,3 +109,70 @@ def test_who_waits_for_a_result_gets_it_though_the_server_was_gone(server: Serve
             _let_go.set()
 
         assert result.result() == "held"
+
+
+class Leaves:
+    """The server leaves when somebody reads how a run has ended."""
+
+    def __init__(self, server: Server, client: Client) -> None:
+        self._server = server
+        self._views = client._database.store.views
+        self._end = self._views.end_of_chain
+        self._views.end_of_chain = self._read  # type: ignore[method-assign]
+        self.asked = 0
+
+    def _read(self, key: int) -> RunRow | None:
+        if not self.asked:
+            self._server.stop(signal.SIGQUIT)
+        self.asked += 1
+        return self._end(key)
+
+    def wait(self, times: int) -> None:
+        while self.asked < times:
+            time.sleep(0.01)
+
+
+@workflow
+async def seven() -> int:
+    return 7
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+def test_a_server_that_goes_away_while_an_answer_is_read_is_waited_for(
+    server: Server, database: str, awaited: bool
+) -> None:
+    address = server.address(database)
+    with Engine(address, [seven]) as engine:
+        engine.start(seven(), id="ended").wait()
+        assert engine.handle("ended").result().wait() == 7
+    with Client(address) as client, ThreadPoolExecutor() as pool:
+        leaves = Leaves(server, client)
+        answer = client.handle("ended").result()
+
+        async def asks() -> int:
+            return await answer
+
+        try:
+            result = pool.submit(partial(asyncio.run, asks()) if awaited else answer.wait)
+            leaves.wait(3)
+            assert not result.done()
+        finally:
+            server.start()
+
+        assert result.result() == 7
+
+
+def test_whoever_waits_only_for_so_long_is_told_that_the_database_does_not_answer(
+    server: Server, database: str
+) -> None:
+    address = server.address(database)
+    with Engine(address, [seven]) as engine:
+        engine.start(seven(), id="ended").wait()
+        assert engine.handle("ended").result().wait() == 7
+    with Client(address) as client:
+        Leaves(server, client)
+        try:
+            with pytest.raises(errors.WaitedTooLong, match="no answer within 2 s; the database does not answer"):
+                client.handle("ended").result(timeout=2).wait()
+        finally:
+            server.start()
