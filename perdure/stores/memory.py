@@ -380,7 +380,8 @@ class MemoryWork:
 
     def last_key(self) -> int:
         with self._shelf.lock:
-            return max(max(self._shelf.runs, default=0), self._shelf.last_key)
+            gone = 0 if self._shelf.shared else self._shelf.last_key
+            return max(gone, max(self._shelf.runs, default=0))
 
     def load(self, keys: Sequence[int]) -> dict[int, base.Stored]:
         with self._shelf.lock:
