@@ -41,7 +41,7 @@ FORGET = tuple(
 LAST_KEY = "SELECT max(coalesce((SELECT max(key) FROM runs), 0), (SELECT last_key FROM gone))"
 """The highest key that any run has ever had."""
 
-NOTE_KEY = "UPDATE gone SET last_key = max(last_key, ?)"
+NOTE_KEY = "UPDATE gone SET last_key = max(last_key, ?1) WHERE EXISTS (SELECT 1 FROM runs WHERE key = ?1)"
 
 _EXPIRE = "DELETE FROM replies WHERE expires_at <= ?"
 _NOTE_DEAD = (
