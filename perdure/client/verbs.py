@@ -375,7 +375,19 @@ class _Wish:
     Its methods are what an `Asked` needs: there are as many of them as there are callers who wait.
     """
 
-    __slots__ = ("blobs", "data", "definition", "door", "id", "input", "most", "request", "wishes", "workflow")
+    __slots__ = (
+        "blobs",
+        "data",
+        "definition",
+        "door",
+        "id",
+        "input",
+        "is_drawn",
+        "most",
+        "request",
+        "wishes",
+        "workflow",
+    )
 
     def __init__(
         self,
@@ -392,6 +404,7 @@ class _Wish:
         self.request: StartRequest | None = None
         self.workflow = workflow
         self.definition = definition
+        self.is_drawn = id is None
         self.id = f"{workflow}-{new_id()[:8].hex()}"[-ID_CHARS:] if id is None else checked_id(id)
         self.blobs: dict[bytes, bytes] = {}
         self.most = most
@@ -411,7 +424,9 @@ class _Wish:
         return self._ask(receiver, True).give_up
 
     def _ask(self, receiver: Receiver, until_end: bool) -> StartRequest:
-        request = StartRequest(self.id, self.workflow, self.input, self.blobs, receiver, until_end, self.wishes)
+        request = StartRequest(
+            self.id, self.workflow, self.input, self.blobs, receiver, until_end, self.wishes, self.is_drawn
+        )
         self.request = request
         if self.is_slow:
             self.door.beside(lambda: self._encode_and_start(request))

@@ -27,7 +27,7 @@ from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.outage import Outage
 from perdure.runtime.people import People, Piled
 from perdure.runtime.slots import Slots
-from perdure.runtime.starts import Starts
+from perdure.runtime.starts import Starts, look_up_all
 from perdure.runtime.taken import Taken
 from perdure.runtime.talks import SPOKEN
 from perdure.runtime.turn import Turns
@@ -132,6 +132,7 @@ class Cycle:
         try:
             self._deliver_all(part)
         except base.CommitRefused as refusal:
+            look_up_all(part)
             is_taken = isinstance(refusal, base.IdTaken)
             if isinstance(refusal, base.IdTaken) and refusal.runs:
                 left = self.taken.without_runs(part, refusal.runs)

@@ -124,9 +124,9 @@ class Holders:
         if isinstance(message, msg.Update):
             self._waiters.answers.move(key, message.id, further)
 
-    def add(self, draft: Draft, id: str, start: msg.Start, chain: int = 0) -> Actor:
+    def add(self, draft: Draft, id: str, start: msg.Start, chain: int = 0, alone: bool = False) -> Actor:
         """A run that the store does not have yet, the newest of its id."""
-        key = self._roster.holdings.new_key()
+        key = self._roster.holdings.new_key(alone)
         actor = self._roster.add(Actor(Run(key, id, chain), self._store, is_new=True))
         draft.actors[key] = actor
         draft.begun[id] = (actor, start)

@@ -120,6 +120,7 @@ class StartRequest:
     `receiver` is answered once, when the answer is durable: with a `Started`, or an error. With `until_end` it is
     answered when the run is at rest instead: with the `Started` if it was so before, else with an `Ended`, or None, which
     means "look into the store". Whoever asked may stop waiting (`give_up`), from any thread. `elsewhere` is as of a Letter.
+    `is_drawn`: nobody else is likely to have the id, as it is a random one.
     """
 
     __slots__ = (
@@ -128,6 +129,7 @@ class StartRequest:
         "given_up",
         "id",
         "input",
+        "is_drawn",
         "key",
         "receiver",
         "until_end",
@@ -145,8 +147,10 @@ class StartRequest:
         receiver: Receiver,
         until_end: bool = False,
         wishes: Wishes = NO_WISHES,
+        is_drawn: bool = False,
     ) -> None:
         self.id = id
+        self.is_drawn = is_drawn
         self.wishes = wishes
         self.workflow = workflow
         self.input = input

@@ -131,11 +131,15 @@ class Holdings:
         self._reserved.extend(keys)
         return found
 
-    def new_key(self) -> int:
-        """Even, and above every key there was."""
+    def new_key(self, alone: bool = False) -> int:
+        """Even, and above every key there was; that of a run which begins `alone`, and has to do with no other, may have been asked
+        for a moment ago."""
         if self._membership is None:
             self._last_key = (self._last_key + 2) & ~1
             return self._last_key
+        spare = self._membership.spare() if alone else 0
+        if spare:
+            return spare
         while self._reserved:
             key = self._reserved.popleft()
             if key > self._last_key:

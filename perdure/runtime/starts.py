@@ -1,6 +1,6 @@
 """Starting a run, or attaching to the one that has the id already, or ending that one first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perdure import errors
@@ -15,7 +15,7 @@ from perdure.runtime.attaching import Begun, begin_of, demand_same, demand_workf
 from perdure.runtime.draft import Draft
 from perdure.runtime.families import Families
 from perdure.runtime.holders import Holder, Holders
-from perdure.runtime.letters import Heard, Started, StartRequest
+from perdure.runtime.letters import Heard, Letter, Started, StartRequest
 from perdure.runtime.membership import Foreign
 from perdure.runtime.queued import Queued
 from perdure.runtime.refusals import error_of
@@ -52,9 +52,12 @@ class Starts:
         self.queued = Queued(store, roster, turns, workflows, self.holders, build)
         self.families = Families(store, roster, self.holders, self.queued)
 
-    def look_up(self, requests: Iterable[StartRequest]) -> list[int]:
-        """Find in one go which of the ids exist; the keys of those that something is to be said to."""
+    def look_up(self, requests: Sequence[StartRequest]) -> list[int]:
+        """Find in one go which of the ids exist; the keys of those that something is to be said to. One that was just drawn, and comes
+        alone, is taken for new: if it is not, the store says so, and it is looked up then."""
         self.holders.forget()
+        if len(requests) == 1 and requests[0].is_drawn:
+            return []
         self.holders.look_up([request.id for request in requests])
         return self.holders.open_among(request.id for request in requests if request.wishes.first is not None)
 
@@ -119,7 +122,7 @@ class Starts:
             memo=wishes.memo,
             first=wishes.first,
         )
-        actor = self.holders.add(draft, request.id, start)
+        actor = self.holders.add(draft, request.id, start, alone=request.is_drawn)
         actor.blobs = dict(request.blobs) if request.blobs else None
         if terms is not None and terms.request_id:
             draft.made[request.id, terms.request_id] = actor
@@ -163,6 +166,13 @@ class Starts:
             Begun(self._today(workflow), input, lambda payload: self._roster.plain(payload, theirs.blob)),
             self._workflows.get(workflow),
         )
+
+
+def look_up_all(items: Iterable[StartRequest | Letter]) -> None:
+    """They were refused: somebody may have an id that was drawn."""
+    for item in items:
+        if isinstance(item, StartRequest):
+            item.is_drawn = False
 
 
 def _begin_here(draft: Draft, actor: Actor) -> ev.RunStarted | msg.Start | None:

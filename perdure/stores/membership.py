@@ -32,7 +32,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Membership(Protocol):
-    """Asked by an owner, from its thread. Every call but `mending`, `beat`, `find` and `reserve` is fenced: it raises base.OwnershipLost, and has changed
+    """Asked by an owner, from its thread. Every call but `mending`, `beat`, `find`, `spare` and `reserve` is fenced: it raises base.OwnershipLost, and has changed
     nothing, once the caller was declared dead."""
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> "Poll":
@@ -71,6 +71,11 @@ class Membership(Protocol):
     def find(self, ids: Iterable[str]) -> "tuple[dict[str, RunRow], Sequence[int]]":
         """The newest run of each of these ids that exists; and keys that nobody else gets, one for each id, for runs that begin
         now. They are above those of all runs that were found."""
+        ...
+
+    def spare(self) -> int:
+        """A key that was reserved a moment ago, and that nobody else gets, for a run that begins now, and that follows none and is
+        nobody's child; 0 if there is none. There may be runs that have begun since and have greater ones."""
         ...
 
     def reserve(self, count: int) -> Sequence[int]:

@@ -37,11 +37,16 @@ class Seat:
         self.applies = False
 
 
+SPARE_KEYS = 16
+"""A key that was put aside is given as long as no more than eight others were given after it."""
+
+
 class MemoryMembership:
     def __init__(self, shelf: "Shelf", admin: "MemoryAdmin", work: "MemoryWork") -> None:
         self._shelf = shelf
         self._admin = admin
         self._work = work
+        self._spare = 0
 
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> base.Poll:
         shelf, member = self._shelf, self._admin.member
@@ -110,6 +115,11 @@ class MemoryMembership:
         ids = list(ids)
         with self._shelf.lock:
             return self._work.find(ids), self.reserve(len(ids))
+
+    def spare(self) -> int:
+        with self._shelf.lock:
+            spare, self._spare = self._spare, self.reserve(1)[0]
+            return spare if self._shelf.last_key - spare <= SPARE_KEYS else 0
 
     def reserve(self, count: int) -> range:
         with self._shelf.lock:

@@ -436,6 +436,21 @@ def test_mail_for_runs_that_are_not_there_is_answered_by_the_eldest_that_lives(o
     assert [letter.run for letter in other.poll().mail] == [99]
 
 
+def test_a_spare_key_is_given_once_and_to_nobody_else(one: Owner, other: Owner) -> None:
+    given: list[int] = []
+    for owner in (one, other, one, one, other):
+        owner.poll()
+        given += [owner.membership.spare(), owner.membership.spare(), *owner.membership.reserve(2)]
+        key = owner.membership.reserve(1)[0]
+        owner.begin(key)
+        given += [key, owner.membership.spare()]
+
+    keys = [key for key in given if key]
+    assert len(keys) > 15 + 5
+    assert len(set(keys)) == len(keys)
+    assert all(key % 2 == 0 for key in keys)
+
+
 def test_who_looks_for_ids_gets_keys_for_new_runs_that_are_above_all_that_were_found(one: Owner, other: Owner) -> None:
     first, second = one.membership.reserve(2)
     one.commit(created=[run(first, "a"), run(second, "b")])

@@ -19,6 +19,7 @@ from perdure import (
     activity,
     workflow,
 )
+from perdure.client import verbs
 from perdure.client.verbs import Verbs
 from perdure.stores.memory import MemoryStore, Shelf
 
@@ -326,3 +327,19 @@ def test_options_that_make_no_sense_are_refused_before_anything_happens(what: st
 def test_a_run_id_is_thirty_two_hex_digits():
     with Engine("memory://", ALL) as engine, pytest.raises(DefinitionError, match="a run_id has 32 hex digits"):
         engine.handle("a", run_id="first")
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["one owner", "several"])
+def test_an_id_that_was_drawn_and_that_a_run_has_is_found_to_be_taken(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not looked up before: the store refuses it."""
+    monkeypatch.setattr(verbs, "new_id", lambda: bytes(16))
+    with Engine(MemoryStore(Shelf(shared=shared)), ALL) as engine:
+        first = engine.start(wait_long("a")).wait()
+        second = engine.start(wait_long("a")).wait()
+
+        assert second.run_id == first.run_id
+        with pytest.raises(RunExists):
+            engine.start(wait_long("a"), id_conflict="fail").wait()
+        assert [run.id for run in engine.list().wait()] == ["wait_long-0000000000000000"]

@@ -169,7 +169,10 @@ def test_what_comes_late_of_a_connection_that_was_given_up_writes_nothing(alone:
     alone.journal.fence.open()  # a new term
 
     with psycopg.connect(database) as late, pytest.raises(psycopg.Error, match="gone on without this call"):
-        late.execute("SELECT perdure.commit_turn(1, 0, 2, 1::smallint, '', NULL, NULL, 2, 1, 2, '', false)")
+        late.execute(
+            "SELECT perdure.commit_turn(%s, 0, 2, 1::smallint, '', NULL, NULL, 2, 1, 2, '', false)",
+            [alone.journal.member],
+        )
 
     alone.journal.commit(then(at(2)))
 

@@ -41,6 +41,7 @@ class PostgresJournal:
         self._place = place
         self._line = line
         self.fence = fence
+        self.spare = turn.Spare()
         self._faults = faults
         self._known = 0
         """The member that has committed."""
@@ -64,7 +65,9 @@ class PostgresJournal:
             raise StoreUnavailable(f"{self._place}: {error}") from error
         try:
             if fault != "in-doubt-lost":
-                self.fence.ask(sql, values)
+                answer = self.fence.ask(sql, values)
+                if sql is turn.START:
+                    self.spare.keep(answer[0][0])
                 self.fence.last = lambda: signs_of(batch, self.member)
                 self._known = self.member
         except (OverflowError, UnicodeError, psycopg.DataError) as error:

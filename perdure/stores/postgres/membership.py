@@ -13,7 +13,8 @@ from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line, Lines, Row
 from perdure.stores.postgres.rows import RUN_COLUMNS, run_row
 from perdure.stores.postgres.trouble import told_to_owner, told_to_people
-from perdure.stores.postgres.work import SELF, poll_of
+from perdure.stores.postgres.turn import Spare
+from perdure.stores.postgres.work import KEY, SELF, poll_of
 
 _FIND = (
     f"SELECT nextval('perdure.keys') * 2, {', '.join(f'r.{name}' for name in RunRow.__struct_fields__)} "
@@ -36,11 +37,12 @@ BEAT_SECONDS = 2.0
 
 
 class PostgresMembership:
-    def __init__(self, place: str, line: Line, lines: Lines, fence: Fence) -> None:
+    def __init__(self, place: str, line: Line, lines: Lines, fence: Fence, spare: Spare) -> None:
         self._place = place
         self._line = line
         self._lines = lines
         self._fence = fence
+        self._spare = spare
 
     def _ask(self, sql: str, *values: Any) -> list[Row]:
         with told_to_owner(self._place):
@@ -57,6 +59,7 @@ class PostgresMembership:
                 self.hand_over()
             raise OwnershipLost("the database has gone back, as a failover or a backup does: all is looked at anew")
         self._fence.missed = False
+        self._spare.keep(max((row[1] for row in found if row[0] == KEY), default=0))
         return poll_of(found)
 
     def own(self, keys: Iterable[int]) -> dict[int, Claimed]:
@@ -92,6 +95,9 @@ class PostgresMembership:
                     return {}, [free[0][0]]
             found = self._line.read(_FIND, (ids,))
         return {row[2]: run_row(row[1:]) for row in found if row[1] is not None}, sorted(row[0] for row in found)
+
+    def spare(self) -> int:
+        return self._spare.take()
 
     def reserve(self, count: int) -> Sequence[int]:
         with told_to_owner(self._place):

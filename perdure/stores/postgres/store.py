@@ -51,7 +51,7 @@ class PostgresStore:
         line, lines, listener = line_to(where, patience), Lines(where), Listener(where)
         fence = Fence(place, line)
         self.journal = PostgresJournal(place, line, fence, faults)
-        self.membership = PostgresMembership(place, line, lines, fence)
+        self.membership = PostgresMembership(place, line, lines, fence, self.journal.spare)
         self.marking = None  # several owners
         self.work = PostgresWork(place, line, self.journal)
         self.post = PostgresPost(place, lines)

@@ -5,6 +5,7 @@ and whose caller waits for it, more than all the rest of its commit.
 """
 
 import struct
+import time
 from typing import Final
 
 from perdure.kernel.project import RunRow
@@ -12,14 +13,17 @@ from perdure.stores.base import Batch
 from perdure.stores.postgres.asking import Packed
 from perdure.stores.postgres.texts import legible
 
-_TURN = (
+TURN = (
     "SELECT perdure.commit_turn($1::bigint, $2::bigint, $3::bigint, $4::smallint, $5::text, $6::bigint, $7::bigint, $8::bigint, "
     "$9::bigint, $10::bigint, $11::bytea, $12::boolean)"
 )
-_START = (
+START = (
     "SELECT perdure.commit_start($1::bigint, $2::bigint, $3::bigint, $4::text, $5::bytea, $6::text, $7::smallint, $8::text, $9::text, "
     "$10::bigint, $11::bigint, $12::bigint, $13::bigint, $14::text, $15::bigint, $16::text, $17::bytea, $18::boolean)"
 )
+
+SPARE_SECONDS = 1.5
+"""A key is kept no longer for a run that is yet to begin, so that runs have theirs nearly in the order in which they begin."""
 
 _OTHERS: Final = tuple(
     name for name in Batch.__struct_fields__ if name not in ("created", "updated", "history", "parks", "at")
@@ -27,6 +31,22 @@ _OTHERS: Final = tuple(
 _long = struct.Struct("!q").pack
 _short = struct.Struct("!h").pack
 _YES, _NO = b"\1", b"\0"
+
+
+class Spare:
+    """A key that nobody else gets, for the next run that begins alone: it came with an answer, and need not be asked for."""
+
+    def __init__(self) -> None:
+        self._key = 0
+        self._until = 0.0
+
+    def keep(self, key: int) -> None:
+        self._key, self._until = key, time.monotonic() + SPARE_SECONDS
+
+    def take(self) -> int:
+        """0 if there is none."""
+        key, self._key = self._key, 0
+        return key if time.monotonic() < self._until else 0
 
 
 def packed(batch: Batch) -> tuple[str, Packed] | None:
@@ -49,9 +69,9 @@ def packed(batch: Batch) -> tuple[str, Packed] | None:
         return None
     leaves = _YES if batch.parks else _NO
     if batch.created and part.seq == 1 and not (row.followed_by or row.chain or row.parent or row.root):
-        return _START, Packed(_of_start(row, part.events, leaves))
+        return START, Packed(_of_start(row, part.events, leaves))
     if batch.updated and part.seq > 1:
-        return _TURN, Packed(_of_turn(row, part.seq, part.events, leaves))
+        return TURN, Packed(_of_turn(row, part.seq, part.events, leaves))
     return None
 
 

@@ -83,7 +83,7 @@ class PostgresWork:
             )
 
 
-CLAIMED, MAIL, DUE, WORKER, MEMBER, SELF = range(6)
+CLAIMED, MAIL, DUE, WORKER, MEMBER, SELF, KEY = range(7)
 """Kinds of rows of `perdure.poll`."""
 
 MAIL_BYTES = 4_194_304
@@ -91,7 +91,7 @@ MAIL_BYTES = 4_194_304
 
 
 def poll_of(found: Sequence[Row]) -> Poll:
-    of: list[list[Row]] = [[], [], [], [], [], []]
+    of: list[list[Row]] = [[], [], [], [], [], [], []]
     for row in found:
         of[row[0]].append(row)
     unreadable: set[int] = set()

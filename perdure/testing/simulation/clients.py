@@ -106,7 +106,9 @@ class Clients:
             self._unanswered.pop(wish.id, None)
             return
         self._world.say("ask", f"{wish.id} {wish.spec}")
-        self.ask(StartRequest(wish.id, wish.workflow, _input(wish), None, _Receiver(self, wish)))
+        # Sometimes it is said of an id to be new that is not.
+        is_drawn = drawn("drawn", self._seed, wish.id).random() < 0.5
+        self.ask(StartRequest(wish.id, wish.workflow, _input(wish), None, _Receiver(self, wish), is_drawn=is_drawn))
 
     def _do(self, wish: Wish, deed: Deed, waited: float = PATIENCE_SECONDS) -> None:
         row = self._store.views.row(wish.id)

@@ -221,7 +221,8 @@ END $$;
 
 -- Beat, claim, and tell what there is to do, as rows of several kinds: 0 a run that was claimed (key, claims, whose it was,
 -- deaths, whether that one died in its turn), those of `work`, 4 the beat of another owner, and 5 the
--- own one, with the timeline, the server's time and whether this member is to look at runs that wait for other code. `again`: the answer to an earlier
+-- own one, with the timeline, the server's time and whether this member is to look at runs that wait for other code, and 6 a key for
+-- a new run. `again`: the answer to an earlier
 -- call did not come; what the member has already is told as well, as left by itself if it was written since it was claimed.
 CREATE OR REPLACE FUNCTION perdure.poll(
     me bigint, my_term bigint, due_until bigint, most bigint, most_claims bigint, starts boolean, again boolean
@@ -255,6 +256,7 @@ BEGIN
     unmended := NOT EXISTS (SELECT 1 FROM members m WHERE m.alive AND NOT m.serves AND m.build = my_build AND m.id < me)
         AND (SELECT r.key FROM runs r WHERE r.owner IS NULL AND r.status IN (4, 5) ORDER BY r.key LIMIT 1) IS NOT NULL;
     RETURN QUERY SELECT 5, my_beat, timeline(), clock(), NULL::integer, unmended, NULL::bytea, NULL;
+    RETURN QUERY SELECT 6, nextval('keys') * 2, 0::bigint, 0::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL;
     IF again THEN
         RETURN QUERY
         SELECT 0, r.key, r.claims, CASE r.left_by WHEN 0 THEN me ELSE r.left_by END, r.deaths,

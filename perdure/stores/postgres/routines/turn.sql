@@ -52,7 +52,7 @@ BEGIN
     RETURN nextval('perdure.keys') * 2;
 END $$;
 
--- The first turn of a new run that follows none and is nobody's child. Who has its id, in
+-- The first turn of a new run that follows none and is nobody's child; and a key for the next one like it. Who has its id, in
 -- a transaction that is open, is waited for but for a moment, as by `take_ids`.
 CREATE OR REPLACE FUNCTION perdure.commit_start(
     me         bigint,
@@ -73,7 +73,7 @@ CREATE OR REPLACE FUNCTION perdure.commit_start(
     pinned     text,
     part       bytea,
     leaves     boolean
-) RETURNS void LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+) RETURNS bigint LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
 #variable_conflict use_variable
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -88,4 +88,5 @@ BEGIN
     VALUES (new_run, id, run_id, workflow, status, note, build, started_at, closed_at, wake_at, seq, false, 0,
             0, 0, request, expires_at, 0, 0, pinned, CASE WHEN leaves THEN NULL ELSE me END);
     INSERT INTO perdure.history VALUES (new_run, 1, part);
+    RETURN nextval('perdure.keys') * 2;
 END $$;
