@@ -5,14 +5,14 @@ A store with one owner: all, and nobody else. One that several share: those that
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perdure.errors import StoreUnreachable
 from perdure.kernel.project import RunRow
 from perdure.runtime.liveness import LEASE_SECONDS, Liveness
 from perdure.stores.base import Poll, Store, StoreUnavailable
-from perdure.stores.membership import Claimed
+from perdure.stores.membership import Claimed, Waiting
 
 RESERVED = (1, 8, 64, 512)
 """Keys that are asked for at a time in the course of a batch, beside those that come with what was found. Those that it does not need go: kept for later ones, they would
@@ -84,9 +84,12 @@ class Holdings:
             self._suspect(claimed)
         return poll
 
-    def mending(self, after: int, limit: int) -> list[RunRow]:
+    def mending(self, after: int, limit: int) -> list[Waiting]:
         """Of a store that several share: runs that wait for other code and are nobody's."""
         return [] if self._membership is None else self._membership.mending(after, limit)
+
+    def rows(self, keys: Sequence[int]) -> Mapping[int, RunRow]:
+        return self._store.views.rows_by_key(keys) if keys else {}
 
     def hand_over(self) -> None:
         if self._membership is not None:

@@ -31,6 +31,14 @@ class Claimed(msgspec.Struct, frozen=True):
     in_turn: bool = False
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """A run that waits for other code: how many events it has, and how often it has found an owner."""
+
+    key: int
+    seq: int
+    claims: int
+
+
 class Membership(Protocol):
     """Asked by an owner, from its thread. Every call but `mending`, `beat`, `find`, `spare` and `reserve` is fenced: it raises base.OwnershipLost, and has changed
     nothing, once the caller was declared dead."""
@@ -48,7 +56,7 @@ class Membership(Protocol):
         is left to `poll`, which says so."""
         ...
 
-    def mending(self, after: int, limit: int) -> "list[RunRow]":
+    def mending(self, after: int, limit: int) -> list[Waiting]:
         """Runs that are held or blocked, and that nobody owns: those with the lowest keys above this one, at most so many."""
         ...
 

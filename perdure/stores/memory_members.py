@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from perdure.kernel.project import RunRow
 from perdure.kernel.run import Status
 from perdure.stores import base
-from perdure.stores.membership import Claimed
+from perdure.stores.membership import Claimed, Waiting
 
 if TYPE_CHECKING:
     from perdure.stores.memory import MemoryWork, Shelf
@@ -72,12 +70,12 @@ class MemoryMembership:
                     owned[key] = _given(shelf, key, member)
             return owned
 
-    def mending(self, after: int, limit: int) -> list[RunRow]:
+    def mending(self, after: int, limit: int) -> list[Waiting]:
         shelf = self._shelf
         with shelf.lock:
             waiting = [row for row in shelf.open_runs() if row.status in (Status.HELD, Status.BLOCKED)]
             free = sorted(row.key for row in waiting if row.key > after and row.key not in shelf.owners)
-            return [msgspec.structs.replace(shelf.runs[key]) for key in free[:limit]]
+            return [Waiting(key, shelf.runs[key].seq, shelf.claims.get(key, 0)) for key in free[:limit]]
 
     def enter(self, key: int) -> None:
         with self._shelf.lock:

@@ -9,7 +9,7 @@ from perdure.kernel.overdue import LOST_FAILURE
 from perdure.kernel.project import HistoryRow
 from perdure.kernel.run import Status
 from perdure.stores import base
-from perdure.stores.membership import Claimed
+from perdure.stores.membership import Claimed, Waiting
 from tests.conformance.rows import Hand, Opener, ended, mail, of_several_owners, run, start, task
 
 LATER = 10**9
@@ -394,11 +394,12 @@ def test_runs_that_wait_for_other_code_and_that_nobody_owns_are_told_of(one: Own
         one.begin(key, parked=True, status=status)
 
     assert one.poll().unmended
-    assert [row.key for row in one.membership.mending(0, 2)] == [8, 10]
-    assert [row.key for row in other.membership.mending(8, 10)] == [10, 12]
-    assert other.membership.mending(0, 1) == [run(8, status=Status.HELD)]
+    assert [each.key for each in one.membership.mending(0, 2)] == [8, 10]
+    assert other.membership.mending(8, 10) == [Waiting(10, 1, 0), Waiting(12, 1, 0)]
     other.membership.own([8, 10, 12])
     assert not one.poll().unmended
+    other.commit(parks=[(10, 1)])
+    assert one.membership.mending(0, 10) == [Waiting(10, 1, 1)]
 
 
 def test_of_the_members_of_a_build_the_eldest_is_told_of_runs_that_wait_for_other_code(

@@ -7,11 +7,11 @@ from typing import Any
 from perdure import errors
 from perdure.kernel.project import RunRow
 from perdure.stores.base import OwnershipLost, Poll
-from perdure.stores.membership import Claimed
+from perdure.stores.membership import Claimed, Waiting
 from perdure.stores.postgres.asking import Packed
 from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line, Lines, Row
-from perdure.stores.postgres.rows import RUN_COLUMNS, run_row
+from perdure.stores.postgres.rows import run_row
 from perdure.stores.postgres.trouble import told_to_owner, told_to_people
 from perdure.stores.postgres.turn import Spare
 from perdure.stores.postgres.work import KEY, SELF, poll_of
@@ -25,7 +25,7 @@ _POLL = "SELECT * FROM perdure.poll(%b::bigint, %b::bigint, %b::bigint, %b::bigi
 _OWN = "SELECT * FROM perdure.own(%b::bigint, %b::bigint, %b::bigint[])"
 _OWNED = "SELECT 1 FROM perdure.runs WHERE key = %b AND claims >= %b AND owner = %b"
 _MENDING = (
-    f"SELECT {RUN_COLUMNS} FROM perdure.runs WHERE owner IS NULL AND status IN (4, 5) AND key > %b::bigint "
+    "SELECT key, seq, claims FROM perdure.runs WHERE owner IS NULL AND status IN (4, 5) AND key > %b::bigint "
     "ORDER BY key LIMIT %b::bigint"
 )
 _ENTER = "SELECT perdure.enter_turn(%b::bigint, %b::bigint, %b::bigint)"
@@ -69,9 +69,9 @@ class PostgresMembership:
             self._fence.last = lambda: [(True, _OWNED, (claimed.key, claimed.claims, self._fence.member))]
         return owned
 
-    def mending(self, after: int, limit: int) -> list[RunRow]:
+    def mending(self, after: int, limit: int) -> list[Waiting]:
         with told_to_owner(self._place):
-            return [run_row(columns) for columns in self._line.read(_MENDING, (after, limit))]
+            return [Waiting(*columns) for columns in self._line.read(_MENDING, (after, limit))]
 
     def enter(self, key: int) -> None:
         self._ask(_ENTER, key)
