@@ -1,6 +1,7 @@
 """`perdure migrate`: the schema of a database, made or brought up to date before any engine starts."""
 
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import click
@@ -57,13 +58,14 @@ class File:
 class Server:
     """The same of a database of a PostgreSQL server."""
 
-    def __init__(self, where: Any) -> None:
+    def __init__(self, where: Any, tell: Callable[[str], object]) -> None:
         from perdure.stores.postgres import schema
         from perdure.stores.postgres.place import Place
 
         self.shown = where.shown
         self.known: Any = schema.schema()
         self._place = Place(where.address)
+        self._tell = tell
 
     def found(self) -> int:
         from perdure.stores.postgres import schema
@@ -80,7 +82,7 @@ class Server:
     def apply(self, way: Way) -> int:
         from perdure.stores.postgres import migrating
 
-        return migrating.bring(self._place, self.known).number
+        return migrating.bring(self._place, self.known, tell=self._tell).number
 
 
 @click.command(cls=Command)
@@ -116,7 +118,7 @@ def migrate(settings: Settings, check: bool, sql: bool, roles: bool, to: int | N
         database.demand(where)
     if settings.verbose:
         settings.narrate([(f"database {where.shown}  (by {where.chosen_by})", "dim")])
-    place = Server(where) if where.path is None else File(where)
+    place = Server(where, settings.narrate) if where.path is None else File(where)
     way = _way(place, place.found(), to)
     if sql:
         if way.pending:

@@ -155,9 +155,8 @@ class Cycle:
         except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable
             if not self._outage.failed(error, UNAVAILABLE_TRIES, "take a commit"):
                 raise errors.StoreUnreachable(f"{error}; given up after {tries} tries") from error
-            is_lost = (
-                isinstance(error, base.CommitInDoubt) and len(part) > 1
-            )  # it may be too much for what is on the way
+            # It may be too much for what is on the way.
+            is_lost = isinstance(error, base.CommitInDoubt) and len(part) > 1
             return weight.halves(part) if is_lost else [(part, tries + 1)]
         except Piled as piled:
             self._told = self._told or set()

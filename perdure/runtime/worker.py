@@ -414,9 +414,8 @@ class Worker:
             self.outlet.flow.when_stored(attempt.spool, lambda: self._end(attempt, result, failure))
             return
         refused = None if attempt.spool is None else attempt.spool.failure
-        if refused is not None and (
-            failure is None or attempt.definition.in_process
-        ):  # a child has only been cancelled
+        # A child has only been cancelled.
+        if refused is not None and (failure is None or attempt.definition.in_process):
             result, failure = None, failure_of(refused())
         flight = attempt.flight
         if not self.heartbeats.owes(flight):

@@ -220,9 +220,8 @@ def test_members_go_when_no_run_is_left_that_can_tell_of_them(opened: Opener):
     put(second, closed(8, closed_at=OLD))
     second.admin.prune(Prune(OLD))
     second.admin.tidy(1)
-    assert (
-        len(second.views.members(members)) == 3
-    )  # there was a run when they were found to be gone that is there still
+    # There was a run when they were found to be gone that is there still.
+    assert len(second.views.members(members)) == 3
     second.admin.prune(Prune(OLD + 1))
     second.admin.tidy(1)
 

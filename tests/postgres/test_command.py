@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,7 +11,8 @@ from perdure import Client, Engine, workflow
 from perdure.cli.main import cli
 from perdure.cli.options import Settings
 from perdure.stores.postgres.store import PostgresStore
-from tests.postgres.server import Server
+from tests.postgres.pooler import OwnPooler, PgBouncer
+from tests.postgres.server import Missing, Server
 
 Perdure = Callable[..., tuple[int, str, str]]
 
@@ -55,6 +57,23 @@ def test_a_schema_is_checked_printed_and_made(perdure: Perdure, bare: str, monke
     code, out, err = perdure("migrate")
     assert (code, out) == (0, "") and "has schema 1: nothing to do" in err
     assert perdure("list")[0] == 0
+
+
+@pytest.mark.parametrize("kind", [OwnPooler, PgBouncer])
+def test_a_pooler_may_stand_between(perdure: Perdure, server: Server, bare: str, kind: Any) -> None:
+    try:
+        pooler = kind(server, bare.rpartition("/")[2])
+    except Missing as missing:
+        pytest.skip(str(missing))
+    with pooler:
+        for expected, arguments in (
+            (1, ["migrate", "--check"]),
+            (0, ["migrate"]),
+            (0, ["migrate", "--check"]),
+            (0, ["doctor"]),
+        ):
+            code, out, err = perdure(*arguments, "--db", pooler.address())
+            assert code == expected, out + err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """How a database gets its schema, and what becomes of one that is older or newer."""
 
 import itertools
+import queue
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from perdure import errors
 from perdure.stores.open import open_store
-from perdure.stores.postgres import migrating, schema
+from perdure.stores.postgres import migrating, schema, standing_by
 from perdure.stores.postgres.place import Place
 from tests.postgres.server import Server
 
@@ -146,6 +147,42 @@ def test_an_index_whose_building_has_failed_is_built_anew(database: str, tmp_pat
         connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'perdure.runs_by_note'::regclass")
         migrating.bring(Place(database), newer)
         assert connection.execute(valid.encode()).fetchone() == (True,)
+
+
+def test_whoever_waits_for_an_index_of_a_migration_that_was_killed_is_told_for_whom_and_how_to_end_that(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server goes on with what nobody waits for any more, and that waits for a transaction which may be open for ever."""
+    monkeypatch.setattr(standing_by, "TELL_SECONDS", (0.0, 3600.0))
+    newer = _next(tmp_path, "0002_index.online.sql", _INDEX)
+    told: queue.Queue[str] = queue.Queue()
+    with psycopg.connect(database) as old, psycopg.connect(database, autocommit=True) as watch:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # as a backup
+        old.execute("SELECT count(*) FROM perdure.runs")
+        killed = psycopg.connect(database, autocommit=True)
+        pid = killed.info.backend_pid
+        killed.pgconn.send_query(b"CREATE INDEX CONCURRENTLY runs_by_note ON perdure.runs (note)")
+        waits = "SELECT 1 FROM pg_stat_progress_create_index WHERE pid = %s AND current_locker_pid = %s"
+        while not watch.execute(waits.encode(), (pid, old.info.backend_pid)).fetchone():
+            time.sleep(0.01)
+        killed.close()
+
+        migrates = threading.Thread(target=lambda: migrating.bring(Place(database), newer, tell=told.put), daemon=True)
+        migrates.start()
+        said = told.get()
+        assert f"waits for backend {pid}, which has been building an index on perdure.runs for " in said
+        assert f"and waits for the transaction of backend {old.info.backend_pid}" in said
+        other = threading.Thread(target=lambda: migrating.bring(Place(database), newer, tell=told.put), daemon=True)
+        other.start()
+        assert "(perdure), which has been bringing the schema up to date for" in told.get()
+        watch.execute(said[said.index("SELECT pg_terminate_backend") :].encode())
+        old.rollback()
+        for thread in (migrates, other):
+            thread.join()
+        assert schema.version(Place(database)) == schema.Version(2, 1, 2)
+        assert watch.execute(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'perdure.runs_by_note'::regclass"
+        ).fetchall() == [(True,)]
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])

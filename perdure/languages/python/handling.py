@@ -127,9 +127,8 @@ def listens(program: "PythonProgram") -> bool:
     loop = program.loop
     if any(values.takers for values in (loop.channels or {}).values()):
         return True
-    return bool(loop.conditions) and bool(
-        loop.channels or program.ears.channels
-    )  # one may ask for the length of a channel
+    # One may ask for the length of a channel.
+    return bool(loop.conditions) and bool(loop.channels or program.ears.channels)
 
 
 def begin(program: "PythonProgram", kind: "Kind", name: str, args: Any, update: str = "") -> None:

@@ -88,9 +88,8 @@ class Line:
             if is_lost(error) or asker.connection.closed or code_of(error) == READ_ONLY:
                 self.close()
             raise
-        except (
-            BaseException
-        ):  # an interrupt, say: the answer is still to come, and would be taken for that to the next question
+        except BaseException:
+            # An interrupt, say: the answer is still to come, and would be taken for that to the next question.
             self.close()
             raise
 

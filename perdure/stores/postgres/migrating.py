@@ -32,6 +32,7 @@ from perdure.stores.postgres.schema import (
     schema,
     version_of,
 )
+from perdure.stores.postgres.standing_by import Tell, Waits, for_a_build, for_a_migration, to_the_log
 from perdure.stores.postgres.trouble import told_to_people
 
 LOCK = 0x50445552  # "PDUR"
@@ -73,8 +74,11 @@ WHERE a.pid <> pg_backend_pid() AND EXISTS (
 """
 
 
-def bring(place: Place, known: Schema | None = None, *, create: bool = True, upgrade: bool = True) -> Version:
-    """See to it that a database has the schema of this version. Gives the version it had.
+def bring(
+    place: Place, known: Schema | None = None, *, create: bool = True, upgrade: bool = True, tell: Tell | None = None
+) -> Version:
+    """See to it that a database has the schema of this version. Gives the version it had. What it waits for is told; without `tell`
+    it is in the log.
 
     Raises:
         errors.StoreNotFound: it has none, and none is to be made.
@@ -99,7 +103,7 @@ def bring(place: Place, known: Schema | None = None, *, create: bool = True, upg
             )
     try:
         with told_to_people(place.shown):
-            apply(place, known)
+            apply(place, known, tell=tell)
     except errors.StoreReadOnly as error:
         raise _too_old(
             place, found, known, "this user may not change it; run `perdure migrate` as one who may"
@@ -123,7 +127,7 @@ def migrate(address: str) -> int:
     return schema()[-1].number - bring(place).number
 
 
-def apply(place: Place, known: Schema, patience: float = LOCKED_SECONDS) -> None:
+def apply(place: Place, known: Schema, patience: float = LOCKED_SECONDS, tell: Tell | None = None) -> None:
     """Apply what is missing.
 
     Raises:
@@ -133,7 +137,7 @@ def apply(place: Place, known: Schema, patience: float = LOCKED_SECONDS) -> None
     end = time.monotonic() + patience
     while True:
         try:
-            if _step(place, known):
+            if _step(place, known, tell or to_the_log(place.shown)):
                 return
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             if time.monotonic() > end:
@@ -146,9 +150,9 @@ def apply(place: Place, known: Schema, patience: float = LOCKED_SECONDS) -> None
             end = time.monotonic() + patience
 
 
-def _step(place: Place, known: Schema) -> bool:
+def _step(place: Place, known: Schema, tell: Tell) -> bool:
     """One more part. Whether there is none any more."""
-    with _locked(place) as connection:
+    with _locked(place, tell) as connection:
         found = version_of(connection)
         demand_known(place, found, known)
         if found.number >= known[-1].number:
@@ -156,7 +160,7 @@ def _step(place: Place, known: Schema) -> bool:
         part = _next(known[found.files :])
         if part and part[0].online:
             with place.connect() as other:  # which holds no lock that the index would wait for
-                _build(other, part[0])
+                _build(other, part[0], tell)
         for script in _scripts(part, found, known, connection.execute(_HAS_ROLES).fetchone() == (True,)):
             connection.execute(script.encode())  # many statements at once, as there are no parameters
         return False
@@ -199,15 +203,16 @@ def _after(part: Schema, found: Version, known: Schema) -> Version:
     return Version(newest if files >= newest else found.number, serves, files)
 
 
-def _build(connection: "psycopg.Connection[tuple[object, ...]]", migration: Migration) -> None:
+def _build(connection: "psycopg.Connection[tuple[object, ...]]", migration: Migration, tell: Tell) -> None:
     connection.execute("SET statement_timeout = 0")
     connection.execute("SET lock_timeout = 0")
     try:
+        waits = Waits(tell, for_a_build)
         while connection.execute(_BEING_BUILT).fetchone():  # by one that was killed: its server has not noticed yet
+            waits.go_on(connection)
             time.sleep(LOCK_PAUSE_SECONDS)
-        for name in invalid_indexes(
-            connection
-        ):  # a build that has failed leaves one, which IF NOT EXISTS takes for there
+        # A build that has failed leaves one, which IF NOT EXISTS takes for there.
+        for name in invalid_indexes(connection):
             connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS perdure.{}").format(sql.Identifier(name)))
         for statement in _statements(migration.script):
             connection.execute(statement.encode())
@@ -218,10 +223,11 @@ def _build(connection: "psycopg.Connection[tuple[object, ...]]", migration: Migr
 
 
 @contextmanager
-def _locked(place: Place) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
+def _locked(place: Place, tell: Tell) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
     """A transaction that excludes all others of this kind, however long it takes, and waits for a table for a moment only."""
     with place.connect() as connection:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # what is read after the lock is new
+        waits = Waits(tell, for_a_migration(LOCK))
         while True:
             with connection.transaction():
                 taken = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,)).fetchone()
@@ -230,9 +236,9 @@ def _locked(place: Place) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
                         connection.execute(setting.encode())
                     yield connection
                     return
-            time.sleep(
-                LOCK_PAUSE_SECONDS
-            )  # with no statement open, whose end an index that is being built would wait for
+            waits.go_on(connection)
+            # With no statement open, whose end an index that is being built would wait for.
+            time.sleep(LOCK_PAUSE_SECONDS)
 
 
 def _settings() -> list[str]:
