@@ -160,12 +160,12 @@ class Cycle:
             return weight.halves(part) if is_lost else [(part, tries + 1)]
         except Piled as piled:
             self._told = self._told or set()
-            first = {id(letter) for letter in piled.letters}
-            return [([item for item in part if id(item) not in first], tries), (piled.letters, 0)]
+            return [each for each in ((piled.left_of(part), tries), (piled.letters, 0)) if each[0]]
         except weight.TooHeavy:
             return weight.halves(part)
         if self._told is not None:
-            self._told.update(item.mail_id for item in part if isinstance(item, Letter))
+            self._told.update(item.mail_id for item in part if isinstance(item, Letter) and item.mail_id)
+            self.posted = self.posted or not self._told.isdisjoint(self._read)  # there may be more where it came from
         self.taken.over(part)
         self._outage.over()
         return []

@@ -35,6 +35,13 @@ class Piled(Exception):
         super().__init__()
         self.letters = letters
 
+    def left_of(self, part: Sequence[Item]) -> list[Item]:
+        """What is left of a part when these come before it. Of runs that hear a part of their mailboxes the other mail is found there
+        again: at once if something else waits for that, else when all others have had their turn."""
+        here = {id(letter) for letter in self.letters}
+        heard = {letter.key for letter in self.letters if type(letter.message) in _SPOKEN}
+        return [item for item in part if id(item) not in here and not (_is_spoken_mail(item) and item.key in heard)]
+
 
 class People:
     """Looks into the mailboxes of runs that listen."""

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from perdure import Client, Engine, Worker, activity, channel, workflow
+from perdure.kernel.events import Payload
+from perdure.kernel.messages import Signal
 from perdure.runtime import weight
-from perdure.stores.base import Batch, Ending, Exchanged, Unread
+from perdure.stores.base import Batch, Ending, Exchanged, MailRow, Unread
 from perdure.stores.memory import MemoryStore, MemoryWork, Shelf
 from perdure.stores.memory_tasks import MemoryTasks
 from perdure.testing import FaultWhere
@@ -163,6 +165,29 @@ async def test_a_full_mailbox_is_read_in_parts(monkeypatch: pytest.MonkeyPatch):
         assert await engine.handle("run").result() == [*said, "end"]
     assert max(letters) == 5
     assert sum(letters) <= 3 * len(said)
+
+
+async def test_others_have_their_turn_while_a_run_hears_a_full_mailbox(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weight, "BATCH_LETTERS", 5)
+    shelf = Shelf()
+    async with Engine(MemoryStore(shelf=shelf), [listens]) as engine:
+        for id in ("run", "other"):
+            await engine.start(listens(), id=id)
+    keys = {row.id: row.key for row in shelf.runs.values()}
+    outside = MemoryStore(shelf=shelf)
+    for id, text in [*[("run", "abc")] * 200, ("other", "end"), ("run", "end")]:
+        outside.post.send(MailRow(0, keys[id], Signal("words", Payload(f'["{text}"]'.encode()))))
+    left: list[int] = []
+
+    def see(batch: Batch) -> bool:
+        if any(row.id == "other" for row in batch.updated):
+            left.append(sum(mail.run == keys["run"] for mail in shelf.mail.values()))
+        return False
+
+    async with Engine(MemoryStore(shelf=shelf, faults=FaultWhere("refused", see)), [listens]) as engine:
+        assert await engine.handle("other").result() == ["end"]
+        assert await engine.handle("run").result() == ["abc"] * 200 + ["end"]
+    assert left[0] > 150
 
 
 async def test_a_full_mailbox_of_a_run_that_cannot_hear_keeps_nobody_waiting():
