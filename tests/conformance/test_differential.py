@@ -250,8 +250,9 @@ class TwoStores(Both, RuleBasedStateMachine):
 
     @rule(row=runs, new=keys)
     def follow(self, row: RunRow, new: int) -> None:
+        """By a run with a higher key: stores may tell by that which run of a chain is the last."""
         newest = self.memory.work.find([row.id]).get(row.id)
-        if newest is not None and new not in self.memory.work.load([new]):
+        if newest is not None and new > newest.key and new not in self.memory.work.load([new]):
             row = msgspec.structs.replace(row, key=new)
             batch = base.Batch(followed=[(newest.key, new)], created=[row])
             assert self.same(lambda store: store.journal.commit(batch)) is None

@@ -15,6 +15,7 @@ compared with that in a life that nothing disturbed. The same seed gives the sam
  crew.py    how attempts end              clients.py    who starts, cancels and ends runs
  people.py  who answers human tasks       talkers.py    who tells runs something
  graves.py  runs that ended long ago      visitors.py   who comes for them all the same
+ flows.py   what attempts write to streams
  staff.py   workers of queues             operators.py  who has blocked runs tried again
  checks.py  what must always hold         histories.py  of each history     trace.py  a line for each thing that happens
  reasons.py why each run will go on       leaks.py      what may be left when runs have ended

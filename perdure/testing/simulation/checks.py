@@ -22,6 +22,7 @@ from perdure.stores.human import HumanFilter
 from perdure.testing.simulation.banking import BANKING, Ledger
 from perdure.testing.simulation.changing import AtHand
 from perdure.testing.simulation.crew import SHAKY_ATTEMPTS
+from perdure.testing.simulation.flows import Appends
 from perdure.testing.simulation.graves import Graves
 from perdure.testing.simulation.histories import History, Violation, demand
 from perdure.testing.simulation.leaks import demand_in_order, kept_by, left_in
@@ -66,6 +67,7 @@ class Checks:
         self._histories: dict[int, History] = {}
         self._ledger = Ledger()
         self.graves = Graves(store, plan)
+        self.appends = Appends(plan.seed, store, plan.stormy)
         self.is_final = True
         """The code at hand fits all runs."""
         self._reasons = Reasons(store)
@@ -118,11 +120,12 @@ class Checks:
         id = stored.run.id
         self.graves.know(stored)
         history = self._histories.setdefault(key, History(id))
+        known = len(history.events)
         history.grow(stored.history, now, clock_went_back)
         events, written = history.events, dict(history.written)
         demand(stored.run.seq == len(events), f"{id} counts {stored.run.seq} events and has {len(events)} (4)")
-        held = {row.name: row.chunks for row in self._store.streams.of_run(key)}  # only the workflows write
-        demand(held == written, f"{id} has written {written} to its streams, and they hold {held} (3)")
+        self.appends.look(key, id, written)
+        self.appends.ended(key, id, events[known:])
         run = restore(stored.run, events, stored.attempts)
         fixed = ["followed_by"] if events else FIXED  # what it was started with may be in its mailbox still
         folded = msgspec.structs.replace(run_row(run), **{field: getattr(stored.run, field) for field in fixed})
@@ -279,6 +282,7 @@ class Checks:
             run = stored.run
             demand(run.status >= Status.COMPLETED, f"{run.id} is {Status(run.status).word}, and stays so (6)")
             self._replayed(stored)
+            self.appends.demand_same(key, run.id)
             unread = [] if self.graves.has_key(key) else stored.mail
             demand(not unread, f"{run.id} has mail that nobody reads: {unread}")
             begun[f"{run.id} {run.run_id.hex()}"] += 1

@@ -102,6 +102,7 @@ class Cluster:
             BUILD,
             self.checks.begun,
             Told(street.say),
+            self.checks.appends,
         )
 
     def live(self) -> Found:
@@ -340,7 +341,12 @@ class Process:
         if is_relieved:
             seconds = drawn("deploy", cluster.plan.seed, member).choice(DEPLOYED_SECONDS)
             cluster.at(seconds, lambda: self._relieve(member))
-        self._crew = SimulatedCrew(cluster.plan, station, build, self.inbox.put, cluster.checks.begun, member)
+        body = _Body(self)
+        self._crew = SimulatedCrew(
+            cluster.plan, station, build, self.inbox.put, cluster.checks.begun, member,
+            cluster.checks.appends, store.streams.append, body,
+        )  # fmt: skip
+        body.crew = self._crew
         log = Told(station.say)
         self.owner = owner_of(
             cluster.plan, cluster.code, store, member, self.inbox, self._crew, station, log, build,
@@ -362,7 +368,7 @@ class Process:
         owner = self.owner
         if self._guarded(lambda: owner.drain(0.0, lambda: True)):
             self.station.say("leave")
-            self._end()
+            self.end()
 
     def rested(self, seconds: float, stillness: Stillness) -> None:
         """It has nothing to do for so long."""
@@ -386,7 +392,7 @@ class Process:
             act()
         except Crash:
             self.cluster.crashes += 1
-            self._end()
+            self.end()
             return False
         except base.OwnershipLost as lost:
             self.station.say("lost", str(lost))
@@ -395,7 +401,7 @@ class Process:
             return False
         except STOPS as error:
             self.station.say("stop", type(error).__name__)
-            self._end()
+            self.end()
             return False
         finally:
             AtHand.code = before
@@ -410,12 +416,41 @@ class Process:
         self._store.admin.close()
         self.owner = self._stillness = None
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Its place is taken by another process, some time later."""
         self.stop()
         self.inbox = Inbox()
         self.cluster.at(drawn("reborn", self.cluster.plan.seed, self.station.member).choice(REBORN_SECONDS), self.join)
         self.cluster.died()
+
+
+class _Body:
+    """What a process is to those of its threads that store what attempts write, as long as it has this crew."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.crew: SimulatedCrew | None = None
+
+    def is_dead(self) -> bool:
+        return self.crew is None or self.crew.dead
+
+    def is_still(self) -> bool:
+        return self._process.frozen
+
+    def wait(self, seconds: float) -> None:
+        self._process.station.let_pass(seconds)
+
+    def freeze(self, seconds: float) -> None:
+        process = self._process
+        process.station.say("freeze", f"for {seconds:g} s")
+        process.frozen = True
+        process.station.let_pass(seconds)
+        process.frozen = False
+
+    def die(self) -> None:
+        self._process.station.say("crash", "while it stores what attempts have written")
+        self._process.cluster.crashes += 1
+        self._process.end()
 
 
 class Station(World):
@@ -441,6 +476,11 @@ class Station(World):
 
     def new_id(self) -> bytes:
         return self._chance.randbytes(16)
+
+    def let_pass(self, seconds: float) -> None:
+        code = AtHand.code
+        self._cluster.run(self._cluster.time + int(seconds * SECOND))
+        AtHand.code = code
 
     def at(self, seconds: float, act: Callable[[], None]) -> None:
         self._cluster.at(seconds, act)

@@ -6,12 +6,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure, Payload
 from perdure.kernel.wire import Task
 from perdure.runtime.letters import Letter
+from perdure.runtime.outflow import Append
 from perdure.runtime.slots import Flight
+from perdure.testing.simulation.flows import FLUSH_SECONDS, Appends, Body, Flow, Teller, own_stream
 from perdure.testing.simulation.plan import Plan, drawn
+from perdure.testing.simulation.programs import SHARED
 from perdure.testing.simulation.world import Scene
 
 SHAKY_ATTEMPTS = 3
@@ -19,6 +23,7 @@ SHAKY_ATTEMPTS = 3
 
 
 BEAT_SECONDS = 2.0
+MOST_TOLD = 6
 
 TOO_LATE = Payload(b"1000000")
 """What an attempt comes to that takes no notice of being given up: nobody may ever see it."""
@@ -59,6 +64,9 @@ class SimulatedCrew:
         send: Callable[[Letter], None],
         begun: Callable[[int, str, int], None],
         member: int,
+        appends: Appends,
+        append: Append,
+        body: Body,
     ) -> None:
         self._plan = plan
         self._world = world
@@ -68,6 +76,10 @@ class SimulatedCrew:
         self._begun = begun
         self._ended: set[tuple[int, str, int]] = set()
         self._beaten: list[Flight] = []
+        self._appends = appends
+        self._flow = Flow(appends, append, world, body)  # type: ignore[arg-type]  it only asks for the time
+        self._tellers: dict[tuple[int, str, int], Teller] = {}
+        self._flush_is_due = False
         self.heartbeats = self
         self.dead = False
 
@@ -83,6 +95,8 @@ class SimulatedCrew:
             self._say("begin", f"{what}: {ends} in {fate.seconds:g} s")
             (n,) = msgspec.json.decode(task.input.data)
             result = Payload(b"%d" % (2 * n + 1)) if fate.failure is None else None
+            if name in ("tell", "cry"):
+                self._tell(flight, task.id, fate.seconds)
             self._world.at(fate.seconds, self._end(flight, task.id, result, fate.failure))
             if name in ("pulse", "haul"):
                 self._beat(flight, task.id, fate.seconds)
@@ -120,6 +134,38 @@ class SimulatedCrew:
         for n in range(int(seconds / BEAT_SECONDS) + 1):
             self._world.at(n * BEAT_SECONDS, lambda n=n: beat(n))
 
+    def _tell(self, flight: Flight, id: str, seconds: float) -> None:
+        """It writes to a stream that all write to, and to one of its own, which it closes in the end."""
+        chance = drawn("tells", self._plan.seed, id, flight.step, flight.attempt)
+        teller = Teller(self._flow, self._appends, flight)
+        self._tellers[flight.key, flight.step, flight.attempt] = teller
+
+        def write(stream: str) -> None:
+            if not self.dead:
+                teller.write(stream)
+                self._flush_soon(chance.choice(FLUSH_SECONDS))
+
+        def close() -> None:
+            if not self.dead:
+                teller.close(own_stream(flight.step))
+                self._flush_soon(0.0)
+
+        for at in sorted(chance.uniform(0.0, seconds) for _ in range(chance.randint(0, MOST_TOLD))):
+            stream = chance.choice([SHARED, own_stream(flight.step)])
+            self._world.at(at, lambda stream=stream: write(stream))
+        if chance.random() < 0.5:
+            self._world.at(seconds, close)
+
+    def _flush_soon(self, seconds: float) -> None:
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._world.at(seconds, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        if not self.dead and self._flow.flush():
+            self._flush_soon(1.0)
+
     def loop_is_gone(self, loop: Any) -> None:
         pass
 
@@ -127,16 +173,27 @@ class SimulatedCrew:
         began = self._world.now()
         ended = msg.AttemptEnded(flight.step, flight.attempt, self._member, began, result, failure, build=self._build)
 
+        told = [ended]
+
         def again() -> None:
             if not self.dead:
-                self._send(Letter(flight.key, ended))
+                self._send(Letter(flight.key, told[0]))
 
         def end() -> None:
             attempt = (flight.key, flight.step, flight.attempt)
+            teller = self._tellers.get(attempt)
+            if not self.dead and attempt not in self._ended and teller is not None:
+                if not teller.spool.is_stored:
+                    self._flow.when_stored(teller.spool, end)
+                    self._flush_soon(0.0)
+                    return
+                if teller.spool.failure is not None:
+                    refused = failure_of(teller.spool.failure())
+                    told[0] = msgspec.structs.replace(ended, result=None, failure=refused)
             if not self.dead and attempt not in self._ended:
                 self._ended.add(attempt)
                 self._say("end", f"{id} [{flight.step}]#{flight.attempt}")
-                self._send(Letter(flight.key, ended))
+                self._send(Letter(flight.key, told[0]))
                 if self._plan.shaky and drawn("twice", self._plan.seed, *attempt).random() < 0.1:
                     self._world.at(0.6, again)
 

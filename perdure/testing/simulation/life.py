@@ -153,6 +153,7 @@ class _Life:
             BUILD,
             self._checks.begun,
             Told(self._world.say),
+            self._checks.appends,
         )
 
     def live(self) -> Found:
@@ -218,6 +219,7 @@ class _Life:
         member = store.admin.try_own("simulated", 1, self._build, self._world.now())
         assert member is not None
         self._world.member = member
+        self._world.doomed = False
         self._world.say("own", AtHand.code if len(self._plan.codes) > 1 else "")
         self._staff.owned()
         try:
@@ -233,7 +235,12 @@ class _Life:
 
     def _move(self, store: Store, member: int) -> None:
         inbox = Inbox()
-        crew = SimulatedCrew(self._plan, self._world, self._build, inbox.put, self._checks.begun, member)
+        body = _Body(self._world)
+        crew = SimulatedCrew(
+            self._plan, self._world, self._build, inbox.put, self._checks.begun, member,
+            self._checks.appends, store.streams.append, body,
+        )  # fmt: skip
+        body.crew = crew
         log = Told(self._world.say)
         self._owner = owner = owner_of(
             self._plan, self._code, store, member, inbox, crew, self._world, log, self._build,
@@ -277,6 +284,32 @@ class _Life:
             return float("inf")
         chance = drawn("deploy", self._plan.seed, self._owners)
         return self._world.monotonic() + chance.choice(DEPLOYED_SECONDS)
+
+
+class _Body:
+    """The process of an owner."""
+
+    def __init__(self, world: SimulatedWorld) -> None:
+        self._world = world
+        self.crew: SimulatedCrew | None = None
+
+    def is_dead(self) -> bool:
+        return self.crew is None or self.crew.dead
+
+    def is_still(self) -> bool:
+        return False
+
+    def wait(self, seconds: float) -> None:
+        self._world.let_pass(seconds)
+
+    def freeze(self, seconds: float) -> None:
+        self._world.stall(seconds)
+
+    def die(self) -> None:
+        assert self.crew is not None
+        self.crew.dead = self._world.doomed = True
+        self._world.crashes += 1
+        self._world.say("crash", "while it stores what attempts have written")
 
 
 def owner_of(

@@ -153,7 +153,7 @@ class Plan(msgspec.Struct, frozen=True):
     """Everything but how attempts end and what moods people are in: that is drawn from the seed and the names of what it is
     about, so that nothing else changes when a part of a plan is left out. Attempts that are not `shaky` succeed if they
     can, soon; an owner that is `early` looks into the store before something is due, at times. Of the workers the first ones
-    are `unsteady`. With `members` so many owners share the store at once, each in a process of its own; without, one follows
+    are `unsteady`; where it is `stormy` what attempts write to streams is lost, or not answered, at times. With `members` so many owners share the store at once, each in a process of its own; without, one follows
     the other.
     The first owner has the first of the `codes`, and so on; the last of them is for all that come later.
     Runs that ended so long ago go if there is a `retention`, in seconds; `strikes` befall that."""
@@ -168,6 +168,7 @@ class Plan(msgspec.Struct, frozen=True):
     shaky: bool = True
     early: bool = True
     unsteady: int = 0
+    stormy: bool = False
     members: int = 0
     codes: tuple[Code, ...] = ("new",)
     retention: float | None = None
@@ -180,7 +181,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     def calm(self) -> "Plan":
         """The same without disturbances."""
-        return msgspec.structs.replace(self, disturbances=(), unsteady=0, codes=self.codes[-1:], strikes=())
+        return msgspec.structs.replace(
+            self, disturbances=(), unsteady=0, stormy=False, codes=self.codes[-1:], strikes=()
+        )
 
 
 def last_again(wishes: Sequence[Wish]) -> float:
@@ -215,6 +218,7 @@ def plan_of(
         chance.choice([1, 2, 100]),
         chance.random() < 0.3,
         unsteady=chance.choice([0, 3, 6]) if disturbances is None else 0,
+        stormy=disturbances is None,
         members=members,
         codes=_codes(chance) if workload == "deploys" else ("new",),
     )

@@ -20,6 +20,9 @@ Spec = list[Any]
 
 FOR_EVER_SECONDS = 365 * 86_400
 
+SHARED = "said"
+"""The stream to which all attempts write that tell something, and the workflow."""
+
 
 @activity(retry=Retry(initial=1, maximum=8))
 async def work(n: int) -> int:
@@ -78,8 +81,29 @@ async def haul(n: int) -> int:
     return 2 * n + 1
 
 
-ACTIVITIES = [work, toil, linger, refuse, never, take_back, pulse, fetch, haul, *BANKING]
-WAYS = {"work": work, "toil": toil, "linger": linger, "pulse": pulse, "fetch": fetch, "haul": haul}
+@activity(retry=Retry(initial=1, maximum=8))
+async def tell(n: int) -> int:
+    """Writes to streams meanwhile."""
+    return 2 * n + 1
+
+
+@activity(retry=Retry(initial=1, maximum=8), queue=QUEUE, timeout=60)
+async def cry(n: int) -> int:
+    """The same, by workers."""
+    return 2 * n + 1
+
+
+ACTIVITIES = [work, toil, linger, refuse, never, take_back, pulse, fetch, haul, tell, cry, *BANKING]
+WAYS = {
+    "tell": tell,
+    "cry": cry,
+    "work": work,
+    "toil": toil,
+    "linger": linger,
+    "pulse": pulse,
+    "fetch": fetch,
+    "haul": haul,
+}
 
 
 @workflow
@@ -327,6 +351,17 @@ def _telling(chance: Random, name: str) -> Spec:
     return ["sequence", [part for step in steps for part in (["write", name, chance.randint(0, 4)], step)]]
 
 
+def _tale(chance: Random) -> Spec:
+    """Attempts write, and so does the workflow between them."""
+    parts: list[Spec] = []
+    for _ in range(chance.randint(1, 4)):
+        ways = ["tell", "tell", "tell", "cry", "work", "linger"]
+        several = [["act", chance.choice(ways), chance.randrange(10)] for _ in range(chance.randint(1, 3))]
+        parts += [[chance.choice(["gather", "sequence", "group"]), several], ["write", SHARED, chance.randint(0, 2)]]
+    chance.shuffle(parts)
+    return [chance.choice(["sequence", "sequence", "gather"]), parts]
+
+
 def _listening(chance: Random, more: Sequence[str] = ()) -> Spec:
     """Other things are done meanwhile, and in several places it is waited for what is told."""
     parts: list[Spec] = [["listen", chance.randint(1, 3)], _any(chance, 1, more), ["listen", chance.randint(0, 2)]]
@@ -357,7 +392,7 @@ def _changing(chance: Random, spec: Spec) -> Spec:
 
 
 def _of_any_kind(chance: Random) -> Spec:
-    kinds = [name for name in WORKLOADS if not name.startswith(("cancel", "operators"))]
+    kinds = [name for name in WORKLOADS if not name.startswith(("cancel", "operators", "tales"))]
     return WORKLOADS[chance.choice(kinds)](chance)
 
 
@@ -371,6 +406,7 @@ WORKLOADS: dict[str, Any] = {
     "cancel": lambda chance: ["for ever", _any(chance, 1)],
     "cancel what fails": lambda chance: ["fails first", chance.choice([0.5, 1.0, 10.0])],
     "streams": lambda chance: ["gather", [_telling(chance, name) for name in "ab"]],
+    "tales": _tale,
     "families": lambda chance: ["gather", [a_family(chance, lambda: _any(chance, 1)) for _ in range(3)]],
     "sagas": lambda chance: _any(chance, 2, ("saga", "saga", "saga")),
     "transfers": lambda chance: transfers(chance, 5.0),
@@ -383,6 +419,7 @@ WORKLOADS: dict[str, Any] = {
     "people": lambda chance: _any(chance, 2, ("ask", "ask", "ask")),
     "everything": _everything,
     "cancel everything": lambda chance: ["for ever", _any(chance, 2, ("saga", "ask"))],
+    "cancel tales": lambda chance: ["for ever", _tale(chance)],
     "cancel families": lambda chance: ["for ever", a_family(chance, lambda: _any(chance, 1))],
     "queues": lambda chance: _far(
         chance, WORKLOADS[chance.choice(["fan-out", "sequence", "random", "random"])](chance)

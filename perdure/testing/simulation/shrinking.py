@@ -26,6 +26,7 @@ _SIMPLEST = {
     "shaky": False,
     "early": False,
     "unsteady": 0,
+    "stormy": False,
 }
 """Options of a plan that disturb least."""
 

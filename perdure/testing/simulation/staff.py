@@ -3,6 +3,7 @@ times one dies, also within an exchange, hears no answer to one, or is frozen an
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perdure import errors
@@ -12,6 +13,7 @@ from perdure.runtime.queue_work import LOOK_SECONDS, QueueSettings, QueueWork
 from perdure.runtime.world import World
 from perdure.stores.base import Batch, Store, WorkerGone
 from perdure.testing.simulation.crew import SimulatedCrew
+from perdure.testing.simulation.flows import Appends
 from perdure.testing.simulation.plan import Plan, drawn
 from perdure.testing.simulation.programs import QUEUE
 from perdure.testing.simulation.world import Crash, Scene
@@ -40,7 +42,9 @@ class Staff:
         build: str,
         begun: Callable[[int, str, int], None],
         log: logging.Logger,
+        appends: Appends,
     ) -> None:
+        self.appends = appends
         self.plan = plan
         self.world = world
         self.opened = opened
@@ -90,7 +94,7 @@ class Hand:
     def __init__(self, staff: Staff, number: int) -> None:
         self.gone = False
         self._staff = staff
-        self._world = staff.world
+        self.world = staff.world
         self._store = staff.opened()
         self._inbox = Inbox()
         self._turn = 0
@@ -99,7 +103,7 @@ class Hand:
         chance = drawn("worker", staff.plan.seed, number)
         self._fate = chance.choice(["stays", "dies", "freezes"]) if number <= staff.plan.unsteady else "stays"
         settings = QueueSettings([QUEUE], chance.randint(1, 3), 1, 1, 2**20, 10.0, Coder())
-        world = _ItsWorld(self._world, staff.plan.seed, number, number <= staff.plan.unsteady)
+        world = _ItsWorld(self.world, staff.plan.seed, number, number <= staff.plan.unsteady)
         self._crew: SimulatedCrew | None = None
         self._work = QueueWork(
             self._store,
@@ -113,16 +117,27 @@ class Hand:
             lambda: None,
             self._recruited,
         )
-        self._world.say("join", "", self._work.member)
+        self.world.say("join", "", self._work.member)
 
         if self._fate != "stays":
-            self._world.at(chance.choice([0.0, 0.5, 3.0, 8.0]), lambda: self._befall(chance.choice([8.0, 20.0, 40.0])))
+            self.world.at(chance.choice([0.0, 0.5, 3.0, 8.0]), lambda: self._befall(chance.choice([8.0, 20.0, 40.0])))
         self._again(0.0)
 
     def _recruited(self, member: int) -> Any:
         staff = self._staff
-        self._crew = SimulatedCrew(staff.plan, self._world, staff.build, self._hear, staff.begun, member)
+        append = partial(self._store.streams.append, member=member)
+        self._crew = SimulatedCrew(
+            staff.plan, self.world, staff.build, self._hear, staff.begun, member, staff.appends, append, _Body(self)
+        )
         return self._crew
+
+    def is_frozen(self) -> bool:
+        return self.world.monotonic() < self._frozen_until
+
+    def freeze(self, seconds: float) -> None:
+        """It stands still from now on."""
+        self.world.say("freeze", f"for {seconds:g} s", self._work.member)
+        self._frozen_until = self.world.monotonic() + seconds
 
     def _hear(self, letter: Any) -> None:
         self._inbox.put(letter)
@@ -134,20 +149,19 @@ class Hand:
         if self._fate == "dies":
             self.die("dies")
             return
-        self._world.say("freeze", f"for {seconds:g} s", self._work.member)
-        self._frozen_until = self._world.monotonic() + seconds
+        self.freeze(seconds)
         self._again(0.0)
 
     def _again(self, seconds: float) -> None:
         """Another round then, in the place of the one that was to be next."""
         self._turn += 1
         turn = self._turn
-        frozen = self._frozen_until - self._world.monotonic()
+        frozen = self._frozen_until - self.world.monotonic()
         seconds = frozen + 0.001 if frozen > 0 else seconds
-        self._world.at(seconds, lambda: self._round(turn))
+        self.world.at(seconds, lambda: self._round(turn))
 
     def _round(self, turn: int) -> None:
-        now = self._world.monotonic()
+        now = self.world.monotonic()
         if self.gone or turn != self._turn or now < self._frozen_until:
             return
         try:
@@ -156,12 +170,12 @@ class Hand:
             self.die("dies in an exchange")
             return
         except WorkerGone:
-            self._world.say("gone", "it was taken for dead", self._work.member)
+            self.world.say("gone", "it was taken for dead", self._work.member)
             self._work.give_up_all()
             self.die("")
             return
         except errors.StoreUnreachable:
-            self._world.say("doubt", "an exchange has no answer", self._work.member)
+            self.world.say("doubt", "an exchange has no answer", self._work.member)
         if not self._work.idle():
             self._idle_since = None
         elif self._idle_since is None:
@@ -178,10 +192,33 @@ class Hand:
         if not self.gone:
             self.gone = True
             if why:
-                self._world.say("worker", why, self._work.member)
+                self.world.say("worker", why, self._work.member)
             if self._crew is not None:
                 self._crew.dead = True
             self._store.admin.close()
+
+
+class _Body:
+    """What a worker is to those of its threads that store what attempts write."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand = hand
+
+    def is_dead(self) -> bool:
+        return self._hand.gone
+
+    def is_still(self) -> bool:
+        return self._hand.is_frozen()
+
+    def wait(self, seconds: float) -> None:
+        self._hand.world.let_pass(seconds)
+
+    def freeze(self, seconds: float) -> None:
+        self._hand.freeze(seconds)
+        self._hand.world.let_pass(seconds)
+
+    def die(self) -> None:
+        self._hand.die("dies in an append")
 
 
 class _ItsWorld(World):

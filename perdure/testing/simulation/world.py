@@ -44,6 +44,10 @@ class Scene(Protocol):
 
     def id_of(self, key: int) -> str: ...
 
+    def let_pass(self, seconds: float) -> None:
+        """Somebody waits, and everything else goes on."""
+        ...
+
 
 class SimulatedWorld(World):
     """`committed` is called when a batch is durable; `rested` whenever the owner has nothing to do."""
@@ -69,6 +73,8 @@ class SimulatedWorld(World):
         self.disturbed = 0
         self.crashes = 0
         self.over = False
+        self.doomed = False
+        """The process has died on another thread: its owner gets no further."""
         self.committed: Callable[[Batch], None] = lambda batch: None
         self.rested: Callable[[Stillness], None] = lambda stillness: None
 
@@ -92,6 +98,9 @@ class SimulatedWorld(World):
         return (self._now - BEGINNING) / 1e9
 
     def pause(self, seconds: float) -> None:
+        self.forward(seconds)
+
+    def let_pass(self, seconds: float) -> None:
         self.forward(seconds)
 
     def stall(self, seconds: float) -> None:
@@ -119,6 +128,7 @@ class SimulatedWorld(World):
             self.over = self._idle_polls > IDLE_POLLS
         while self._agenda and self._agenda[0][0] <= self._now:
             heapq.heappop(self._agenda)[2]()
+        self._die_if_doomed()
         return 0.0
 
     def _early_ns(self, due: int) -> int:
@@ -128,13 +138,19 @@ class SimulatedWorld(World):
         self._looked_for = due
         return int(drawn("early", self._plan.seed, due).choice(EARLY_SECONDS) * 1e9)
 
+    def _die_if_doomed(self) -> None:
+        if self.doomed:
+            raise Crash
+
     def crash_point(self, name: str) -> None:
         if name == "before-commit":
+            self._die_if_doomed()
             self.commits += 1
             self._die_if(self.commits, "before")
         elif name == "after-commit":
             self._trace.commit(self._now - BEGINNING, self.member, self.commits, self._batch)
             self.committed(self._batch)
+            self._die_if_doomed()
             self._die_if(self.commits, "after")
 
     def faults(self, moment: Moment, batch: Batch) -> Fault | None:
