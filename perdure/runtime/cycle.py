@@ -5,7 +5,7 @@ refuses is split until the culprit is alone; so is one that is too much for one 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from perdure.runtime.courtesy import Courtesy
 from perdure.runtime.culprits import REQUEST_TRIES, Culprits, Item, Refusal, TurnFailed, item_of
 from perdure.runtime.draft import Draft, is_empty
 from perdure.runtime.effects import Effects
+from perdure.runtime.equipment import Definitions
 from perdure.runtime.families import FOLLOWING
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.outage import Outage
@@ -48,8 +49,7 @@ class Cycle:
         self,
         store: base.Store,
         world: World,
-        build: str,
-        activities: Mapping[str, Any],
+        definitions: Definitions,
         roster: Roster,
         slots: Slots,
         turns: Turns,
@@ -61,8 +61,8 @@ class Cycle:
     ) -> None:
         self._store = store
         self._world = world
-        self._build = build
-        self._activities = activities
+        self._build = build = definitions.build
+        self._activities = definitions.activities
         self._roster = roster
         self._slots = slots
         self._turns = turns

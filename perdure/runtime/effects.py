@@ -1,8 +1,6 @@
 """What may happen once a batch is durable: attempts begin or are given up, callers hear, people are told, runs are parked."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
 
 from perdure.kernel import events as ev
 from perdure.kernel.messages import AttemptEnded
@@ -14,35 +12,13 @@ from perdure.runtime.actors import Actor, Roster
 from perdure.runtime.alarms import Alarms
 from perdure.runtime.deadlines import Deadlines
 from perdure.runtime.draft import Draft
+from perdure.runtime.equipment import Company
 from perdure.runtime.letters import Ended, Letter, Started, StartRequest
-from perdure.runtime.outbox import Outbox
 from perdure.runtime.slots import Flight, Slots
-from perdure.runtime.waiters import Waiters, is_at_rest
+from perdure.runtime.waiters import is_at_rest
 from perdure.runtime.workforce import Workforce
 from perdure.runtime.world import World
-from perdure.stores.base import Tasks
-from perdure.stores.streaming import Bell
-
-
-class Crew(Protocol):
-    """Runs attempts."""
-
-    def begin(self, departures: Sequence[tuple[Flight, str, Task]]) -> None:
-        """Each with the name of its activity."""
-        ...
-
-    def give_up(self, flight: Flight) -> None: ...
-
-    def beats(self) -> list[Flight]:
-        """Attempts whose heartbeats have brought details that are not stored yet, each once."""
-        ...
-
-    def loop_is_gone(self, loop: Any) -> None: ...
-
-
-OwnWorker = Callable[[Mapping[tuple[str, str], int]], bool]
-"""Tells the worker of queues in this process of tasks, so many of each (queue, activity). Whether it is going to take them all: then
-nobody else has to be told. False without one."""
+from perdure.stores.base import Store
 
 
 class Effects:
@@ -50,32 +26,27 @@ class Effects:
 
     def __init__(
         self,
+        store: Store,
         roster: Roster,
         slots: Slots,
-        waiters: Waiters,
-        outbox: Outbox,
-        crew: Crew,
-        log: logging.Logger,
-        world: World,
-        grace_seconds: float,
-        tasks: Tasks,
+        company: Company,
         workforce: Workforce,
-        bell: Bell,
-        own_worker: OwnWorker,
+        grace_seconds: float,
+        world: World,
+        log: logging.Logger,
     ) -> None:
-        self._own_worker = own_worker
+        self._tasks, self._bell = store.tasks, store.streams.bell
         self._roster = roster
         self._slots = slots
-        self._waiters = waiters
-        self._answers = waiters.answers
-        self._outbox = outbox
-        self._crew = crew
-        self._log = log
-        self._world = world
-        self._grace_seconds = grace_seconds
-        self._tasks = tasks
+        self._waiters = company.waiters
+        self._answers = company.waiters.answers
+        self._outbox = company.outbox
+        self._crew = company.crew
+        self._own_worker = company.own_worker
         self._workforce = workforce
-        self._bell = bell
+        self._grace_seconds = grace_seconds
+        self._world = world
+        self._log = log
         self.alarms = Alarms()
         self.deadlines = Deadlines()
         self._released: list[int] = []

@@ -3,7 +3,7 @@
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from perdure.runtime.cycle import Item
+from perdure.runtime.culprits import Item
 
 _NUDGE: Any = object()
 

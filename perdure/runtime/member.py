@@ -23,7 +23,7 @@ from perdure.payload import PLAIN, Coder
 from perdure.runtime import collector
 from perdure.runtime.clock import Clock
 from perdure.runtime.coding import Coding
-from perdure.runtime.effects import OwnWorker
+from perdure.runtime.equipment import Bounds, Company, Definitions, OwnWorker, no_worker
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.liveness import LEASE_SECONDS
@@ -98,7 +98,7 @@ class Member:
         self._first: int | None = None
         self._thread = threading.Thread(target=self._main, name="perdure-engine", daemon=True)
         self.waiters = Waiters()
-        self.own_worker: OwnWorker = lambda tasks: False
+        self.own_worker: OwnWorker = no_worker
         self.owns = False
         self.failure: BaseException | None = None
 
@@ -275,26 +275,21 @@ class Member:
         owner = Owner(
             self._store,
             member,
-            self._build,
-            self._workflows,
-            self._activities,
-            self._languages,
-            self._inbox,
-            self.waiters,
-            self._outbox,
-            worker,
-            self._log,
+            Definitions(self._build, self._workflows, self._activities, self._languages),
+            Bounds(
+                (settings.concurrency, settings.threads, settings.processes),
+                settings.cached_runs,
+                settings.awake_runs,
+                settings.grace_seconds,
+                settings.lease_seconds,
+                settings.retention_ns,
+            ),
+            Company(self._inbox, self.waiters, self._outbox, worker, lambda tasks: self.own_worker(tasks)),
             self._world,
-            (settings.concurrency, settings.threads, settings.processes),
-            settings.cached_runs,
-            settings.awake_runs,
-            settings.grace_seconds,
-            settings.lease_seconds,
+            self._log,
             self._closing.is_set,
-            settings.forgetful,
             self._coding,
-            settings.retention_ns,
-            lambda tasks: self.own_worker(tasks),
+            settings.forgetful,
         )
         self._publish()
         collector.relax()

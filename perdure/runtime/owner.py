@@ -2,40 +2,32 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 from perdure.errors import StoreUnreachable
 from perdure.kernel import messages as msg
-from perdure.kernel.program import Language
 from perdure.runtime.actors import Roster
 from perdure.runtime.clock import Clock
 from perdure.runtime.coding import Coding
 from perdure.runtime.cycle import Cycle, Item, waits
 from perdure.runtime.deadlines import timed_out
-from perdure.runtime.effects import Crew, Effects, OwnWorker
-from perdure.runtime.inbox import Inbox
+from perdure.runtime.effects import Effects
+from perdure.runtime.equipment import Bounds, Company, Definitions
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.losses import Losses
 from perdure.runtime.membership import Holdings
 from perdure.runtime.mending import Mending
 from perdure.runtime.offers import Offers
 from perdure.runtime.outage import Outage
-from perdure.runtime.outbox import Outbox
 from perdure.runtime.pulse import pulse_of
 from perdure.runtime.retention import Retention
 from perdure.runtime.slots import Flight, Slots
 from perdure.runtime.starts import Starts
 from perdure.runtime.stillness import Stillness
 from perdure.runtime.turn import Turns
-from perdure.runtime.waiters import Waiters
 from perdure.runtime.workforce import Workforce
 from perdure.runtime.world import World
 from perdure.stores.base import Poll, Store
-
-if TYPE_CHECKING:
-    from perdure.activities import ActivityDefinition
-    from perdure.workflows import WorkflowDefinition
 
 BATCH_ITEMS = 2_000
 """Letters of one batch: more would only make the first of them wait."""
@@ -65,65 +57,51 @@ class Owner:
         self,
         store: Store,
         member: int,
-        build: str,
-        workflows: "Mapping[str, WorkflowDefinition[Any, Any]]",
-        activities: "Mapping[str, ActivityDefinition[Any, Any]]",
-        languages: Mapping[str, Language],
-        inbox: Inbox,
-        waiters: Waiters,
-        outbox: Outbox,
-        crew: Crew,
-        log: logging.Logger,
+        definitions: Definitions,
+        bounds: Bounds,
+        company: Company,
         world: World,
-        concurrency: tuple[int, int, int],
-        cached_runs: int,
-        awake_runs: int,
-        grace_seconds: float,
-        lease_seconds: float,
+        log: logging.Logger,
         closing: Callable[[], bool],
-        forgetful: bool = False,
         coding: Coding | None = None,
-        retention_ns: int | None = None,
-        own_worker: OwnWorker = lambda tasks: False,
+        forgetful: bool = False,
     ) -> None:
         self._store = store
         self._member = member
-        self._build = build
-        self._inbox = inbox
-        self._waiters = waiters
-        self._outbox = outbox
-        self._crew = crew
+        self._build = build = definitions.build
+        self._inbox, self._outbox = company.inbox, company.outbox
+        self._waiters = waiters = company.waiters
+        self._crew = company.crew
         self._world = world
-        self._holdings = Holdings(store, lease_seconds)
+        self._holdings = Holdings(store, bounds.lease_seconds)
         self._marker = None if store.marking is None else store.marking.marker()
-        self._roster = Roster(store, cached_runs, coding, self._holdings)
-        self.slots = Slots(member, activities, *concurrency)
-        turns = Turns(languages, build, self.slots, self._marker or self._holdings, forgetful=forgetful)
-        starts = Starts(store, self._roster, turns, workflows, waiters, build, world)
+        self._roster = Roster(store, bounds.cached_runs, coding, self._holdings)
+        self.slots = Slots(member, definitions.activities, *bounds.concurrency)
+        turns = Turns(definitions.languages, build, self.slots, self._marker or self._holdings, forgetful=forgetful)
+        starts = Starts(store, self._roster, turns, definitions.workflows, waiters, build, world)
         workforce = Workforce(store.views)
-        effects = Effects(
-            self._roster, self.slots, waiters, outbox, crew, log, world, grace_seconds, store.tasks, workforce,
-            store.streams.bell, own_worker,
-        )  # fmt: skip
+        effects = Effects(store, self._roster, self.slots, company, workforce, bounds.grace_seconds, world, log)
         self._offers = Offers(store.work, self._roster, workforce)
-        self._losses = Losses(store.tasks, lease_seconds, world, log)
+        self._losses = Losses(store.tasks, bounds.lease_seconds, world, log)
         self._alarms, self._deadlines = effects.alarms, effects.deadlines
-        self._grace_seconds = grace_seconds
+        self._grace_seconds = bounds.grace_seconds
         self._cycle = Cycle(
-            store, world, build, activities, self._roster, self.slots, turns, starts, effects, log, closing, coding
+            store, world, definitions, self._roster, self.slots, turns, starts, effects, log, closing, coding
         )
-        self._awake_runs = awake_runs
+        self._awake_runs = bounds.awake_runs
         self._waiting_starts, self._left_behind = deque[StartRequest](), deque[int]()
-        self._mending = Mending(store.work, self._holdings, build, workflows)
+        self._mending = Mending(store.work, self._holdings, build, definitions.workflows)
         self._log = log
         self._outage = Outage(world, log, self._holdings.shared, closing)
         self._clock = Clock(world, log)
-        self._retention = Retention(store, retention_ns, world, waiters.awaited, log)
+        self._retention = Retention(store, bounds.retention_ns, world, waiters.awaited, log)
         self._poll_at = self._look_at = 0.0
         self._just_claimed: set[int] = set()
         self._look_after, self._deadly = list[int](), list[int]()
-        self.pulse = pulse_of(self._holdings, store, lease_seconds, world)
-        self._stillness = Stillness(store, inbox, self.slots, waiters, self._roster, self._left_behind, self._room)
+        self.pulse = pulse_of(self._holdings, store, bounds.lease_seconds, world)
+        self._stillness = Stillness(
+            store, self._inbox, self.slots, waiters, self._roster, self._left_behind, self._room
+        )
 
     def take_over(self) -> None:
         """Look after the runs that an earlier owner left: the one it died in, those in motion, those other code blocked."""

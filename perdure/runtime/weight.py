@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from perdure.kernel import messages as msg
 from perdure.kernel.values import Payload
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.stores import base
@@ -31,6 +32,9 @@ def of_letter(item: Letter | StartRequest) -> int:
 
 
 def of_message(message: Any) -> int:
+    if type(message) is msg.AttemptEnded:  # nearly all are
+        result, details = message.result, message.details
+        return (0 if result is None else len(result.data)) + (0 if details is None else len(details.data))
     values = msgspec.structs.astuple(message)
     return sum([len(value.data) for value in values if type(value) is Payload])
 

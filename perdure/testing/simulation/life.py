@@ -15,6 +15,7 @@ import msgspec
 from perdure.errors import StoreError
 from perdure.kernel.project import AttemptRow
 from perdure.languages.python.machine import PythonLanguage
+from perdure.runtime.equipment import Bounds, Company, Definitions
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.liveness import LEASE_SECONDS
 from perdure.runtime.outbox import Outbox
@@ -332,24 +333,20 @@ def owner_of(
     return Owner(
         store,
         member,
-        build,
-        code.workflows,
-        code.activities,
-        code.languages,
-        inbox,
-        Waiters(),
-        Outbox(),
-        crew,
-        log,
+        Definitions(build, code.workflows, code.activities, code.languages),
+        Bounds(
+            (*plan.slots, 1),
+            plan.cached_runs,
+            plan.awake_runs,
+            GRACE_SECONDS,
+            LEASE_SECONDS,
+            None if plan.retention is None else int(plan.retention * 1e9),
+        ),
+        Company(inbox, Waiters(), Outbox(), crew),
         world,
-        (*plan.slots, 1),
-        plan.cached_runs,
-        plan.awake_runs,
-        GRACE_SECONDS,
-        LEASE_SECONDS,
+        log,
         lambda: False,
-        plan.forgetful,
-        retention_ns=None if plan.retention is None else int(plan.retention * 1e9),
+        forgetful=plan.forgetful,
     )
 
 

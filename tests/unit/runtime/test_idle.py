@@ -19,6 +19,7 @@ from perdure.kernel.events import Payload
 from perdure.kernel.project import RunRow, TaskRow
 from perdure.kernel.run import Status
 from perdure.payload import PLAIN
+from perdure.runtime.equipment import Bounds, Company, Definitions
 from perdure.runtime.inbox import Inbox
 from perdure.runtime.outbox import Outbox
 from perdure.runtime.owner import Owner
@@ -123,24 +124,9 @@ class Crew:
 
 def owner_of(store: Any, clock: Clock, inbox: Inbox, retention_ns: int | None = None) -> Owner:
     member = own(store)
-    parts = (
-        {},
-        {},
-        {},
-        inbox,
-        Waiters(),
-        Outbox(),
-        Crew(),
-        LOG,
-        clock,
-        (9, 9, 9),
-        9,
-        9,
-        1.0,
-        10.0,
-        lambda: False,
-    )
-    owner = Owner(store, member, "b", *parts, retention_ns=retention_ns)  # type: ignore[arg-type]
+    company = Company(inbox, Waiters(), Outbox(), Crew())
+    bounds = Bounds((9, 9, 9), 9, 9, 1.0, 10.0, retention_ns)
+    owner = Owner(store, member, Definitions("b", {}, {}, {}), bounds, company, clock, LOG, lambda: False)  # type: ignore[arg-type]
     owner.take_over()
     return owner
 
