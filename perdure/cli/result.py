@@ -70,14 +70,14 @@ def _await_rest(settings: Settings, client: Any, id: str, limit: float | None) -
         row = client.store.views.row(id)
         if row is None or rests(row):
             return
+        if not warned and not client.store.views.owners():  # also to who has no time left when it comes to that
+            warned = True
+            settings.narrate([(f"no engine holds this database; {id} sleeps until one starts", "held")])
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise Problem(
                 f"run {id} is still {status_of(row)} after {took(limit or 0)}", TIMED_OUT, [],
                 again(settings, "perdure", "show", id, "--follow"),
             )  # fmt: skip
-        if not warned and not client.store.views.owners():
-            warned = True
-            settings.narrate([(f"no engine holds this database; {id} sleeps until one starts", "held")])
         time.sleep(pause if left is None else min(pause, left))
         pause = min(pause * 1.5, POLL_MOST_S)

@@ -47,15 +47,28 @@ def test_batches_that_drop_the_same_expired_replies_do_not_wait_for_each_other(d
 def test_a_call_has_one_end_to_its_patience_however_many_parts_its_answer_comes_in(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each part would be in time."""
+    """Each part would be in time; and none is there any more when there is no time left to wait for it."""
     line = Line(Place(database), patience=60.0)
     line.open()
     clock = itertools.count(0, 50)  # each look at it costs 50 s
+    asker = line._asker
+    assert asker is not None
+    asker._readable, asker._both = (_Trickles(each) for each in (asker._readable, asker._both))  # type: ignore[assignment]
     monkeypatch.setattr(asking.time, "monotonic", lambda: next(clock))
 
     with pytest.raises(psycopg.OperationalError, match="not answered in time"):
         line.ask("SELECT repeat('x', 100000) FROM generate_series(1, 500)")
     line.close()
+
+
+class _Trickles:
+    """There is a part for whoever waits. A server that is ahead of whoever reads would have one for those as well who do not."""
+
+    def __init__(self, poll: Any) -> None:
+        self._poll = poll
+
+    def poll(self, milliseconds: float) -> Any:
+        return self._poll.poll(60_000) if milliseconds else []
 
 
 class _Slow:

@@ -91,8 +91,9 @@ def test_missing_arguments_are_found_before_anything_is_sent(perdure: Perdure) -
     assert perdure("list", "order-1", "-q").out == ""
 
 
-def test_waiting_for_a_run_that_nobody_moves_ends_by_its_timeout(perdure: Perdure, unowned) -> None:
-    said = perdure("start", "process_order", "--id", "order-1", "--input", "[]", "--wait", "--timeout", "1ms")
+@pytest.mark.parametrize("timeout", ["1ms", "0"])
+def test_waiting_for_a_run_that_nobody_moves_ends_by_its_timeout(perdure: Perdure, unowned, timeout: str) -> None:
+    said = perdure("start", "process_order", "--id", "order-1", "--input", "[]", "--wait", "--timeout", timeout)
 
     assert said.code == 124
     assert said.err.splitlines()[:2] == ["order-1", "no engine holds this database; order-1 sleeps until one starts"]
