@@ -58,7 +58,7 @@ def test_who_is_not_answered_is_not_told_that_all_is_well(
     with pytest.raises(WaitedTooLong, match=advice):
         heard_by_mail(client, run(2, "r", Status.WAITING), message)
 
-    assert [mail.message for mail in client.work.load([2])[2].mail] == [message]
+    assert [mail.message for mail in client.views.stored(2).mail] == [message]
 
 
 def test_a_signal_to_a_run_that_has_ended_is_refused_though_no_engine_runs(tmp_path: Path) -> None:
