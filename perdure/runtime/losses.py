@@ -21,7 +21,7 @@ class Losses:
         self._log = log
         self._orphans: set[tuple[int, str, int]] = set()
         self._suspects: dict[tuple[int, int], float] = {}
-        self._tell_again = False
+        self._look_again = False
 
     def look(self, beats: Mapping[int, int], monotonic: float) -> list[Letter]:
         """What runs are told of the workers that are gone.
@@ -32,7 +32,7 @@ class Losses:
         tasks = self._tasks
         silent, look = self._liveness.look(beats, monotonic)
         dead = tasks.dead(beats) if beats else []
-        if not look and not silent and not dead and not self._tell_again:
+        if not look and not silent and not dead and not self._look_again:
             return []
         try:
             for member in dict.fromkeys([*dead, *self._suspected(silent, beats, monotonic)]):
@@ -63,10 +63,12 @@ class Losses:
         told = {each for each in self._orphans if each[0] == key}
         if told:
             self._orphans -= told
-            self._tell_again = True
+            self._look_again = True
 
     def _orphaned(self, orphans: Sequence[Orphan]) -> list[Letter]:
         """A run that cannot be told now (it is blocked) keeps its orphan for long, and is told only once."""
-        told, self._tell_again = self._orphans, False
+        told = self._orphans
         self._orphans = {(each.run, each.step, each.attempt) for each in orphans}
+        # Those that are told now are gone at the next look, which forgets them.
+        self._look_again = not self._orphans <= told
         return [Letter(each.run, loss_of(each)) for each in orphans if (each.run, each.step, each.attempt) not in told]
