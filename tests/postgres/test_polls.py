@@ -80,6 +80,45 @@ def test_what_is_for_others_hides_nothing_however_much_it_is(crowded: psycopg.Co
     assert polls <= RUNS // FEW + 2
 
 
+def let_go(connection: psycopg.Connection, member: int) -> None:
+    """What is due is due once more, as where more falls due than can be moved."""
+    connection.execute("UPDATE perdure.runs SET owner = NULL WHERE owner = %s AND wake_at IS NOT NULL", (member,))
+
+
+@pytest.mark.parametrize("claims", [1, 10])
+def test_what_waits_behind_mail_that_nobody_can_take_is_found_however_much_is_due(
+    crowded: psycopg.Connection, claims: int
+) -> None:
+    _queue(crowded, 10_001, 10_200, "known")
+    crowded.execute("DELETE FROM perdure.mail WHERE run > 10000")
+    crowded.execute("UPDATE perdure.runs SET status = 3, wake_at = 0 WHERE key > 10000")
+    polls = 0
+    found: list[int] = []
+    while RUNS + 1 not in found:
+        found = claimed(crowded, 1, claims)
+        assert len(found) == claims
+        let_go(crowded, 1)
+        polls += 1
+        assert polls <= 2 * (RUNS // FEW + 2)
+
+
+def test_what_was_passed_by_is_found_however_much_is_sent(crowded: psycopg.Connection) -> None:
+    """Always more than can be claimed: so the part of the mail that is looked at never comes to an end."""
+    sent = RUNS + 1
+    polls = 0
+    found: list[int] = []
+    while 1 not in found:
+        _queue(crowded, sent + 1, sent + 20, "known")
+        sent += 20
+        found = claimed(crowded, 1, claims=10)
+        crowded.execute("DELETE FROM perdure.mail WHERE run = ANY (%s)", (found,))
+        if RUNS + 1 in found:
+            crowded.execute("UPDATE perdure.runs SET workflow = 'known' WHERE key = 1")
+        polls += 1
+        assert polls <= 2 * (RUNS // FEW + 2) + 32
+    assert found[0] == 1
+
+
 def test_the_oldest_are_claimed_first_and_each_once(crowded: psycopg.Connection) -> None:
     found: list[int] = []
     while len(found) < RUNS:

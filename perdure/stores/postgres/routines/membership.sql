@@ -236,8 +236,6 @@ DECLARE
     dead     bigint[];
     enough   bigint := 4 * most_claims + 100;  -- some of them others have just locked
     after    bigint;
-    last     bigint;
-    claimed  bigint;
     theirs   text[];
     builds   text[];
     unmended boolean;
@@ -276,26 +274,27 @@ BEGIN
         RETURN QUERY
         -- Mail is read once, whatever is known of its size: a table through which much goes is taken for empty at times, while it
         -- is full of letters that were read and that somebody's open snapshot keeps. Of very many letters a part is looked at,
-        -- and the next one when there is nothing to claim for them any more.
+        -- and the next one when there is no more to claim for them than what they have their turn for: however many are due. Once in
+        -- a while it begins from the first one all the same, for whom was passed by and may be claimed since: however many are sent.
         WITH letters AS MATERIALIZED (
-            SELECT n.run, n.kind, n.reply_to, min(n.id) AS id FROM (
+            SELECT n.run, n.kind, n.reply_to, min(n.id) AS id, max(n.id) AS last, count(*) AS number FROM (
                 SELECT l.id, l.run, l.kind, CASE l.kind WHEN 1 THEN l.reply_to ELSE '' END AS reply_to
                 FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()
             ) AS n
             GROUP BY n.run, n.kind, n.reply_to ORDER BY min(n.id)  -- of a run that waits there may be very many
         ), wanted AS (
-            (SELECT r.key, 0 AS place FROM runs r
+            (SELECT r.key, 0 AS place, 0 AS by_mail FROM runs r
              WHERE starts AND r.owner = ANY (dead) AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
              LIMIT enough)
             UNION ALL
-            SELECT d.key, 2 * row_number() OVER (ORDER BY d.wake_at, d.key) - my_beat % 2 FROM (
+            SELECT d.key, 2 * row_number() OVER (ORDER BY d.wake_at, d.key) - my_beat % 2, 0 FROM (
                 SELECT r.key, r.wake_at FROM runs r
                 WHERE r.owner IS NULL AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
                     AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
                 ORDER BY r.wake_at LIMIT enough
             ) AS d
             UNION ALL
-            SELECT s.key, 2 * row_number() OVER (ORDER BY min(s.id)) - (my_beat + 1) % 2 FROM (
+            SELECT s.key, 2 * row_number() OVER (ORDER BY min(s.id)) - (my_beat + 1) % 2, 1 FROM (
                 SELECT r.key, l.id
                 FROM letters l CROSS JOIN LATERAL (SELECT * FROM runs r WHERE r.key = l.run OFFSET 0) AS r
                 WHERE r.owner IS NULL AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
@@ -303,8 +302,10 @@ BEGIN
                 LIMIT enough
             ) AS s GROUP BY s.key
         ), places AS MATERIALIZED (
-            SELECT array_agg(w.key ORDER BY w.key) AS keys, array_agg(w.place ORDER BY w.key) AS places
-            FROM (SELECT w.key, min(w.place) AS place FROM wanted w GROUP BY w.key) AS w
+            SELECT
+                array_agg(w.key ORDER BY w.key) AS keys, array_agg(w.place ORDER BY w.key) AS places,
+                coalesce(sum(w.by_mail), 0) AS by_mail
+            FROM (SELECT w.key, min(w.place) AS place, max(w.by_mail) AS by_mail FROM wanted w GROUP BY w.key) AS w
         ), mine_now AS (
             -- Those that are due, and those with mail, come by turns: if there is room for one, by turns of the polls. Whatever the
             -- planner thinks of their number, runs are looked up by their keys, and places by those.
@@ -320,15 +321,22 @@ BEGIN
                 deaths = r.deaths + (SELECT count(*) FROM members m WHERE m.id = n.owner AND NOT m.handed_over)::integer
             FROM mine_now n WHERE r.key = n.key
             RETURNING r.key, r.claims, coalesce(n.owner, 0) AS owner, r.deaths
+        ), moved AS (
+            UPDATE beats b SET mail_after = n.after
+            FROM (
+                SELECT
+                    c.few, CASE WHEN c.few AND l.number >= letters_at_once() THEN l.last ELSE 0 END AS after
+                FROM
+                    (SELECT sum(l.number) AS number, max(l.last) AS last FROM letters l) AS l,
+                    (SELECT count(*) < most_claims OR
+                        (SELECT p.by_mail FROM places p) < (most_claims - count(*) FILTER (WHERE t.owner <> 0) + (my_beat + 1) % 2) / 2 AS few
+                     FROM taken t) AS c
+            ) AS n
+            WHERE b.member = me AND (n.few OR my_beat % 32 = 0) AND b.mail_after <> n.after
         )
         SELECT 0, t.key, t.claims, t.owner, t.deaths,
                EXISTS (SELECT 1 FROM beats s WHERE s.member = t.owner AND s.turn = t.key), NULL::bytea, NULL
         FROM taken t ORDER BY t.owner = 0, t.key;
-        GET DIAGNOSTICS claimed = ROW_COUNT;
-        IF claimed < most_claims THEN
-            SELECT l.id INTO last FROM mail l WHERE l.id > after ORDER BY l.id OFFSET letters_at_once() - 1 LIMIT 1;
-            UPDATE beats SET mail_after = coalesce(last, 0) WHERE member = me AND mail_after <> coalesce(last, 0);
-        END IF;
     END IF;
     RETURN QUERY SELECT * FROM work(me, due_until, most, starts);
     RETURN QUERY
