@@ -379,6 +379,8 @@ class StoreError(PerdureError):
 
 class StoreUnreachable(StoreError):
     code = "store-unreachable"
+    _lasts = False
+    """Whether it stays so until somebody does something about it: the database answers, and refuses."""
 
 
 class StoreNotFound(StoreUnreachable):

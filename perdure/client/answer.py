@@ -1,6 +1,7 @@
 """What each verb gives: one object that can be awaited, and that has `.wait()` for code without an event loop."""
 
 import asyncio
+import logging
 import math
 import os
 import threading
@@ -10,9 +11,12 @@ from typing import Any, Generic, TypeVar
 
 from perdure.calls import Lazy, Scheduler
 from perdure.errors import NotDeterministic, PerdureError, StoreUnreachable, WaitedTooLong
+from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
+from perdure.runtime.world import World
 
+_log = logging.getLogger("perdure")
 _threads = Threads("perdure-answers", ASKING_AT_ONCE)
 
 
@@ -130,7 +134,7 @@ class Asked(Answer[R_co]):
     """An answer that somebody gives later. `read` makes of what was received what the caller gets; it may block, of None
     always, of anything if it is `slow`.
     `late` says what becomes of it if it has not come in `seconds`. `endures`: a store that does not answer when it is to be read there is
-    asked again, until it does or the seconds are over; somebody keeps it who sees to that."""
+    asked again, until it does or the seconds are over; somebody keeps it who sees to that. One that refuses is not."""
 
     __slots__ = ("_ask", "_endures", "_late", "_read", "_seconds", "_slow")
 
@@ -170,31 +174,33 @@ class Asked(Answer[R_co]):
         except PerdureError as error:
             raise _plain(error) from error.__cause__
         except TimeoutError:
-            raise self._too_long() from None
+            late = self._too_long()
+            raise late from late.__cause__
         finally:
             if forget is not None and (not future.done() or future.cancelled()):
                 forget()
-        slow, pause = value is None or self._slow, _PAUSE_SECONDS[0]
+        slow, reading = value is None or self._slow, _Reading()
         while True:
             try:
                 if not slow:
-                    return self._read(value)
-                return await _threads.beside(lambda: self._read(value))
+                    return reading.over(self._read(value))
+                return reading.over(await _threads.beside(lambda: self._read(value)))
             except PerdureError as error:
                 left = self._outage_left(error, until)
-            await asyncio.sleep(min(pause, left))
-            slow, pause = True, min(2 * pause, _PAUSE_SECONDS[1])
+                pause = reading.failed(error, left)
+            await asyncio.sleep(pause)
+            slow = True
 
     def _until(self) -> float | None:
         return None if self._seconds is None else time.monotonic() + self._seconds
 
     def _outage_left(self, error: PerdureError, until: float | None) -> float:
         """How many seconds are left for a store that does not answer. Raises whatever else reading the answer comes to."""
-        if not (self._endures and isinstance(error, StoreUnreachable)):
+        if not (self._endures and isinstance(error, StoreUnreachable)) or error._lasts:
             raise _plain(error) from error.__cause__
         left = math.inf if until is None else until - time.monotonic()
         if left <= 0:
-            raise self._too_long() from None
+            raise self._too_long(error) from error
         return left
 
     def _waited(self) -> R_co:
@@ -203,27 +209,59 @@ class Asked(Answer[R_co]):
         forget = self._ask(receiver)
         try:
             if not receiver.arrived.wait(self._seconds):
-                raise self._too_long()
+                late = self._too_long()
+                raise late from late.__cause__
         finally:
             if forget is not None and not receiver.arrived.is_set():
                 forget()
         if receiver.error is not None:
             raise _plain(receiver.error) if isinstance(receiver.error, PerdureError) else receiver.error
-        pause = _PAUSE_SECONDS[0]
+        reading = _Reading()
         while True:
             try:
-                return self._read(receiver.value)
+                return reading.over(self._read(receiver.value))
             except PerdureError as error:
                 left = self._outage_left(error, until)
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _PAUSE_SECONDS[1])
+                pause = reading.failed(error, left)
+            time.sleep(pause)
 
-    def _too_long(self) -> WaitedTooLong:
-        try:
-            late = self._late()
-        except StoreUnreachable:
-            late = "the database does not answer, ask again when it does"
-        return WaitedTooLong(f"{self._verb}: no answer within {self._seconds:g} s; {late}")
+    def _too_long(self, error: StoreUnreachable | None = None) -> WaitedTooLong:
+        """`error`: the answer is there, and could not be read. What becomes of the run is none of the question then."""
+        late = ""
+        if error is None:
+            try:
+                late = self._late()
+            except StoreUnreachable as unreachable:
+                error = unreachable
+        if error is not None:
+            state = "refuses this" if error._lasts else "does not answer, ask again when it does"
+            late = f"the database {state}: {error}"
+        waited = WaitedTooLong(f"{self._verb}: no answer within {self._seconds:g} s; {late}")
+        waited.__cause__ = error
+        return waited
+
+
+class _Reading:
+    """One answer that is read, from a store that may be away for a while, of which the log tells."""
+
+    __slots__ = ("_outage", "_pause")
+
+    def __init__(self) -> None:
+        self._outage: Outage | None = None
+        self._pause = _PAUSE_SECONDS[0]
+
+    def failed(self, error: PerdureError, left: float) -> float:
+        """For how many seconds it is waited now, of those that are `left`."""
+        if self._outage is None:
+            self._outage = Outage(World(), _log, endless=True)
+        self._outage.noted(error)
+        pause, self._pause = self._pause, min(2 * self._pause, _PAUSE_SECONDS[1])
+        return min(pause, left)
+
+    def over(self, answer: T) -> T:
+        if self._outage is not None:
+            self._outage.over()
+        return answer
 
 
 def _plain(error: PerdureError) -> PerdureError:

@@ -35,6 +35,14 @@ class Outage:
         """Once more there was no answer: wait a little. False, at once, if that was tried often enough: `most` times."""
         if self._tries >= (CLOSING_TRIES if self._closing() else math.inf if self._endless else most):
             return False
+        first, longest = PAUSE_SECONDS
+        pause = min(first * 2 ** min(self._tries, 10), longest / 2 if self._endless else longest)
+        self.noted(error, what)
+        self._world.pause(pause)
+        return True
+
+    def noted(self, error: Exception, what: str = "answer") -> None:
+        """Once more there was no answer, and whoever has asked waits as it likes."""
         monotonic = self._world.monotonic()
         if not self._tries:
             self._began, self._warn_at = monotonic, -math.inf
@@ -42,10 +50,7 @@ class Outage:
             self._warn_at = monotonic + WARN_SECONDS
             since = f", for {monotonic - self._began:.0f} s by now" if self._tries else ""
             self._log.warning("the database does not %s now and is asked again%s: %s", what, since, error)
-        first, longest = PAUSE_SECONDS
-        self._world.pause(min(first * 2 ** min(self._tries, 10), longest / 2 if self._endless else longest))
         self._tries += 1
-        return True
 
     def over(self) -> None:
         """It has answered."""

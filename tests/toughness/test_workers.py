@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
+import psycopg
 import pytest
 
 from perdure import Client, Engine, Worker, activity, errors, workflow
@@ -163,7 +164,7 @@ def test_a_server_that_goes_away_while_an_answer_is_read_is_waited_for(
 
 
 def test_whoever_waits_only_for_so_long_is_told_that_the_database_does_not_answer(
-    server: Server, database: str
+    server: Server, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = server.address(database)
     with Engine(address, [seven]) as engine:
@@ -172,7 +173,54 @@ def test_whoever_waits_only_for_so_long_is_told_that_the_database_does_not_answe
     with Client(address) as client:
         Leaves(server, client)
         try:
-            with pytest.raises(errors.WaitedTooLong, match="no answer within 2 s; the database does not answer"):
+            with pytest.raises(
+                errors.WaitedTooLong, match="no answer within 2 s; the database does not answer"
+            ) as told:
                 client.handle("ended").result(timeout=2).wait()
         finally:
             server.start()
+
+    cause = told.value.__cause__
+    assert isinstance(cause, errors.StoreUnreachable) and str(cause) in str(told.value)
+    assert [record.message for record in caplog.records if "is asked again: " in record.message]
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE perdure.runs RENAME COLUMN note TO notes", "has not the schema of this version"),
+        (
+            "ALTER TABLE perdure.history RENAME TO was; "
+            "CREATE VIEW perdure.history AS SELECT * FROM perdure.was WHERE 1 / (length(events) - length(events)) = 1",
+            "the server refuses this",
+        ),
+        ("DROP DATABASE {} WITH (FORCE)", "there is no such database"),
+    ],
+)
+def test_whoever_waits_is_told_at_once_what_does_not_pass_by_itself(
+    server: Server, database: str, change: str, said: str, awaited: bool
+) -> None:
+    address = server.address(database)
+    with Engine(address, [seven]) as engine:
+        engine.run(seven(), id="ended").wait()
+    with Client(address) as client:
+        views = client._database.store.views
+        read = views.end_of_chain
+
+        def changed(key: int) -> RunRow | None:
+            views.end_of_chain = read  # type: ignore[method-assign]
+            with psycopg.connect(
+                server.address("postgres" if "DROP" in change else database), autocommit=True
+            ) as other:
+                other.execute(change.format(database).encode())
+            return read(key)
+
+        views.end_of_chain = changed  # type: ignore[method-assign]
+        answer = client.handle("ended").result(timeout=60)
+
+        async def asks() -> int:
+            return await answer
+
+        with pytest.raises(errors.StoreUnreachable, match=said):
+            asyncio.run(asks()) if awaited else answer.wait()

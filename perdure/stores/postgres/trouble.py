@@ -79,13 +79,13 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
     if code in _FORBIDDEN:
         return errors.StoreReadOnly(f"{place}: {said}; give that role the rights that `perdure migrate --roles` names")
     if code in ("28000", "28P01") or (not code and _NOT_LET_IN.search(said)):
-        return errors.StoreUnreachable(f"{place}: the server does not let this user in ({said}); look at the address")
+        return _lasting(f"{place}: the server does not let this user in ({said}); look at the address")
     if code == "3D000" or (not code and _NO_DATABASE.search(said)):
-        return errors.StoreUnreachable(f"{place}: there is no such database; make it: createdb")
+        return _lasting(f"{place}: there is no such database; make it: createdb")
     if code == "PD008":
         return errors.SchemaTooNew(f"{place}: {said}. Upgrade Perdure")
     if code in ("3F000", "42P01", "42883", "42703"):
-        return errors.StoreUnreachable(
+        return _lasting(
             f"{place}: the database has not the schema of this version ({said}); `perdure migrate --check` says which it has"
         )
     if code == "25006":
@@ -100,10 +100,17 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
     if code in ("XX001", "XX002"):
         return errors.StoreCorrupt(f"{place}: the server has found damaged data ({said}); restore a backup")
     if code and not is_lost(error) and code not in _AGAIN:
-        return errors.StoreUnreachable(f"{place}: the server refuses this ({said}; {code})")
+        return _lasting(f"{place}: the server refuses this ({said}; {code})")
     return errors.StoreUnreachable(
         f"{place}: the server does not answer ({said}); see that it runs, and that the address is right"
     )
+
+
+def _lasting(text: str) -> errors.StoreUnreachable:
+    """Of what does not pass by itself."""
+    error = errors.StoreUnreachable(text)
+    error._lasts = True
+    return error
 
 
 def _said(error: psycopg.Error) -> str:
