@@ -15,8 +15,9 @@ from perdure.stores.base import Poll, Store, StoreUnavailable
 from perdure.stores.membership import Claimed, Waiting
 
 RESERVED = (1, 8, 64, 512)
-"""Keys that are asked for at a time in the course of a batch, beside those that come with what was found. Those that it does not need go: kept for later ones, they would
-make new runs look older than others, and a run older than the one it follows."""
+"""Keys that are asked for at a time in the course of a batch, beside those that come with what was found. Those that it does not need
+go: kept for later ones, they would make new runs look older than others, and a run older than the one it follows. One is kept for
+a moment, for a run that follows none and is nobody's child (`Membership.spare`)."""
 
 
 SUSPECT_DEATHS = 2

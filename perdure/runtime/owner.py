@@ -42,7 +42,7 @@ POLL_TRIES = 8
 """How often in a row the store may not answer a poll until the engine stops, unless several share it: pauses grow to 1 s, beside
 the 10 s for which a call waits for whoever keeps a database locked."""
 
-SPARE = 50
+WHEN_FULL = 50
 """Where several share the store, so many times fewer runs than may be awake are claimed when those are: what begins waits until there
 is room, but what somebody says to a run that has begun, and what it wakes up for, need not wait for that."""
 
@@ -278,7 +278,7 @@ class Owner:
         """What the store has: mail, and runs that are due soon. Those in memory get an alarm, the others a letter."""
         self._inbox.nudged = False
         room, began = self._room(), self._world.monotonic()
-        claims = room or max(self._awake_runs + max(self._awake_runs // SPARE, 1) - self._roster.awake, 0)
+        claims = room or max(self._awake_runs + max(self._awake_runs // WHEN_FULL, 1) - self._roster.awake, 0)
         poll = self._holdings.poll(now + POLL_AHEAD_NS, POLL_ROWS, claims, starts=room > 0)
         self._clock.measured(poll.time, began)
         self._holdings.polled = self._world.monotonic()

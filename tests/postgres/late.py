@@ -40,12 +40,12 @@ class LateLine(Line):
         super().__init__(place, patience)
         self._late = late
 
-    def ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def ask(self, sql: str, values: Sequence[Any] = (), opened: int = 0) -> list[tuple[Any, ...]]:
         if self._late and sql.startswith("SELECT perdure.commit"):
             _leave_open(self.place, sql, values, self._late.pop() == "in-doubt-late-applied")
             self.close()
             raise psycopg.OperationalError("the connection was lost, as a test has asked for")
-        return super().ask(sql, values)
+        return super().ask(sql, values, opened)
 
 
 def _leave_open(place: Place, sql: str, values: Sequence[Any], applies: bool) -> None:

@@ -51,8 +51,8 @@ def test_what_a_poll_has_claimed_whose_answer_was_lost_is_told_by_the_next_one(
     dead.membership.hand_over()
     ask = Line.ask
 
-    def loses(self: Line, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        rows = ask(self, sql, values)
+    def loses(self: Line, sql: str, values: Sequence[Any] = (), opened: int = 0) -> list[Row]:
+        rows = ask(self, sql, values, opened)
         if "perdure.poll" not in sql:
             return rows
         raise psycopg.OperationalError("the server has gone")

@@ -236,7 +236,7 @@ def test_a_new_run_that_has_to_do_with_others_goes_as_a_batch(field: str) -> Non
 
 def prepared(store: PostgresStore) -> list[str]:
     found = store.journal._line.ask("SELECT name FROM pg_prepared_statements ORDER BY name")
-    return [name for (name,) in found]
+    return [name.rpartition("_")[0] for (name,) in found]
 
 
 def test_what_is_asked_often_is_prepared_and_goes_on_when_the_server_has_forgotten_it(alone: PostgresStore) -> None:

@@ -2,7 +2,7 @@
 pass after the next one."""
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import psycopg
@@ -17,6 +17,12 @@ Sign: TypeAlias = tuple[bool, str, Sequence[Any]]
 
 _long = struct.Struct("!q").pack
 
+Signs: TypeAlias = Callable[[], Sequence[Sign]]
+
+_LETTERS = (
+    "SELECT 1 FROM perdure.mail m JOIN unnest(%b::bigint[], %b::bigint[]) AS u(id, run) ON m.id = u.id AND m.run = u.run "
+    "HAVING count(*) = %b::bigint"
+)
 _SETTLE = "SELECT perdure.settle(%b::bigint)"
 _LIFE = "SELECT perdure.timeline(), (SELECT beat FROM perdure.beats WHERE member = %b::bigint)"
 
@@ -34,14 +40,29 @@ class Fence:
         self.in_doubt = False
         self.missed = False
         self._beat = self._timeline = self._opened = 0
-        self.last: Callable[[], Sequence[Sign]] = tuple
-        """By what one sees that the last thing which the member has written since it polled is there."""
+        self._wrote: Signs = tuple
+        self._claimed: Signs = tuple
+        self._letters: dict[int, int] = {}
+        """By what one sees that all is there which the member has written, claimed and read since it polled. What it has written last
+        tells of all before that; what it says to have claimed it may have had for long, so that this tells of nothing else."""
 
     def begin(self, member: int) -> None:
         """From now on they are the calls of that member."""
         self.member, self._term, self.in_doubt, self.missed = member, 0, False, False
         self._beat = self._timeline = 0
-        self.last = tuple
+        self.wrote(tuple)
+
+    def wrote(self, signs: "Signs") -> None:
+        """The member has written that."""
+        self._wrote, self._claimed, self._letters = signs, tuple, {}
+
+    def claimed(self, signs: "Signs") -> None:
+        """The member has been told that this is its own."""
+        self._claimed = signs
+
+    def read(self, letters: Iterable[tuple[int, int]]) -> None:
+        """The member has read these letters of these runs, and may delete them by their numbers."""
+        self._letters.update(letters)
 
     def open(self) -> None:
         """See to it that there is a connection, and that nothing is in doubt: what goes wrong here has sent nothing.
@@ -57,15 +78,16 @@ class Fence:
             self._look()
 
     def ask(self, sql: str, values: Sequence[Any]) -> list[Row]:
-        """The rows of a statement, whose first two parameters are the member and its term.
+        """The rows of a statement, whose first two parameters are the member and its term; on the connection that `open` has looked
+        at, and on no other one.
 
         Raises:
             psycopg.Error: it failed; `in_doubt` says whether anybody knows what came of it.
         """
         try:
             if type(values) is Packed:
-                return self._line.ask(sql, Packed((_long(self.member), _long(self._term), *values)))
-            return self._line.ask(sql, (self.member, self._term, *values))
+                return self._line.ask(sql, Packed((_long(self.member), _long(self._term), *values)), self._opened)
+            return self._line.ask(sql, (self.member, self._term, *values), self._opened)
         except psycopg.Error as error:
             if is_lost(error):
                 self.in_doubt = self.missed = True
@@ -80,7 +102,8 @@ class Fence:
         """
         other = self._timeline not in (0, timeline)
         lost = beat <= self._beat or (other and not self._has_last())
-        self._beat, self._timeline, self.last = beat, timeline, tuple
+        self._beat, self._timeline = beat, timeline
+        self.wrote(tuple)
         return lost
 
     def _look(self) -> None:
@@ -94,7 +117,10 @@ class Fence:
         self._opened = opened
 
     def _has_last(self) -> bool:
-        return all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in self.last())
+        signs = [*self._wrote(), *self._claimed()]
+        if self._letters:
+            signs.append((True, _LETTERS, (list(self._letters), list(self._letters.values()), len(self._letters))))
+        return all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
 
     def settle(self) -> None:
         """On a new connection wait for the member's row: the server has ended then whatever it had begun for this member, and what

@@ -68,7 +68,7 @@ class PostgresJournal:
                 answer = self.fence.ask(sql, values)
                 if sql is turn.START:
                     self.spare.keep(answer[0][0])
-                self.fence.last = lambda: signs_of(batch, self.member)
+                self.fence.wrote(lambda: signs_of(batch, self.member))
                 self._known = self.member
         except (OverflowError, UnicodeError, psycopg.DataError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
@@ -112,10 +112,13 @@ class PostgresJournal:
                 lost = error
             signs = signs_of(batch, self.member)
             found = all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
+            if found:
+                self.fence.wrote(lambda: signs_of(batch, self.member))
             if found and (batch.history or batch.created):
                 return True
             if lost is not None:
                 raise lost
+            self.fence.open()
             self.fence.ask("SELECT perdure.fence(%b::bigint, %b::bigint)", ())
         return found
 

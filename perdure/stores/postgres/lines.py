@@ -59,15 +59,15 @@ class Line:
         self.opened = 0
         """How often it was."""
 
-    def ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """Run one statement, and its rows.
+    def ask(self, sql: str, values: Sequence[Any] = (), opened: int = 0) -> list[Row]:
+        """Run one statement, and its rows; with `opened`, on that connection, by its number, and on no other.
 
         Raises:
             psycopg.Error: it failed; if the connection did, nobody knows whether the statement came to its end.
         """
         for tries in range(1, UNDONE_TRIES + 1):
             try:
-                return self._asked(sql, values)
+                return self._asked(sql, values, opened)
             except psycopg.Error as error:
                 code = code_of(error)
                 if not self._is_explicit() and code in (OTHER_ISOLATION, TOO_LATE):
@@ -76,8 +76,10 @@ class Line:
                     raise
         raise AssertionError
 
-    def _asked(self, sql: str, values: Sequence[Any]) -> list[Row]:
+    def _asked(self, sql: str, values: Sequence[Any], opened: int) -> list[Row]:
         asker = self._opened()
+        if opened not in (0, self.opened):
+            raise psycopg.OperationalError("the connection was lost before anything was sent")
         try:
             if self._is_explicit():
                 most = int(self.patience * 1_000)

@@ -66,7 +66,7 @@ class PostgresMembership:
         owned = {row[0]: Claimed(*row) for row in self._ask(_OWN, list(keys))}
         claimed = next(iter(owned.values()), None)
         if claimed is not None:
-            self._fence.last = lambda: [(True, _OWNED, (claimed.key, claimed.claims, self._fence.member))]
+            self._fence.claimed(lambda: [(True, _OWNED, (claimed.key, claimed.claims, self._fence.member))])
         return owned
 
     def mending(self, after: int, limit: int) -> list[Waiting]:

@@ -49,7 +49,9 @@ class PostgresWork:
     def load(self, keys: Sequence[int]) -> dict[int, Stored]:
         """The runs are the caller's, so that they do not change meanwhile."""
         with told_to_owner(self._place):
-            return load(self._line, keys, but=UNASKED)
+            stored = load(self._line, keys, but=UNASKED)
+        self._journal.fence.read((mail.id, mail.run) for each in stored.values() for mail in each.mail)
+        return stored
 
     def find(self, ids: Iterable[str]) -> dict[str, RunRow]:
         with told_to_owner(self._place):
@@ -72,6 +74,7 @@ class PostgresWork:
     def unread(self, keys: Sequence[int], limit: int, size_bytes: int, after: int = 0) -> Unread:
         with told_to_owner(self._place):
             found = self._line.read(_SPOKEN, (list(keys), SPOKEN, after, limit, limit, size_bytes))
+        self._journal.fence.read((row[0], row[1]) for row in found)
         is_all = len(found) < limit and sum(len(row[2]) for row in found) < size_bytes
         return Unread(rows.mail_rows(found, set()), 0 if is_all else found[-1][0])
 

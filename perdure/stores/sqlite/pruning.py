@@ -38,10 +38,10 @@ FORGET = tuple(
 )
 """All that runs have, and they themselves."""
 
-LAST_KEY = "SELECT max(coalesce((SELECT max(key) FROM runs), 0), (SELECT last_key FROM gone))"
+LAST_KEY = "SELECT max(coalesce((SELECT max(key) FROM runs), 0), (SELECT last_key FROM keys_given))"
 """The highest key that any run has ever had."""
 
-NOTE_KEY = "UPDATE gone SET last_key = max(last_key, ?1) WHERE EXISTS (SELECT 1 FROM runs WHERE key = ?1)"
+NOTE_KEY = "UPDATE keys_given SET last_key = max(last_key, ?1) WHERE EXISTS (SELECT 1 FROM runs WHERE key = ?1)"
 
 _EXPIRE = "DELETE FROM replies WHERE expires_at <= ?"
 _NOTE_DEAD = (

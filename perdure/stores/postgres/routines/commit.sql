@@ -5,7 +5,7 @@
 -- this member's, or a run has not the history that this member knows (a failover has lost some of it); PD003 the batch is refused;
 -- PD006 the transaction is not one of READ COMMITTED; 55P03 something is locked by others. Of the rows it writes this member has no
 -- other transactions but short ones; an application that reuses the id of a run that has ended has the row of that for as long as
--- it likes. So nothing but the member's own row is waited for but for a moment: the batch is divided then, and does without it.
+-- it likes. So nothing is waited for but for a moment, the member's own row for two seconds: the batch is divided then, and does without it.
 CREATE OR REPLACE FUNCTION perdure.commit(
     me            bigint,
     my_term       bigint,
