@@ -37,10 +37,11 @@ class Piled(Exception):
 
     def left_of(self, part: Sequence[Item]) -> list[Item]:
         """What is left of a part when these come before it. Of runs that hear a part of their mailboxes the other mail is found there
-        again: at once if something else waits for that, else when all others have had their turn."""
+        again: at once if something else waits for that, else when all others have had their turn. What lies in the mailboxes of
+        runs that they continue is not looked for there."""
         here = {id(letter) for letter in self.letters}
         heard = {letter.key for letter in self.letters if type(letter.message) in _SPOKEN}
-        return [item for item in part if id(item) not in here and not (_is_spoken_mail(item) and item.key in heard)]
+        return [item for item in part if id(item) not in here and not (_is_found_again(item) and item.key in heard)]
 
 
 class People:
@@ -160,6 +161,10 @@ def _is_late_signal(letter: Letter, refused: Refused) -> bool:
 
 def _is_spoken_mail(item: Item) -> TypeGuard[Letter]:
     return isinstance(item, Letter) and bool(item.mail_id) and type(item.message) in _SPOKEN
+
+
+def _is_found_again(item: Item) -> bool:
+    return _is_spoken_mail(item) and not item.moved
 
 
 def _turn_of(item: Item) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from perdure import (
     channel,
     continue_as_new,
     external,
+    sleep,
     start_child,
     wait_until,
     workflow,
@@ -27,10 +28,12 @@ from perdure.errors import StoreUnreachable
 from perdure.kernel.events import Payload
 from perdure.kernel.messages import Signal
 from perdure.kernel.run import Status
-from perdure.stores.base import MailRow
+from perdure.runtime import weight
+from perdure.stores.base import MailRow, Store
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.stores.sqlite.store import SqliteStore
 from perdure.testing import TestEngine
+from tests.engine.clocks import Later
 
 LARGE = "x" * 200_000
 words = channel("words", str)
@@ -103,6 +106,24 @@ async def moves_on(got: list[str], until: int) -> list[str]:
     if len(got) < until:
         continue_as_new(got, until)
     return got
+
+
+@workflow
+async def listens_for_a_time(first: bool) -> list[str]:
+    """As the second run of its chain, until its timer ends it."""
+    if first:
+        await words.receive()
+        continue_as_new(False)
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for word in words:
+            heard.append(word)
+
+    listening = asyncio.ensure_future(listen())
+    await sleep(3600)
+    listening.cancel()
+    return heard
 
 
 @workflow
@@ -268,6 +289,35 @@ async def test_what_is_said_to_a_run_that_goes_on_as_a_blocked_one_waits_there_a
         stored = store.views.stored(row.followed_by)
         assert stored is not None
         assert [mail.message for mail in stored.mail] == [Signal("words", wrapped(text)) for text in texts]
+
+
+@pytest.mark.parametrize("kind", ["memory", "shared memory", "sqlite"])
+async def test_what_was_said_to_the_run_before_is_heard_though_more_was_said_than_is_heard_at_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And though the timer by which the run ends is due as well."""
+    monkeypatch.setattr(weight, "BATCH_LETTERS", 5)
+    shelf = Shelf("shared" in kind)
+
+    def opened() -> Store:
+        return SqliteStore(f"{tmp_path}/runs.db") if kind == "sqlite" else MemoryStore(shelf=shelf)
+
+    async with Engine(opened(), [listens_for_a_time]) as engine:
+        first = await engine.start(listens_for_a_time(True), id="l")
+        await first.signal(words, "go on")
+        before = engine.store.views.row_of("l", bytes.fromhex(first.run_id))
+        assert before is not None
+        while (row := engine.store.views.row("l")) is None or row.key == before.key or row.status != Status.WAITING:
+            await asyncio.sleep(0.001)
+    texts = [f"{n}" for n in range(12)]
+    outside = opened()
+    outside.post.send(MailRow(0, before.key, Signal("words", wrapped("to the first one"))))
+    for text in texts:
+        outside.post.send(MailRow(0, row.key, Signal("words", wrapped(text))))
+    outside.admin.close()
+
+    async with Engine(opened(), [listens_for_a_time], world=Later()) as engine:
+        assert await engine.handle("l").result() == [*texts, "to the first one"]
 
 
 async def test_a_child_is_spoken_to_by_its_number_as_soon_as_it_is_started():

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from perdure.runtime import weight
 from perdure.testing.simulation.life import Stores, in_a_file, in_memory, simulate
 from perdure.testing.simulation.plan import HOWS, Disturbance, How, Plan, Wish, plan_of
 from perdure.testing.simulation.programs import WORKLOADS
@@ -27,6 +28,15 @@ def broken(seeds: range, workload: str, stores: Stores = in_memory) -> list[str]
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_no_promise_is_broken(workload: str) -> None:
     assert broken(range(LIVES), workload) == []
+
+
+@pytest.mark.parametrize("members", [0, 3])
+def test_nor_is_one_when_runs_that_go_on_as_others_hear_one_letter_at_once(
+    members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight, "BATCH_LETTERS", 1)
+    for seed in range(LIVES):
+        assert simulate(plan_of(seed, "signals to chains", members=members)).violation == "", f"seed {seed}"
 
 
 def test_nor_is_one_on_a_database_in_a_file() -> None:
