@@ -156,6 +156,17 @@ def test_a_commit_that_was_lost_is_missed_though_the_member_was_told_since_what_
         owner.membership.poll(0, 10, 10)
 
 
+def test_a_commit_that_was_lost_is_missed_though_one_that_shows_nothing_came_after_it(
+    owner: PostgresStore, database: str
+) -> None:
+    owner.journal.commit(gone_on())
+    owner.journal.commit(base.Batch(pins=[(4, "build-2")]))
+    fails_over(owner, database, LOST)
+
+    with pytest.raises(base.OwnershipLost):
+        owner.membership.poll(0, 10, 10)
+
+
 def test_a_claim_that_was_lost_is_missed(owner: PostgresStore, database: str) -> None:
     owner.journal.commit(base.Batch(parks=[(4, 1)]))
     assert owner.membership.own([4]).keys() == {4}

@@ -68,7 +68,8 @@ class PostgresJournal:
                 answer = self.fence.ask(sql, values)
                 if sql is turn.START:
                     self.spare.keep(answer[0][0])
-                self.fence.wrote(lambda: signs_of(batch, self.member))
+                if batch.history or batch.created or signs_of(batch, self.member):  # else what is earlier has to tell
+                    self.fence.wrote(lambda: signs_of(batch, self.member))
                 self._known = self.member
         except (OverflowError, UnicodeError, psycopg.DataError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
@@ -112,7 +113,7 @@ class PostgresJournal:
                 lost = error
             signs = signs_of(batch, self.member)
             found = all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
-            if found:
+            if found and signs:
                 self.fence.wrote(lambda: signs_of(batch, self.member))
             if found and (batch.history or batch.created):
                 return True
