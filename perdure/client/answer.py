@@ -134,9 +134,10 @@ class Asked(Answer[R_co]):
     """An answer that somebody gives later. `read` makes of what was received what the caller gets; it may block, of None
     always, of anything if it is `slow`.
     `late` says what becomes of it if it has not come in `seconds`. `endures`: a store that does not answer when it is to be read there is
-    asked again, until it does or the seconds are over; somebody keeps it who sees to that. One that refuses is not."""
+    asked again, until it does or the seconds are over; somebody keeps it who sees to that. One that refuses is not.
+    `asks_again`: the same if it does not answer at the beginning, as the question changes nothing."""
 
-    __slots__ = ("_ask", "_endures", "_late", "_read", "_seconds", "_slow")
+    __slots__ = ("_ask", "_asks_again", "_endures", "_late", "_read", "_seconds", "_slow")
 
     def __init__(
         self,
@@ -147,9 +148,11 @@ class Asked(Answer[R_co]):
         late: Callable[[], str] = lambda: "ask again later",
         slow: bool = False,
         endures: bool = False,
+        asks_again: bool = False,
     ) -> None:
         super().__init__(verb)
         self._ask = ask
+        self._asks_again = asks_again
         self._read = read
         self._seconds = seconds
         self._late = late
@@ -164,12 +167,19 @@ class Asked(Answer[R_co]):
         until = self._until()
         future: asyncio.Future[Any] = loop.create_future()
         forget: Callable[[], object] | None = None
+        asking = _Reading()
         try:
-            forget = self._ask(_InLoop(loop, future))
-            if self._seconds is None:
+            while True:
+                try:
+                    forget = asking.over(self._ask(_InLoop(loop, future)))
+                    break
+                except StoreUnreachable as error:
+                    pause = self._before_asking_again(asking, error, until)
+                await asyncio.sleep(pause)
+            if until is None:
                 value = await future
             else:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(until - time.monotonic()):
                     value = await future
         except PerdureError as error:
             raise _plain(error) from error.__cause__
@@ -206,9 +216,9 @@ class Asked(Answer[R_co]):
     def _waited(self) -> R_co:
         receiver = _InThread()
         until = self._until()
-        forget = self._ask(receiver)
+        forget = self._asked(receiver, until)
         try:
-            if not receiver.arrived.wait(self._seconds):
+            if not receiver.arrived.wait(None if until is None else max(until - time.monotonic(), 0.0)):
                 late = self._too_long()
                 raise late from late.__cause__
         finally:
@@ -224,6 +234,21 @@ class Asked(Answer[R_co]):
                 left = self._outage_left(error, until)
                 pause = reading.failed(error, left)
             time.sleep(pause)
+
+    def _asked(self, receiver: Receiver, until: float | None) -> Callable[[], object] | None:
+        asking = _Reading()
+        while True:
+            try:
+                return asking.over(self._ask(receiver))
+            except StoreUnreachable as error:
+                pause = self._before_asking_again(asking, error, until)
+            time.sleep(pause)
+
+    def _before_asking_again(self, asking: "_Reading", error: StoreUnreachable, until: float | None) -> float:
+        """How long to wait first."""
+        if not self._asks_again:
+            raise error
+        return asking.failed(error, self._outage_left(error, until))
 
     def _too_long(self, error: StoreUnreachable | None = None) -> WaitedTooLong:
         """`error`: the answer is there, and could not be read. What becomes of the run is none of the question then."""

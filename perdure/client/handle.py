@@ -70,7 +70,7 @@ class Handle(Conversation, Generic[R_co]):
         wait = _Wait(self)
         slow, endures = self._door.coder.codec is not None, endures_outages(self._door)
         verb = f"handle.result() of {self.id!r}"
-        return Asked(verb, wait.ask, wait.read, seconds, self._late, slow=slow, endures=endures)
+        return Asked(verb, wait.ask, wait.read, seconds, self._late, slow, endures, asks_again=endures)
 
     def _late(self) -> str:
         if not self._door.store.views.owners():

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -115,9 +116,9 @@ def test_who_waits_for_a_result_gets_it_though_the_server_was_gone(server: Serve
 class Leaves:
     """The server leaves when somebody reads how a run has ended."""
 
-    def __init__(self, server: Server, client: Client) -> None:
+    def __init__(self, server: Server, views: Any) -> None:
         self._server = server
-        self._views = client._database.store.views
+        self._views = views
         self._end = self._views.end_of_chain
         self._views.end_of_chain = self._read  # type: ignore[method-assign]
         self.asked = 0
@@ -147,7 +148,7 @@ def test_a_server_that_goes_away_while_an_answer_is_read_is_waited_for(
         engine.start(seven(), id="ended").wait()
         assert engine.handle("ended").result().wait() == 7
     with Client(address) as client, ThreadPoolExecutor() as pool:
-        leaves = Leaves(server, client)
+        leaves = Leaves(server, client._database.store.views)
         answer = client.handle("ended").result()
 
         async def asks() -> int:
@@ -163,6 +164,28 @@ def test_a_server_that_goes_away_while_an_answer_is_read_is_waited_for(
         assert result.result() == 7
 
 
+@pytest.mark.parametrize("awaited", [True, False])
+def test_a_server_that_goes_away_as_somebody_begins_to_wait_is_waited_for(
+    server: Server, database: str, awaited: bool
+) -> None:
+    with Engine(server.address(database), [seven]) as engine, ThreadPoolExecutor() as pool:
+        engine.start(seven(), id="ended").wait()
+        assert engine.handle("ended").result().wait() == 7
+        handle = engine.handle("ended")
+        leaves = Leaves(server, engine.store.views)
+
+        async def asks() -> int:
+            return await handle.result()
+
+        try:
+            result = pool.submit(partial(asyncio.run, asks()) if awaited else handle.result().wait)
+            leaves.wait(1)
+        finally:
+            server.start()
+
+        assert result.result() == 7
+
+
 def test_whoever_waits_only_for_so_long_is_told_that_the_database_does_not_answer(
     server: Server, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,7 +194,7 @@ def test_whoever_waits_only_for_so_long_is_told_that_the_database_does_not_answe
         engine.start(seven(), id="ended").wait()
         assert engine.handle("ended").result().wait() == 7
     with Client(address) as client:
-        Leaves(server, client)
+        Leaves(server, client._database.store.views)
         try:
             with pytest.raises(
                 errors.WaitedTooLong, match="no answer within 2 s; the database does not answer"
