@@ -167,7 +167,7 @@ class Asked(Answer[R_co]):
         until = self._until()
         future: asyncio.Future[Any] = loop.create_future()
         forget: Callable[[], object] | None = None
-        asking = _Reading()
+        asking = _Patience()
         try:
             while True:
                 try:
@@ -189,7 +189,7 @@ class Asked(Answer[R_co]):
         finally:
             if forget is not None and (not future.done() or future.cancelled()):
                 forget()
-        slow, reading = value is None or self._slow, _Reading()
+        slow, reading = value is None or self._slow, _Patience()
         while True:
             try:
                 if not slow:
@@ -226,7 +226,7 @@ class Asked(Answer[R_co]):
                 forget()
         if receiver.error is not None:
             raise _plain(receiver.error) if isinstance(receiver.error, PerdureError) else receiver.error
-        reading = _Reading()
+        reading = _Patience()
         while True:
             try:
                 return reading.over(self._read(receiver.value))
@@ -236,7 +236,7 @@ class Asked(Answer[R_co]):
             time.sleep(pause)
 
     def _asked(self, receiver: Receiver, until: float | None) -> Callable[[], object] | None:
-        asking = _Reading()
+        asking = _Patience()
         while True:
             try:
                 return asking.over(self._ask(receiver))
@@ -244,7 +244,7 @@ class Asked(Answer[R_co]):
                 pause = self._before_asking_again(asking, error, until)
             time.sleep(pause)
 
-    def _before_asking_again(self, asking: "_Reading", error: StoreUnreachable, until: float | None) -> float:
+    def _before_asking_again(self, asking: "_Patience", error: StoreUnreachable, until: float | None) -> float:
         """How long to wait first."""
         if not self._asks_again:
             raise error
@@ -266,8 +266,8 @@ class Asked(Answer[R_co]):
         return waited
 
 
-class _Reading:
-    """One answer that is read, from a store that may be away for a while, of which the log tells."""
+class _Patience:
+    """Of one question to a store that may be away for a while, or of one answer that is read: the log tells of it."""
 
     __slots__ = ("_outage", "_pause")
 
