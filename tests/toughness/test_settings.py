@@ -1,11 +1,18 @@
 """What an administrator may set for a database, and what becomes of engines then."""
 
 import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
 
-from perdure import Engine, activity, workflow
+from perdure import Client, Engine, activity, workflow
+from perdure.stores.postgres import schema
+from perdure.stores.postgres.place import Place
+from perdure.stores.postgres.store import PostgresStore
 from tests.postgres.server import Server
 from tests.toughness.load import Load, engines
 
@@ -56,6 +63,30 @@ def test_transactional_activities_of_an_odd_database_do_as_well(server: Server, 
     with Engine(server.address(database), [entries, enter, enter_on_loop]) as engine:
         assert engine.run(entries(8)).wait() == list(range(8))
     assert server.ask("SELECT number FROM ledger ORDER BY number", database) == [(number,) for number in range(8)]
+
+
+LIMIT = "100ms"
+WAITING = f"SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query_start < now() - 3 * interval '{LIMIT}'"
+
+OPENED: dict[str, Callable[[str], Any]] = {
+    "an engine's store": lambda address: PostgresStore(address).admin.close(),
+    "a client": lambda address: Client(address).close(),
+    "a look at the version": lambda address: schema.version(Place(address)),
+}
+
+
+@pytest.mark.parametrize("opened", OPENED)
+def test_whoever_opens_a_database_takes_more_time_than_it_allows(server: Server, database: str, opened: str) -> None:
+    address = server.address(database)
+    PostgresStore(address).admin.close()
+    server.ask(f"ALTER DATABASE {database} SET statement_timeout = '{LIMIT}'")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(address) as stranger:
+        stranger.execute("LOCK TABLE perdure.version")
+        opening = pool.submit(OPENED[opened], address)
+        while not opening.done() and server.ask(WAITING) == [(0,)]:
+            threading.Event().wait(0.01)
+        stranger.rollback()
+        opening.result()
 
 
 def test_a_database_that_may_only_be_read_for_a_while_is_waited_for(server: Server, database: str) -> None:

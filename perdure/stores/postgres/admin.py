@@ -71,7 +71,7 @@ class PostgresAdmin:
             return [BuildRow(*columns) for columns in line.read(_BUILDS)]
 
     def check(self) -> list[str]:
-        with told_to_people(self._place), self._lines.use() as line, line.transaction(checking.BEGIN) as connection:
+        with told_to_people(self._place), self._lines.use() as line, line.transaction(checking.ISOLATION) as connection:
             return list(islice(checking.problems(connection), PROBLEM_LINES))
 
     def prune(self, wanted: Prune) -> Pruned:

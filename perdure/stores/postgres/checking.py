@@ -15,7 +15,7 @@ from perdure.stores.postgres.human import human_row
 from perdure.stores.postgres.lines import Row
 from perdure.stores.postgres.rows import RUN_COLUMNS, attributes_of, run_row
 
-BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+ISOLATION = b"REPEATABLE READ, READ ONLY"
 ROWS = 500
 """So many are fetched at a time."""
 

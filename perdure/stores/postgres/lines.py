@@ -15,9 +15,10 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import psycopg
+from psycopg import pq
 
 from perdure.stores.postgres.asking import Asker, Row
-from perdure.stores.postgres.place import Place
+from perdure.stores.postgres.place import Place, unhurried
 from perdure.stores.postgres.trouble import (
     OTHER_ISOLATION,
     READ_ONLY,
@@ -43,6 +44,9 @@ _IDLE = b"SET LOCAL idle_in_transaction_session_timeout = %d"
 EXPLICIT_SECONDS = 60.0
 """After so long a line looks whether a call does without: a statement that somebody has cancelled looks like one that took too long."""
 
+IDLE_MS = 60_000
+"""So long a transaction of several statements may stand still."""
+
 IDLE_LINES = 4
 """So many connections stay open when nobody uses them."""
 
@@ -65,6 +69,7 @@ class Line:
         Raises:
             psycopg.Error: it failed; if the connection did, nobody knows whether the statement came to its end.
         """
+        began = time.monotonic()
         for tries in range(1, UNDONE_TRIES + 1):
             try:
                 return self._asked(sql, values, opened)
@@ -72,7 +77,7 @@ class Line:
                 code = code_of(error)
                 if not self._is_explicit() and code in (OTHER_ISOLATION, TOO_LATE):
                     self._explicit_until = time.monotonic() + EXPLICIT_SECONDS
-                elif not is_undone(error) or tries == UNDONE_TRIES:
+                elif tries == UNDONE_TRIES or not (is_undone(error) or self._is_early(code, began)):
                     raise
         raise AssertionError
 
@@ -87,13 +92,17 @@ class Line:
             return asker.ask(sql, values)
         except psycopg.Error as error:
             # One that was the primary server may be none any more; with several hosts, another one is found by connecting.
-            if is_lost(error) or asker.connection.closed or code_of(error) == READ_ONLY:
+            if is_lost(error) or not _is_between(asker.connection) or code_of(error) == READ_ONLY:
                 self.close()
             raise
         except BaseException:
             # An interrupt, say: the answer is still to come, and would be taken for that to the next question.
             self.close()
             raise
+
+    def _is_early(self, code: str, began: float) -> bool:
+        """Whether a statement was broken off that had time left: the one that asks for more, where the database allows too little."""
+        return code == TOO_LATE and time.monotonic() - began < self.patience
 
     def _is_explicit(self) -> bool:
         return time.monotonic() < self._explicit_until
@@ -115,17 +124,15 @@ class Line:
             return self.ask(sql, values)
 
     @contextmanager
-    def transaction(self, begin: str) -> Iterator[psycopg.Connection[Row]]:
+    def transaction(self, isolation: bytes = b"READ COMMITTED") -> Iterator[psycopg.Connection[Row]]:
         """Several statements that are one transaction, for what takes its time and what no owner waits for. It is given up if
         this process stands still in it."""
         connection = self._opened().connection
         try:
-            connection.execute(begin.encode())
-            connection.execute(b"SET LOCAL idle_in_transaction_session_timeout = '60s'")
-            yield connection
-            connection.execute(b"COMMIT")
+            with unhurried(connection, isolation, IDLE_MS):
+                yield connection
         except BaseException:
-            self.close()  # which rolls back, whatever it was that failed
+            self.close()
             raise
 
     def wait_for(self, patience: float) -> None:
@@ -156,6 +163,11 @@ class Line:
             self._idle = select.poll()
             self._idle.register(connection, select.POLLIN)
         return asker
+
+
+def _is_between(connection: psycopg.Connection[Row]) -> bool:
+    """Whether it is open, and in no transaction."""
+    return connection.info.transaction_status == pq.TransactionStatus.IDLE
 
 
 class Lines:

@@ -1,8 +1,10 @@
 """From an address to a server."""
 
+import contextlib
 import os
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -19,6 +21,13 @@ UNACKNOWLEDGED_MS = 10_000
 REFUSED_SECONDS = 3.0
 STARTING_SECONDS = 60.0
 """How long whoever opens a database waits for a server that is not there, and for one that says it is just starting."""
+
+UNHURRIED_TRIES = 100
+"""How often it is asked for time where a statement gets so little that this is broken off as well."""
+
+_UNHURRIED = (
+    b"BEGIN ISOLATION LEVEL %s; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = %d"
+)
 
 _OPTIONS = {"PGCONNECT_TIMEOUT": "connect_timeout", "PGAPPNAME": "application_name"}
 """What the environment may say, too."""
@@ -92,3 +101,30 @@ class Place:
             "client_encoding": "UTF8",  # whatever is said elsewhere: all that is written here is that
             **{option: value for option, value in wanted.items() if option not in said},
         }
+
+
+@contextlib.contextmanager
+def unhurried(
+    connection: "psycopg.Connection[TupleRow]", isolation: bytes = b"READ COMMITTED", idle_ms: int = 0
+) -> Iterator[None]:
+    """A transaction in which a statement may take its time, however little of it the database allows; given up by the server if
+    nothing is said in it for `idle_ms`, other than 0.
+
+    Raises:
+        psycopg.Error: it cannot be begun, or committed.
+    """
+    for tries in range(1, UNHURRIED_TRIES + 1):
+        try:
+            connection.rollback()
+            connection.execute(_UNHURRIED % (isolation, idle_ms))  # one message
+            break
+        except psycopg.errors.QueryCanceled:
+            if tries == UNHURRIED_TRIES:
+                raise
+    try:
+        yield
+        connection.execute(b"COMMIT")
+    except BaseException:
+        with contextlib.suppress(psycopg.Error):
+            connection.rollback()
+        raise

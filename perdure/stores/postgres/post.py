@@ -54,11 +54,7 @@ class PostgresPost:
 
     def place(self, runs: Sequence[Placed]) -> list[bool | None]:
         try:
-            with (
-                told_to_people(self._place),
-                self._lines.use() as line,
-                line.transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as connection,
-            ):
+            with told_to_people(self._place), self._lines.use() as line, line.transaction() as connection:
                 return place(connection, runs)
         except Taken as taken:
             return taken.fates
