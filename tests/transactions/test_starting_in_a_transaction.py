@@ -239,6 +239,30 @@ def test_a_connection_that_commits_by_itself_is_refused(shared: Shared):
         assert handle.result().wait() == "charged 1"
 
 
+def test_a_transaction_that_has_read_nothing_gets_its_lock_though_somebody_has_just_written(in_file: Shared):
+    with Engine(in_file.opened(), [order, charge]) as engine:
+        engine.run(order(1)).wait()
+    written: list[str] = []
+    with (
+        Client(in_file.address) as client,
+        closing(in_file.connect()) as connection,
+        closing(in_file.connect()) as other,
+    ):
+
+        def write_before(statement: str) -> None:
+            if "runs" in statement and not written:
+                written.append(statement)
+                in_file.insert(other, 2)
+                other.commit()
+
+        connection.isolation_level = None
+        connection.execute("BEGIN")
+        connection.set_trace_callback(write_before)
+        client.start("order", [1], id="order-1", connection=connection).wait()
+        connection.execute("COMMIT")
+        assert written and client.count(status="queued").wait() == 1
+
+
 def test_a_snapshot_that_cannot_see_who_has_the_id_is_told_so(database: str):
     """Under REPEATABLE READ: the driver's own error, after which the application begins its transaction again."""
     with Engine(PostgresStore(database), [order, charge]) as engine, psycopg.connect(database) as connection:

@@ -26,7 +26,9 @@ INSERT_ATTRIBUTE = f"INSERT INTO attributes ({rows.ATTRIBUTE_COLUMNS}) VALUES (?
 FOLLOW = "UPDATE runs SET followed_by = ? WHERE key = ?"
 NEXT_ODD_KEY = f"SELECT (({LAST_KEY}) + 1) | 1"
 _TAKE_LOCK = "UPDATE runs SET key = key WHERE 0"
-_FILES = "SELECT name, file FROM pragma_database_list"
+_FILES = "PRAGMA database_list"
+"""Reads nothing of the file: whoever has read in a transaction cannot take the lock any more when somebody else has written since."""
+
 _WORKFLOWS = "SELECT name FROM definitions WHERE kind = 'workflow' ORDER BY name"
 
 
@@ -55,7 +57,7 @@ class SqliteEnlisting:
         return Enlisted((yield from submitted(row, start)))
 
     def _demand_here(self) -> Talk[None]:
-        files = dict((yield Statement(_FILES)))
+        files = {name: file for _, name, file in (yield Statement(_FILES))}
         main = files.get("main") or ""
         if not main or os.path.realpath(main) != self._path:
             raise errors.ConnectionUnfit(
