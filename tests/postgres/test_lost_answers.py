@@ -68,6 +68,16 @@ def dead(store: PostgresStore, by: PostgresStore) -> int:
     return member
 
 
+def test_what_leaves_no_sign_is_written_again(owner: PostgresStore) -> None:
+    begin(owner, 2)
+    batch = base.Batch(blobs=[base.BlobRow(2, b"digest", b"large")])
+    assert not owner.journal.settle(batch)
+
+    owner.journal.commit(batch)
+    owner.journal.commit(batch)
+    assert owner.views.blob(2, b"digest") == b"large"
+
+
 def test_what_a_poll_has_claimed_whose_answer_was_lost_is_told_by_the_next(
     gate: Gate, owner: PostgresStore, other: PostgresStore
 ) -> None:
