@@ -30,7 +30,6 @@ MORE_US = (0, 1_000)
 """So much longer than on this machine's disk each commit takes: what is asked between commits takes the same time on each disk."""
 
 
-
 class Round(NamedTuple):
     """What a round took, and processor seconds of the server for each workflow."""
 

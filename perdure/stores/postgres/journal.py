@@ -113,7 +113,9 @@ class PostgresJournal:
                 lost = error
             signs = signs_of(batch, self.member)
             # One that leaves no sign has but what may be written twice: large values.
-            found = bool(signs) and all(expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs)
+            found = bool(signs) and all(
+                expected == bool(self._line.ask(sql, values)) for expected, sql, values in signs
+            )
             if found:
                 self.fence.wrote(lambda: signs_of(batch, self.member))
             if found and (batch.history or batch.created):
