@@ -4,13 +4,20 @@ does not wait for a disk; `pytest --basetemp=FOLDER` says otherwise.
 And that Ctrl-C is heard by the processes that tests start, also where whoever started the tests does not hear it (a shell
 lets what it runs in the background ignore it, and so do the children of that).
 
+And that no process which tests start compiles the house anew, where Python was told to keep nothing of what it compiles
+(`PYTHONDONTWRITEBYTECODE`, as containers often are): that is two thirds of its start. What tests write and import is kept
+nowhere then, as was wished.
+
 And that properties are tested with the same cases everywhere, however slow the machine is, as Hypothesis does by itself where
 `CI` is set. Other cases are looked for by `make soak` and `make fuzz`.
 """
 
+import compileall
 import os
+import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +25,8 @@ from hypothesis import HealthCheck, settings
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 << 30
+
+HOUSE = Path(__file__).resolve().parents[1]
 
 _made = pytest.StashKey[Path]()
 
@@ -35,8 +44,13 @@ settings.load_profile("anywhere")
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if hasattr(config, "workerinput") or config.option.basetemp is not None:
-        return  # a worker has a part of its controller's
+    if hasattr(config, "workerinput"):
+        return  # a worker has what its controller has made, and a part of its folder
+    if sys.dont_write_bytecode:
+        for room in ("perdure", "examples", "tests"):  # pytest compiles tests by itself
+            compileall.compile_dir(HOUSE / room, quiet=2, rx=re.compile(r"/test_[^/]*$"))
+    if config.option.basetemp is not None:
+        return
     if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
         return
     for left in MEMORY.glob("perdure-tests-*"):  # by a run of tests that was killed
