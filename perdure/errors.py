@@ -381,6 +381,10 @@ class StoreUnreachable(StoreError):
     code = "store-unreachable"
     _lasts = False
     """Whether it stays so until somebody does something about it: the database answers, and refuses."""
+    _away = False
+    """Whether it is the server that does not answer, or has no room for one more, which passes by itself."""
+    _unsent = False
+    """Whether it is certain that nothing was asked of it: there was no connection to begin with."""
 
 
 class StoreNotFound(StoreUnreachable):
@@ -433,6 +437,8 @@ class CrashTestFailed(PerdureError, AssertionError):
 
 class EngineNotRunning(PerdureError):
     code = "engine-not-running"
+    _unowned = False
+    """Whether it is only that nobody owns the database now."""
 
 
 class WaitedTooLong(PerdureError, TimeoutError):

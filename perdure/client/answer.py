@@ -1,7 +1,6 @@
 """What each verb gives: one object that can be awaited, and that has `.wait()` for code without an event loop."""
 
 import asyncio
-import logging
 import math
 import os
 import threading
@@ -10,13 +9,11 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from perdure.calls import Lazy, Scheduler
+from perdure.client.patience import ENDLESS, NONE, Patience, Trying, plain
 from perdure.errors import NotDeterministic, PerdureError, StoreUnreachable, WaitedTooLong
-from perdure.runtime.outage import Outage
 from perdure.runtime.outbox import Receiver
 from perdure.runtime.threads import ASKING_AT_ONCE, Threads
-from perdure.runtime.world import World
 
-_log = logging.getLogger("perdure")
 _threads = Threads("perdure-answers", ASKING_AT_ONCE)
 
 
@@ -27,10 +24,6 @@ def _begin_anew() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_anew)
-
-
-_PAUSE_SECONDS = (0.05, 1.0)
-"""Before a store that has not answered is asked again: at first, and after a while."""
 
 
 def asking() -> int:
@@ -103,23 +96,35 @@ class Answer(Lazy[R_co], Generic[R_co]):
 class Looked(Answer[R_co]):
     """An answer that a blocking function finds: awaited, it runs beside the loop."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_function", "_patience")
 
-    def __init__(self, verb: str, function: Callable[[], R_co]) -> None:
+    def __init__(self, verb: str, function: Callable[[], R_co], patience: Patience = NONE) -> None:
         super().__init__(verb)
         self._function = function
+        self._patience = patience
 
     def _begin(self) -> Generator[Any, Any, R_co]:
         return self._beside().__await__()
 
     async def _beside(self) -> R_co:
-        try:
-            return await _threads.beside(self._function)
-        except PerdureError as error:
-            raise _plain(error) from error.__cause__
+        trying = Trying(self._patience)
+        while True:
+            try:
+                return trying.over(await _threads.beside(self._function))
+            except PerdureError as error:
+                trying.again(error)
+                pause = trying.failed(error)
+            await asyncio.sleep(pause)
 
     def _waited(self) -> R_co:
-        return self._function()
+        trying = Trying(self._patience)
+        while True:
+            try:
+                return trying.over(self._function())
+            except PerdureError as error:
+                trying.again(error)
+                pause = trying.failed(error)
+            time.sleep(pause)
 
 
 async def beside(function: Callable[[], T]) -> T:
@@ -127,7 +132,7 @@ async def beside(function: Callable[[], T]) -> T:
     try:
         return await _threads.beside(function)
     except PerdureError as error:
-        raise _plain(error) from error.__cause__
+        raise plain(error) from error.__cause__
 
 
 class Asked(Answer[R_co]):
@@ -135,9 +140,9 @@ class Asked(Answer[R_co]):
     always, of anything if it is `slow`.
     `late` says what becomes of it if it has not come in `seconds`. `endures`: a store that does not answer when it is to be read there is
     asked again, until it does or the seconds are over; somebody keeps it who sees to that. One that refuses is not.
-    `asks_again`: the same if it does not answer at the beginning, as the question changes nothing."""
+    `patience`: the same while it is asked for. `blocks`: asking may take its time, and is done beside the loop."""
 
-    __slots__ = ("_ask", "_asks_again", "_endures", "_late", "_read", "_seconds", "_slow")
+    __slots__ = ("_ask", "_blocks", "_endures", "_late", "_patience", "_read", "_seconds", "_slow")
 
     def __init__(
         self,
@@ -148,48 +153,26 @@ class Asked(Answer[R_co]):
         late: Callable[[], str] = lambda: "ask again later",
         slow: bool = False,
         endures: bool = False,
-        asks_again: bool = False,
+        patience: Patience = NONE,
+        blocks: bool = False,
     ) -> None:
         super().__init__(verb)
         self._ask = ask
-        self._asks_again = asks_again
         self._read = read
         self._seconds = seconds
         self._late = late
         self._slow = slow
         self._endures = endures
+        self._patience = patience
+        self._blocks = blocks
 
     def _begin(self) -> Generator[Any, Any, R_co]:
         return self._awaited().__await__()
 
     async def _awaited(self) -> R_co:
-        loop = asyncio.get_running_loop()
         until = self._until()
-        future: asyncio.Future[Any] = loop.create_future()
-        forget: Callable[[], object] | None = None
-        asking = _Patience()
-        try:
-            while True:
-                try:
-                    forget = asking.over(self._ask(_InLoop(loop, future)))
-                    break
-                except StoreUnreachable as error:
-                    pause = self._before_asking_again(asking, error, until)
-                await asyncio.sleep(pause)
-            if until is None:
-                value = await future
-            else:
-                async with asyncio.timeout(until - time.monotonic()):
-                    value = await future
-        except PerdureError as error:
-            raise _plain(error) from error.__cause__
-        except TimeoutError:
-            late = self._too_long()
-            raise late from late.__cause__
-        finally:
-            if forget is not None and (not future.done() or future.cancelled()):
-                forget()
-        slow, reading = value is None or self._slow, _Patience()
+        value = await self._received(until)
+        slow, reading = value is None or self._slow, Trying(ENDLESS)
         while True:
             try:
                 if not slow:
@@ -201,54 +184,104 @@ class Asked(Answer[R_co]):
             await asyncio.sleep(pause)
             slow = True
 
+    async def _received(self, until: float | None) -> Any:
+        try:
+            if until is None:
+                return await self._asked_for(until)
+            async with asyncio.timeout(until - time.monotonic()):
+                return await self._asked_for(until)
+        except PerdureError as error:
+            raise plain(error) from error.__cause__
+        except TimeoutError:
+            late = self._too_long()
+            raise late from late.__cause__
+
+    async def _asked_for(self, until: float | None) -> Any:
+        asking: Trying | None = None
+        while True:
+            try:
+                if asking is None and not self._blocks:
+                    return await self._told()
+                value = await self._told_beside()
+                return value if asking is None else asking.over(value)
+            except PerdureError as error:
+                asking = asking or Trying(self._patience)
+                pause = self._before_asking_again(asking, error, until)
+            await asyncio.sleep(pause)
+
+    async def _told(self) -> Any:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        forget = self._ask(_InLoop(loop, future))
+        try:
+            return await future
+        finally:
+            if forget is not None and (not future.done() or future.cancelled()):
+                forget()
+
+    async def _told_beside(self) -> Any:
+        """The same, without the loop standing still meanwhile."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        receiver, question = _InLoop(loop, future), _Question()
+        try:
+            await _threads.beside(lambda: question.asked(self._ask(receiver)))
+            return await future
+        finally:
+            if not future.done() or future.cancelled():
+                question.give_up()
+
     def _until(self) -> float | None:
         return None if self._seconds is None else time.monotonic() + self._seconds
 
     def _outage_left(self, error: PerdureError, until: float | None) -> float:
         """How many seconds are left for a store that does not answer. Raises whatever else reading the answer comes to."""
         if not (self._endures and isinstance(error, StoreUnreachable)) or error._lasts:
-            raise _plain(error) from error.__cause__
+            raise plain(error) from error.__cause__
         left = math.inf if until is None else until - time.monotonic()
         if left <= 0:
             raise self._too_long(error) from error
         return left
 
     def _waited(self) -> R_co:
-        receiver = _InThread()
         until = self._until()
-        forget = self._asked(receiver, until)
-        try:
-            if not receiver.arrived.wait(None if until is None else max(until - time.monotonic(), 0.0)):
-                late = self._too_long()
-                raise late from late.__cause__
-        finally:
-            if forget is not None and not receiver.arrived.is_set():
-                forget()
-        if receiver.error is not None:
-            raise _plain(receiver.error) if isinstance(receiver.error, PerdureError) else receiver.error
-        reading = _Patience()
+        value, reading = self._heard(until), Trying(ENDLESS)
         while True:
             try:
-                return reading.over(self._read(receiver.value))
+                return reading.over(self._read(value))
             except PerdureError as error:
                 left = self._outage_left(error, until)
                 pause = reading.failed(error, left)
             time.sleep(pause)
 
-    def _asked(self, receiver: Receiver, until: float | None) -> Callable[[], object] | None:
-        asking = _Patience()
+    def _heard(self, until: float | None) -> Any:
+        asking = Trying(self._patience)
         while True:
+            receiver = _InThread()
+            forget: Callable[[], object] | None = None
             try:
-                return asking.over(self._ask(receiver))
-            except StoreUnreachable as error:
+                forget = self._ask(receiver)
+                if not receiver.arrived.wait(None if until is None else max(until - time.monotonic(), 0.0)):
+                    break
+                if receiver.error is not None:
+                    raise plain(receiver.error) if isinstance(receiver.error, PerdureError) else receiver.error
+                return asking.over(receiver.value)
+            except PerdureError as error:
                 pause = self._before_asking_again(asking, error, until)
+            finally:
+                if forget is not None and not receiver.arrived.is_set():
+                    forget()
             time.sleep(pause)
+        late = self._too_long()
+        raise late from late.__cause__
 
-    def _before_asking_again(self, asking: "_Patience", error: StoreUnreachable, until: float | None) -> float:
-        """How long to wait first."""
-        if not self._asks_again:
-            raise error
-        return asking.failed(error, self._outage_left(error, until))
+    def _before_asking_again(self, asking: Trying, error: PerdureError, until: float | None) -> float:
+        """How long to wait first. Raises what is not asked again."""
+        asking.again(error)
+        left = math.inf if until is None else until - time.monotonic()
+        if left <= 0:
+            raise self._too_long(error if isinstance(error, StoreUnreachable) else None) from error
+        return asking.failed(error, left)
 
     def _too_long(self, error: StoreUnreachable | None = None) -> WaitedTooLong:
         """`error`: the answer is there, and could not be read. What becomes of the run is none of the question then."""
@@ -266,32 +299,32 @@ class Asked(Answer[R_co]):
         return waited
 
 
-class _Patience:
-    """Of one question to a store that may be away for a while, or of one answer that is read: the log tells of it."""
+class _Question:
+    """Asked on one thread, and given up on another one, perhaps before that has come to its end."""
 
-    __slots__ = ("_outage", "_pause")
+    __slots__ = ("_forget", "_given_up", "_lock")
 
     def __init__(self) -> None:
-        self._outage: Outage | None = None
-        self._pause = _PAUSE_SECONDS[0]
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._forget: Callable[[], object] | None = None
 
-    def failed(self, error: PerdureError, left: float) -> float:
-        """For how many seconds it is waited now, of those that are `left`."""
-        if self._outage is None:
-            self._outage = Outage(World(), _log, endless=True)
-        self._outage.noted(error)
-        pause, self._pause = self._pause, min(2 * self._pause, _PAUSE_SECONDS[1])
-        return min(pause, left)
+    def asked(self, forget: Callable[[], object] | None) -> None:
+        with self._lock:
+            self._forget = forget
+            if not self._given_up:
+                return
+        self._end()
 
-    def over(self, answer: T) -> T:
-        if self._outage is not None:
-            self._outage.over()
-        return answer
+    def give_up(self) -> None:
+        with self._lock:
+            self._given_up = True
+        self._end()
 
-
-def _plain(error: PerdureError) -> PerdureError:
-    """Without the frames that found it out: what a caller needs is in its message and its cause."""
-    return error.with_traceback(None)
+    def _end(self) -> None:
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            forget()
 
 
 class _InLoop:

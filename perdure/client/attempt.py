@@ -4,7 +4,9 @@ from typing import Any
 
 from perdure import errors
 from perdure.client.answer import Answer, Looked
-from perdure.client.door import Door
+from perdure.client.door import Door, patience_of
+from perdure.client.mailing import found_first
+from perdure.client.patience import NONE
 from perdure.failures import failure_of
 from perdure.kernel import messages as msg
 from perdure.kernel.events import Failure, Payload
@@ -73,13 +75,14 @@ class AttemptHandle:
         return self._door.coder.seal_whole(data, self._max_bytes, "the result")
 
     def _told(self, verb: str, message: Any) -> Answer[None]:
-        return Looked(f"attempt.{verb}()", lambda: self._tell(message))
+        patience = NONE if verb == "heartbeat" else patience_of(self._door, repeatable=False)
+        return Looked(f"attempt.{verb}()", lambda: self._tell(message), patience)
 
     def _tell(self, message: Any) -> None:
         self._door.demand_open()
         views = self._door.store.views
-        named: Named = named_by(views.secret(), self.token)
-        row = views.rows_by_key([named.key]).get(named.key)
+        named: Named = named_by(found_first(views.secret), self.token)
+        row = found_first(lambda: views.rows_by_key([named.key])).get(named.key)
         if row is None or row.run_id != named.run_id:
             raise errors.TokenRefused("the run that the token belongs to is not in the database any more")
         self._door.tell(row, message(named))

@@ -33,7 +33,7 @@ class Conversation:
     _definition: Any
     _request_id: str
 
-    def _row(self) -> RunRow:
+    def _row(self, key: int | None = None) -> RunRow:
         raise NotImplementedError
 
     @overload

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 from perdure import errors
 from perdure.client.answer import Answer, beside
 from perdure.client.connections import Carrier, carrier_of
-from perdure.client.door import Door, judged, submission_of
+from perdure.client.door import Door
 from perdure.client.handle import Handle
+from perdure.client.mailing import judged, submission_of
 from perdure.kernel import wire
 from perdure.kernel.events import RunStarted
 from perdure.kernel.messages import Start
@@ -95,8 +96,8 @@ class _EnlistedHandle(Handle[Any]):
 
     __slots__ = ("_is_told",)
 
-    def _row(self) -> RunRow:
-        row = super()._row()
+    def _row(self, key: int | None = None) -> RunRow:
+        row = super()._row(key)
         if row.status == Status.QUEUED and not hasattr(self, "_is_told"):
             self._is_told = True
             self._door.store.post.nudge([row.key])
@@ -104,7 +105,7 @@ class _EnlistedHandle(Handle[Any]):
 
 
 def _started(door: Door, enlisting: Enlisting, request: StartRequest, definition: Any) -> Talk[Started]:
-    """As `door.start_by_mail`."""
+    """As `mailing.start_by_mail`."""
     row, start = submission_of(request, refuse_by_reply=False, now=door.now())
     enlisted = yield from enlisting.submit(row, start)
     found = enlisted.row

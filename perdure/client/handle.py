@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from perdure import errors
 from perdure.client.answer import Answer, Asked, Looked
 from perdure.client.conversation import Conversation
-from perdure.client.door import Door, endures_outages, looking
+from perdure.client.door import Door, endures_outages, looking, patience_of
+from perdure.client.mailing import found_first
 from perdure.client.moments import moment
 from perdure.client.outcome import outcome_of
+from perdure.client.patience import NONE, Patience
 from perdure.durations import duration_ns
 from perdure.kernel import messages as msg
 from perdure.kernel.project import RunRow
+from perdure.kernel.run import Status
 from perdure.runtime.outbox import Receiver
 from perdure.stores.base import Stored
 from perdure.stores.health import told_as_damage
@@ -68,9 +71,18 @@ class Handle(Conversation, Generic[R_co]):
         """
         seconds = None if timeout is None else duration_ns(timeout) / 1e9
         wait = _Wait(self)
-        slow, endures = self._door.coder.codec is not None, endures_outages(self._door)
-        verb = f"handle.result() of {self.id!r}"
-        return Asked(verb, wait.ask, wait.read, seconds, self._late, slow, endures, asks_again=endures)
+        door = self._door
+        return Asked(
+            f"handle.result() of {self.id!r}",
+            wait.ask,
+            wait.read,
+            seconds,
+            self._late,
+            slow=door.coder.codec is not None,
+            endures=endures_outages(door),
+            patience=patience_of(door, endless=True),
+            blocks=door.asks_beside,
+        )
 
     def _late(self) -> str:
         if not self._door.store.views.owners():
@@ -188,16 +200,18 @@ class Handle(Conversation, Generic[R_co]):
         return self._told("move", msg.Move())
 
     def _told(self, verb: str, message: msg.Mail) -> Answer[None]:
-        return self._looked(verb, lambda: self._door.tell(self._row(), message))
+        return self._looked(verb, _Telling(self, message).tell, patience_of(self._door))
 
-    def _looked(self, verb: str, look: Callable[[], T]) -> Answer[T]:
-        return Looked(f"handle.{verb}() of {self.id!r}", lambda: looking(self._door, look))
+    def _looked(self, verb: str, look: Callable[[], T], patience: Patience = NONE) -> Answer[T]:
+        return Looked(f"handle.{verb}() of {self.id!r}", lambda: looking(self._door, look), patience)
 
-    def _row(self) -> RunRow:
+    def _row(self, key: int | None = None) -> RunRow:
+        """`key`: of the run that was found before, by one who asks again; it is not to be one that has got the id meanwhile."""
         self._door.demand_open()
         views = self._door.store.views
-        if self._key is not None:
-            row = views.end_of_chain(self._key)
+        key = key or self._key
+        if key is not None:
+            row = views.end_of_chain(key)
             if row is not None and row.id != self.id:
                 row = None  # a database that has gone back, by a failover say, has given the number to another run
         elif self.run_id is not None:
@@ -205,7 +219,7 @@ class Handle(Conversation, Generic[R_co]):
         else:
             row = views.row(self.id)
         if row is None:
-            certain = "" if self._key is not None or self.run_id is None else f" with run_id {self.run_id}"
+            certain = "" if key is not None or self.run_id is None else f" with run_id {self.run_id}"
             raise errors.RunNotFound(f"there is no run {self.id!r}{certain} in {self._door.store.address}")
         return row
 
@@ -225,6 +239,34 @@ def _exported(door: Door, stored: Stored, redact: bool) -> "ExportedRun":
 
     run = exported(door.store.views, stored, moment(door.now()), door.store.streams)
     return redacted(run) if redact else run.held()
+
+
+class _Telling:
+    """One message to the run of a handle, which may be sent again: it is the same run each time."""
+
+    __slots__ = ("doubtful", "handle", "key", "message")
+
+    def __init__(self, handle: Handle[Any], message: msg.Mail) -> None:
+        self.handle = handle
+        self.message = message
+        self.key = 0
+        self.doubtful = False
+
+    def tell(self) -> None:
+        row = found_first(lambda: self.handle._row(self.key))
+        self.key = row.key
+        try:
+            self.handle._door.tell(row, self.message)
+        except errors.StoreUnreachable as error:
+            self.doubtful = self.doubtful or not error._unsent
+            raise
+        except errors.RunClosed:
+            wanted = _ENDS.get(type(self.message))
+            if not self.doubtful or wanted is None or self.handle._row(self.key).status != wanted:
+                raise  # else it has ended by this
+
+
+_ENDS: dict[type, Status] = {msg.Cancel: Status.CANCELLED, msg.Terminate: Status.TERMINATED}
 
 
 class _Wait:

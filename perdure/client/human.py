@@ -10,9 +10,10 @@ import msgspec
 
 from perdure import errors
 from perdure.client.answer import Answer, Looked
-from perdure.client.door import Door, looking
+from perdure.client.door import Door, looking, patience_of
 from perdure.client.human_view import ENDS, Tale, TaskDetails, TaskSummary, summaries_of, summary_fields, tales
 from perdure.client.moments import moment
+from perdure.client.patience import NONE, Patience
 from perdure.kernel import events as ev
 from perdure.kernel import messages as msg
 from perdure.kernel import wire
@@ -208,7 +209,7 @@ class Tasks:
                 if not self._is_done(run, step, request):
                     raise
 
-        return self._looked("complete", complete)
+        return self._looked("complete", complete, patience_of(self._opened()))
 
     def _coded(self, data: bytes) -> ev.Payload:
         """As the codec stores it. Large bytes travel in the message; the owner sets them apart."""
@@ -216,13 +217,13 @@ class Tasks:
         payload = self._opened().coder.seal(data, apart.__setitem__, self._max_bytes, "the answer")
         return ev.Payload(apart[payload.data], payload.encoding) if payload.ref else payload
 
-    def _looked(self, verb: str, look: Callable[[], R]) -> Answer[R]:
+    def _looked(self, verb: str, look: Callable[[], R], patience: Patience = NONE) -> Answer[R]:
         def looked() -> R:
             door = self._opened()
             door.demand_open()
             return looking(door, look)
 
-        return Looked(f"tasks.{verb}(...)", looked)
+        return Looked(f"tasks.{verb}(...)", looked, patience)
 
     # finding
 

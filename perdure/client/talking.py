@@ -8,8 +8,9 @@ import msgspec
 
 from perdure import errors
 from perdure.client.answer import Answer, Asked
-from perdure.client.door import Door, endures_outages, give, looking
+from perdure.client.door import Door, endures_outages, give, looking, patience_of
 from perdure.client.known import heard_by
+from perdure.client.mailing import found_first
 from perdure.client.outcome import blocked
 from perdure.failures import remote_error
 from perdure.handlers import HandlerMethod, Message, is_name
@@ -146,8 +147,16 @@ class Talk:
 
     def answer(self, read: Callable[[Any], R]) -> Answer[R]:
         verb = f"handle.{self.said.kind}(...) of {self.handle.id!r}"
-        slow = self.door.coder.codec is not None
-        return Asked(verb, self._ask, read, slow=slow, endures=endures_outages(self.door))
+        door = self.door
+        return Asked(
+            verb,
+            self._ask,
+            read,
+            slow=door.coder.codec is not None,
+            endures=endures_outages(door),
+            patience=patience_of(door, bool(self.id) or self.said.kind == "query", endless=self.waits_for_answer),
+            blocks=door.asks_beside,
+        )
 
     def _ask(self, receiver: Receiver) -> Callable[[], object] | None:
         self.door.demand_open()
@@ -163,10 +172,10 @@ class Talk:
             give(receiver, None, error)
 
     def _send(self, receiver: Receiver) -> Callable[[], object] | None:
-        row = self.handle._row()
-        self.said.fit(self.door.store.views.definitions, row.workflow)
-        message = self.said.mail(sealed_input(self.door, self.said, self.most), self.id)
+        row = found_first(lambda: self.handle._row(self.key))
         self.key = row.key
+        found_first(lambda: self.said.fit(self.door.store.views.definitions, row.workflow))
+        message = self.said.mail(sealed_input(self.door, self.said, self.most), self.id)
         if not self.waits_for_answer:
             self.door.send(row, message, receiver)
             return None
@@ -250,7 +259,9 @@ class UpdateHandle(Generic[R_co]):
             errors.EngineNotRunning: the engine was closed meanwhile.
         """
         verb = f"update.result() of {self.id!r}"
-        return Asked(verb, self._ask, self._read, endures=endures_outages(self.handle._door))
+        door = self.handle._door
+        endures, patience = endures_outages(door), patience_of(door, endless=True)
+        return Asked(verb, self._ask, self._read, endures=endures, patience=patience, blocks=door.asks_beside)
 
     def _ask(self, receiver: Receiver) -> Callable[[], object]:
         door = self.handle._door

@@ -13,13 +13,15 @@ from perdure.attributes import AttributeValue, Between, wanted_of
 from perdure.calls import Call
 from perdure.client.answer import Answer, Asked, Looked
 from perdure.client.attempt import AttemptHandle
-from perdure.client.door import Door, endures_outages, give, looking
+from perdure.client.door import Door, endures_outages, give, looking, patience_of
 from perdure.client.handle import Handle
 from perdure.client.outcome import outcome_of
+from perdure.client.patience import Patience
 from perdure.client.starting import StartOptions, sealed, wishes_of, with_message
 from perdure.client.summary import RunSummary, statuses_of, summaries
 from perdure.client.talking import Said, UpdateHandle, first_of, new_request
 from perdure.handlers import Message
+from perdure.kernel import messages as msg
 from perdure.kernel.events import Payload
 from perdure.kernel.limits import ID_CHARS, PAYLOAD_MAX_BYTES
 from perdure.options import checked_id, checked_run_id
@@ -112,7 +114,7 @@ class Verbs:
             from perdure.client.enlisting import EnlistedStart  # few starts need it
 
             return EnlistedStart(wish.id, wish.door, wish.definition, connection, wish.prepared)
-        return Asked(f"start(...) of {wish.id!r}", wish.ask_for_start, wish.handle)
+        return Asked(f"start(...) of {wish.id!r}", wish.ask_for_start, wish.handle, patience=wish.patience())
 
     @overload
     def run(self, workflow: Call[R], /, *, id: str | None = None, **options: Unpack[StartOptions]) -> Answer[R]: ...
@@ -148,6 +150,7 @@ class Verbs:
             wish.outcome,
             slow=wish.is_slow,
             endures=endures_outages(wish.door),
+            patience=wish.patience(endless=True),
         )
 
     @overload
@@ -215,7 +218,7 @@ class Verbs:
         def read(started: Started) -> "UpdateHandle[Any]":
             return UpdateHandle(wish.handle(started), request_id, started.key, said.result)
 
-        return Asked(f"update_with_start(...) of {wish.id!r}", wish.ask_for_start, read)
+        return Asked(f"update_with_start(...) of {wish.id!r}", wish.ask_for_start, read, patience=wish.patience())
 
     @overload
     def handle(self, id: str, workflow: "WorkflowDefinition[P, R]", *, run_id: str | None = None) -> "Handle[R]": ...
@@ -412,6 +415,12 @@ class _Wish:
         what = f"the arguments of workflow {workflow}"
         self.input = Payload(b"") if self.is_slow else seal(data, self.blobs.__setitem__, most, what)
 
+    def patience(self, endless: bool = False) -> Patience:
+        """A start is known by the number of its run, and so is what goes with it; but for a signal without a request that is said to a
+        run which is there already."""
+        first = self.wishes.first
+        return patience_of(self.door, not (isinstance(first, msg.Signal) and not first.request_id), endless)
+
     @property
     def is_slow(self) -> bool:
         """Whether a codec has to see the arguments, and the result: not on the caller's loop."""
@@ -424,8 +433,9 @@ class _Wish:
         return self._ask(receiver, True).give_up
 
     def _ask(self, receiver: Receiver, until_end: bool) -> StartRequest:
+        sent = None if self.request is None else self.request.sent  # it is asked again
         request = StartRequest(
-            self.id, self.workflow, self.input, self.blobs, receiver, until_end, self.wishes, self.is_drawn
+            self.id, self.workflow, self.input, self.blobs, receiver, until_end, self.wishes, self.is_drawn, sent
         )
         self.request = request
         if self.is_slow:

@@ -1,5 +1,6 @@
 """What reaches an engine's thread from others, and what it tells them."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -114,13 +115,24 @@ class Started:
         self.at_rest = at_rest
 
 
+class Sent:
+    """What a start brings with it each time that it is sent, so that it is known as the same: the number of its run, and by which name
+    the answer is looked for, None as long as nobody has said."""
+
+    __slots__ = ("reply_to", "run_id")
+
+    def __init__(self) -> None:
+        self.run_id = os.urandom(16)
+        self.reply_to: str | None = None
+
+
 class StartRequest:
     """A wish to start a run, or to attach to the one that has the id, from a thread of this process.
 
     `receiver` is answered once, when the answer is durable: with a `Started`, or an error. With `until_end` it is
     answered when the run is at rest instead: with the `Started` if it was so before, else with an `Ended`, or None, which
     means "look into the store". Whoever asked may stop waiting (`give_up`), from any thread. `elsewhere` is as of a Letter.
-    `is_drawn`: nobody else is likely to have the id, as it is a random one.
+    `is_drawn`: nobody else is likely to have the id, as it is a random one. `sent`: how it goes through the database.
     """
 
     __slots__ = (
@@ -132,6 +144,7 @@ class StartRequest:
         "is_drawn",
         "key",
         "receiver",
+        "sent",
         "until_end",
         "waiters",
         "wishes",
@@ -148,9 +161,11 @@ class StartRequest:
         until_end: bool = False,
         wishes: Wishes = NO_WISHES,
         is_drawn: bool = False,
+        sent: "Sent | None" = None,
     ) -> None:
         self.id = id
         self.is_drawn = is_drawn
+        self.sent = sent
         self.wishes = wishes
         self.workflow = workflow
         self.input = input

@@ -10,7 +10,7 @@ from tests.conformance.rows import mail, messages, polled, run, start
 
 
 def queued(store: base.Store, id: str = "a", wake_at: int | None = 50, reply_to: str = "", **policies: str) -> int:
-    row = run(0, id, Status.QUEUED, wake_at=wake_at)
+    row = run(0, id, Status.QUEUED, wake_at=wake_at, run_id=b"new")
     return store.post.submit(row, mail(0, msgspec.structs.replace(start(), **policies), reply_to)).key
 
 

@@ -14,8 +14,8 @@ def asking(**policies: str) -> base.MailRow:
     return mail(0, msgspec.structs.replace(start(), **policies))
 
 
-def queued(**fields: object) -> RunRow:
-    return run(0, "a", Status.QUEUED, run_id=b"new", **fields)
+def queued(run_id: bytes = b"new", **fields: object) -> RunRow:
+    return run(0, "a", Status.QUEUED, run_id=run_id, **fields)
 
 
 def test_a_run_that_follows_another_is_the_newest_of_their_id(store: base.Store) -> None:
@@ -111,7 +111,7 @@ def test_a_run_that_is_to_end_the_newest_is_placed_by_its_owner(store: base.Stor
 def test_several_that_are_to_end_the_newest_may_be_placed_at_once(store: base.Store) -> None:
     store.journal.commit(base.Batch(created=[run(2, "a")]))
     first = store.post.submit(queued(), asking(id_conflict="terminate_existing"))
-    second = store.post.submit(queued(), asking(id_conflict="terminate_existing"))
+    second = store.post.submit(queued(b"newer"), asking(id_conflict="terminate_existing"))
 
     store.journal.commit(base.Batch(followed=[(2, first.key), (first.key, second.key)]))
 
@@ -128,6 +128,21 @@ def test_a_queued_start_that_is_withdrawn_leaves_the_one_before_the_newest(store
     again = store.post.submit(queued(), asking(id_reuse="allow_duplicate"))
     assert store.views.row("a") == again
     assert again.key > row.key
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.RUNNING])
+def test_a_start_that_is_submitted_again_is_the_same(store: base.Store, status: Status) -> None:
+    policies = asking(id_reuse="allow_duplicate", id_conflict="terminate_existing")
+    store.journal.commit(base.Batch(created=[run(2, "a", status)]))
+    first = store.post.submit(queued(), policies)
+    if status == Status.FAILED:
+        store.journal.commit(base.Batch(updated=[run(first.key, "a", Status.COMPLETED, run_id=b"new")]))
+
+    again = store.post.submit(queued(), policies)
+
+    assert again.key == first.key
+    assert store.views.count(base.RunFilter(id_prefix="a")) == 2
+    assert len(polled(store, 0, 9).mail) == 1
 
 
 def test_a_request_made_again_finds_its_run_before_any_policy(store: base.Store) -> None:

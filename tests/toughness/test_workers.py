@@ -77,9 +77,11 @@ def test_a_start_that_is_lost_is_made_again_and_once(server: Server, database: s
         Client(proxy.address(database)) as client,
     ):
         proxy.lose("perdure.submit_alone(", side)
-        with pytest.raises(errors.StoreUnreachable):
-            client.start(transfers(f"{database}-0", 2), id=f"{database}-0").wait()
+        handle = client.start(transfers(f"{database}-0", 2), id=f"{database}-0", id_reuse="allow_duplicate").wait()
 
+        assert proxy.lost.acquire(timeout=60)
+        assert handle.run_id is not None and not handle._attached
+        handle.result().wait()
         Load([client], database, runs=1, steps=2).demand_exact()
         assert server.ask("SELECT count(*) FROM perdure.runs", database) == [(1,)]
 

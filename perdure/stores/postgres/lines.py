@@ -23,6 +23,7 @@ from perdure.stores.postgres.trouble import (
     OTHER_ISOLATION,
     READ_ONLY,
     TOO_LATE,
+    UNSENT,
     code_of,
     is_lost,
     is_undone,
@@ -84,7 +85,9 @@ class Line:
     def _asked(self, sql: str, values: Sequence[Any], opened: int) -> list[Row]:
         asker = self._opened()
         if opened not in (0, self.opened):
-            raise psycopg.OperationalError("the connection was lost before anything was sent")
+            lost = psycopg.OperationalError("the connection was lost before anything was sent")
+            setattr(lost, UNSENT, True)
+            raise lost
         try:
             if self._is_explicit():
                 most = int(self.patience * 1_000)
@@ -157,7 +160,11 @@ class Line:
             self.close()
         asker = self._asker
         if asker is None:
-            connection = self.place.connect()
+            try:
+                connection = self.place.connect()
+            except psycopg.Error as error:
+                setattr(error, UNSENT, True)
+                raise
             self.opened += 1
             self._asker = asker = Asker(connection, self.patience)
             self._idle = select.poll()

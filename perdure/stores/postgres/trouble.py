@@ -19,6 +19,9 @@ _AGAIN = frozenset({READ_ONLY, TOO_LATE, OTHER_ISOLATION, *_UNDONE, "53200", "53
 """A standby that takes no writes, a time limit, the wrong kind of transaction, a deadlock, a serialisation failure, no memory, no
 connection left, a lock: of a transaction that is rolled back for certain."""
 
+UNSENT = "perdure_unsent"
+"""The mark of an error that a connection was not even made."""
+
 _ROW = re.compile(r"\(\d+,\d+\)")
 """The place of a row, which the server names, in whichever language, when it was a row that was waited for and not a table."""
 
@@ -43,6 +46,11 @@ def is_lost(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
         not code or code.startswith(("08", "57P")) or error.diag.severity_nonlocalized in ("FATAL", "PANIC")
     )
+
+
+def is_unsent(error: psycopg.Error) -> bool:
+    """Whether there was no connection on which it could have been asked."""
+    return bool(getattr(error, UNSENT, False))
 
 
 def is_undone(error: psycopg.Error) -> bool:
@@ -101,9 +109,11 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
         return errors.StoreCorrupt(f"{place}: the server has found damaged data ({said}); restore a backup")
     if code and not is_lost(error) and code not in _AGAIN:
         return _lasting(f"{place}: the server refuses this ({said}; {code})")
-    return errors.StoreUnreachable(
+    away = errors.StoreUnreachable(
         f"{place}: the server does not answer ({said}); see that it runs, and that the address is right"
     )
+    away._away, away._unsent = True, is_unsent(error)
+    return away
 
 
 def _lasting(text: str) -> errors.StoreUnreachable:

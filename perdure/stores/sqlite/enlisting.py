@@ -18,7 +18,7 @@ from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lock import OwnerLock
 from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.pruning import LAST_KEY
-from perdure.stores.sqlite.rows import NEWEST, OF_REQUEST, RUN_COLUMNS, RUN_FIELDS
+from perdure.stores.sqlite.rows import NEWEST, OF_NUMBER, OF_REQUEST, RUN_COLUMNS, RUN_FIELDS
 
 INSERT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * len(RUN_FIELDS))})"
 INSERT_MAIL = "INSERT INTO mail (run, kind, body, reply_to) VALUES (?, ?, ?, ?)"
@@ -92,6 +92,9 @@ def submitted(row: RunRow, start: Start, reply_to: str = "") -> Talk[RunRow]:
     row.followed_by = 0
     found = yield Statement(NEWEST, (row.id,))
     if found:
+        before = yield Statement(OF_NUMBER, (row.id, row.run_id))
+        if before:
+            return rows.run_row(before[0])
         newest = rows.run_row(found[0])
         match claim(newest.status, start.id_conflict, start.id_reuse):
             case Claim.FOLLOW:

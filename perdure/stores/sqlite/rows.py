@@ -39,6 +39,7 @@ ATTEMPT_COLUMNS = ", ".join(ATTEMPT_FIELDS)
 MAIL_COLUMNS = "id, run, body, reply_to"
 ATTRIBUTE_COLUMNS = "run, name, item, kind, value"
 NEWEST = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND followed_by = 0"
+OF_NUMBER = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND run_id = ? ORDER BY key DESC LIMIT 1"
 OF_REQUEST = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND request = ? AND chain = 0 ORDER BY key DESC LIMIT 1"
 
 KINDS: dict[type, Any] = {kind: kind.__struct_config__.tag for kind in get_args(Mail)}

@@ -8,8 +8,10 @@ import warnings
 
 import pytest
 
-from perdure.client.answer import Asked, Looked
-from perdure.errors import RunFailed, WaitedTooLong
+from perdure.client.answer import Answer, Asked, Looked
+from perdure.client.door import give
+from perdure.client.patience import ENDLESS, Patience
+from perdure.errors import EngineNotRunning, RunFailed, StoreUnreachable, WaitedTooLong
 from perdure.runtime.outbox import Outbox, Receiver
 
 
@@ -127,3 +129,99 @@ def test_a_forked_process_has_its_answers_from_threads_of_its_own() -> None:
         os._exit(asyncio.run(looked()))
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def away(unsent: bool = False) -> StoreUnreachable:
+    error = StoreUnreachable("the server has gone")
+    error._away, error._unsent = True, unsent
+    return error
+
+
+def unowned() -> EngineNotRunning:
+    error = EngineNotRunning("no engine owns it")
+    error._unowned = True
+    return error
+
+
+class Raises:
+    """One error after the other, and then the answer."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    def look(self) -> int:
+        if self.errors:
+            raise self.errors.pop(0)
+        return 3
+
+    def ask(self, receiver: Receiver) -> None:
+        give(receiver, self.look(), None)
+
+    def tell(self, receiver: Receiver) -> None:
+        error = self.errors.pop(0) if self.errors else None
+        give(receiver, 3, error)
+
+
+def made(kind: str, patience: Patience, *errors: Exception) -> Answer[int]:
+    raises = Raises(*errors)
+    match kind:
+        case "looked":
+            return Looked("look()", raises.look, patience)
+        case "raised":
+            return Asked("ask()", raises.ask, int, patience=patience)
+        case "beside":
+            return Asked("ask()", raises.ask, int, patience=patience, blocks=True)
+        case _:
+            return Asked("ask()", raises.tell, int, patience=patience)
+
+
+def got(answer: Answer[int], awaited: bool) -> int:
+    async def asks() -> int:
+        return await answer
+
+    return asyncio.run(asks()) if awaited else answer.wait()
+
+
+kinds = pytest.mark.parametrize("kind", ["looked", "raised", "beside", "told"])
+ways = pytest.mark.parametrize("awaited", [True, False])
+
+
+@kinds
+@ways
+def test_a_store_that_is_away_is_asked_again(kind: str, awaited: bool) -> None:
+    assert got(made(kind, ENDLESS, away(), away(unsent=True)), awaited) == 3
+
+
+@kinds
+@ways
+def test_engines_are_given_a_moment_to_be_back_as_well(kind: str, awaited: bool) -> None:
+    assert got(made(kind, ENDLESS, away(), unowned()), awaited) == 3
+    with pytest.raises(EngineNotRunning):
+        got(made(kind, ENDLESS, unowned()), awaited)
+    with pytest.raises(EngineNotRunning):
+        got(made(kind, ENDLESS, away(), EngineNotRunning("this client is closed")), awaited)
+
+
+@kinds
+@ways
+def test_what_could_be_taken_twice_is_asked_again_only_if_nothing_was_sent(kind: str, awaited: bool) -> None:
+    patience = Patience(600.0, repeatable=False)
+
+    assert got(made(kind, patience, away(unsent=True)), awaited) == 3
+    with pytest.raises(StoreUnreachable, match="the server has gone; whether it was taken is not known"):
+        got(made(kind, patience, away(unsent=True), away()), awaited)
+
+
+@kinds
+@ways
+def test_a_store_that_refuses_is_not_asked_again(kind: str, awaited: bool) -> None:
+    with pytest.raises(StoreUnreachable, match=r"^refused$"):
+        got(made(kind, ENDLESS, StoreUnreachable("refused")), awaited)
+
+
+@kinds
+@ways
+@pytest.mark.parametrize(("unsent", "said"), [(True, "nothing was written"), (False, "asked again, it is taken once")])
+def test_patience_ends_in_words(kind: str, awaited: bool, unsent: bool, said: str) -> None:
+    with pytest.raises(StoreUnreachable, match=rf"the server has gone; .* for 0\.01 s; .*{said}"):
+        got(made(kind, Patience(0.01), *(away(unsent) for _ in range(100))), awaited)

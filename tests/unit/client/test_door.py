@@ -1,6 +1,6 @@
 """How long somebody waits who has sent a message through the database."""
 
-from perdure.client.door import tell_by_mail
+from perdure.client.mailing import tell_by_mail
 from perdure.kernel import messages as msg
 from perdure.kernel.run import Status
 from perdure.stores.base import Batch

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from perdure import Client, Engine, RunClosed, channel, workflow
-from perdure.client import door
-from perdure.client.door import heard_by_mail
+from perdure.client import mailing
+from perdure.client.mailing import heard_by_mail
 from perdure.errors import EngineNotRunning, WaitedTooLong
 from perdure.kernel.events import Payload
 from perdure.kernel.messages import Query, Signal, Update
@@ -52,7 +52,7 @@ def client_of(owner: MemoryStore) -> MemoryStore:
 def test_who_is_not_answered_is_not_told_that_all_is_well(
     owner: MemoryStore, message: Any, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "REPLY_SECONDS", 0.1)
+    monkeypatch.setattr(mailing, "REPLY_SECONDS", 0.1)
     client = client_of(owner)
 
     with pytest.raises(WaitedTooLong, match=advice):
@@ -84,7 +84,7 @@ def test_a_signal_that_waits_for_a_blocked_run_is_well_kept(owner: MemoryStore) 
 def test_another_owner_answers_what_was_asked_of_one_that_has_died(
     owner: MemoryStore, message: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "TAKEOVER_SECONDS", 300.0)
+    monkeypatch.setattr(mailing, "TAKEOVER_SECONDS", 300.0)
 
     def take_over() -> None:
         while not owner.work.poll(1, 9).mail:
@@ -108,7 +108,7 @@ def test_another_owner_answers_what_was_asked_of_one_that_has_died(
 def test_without_an_heir_a_signal_stays_in_the_mailbox_and_a_question_is_not_answered(
     owner: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "TAKEOVER_SECONDS", 0.1)
+    monkeypatch.setattr(mailing, "TAKEOVER_SECONDS", 0.1)
     client = client_of(owner)
 
     def die() -> None:
