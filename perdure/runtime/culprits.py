@@ -84,7 +84,8 @@ class Culprits:
         if isinstance(item, StartRequest):
             if tries < REQUEST_TRIES:  # somebody else may have taken the id meanwhile
                 return [item]
-            return [Refusal(item, errors.StoreError(f"the database refuses run {item.id!r}: {why}"))]
+            text = f"the database refuses run {item.id!r}: {why}\n  hint: {refusal.hint}"
+            return [Refusal(item, errors.StoreError(text))]
         block = self.blocks.get(item.key)
         if block is None:
             text = f"the database refuses what the run does: {why}"

@@ -15,7 +15,7 @@ from perdure.stores.postgres.fence import Fence
 from perdure.stores.postgres.lines import Line
 from perdure.stores.postgres.rows import attribute_columns, mail_columns
 from perdure.stores.postgres.texts import legible, to_json
-from perdure.stores.postgres.trouble import for_owner, told_to_owner
+from perdure.stores.postgres.trouble import NO_MEMORY, code_of, for_owner, told_to_owner
 from perdure.stores.settling import telling_attempts
 
 _COMMIT = (
@@ -29,6 +29,13 @@ _FIRST = f"{_COMMIT}, perdure.remember(%b::bigint)"
 MOST_BYTES = 256 * 1024 * 1024
 """What one call carries. A message of a gigabyte the server takes for a mistake, and ends the connection, so that nobody would know what
 has come of it; and it holds what it takes in memory several times."""
+
+LARGE_BYTES = 1024 * 1024
+MEMORY_TRIES = 10
+"""So often in a row a server that has no memory for a batch is asked again, if it is that large: some five seconds. A small one is
+waited for without end, since it is others that have the memory."""
+
+_LESS = "begin fewer steps at a time (asyncio.Semaphore), or hand on where large values lie, not the values"
 
 _LOCKED = """
 WITH free AS MATERIALIZED (SELECT key FROM perdure.runs WHERE key = ANY (%b::bigint[]) FOR NO KEY UPDATE SKIP LOCKED)
@@ -44,6 +51,8 @@ class PostgresJournal:
         self.spare = turn.Spare()
         self._faults = faults
         self._known = 0
+        self._size = 0
+        self._without_memory = 0
         """The member that has committed."""
 
     @property
@@ -71,18 +80,32 @@ class PostgresJournal:
                 if batch.history or batch.created or signs_of(batch, self.member):  # else what is earlier has to tell
                     self.fence.wrote(lambda: signs_of(batch, self.member))
                 self._known = self.member
+                self._without_memory = 0
         except (OverflowError, UnicodeError, psycopg.DataError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
         except psycopg.Error as error:
-            refusal = for_owner(error, self._place)
+            refusal = self._no_memory(error) or for_owner(error, self._place)
             if isinstance(refusal, IdTaken):
                 refusal.runs = self._locked(batch)
             raise refusal from error
         doubt_by(fault)
 
+    def _no_memory(self, error: psycopg.Error) -> CommitRefused | None:
+        """The server has no memory for it, once more. That passes, if others take it; of what is large and fails each time the fault
+        is its own size."""
+        if code_of(error) != NO_MEMORY or self._size < LARGE_BYTES:
+            return None
+        self._without_memory += 1
+        if self._without_memory < MEMORY_TRIES:
+            return None
+        return CommitRefused(
+            f"the server has no memory for {self._size / 2**20:,.1f} MB at once ({error.diag.message_primary})", _LESS
+        )
+
     def _call(self, batch: Batch) -> tuple[str, Sequence[Any]]:
         """The statement that writes it, and its values after the member and its term."""
         size = sum([len(part.events) for part in batch.history]) + sum([len(blob.data) for blob in batch.blobs])
+        self._size = size
         _demand_size(size)  # before it is in memory twice
         try:
             packed = turn.packed(batch) if self._known == self.member else None
@@ -91,7 +114,8 @@ class PostgresJournal:
             columns = columns_of(batch)
         except (struct.error, UnicodeError) as error:
             raise CommitRefused(f"a value that PostgreSQL cannot hold: {error}") from error
-        _demand_size(size + len(columns[-1] or ""))
+        self._size = size + len(columns[-1] or "")
+        _demand_size(self._size)
         return (_COMMIT, columns) if self._known == self.member else (_FIRST, [*columns, self.member])
 
     def _locked(self, batch: Batch) -> list[int]:
@@ -130,9 +154,7 @@ class PostgresJournal:
 def _demand_size(size: int) -> None:
     if size > MOST_BYTES:
         text = f"what is to be written at once has {size / 2**20:,.1f} MB, and at most {MOST_BYTES // 2**20:,} are written to PostgreSQL"
-        raise CommitRefused(
-            text, "begin fewer steps at a time (asyncio.Semaphore), or hand on where large values lie, not the values"
-        )
+        raise CommitRefused(text, _LESS)
 
 
 def columns_of(batch: Batch) -> list[Any]:

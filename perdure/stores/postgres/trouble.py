@@ -15,7 +15,8 @@ _FULL = frozenset({"53100"})
 _FORBIDDEN = frozenset({"42501"})
 _UNDONE = frozenset({"40001", "40P01"})
 READ_ONLY, TOO_LATE, OTHER_ISOLATION, LOCKED = "25006", "57014", "PD006", "55P03"
-_AGAIN = frozenset({READ_ONLY, TOO_LATE, OTHER_ISOLATION, *_UNDONE, "53200", "53300", "53400", LOCKED})
+NO_MEMORY = "53200"
+_AGAIN = frozenset({READ_ONLY, TOO_LATE, OTHER_ISOLATION, *_UNDONE, NO_MEMORY, "53300", "53400", LOCKED})
 """A standby that takes no writes, a time limit, the wrong kind of transaction, a deadlock, a serialisation failure, no memory, no
 connection left, a lock: of a transaction that is rolled back for certain."""
 
