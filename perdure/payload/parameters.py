@@ -34,7 +34,7 @@ class Parameters:
     an object by name, in which `*args` are a list. Both forms are read for every function.
     """
 
-    __slots__ = ("_count", "_exact", "_extra", "_has_floats", "_owner", "_parameters", "_rest", "_signature", "_whole")
+    __slots__ = ("_count", "_exact", "_extra", "_has_floats", "_owner", "_parameters", "_published", "_rest", "_signature", "_whole")
 
     def __init__(self, signature: inspect.Signature, hints: Mapping[str, Any], owner: str) -> None:
         self._owner = owner
@@ -42,6 +42,7 @@ class Parameters:
         self._parameters: list[_Parameter] = []
         self._rest: _Parameter | None = None
         self._extra: _Parameter | None = None
+        self._published: dict[str, Any] | None = None
         for parameter in signature.parameters.values():
             self._add(parameter, hints.get(parameter.name, Any))
         self._count = sum(each.positional for each in self._parameters)
@@ -240,8 +241,14 @@ class Parameters:
     def published(self) -> dict[str, Any]:
         """What a client without the code must know: names in order, how many are required, a JSON schema.
 
-        In the schema, `*args` are a property that is not among the names, `**kwargs` additional properties.
+        In the schema, `*args` are a property that is not among the names, `**kwargs` additional properties. It is made once, and
+        whoever gets it only reads it.
         """
+        if self._published is None:
+            self._published = self._described()
+        return self._published
+
+    def _described(self) -> dict[str, Any]:
         everything = [each for each in (*self._parameters, self._rest, self._extra) if each is not None]
         schemas, components = described([each.codec.hint for each in everything])
         properties: dict[str, Any] = {}

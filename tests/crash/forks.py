@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ class Lives:
             text=True,
         )
 
-    def live(self, scenario: str, address: str, ledger: str, at: int) -> int:
-        """One life, killed at the crash point of that number (0: none). Its exit status, -9 if it was killed."""
+    def live(self, scenario: str, address: str, ledger: str, at: int, having: Sequence[str] = ()) -> int:
+        """One life, killed at the crash point of that number (0: none). Its exit status, -9 if it was killed. `having`: the names
+        of its engine's definitions; without them, all that there are."""
         stdin, stdout = self._server.stdin, self._server.stdout
         assert stdin is not None and stdout is not None
-        stdin.write(json.dumps({"scenario": scenario, "address": address, "ledger": ledger, "at": at}) + "\n")
+        job = {"scenario": scenario, "address": address, "ledger": ledger, "at": at, "having": having}
+        stdin.write(json.dumps(job) + "\n")
         stdin.flush()
         return int(stdout.readline())
 
@@ -43,6 +46,7 @@ class Lives:
 def live(job: dict[str, Any]) -> None:
     from perdure import Engine
     from perdure.testing import KillingWorld, open_store
+    from perdure.workflows import definitions_of
     from tests.crash import corpus, scenarios
 
     scenarios.ledger.open(job["ledger"])
@@ -51,7 +55,9 @@ def live(job: dict[str, Any]) -> None:
     scenario = corpus.NAMED[job["scenario"]]
     slots, queues, codec = scenario.slots, scenario.queues, scenario.codec
     options = {"concurrency": slots, "threads": slots, "queues": queues, "codec": codec}
-    with Engine(store, corpus.ALL, **options, world=world) as engine:
+    known = [each for kind in definitions_of(corpus.ALL) for each in kind.values()]
+    definitions = [each for each in known if each.name in job["having"]] or known
+    with Engine(store, definitions, **options, world=world) as engine:
         scenario.drive(engine)
 
 

@@ -1,10 +1,11 @@
-"""SIGKILL of a real process before, inside and after commit n, for every n until the scenario ends; and of the one that
+"""SIGKILL of a real process before, inside or after commit n, for every n until the scenario ends; and of the one that
 comes after it.
 
 Another process, with other hashes, finishes what the killed ones left. Then the histories must be those of a life that
 nobody disturbed, and the ledger must say that nothing whose completion was recorded has been done again.
 
-With PERDURE_SOAK=1 every pair of places is tried, which takes hours; else one of each scenario, drawn from its name.
+With PERDURE_SOAK=1 every place and every pair of places is tried, which takes hours; else every second place, and one pair of
+each scenario, drawn from its name.
 """
 
 import os
@@ -18,8 +19,9 @@ import pytest
 
 from perdure import Client
 from tests.crash import evidence
-from tests.crash.corpus import SCENARIOS
+from tests.crash.corpus import ALL, SCENARIOS
 from tests.crash.forks import Lives
+from tests.crash.places import new_database
 from tests.crash.scenarios import AT_MOST_ONCE, SPAWNING, STORM, Scenario
 
 MOST = 400
@@ -40,7 +42,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        self.address = f"sqlite:///{folder}/runs.db"
+        self.address = f"sqlite:///{new_database(folder / 'runs.db')}"
         self.ledger = folder / "ledger"
         self.ledger.touch()
 
@@ -88,6 +90,8 @@ class Trial:
         undisturbed = prepared(folder / "undisturbed", scenario)
         assert self._finishing.live(name, undisturbed.address, str(undisturbed.ledger), at=0) == 0
         self._calm = looked_at(undisturbed, scenario)
+        with Client(undisturbed.address, codec=scenario.codec) as client:
+            self._having = [each.name for each in evidence.named(client, ALL)]
 
     def kill(self, *points: int) -> bool:
         """Kill each life at its point, let another one finish, and compare. False if one had ended before its point."""
@@ -95,12 +99,12 @@ class Trial:
         place = prepared(self._folder / where.replace(" ", "-"), self._scenario)
         seen: list[tuple[int, Looked]] = []
         for at in points:
-            status = self._killed.live(self.name, place.address, str(place.ledger), at)
+            status = self._killed.live(self.name, place.address, str(place.ledger), at, self._having)
             if status == 0:
                 return False
             assert status == -signal.SIGKILL, where
             seen.append((len(place.noted()), looked_at(place, self._scenario)))
-        assert self._finishing.live(self.name, place.address, str(place.ledger), at=0) == 0, where
+        assert self._finishing.live(self.name, place.address, str(place.ledger), 0, self._having) == 0, where
         after = looked_at(place, self._scenario)
 
         assert after.essences == self._calm.essences, where
@@ -122,8 +126,9 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
     scenario = {**SCENARIOS, **SPAWNING}[name]
     trial = Trial(name, scenario, lives, tmp_path)
 
-    # A codec changes what is written, not when: every second point is enough, which is each kind of point by turns.
-    points = range(1, MOST, 1 if scenario.codec is None else 2)
+    # After commit n, before the next one and inside it are three points with the same database: at least one of them is among
+    # every second point, and each kind of point is, by turns.
+    points = range(1, MOST, 1 if os.environ.get("PERDURE_SOAK") else 2)
     at = next((at for at in points if not trial.kill(at)), MOST)
 
     assert 8 < at < MOST

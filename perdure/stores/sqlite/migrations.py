@@ -6,6 +6,7 @@ between. There is no way back: old rows would have to be made of new ones.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
@@ -35,7 +36,12 @@ def schema(folder: Traversable | None = None) -> Schema:
     Raises:
         ValueError: their numbers are not 1, 2, 3 and so on.
     """
-    return numbered(folder or resources.files("perdure.stores.sqlite") / "schema", _migration)
+    return _own() if folder is None else numbered(folder, _migration)
+
+
+@cache
+def _own() -> Schema:
+    return tuple(numbered(resources.files("perdure.stores.sqlite") / "schema", _migration))
 
 
 def _migration(number: int, file: Traversable) -> Migration:
