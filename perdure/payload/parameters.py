@@ -34,7 +34,18 @@ class Parameters:
     an object by name, in which `*args` are a list. Both forms are read for every function.
     """
 
-    __slots__ = ("_count", "_exact", "_extra", "_has_floats", "_owner", "_parameters", "_published", "_rest", "_signature", "_whole")
+    __slots__ = (
+        "_count",
+        "_exact",
+        "_extra",
+        "_has_floats",
+        "_owner",
+        "_parameters",
+        "_published",
+        "_rest",
+        "_signature",
+        "_whole",
+    )
 
     def __init__(self, signature: inspect.Signature, hints: Mapping[str, Any], owner: str) -> None:
         self._owner = owner
