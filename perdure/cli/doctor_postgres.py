@@ -27,7 +27,7 @@ _DEAD = (
     "AND n_dead_tup > greatest(%s, n_live_tup) ORDER BY n_dead_tup DESC LIMIT 1"
 )
 _ENGINES = (
-    "SELECT count(*), count(DISTINCT build) FROM perdure.members JOIN perdure.beats ON member = id "
+    "SELECT count(*), count(DISTINCT build), (array_agg(host || ':' || pid ORDER BY id))[:6] FROM perdure.members JOIN perdure.beats ON member = id "
     "WHERE alive AND NOT serves AND perdure.is_seen(seen_at, lease)"
 )
 _BEHIND = "SELECT coalesce(pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), 0)::bigint"
@@ -167,11 +167,12 @@ def _content(connection: Any) -> Iterator[Finding]:
         yield Finding("indexes", "warning", f"the index perdure.{name} is invalid: a build of it was broken off",
                       f"REINDEX INDEX CONCURRENTLY perdure.{name}")  # fmt: skip
     yield Finding("size", "ok", f"tables and indexes: {size(connection.execute(_SIZE).fetchone()[0])}")
-    engines, builds = connection.execute(_ENGINES).fetchone()
+    engines, builds, names = connection.execute(_ENGINES).fetchone()
     if engines:
         said = "1 engine takes" if engines == 1 else f"{engines} engines take"
         code = "" if builds == 1 else f", with {builds} builds of the code"
-        yield Finding("engine", "ok", f"{said} part{code}")
+        more = f" and {engines - 5} more" if engines > 5 else ""
+        yield Finding("engine", "ok", f"{said} part{code}: {', '.join(names[:5])}{more}")
     dead = connection.execute(_DEAD, (DEAD_ROWS,)).fetchone()
     if dead is not None:
         yield Finding("bloat", "warning", f"{dead[0]}: {dead[2]:,} dead rows beside {dead[1]:,}",

@@ -114,7 +114,7 @@ def _table(settings: Settings, client: Any, rows: list[Any], now: datetime) -> N
 
     from perdure.kernel.run import Status
 
-    owned = bool(client.store.views.owners())
+    owned, served = bool(client.store.views.owners()), _served(client, rows)
     entries = [(Status(row.status).word, row) for row in rows]
     if not sys.stdout.isatty():
         click.echo("\t".join(HEADS))
@@ -123,15 +123,24 @@ def _table(settings: Settings, client: Any, rows: list[Any], now: datetime) -> N
                 state,
                 row.id,
                 row.workflow,
-                _doing(row, state, now, owned),
+                _doing(row, state, now, owned, served),
                 _at(row, now, settings, True),
                 _age(row, now),
             )
             click.echo("\t".join(_flat(cell) for cell in cells))
         return
-    table = [(state, row, _doing(row, state, now, owned), _at(row, now, settings, False)) for state, row in entries]
+    table = [
+        (state, row, _doing(row, state, now, owned, served), _at(row, now, settings, False)) for state, row in entries
+    ]
     for line in layout(settings, table, now):
         settings.write(line)
+
+
+def _served(client: Any, rows: list[Any]) -> frozenset[str]:
+    """The queues that some worker empties, if a run waits in one."""
+    if not any(ON_QUEUE in row.note for row in rows):
+        return frozenset()
+    return frozenset(queue for worker in client.store.views.workers() for queue in worker.queues)
 
 
 def _flat(text: str) -> str:
@@ -141,6 +150,7 @@ def _flat(text: str) -> str:
 
 
 HEADS = ("STATE", "RUN", "WORKFLOW", "DOING NOW", "STARTED", "AGE")
+ON_QUEUE = " on queue "
 TASK_NOTE = 'task "'
 RUN, WORKFLOW, DOING, STARTED, AGE = range(1, 6)
 DOING_LEAST = 16
@@ -170,7 +180,7 @@ def layout(settings: Settings, table: list[tuple[str, Any, str, str]], now: date
 
     lines = [laid(HEADS, dict.fromkeys(columns, "dim"))]
     for (state, *_), texts in zip(table, rows, strict=True):
-        lines.append(laid(texts, {0: token(state).style, DOING: _doing_style(state)}))
+        lines.append(laid(texts, {0: token(state).style, DOING: _doing_style(state, texts[DOING])}))
     return lines
 
 
@@ -185,14 +195,22 @@ def _columns(sizes: list[int], cells: int) -> tuple[list[int], int]:
         columns.remove(spare.pop(0))
 
 
-def _doing_style(state: str) -> str:
+NO_WORKER = "no worker of queue "
+
+
+def _doing_style(state: str, text: str) -> str:
+    if text.startswith(NO_WORKER) and state == "waiting":
+        return "failed"
     return {"failed": "failed", "blocked": "held", "quarantined": "held", "held": "held"}.get(state, "")
 
 
-def _doing(row: Any, state: str, now: datetime, owned: bool) -> str:
+def _doing(row: Any, state: str, now: datetime, owned: bool, served: frozenset[str]) -> str:
     from perdure.cli.lines import clean
 
     note = clean(row.note)
+    name, _, queue = row.note.rpartition(ON_QUEUE)
+    if state == "waiting" and name and queue not in served:
+        note = clean(f"{NO_WORKER}{queue} for {name}")
     wait = None if row.wake_at is None else row.wake_at / 1e9 - now.timestamp()
     if state == "queued":
         if wait is not None and wait > 0:

@@ -73,6 +73,21 @@ COMMANDS: dict[str, Entry] = {
     "version": Entry("version", "Versions of Perdure, Python and SQLite", "perdure version"),
     "completion": Entry("completion", "Completion for bash, zsh or fish", 'eval "$(perdure completion bash)"'),
 }
+OTHER_WORDS = {
+    "logs": ("show", "--logs"),
+    "events": ("show", "--events"),
+    "history": ("show", "--events"),
+    "describe": ("show", ""),
+    "status": ("show", ""),
+    "ls": ("list", ""),
+    "ps": ("list", ""),
+    "ui": ("dashboard", ""),
+    "engines": ("doctor", ""),
+    "members": ("doctor", ""),
+    "queues": ("doctor", ""),
+}
+"""What other programs call some of them."""
+
 _FUNCTIONS = {"list": "list_", "import": "import_"}
 """What commands are called that cannot have their own name in Python."""
 
@@ -96,12 +111,13 @@ class Root(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            meant = guess(args[0], COMMANDS)
+            command, option = OTHER_WORDS.get(args[0]) or (guess(args[0], COMMANDS), "")
+            meant = " ".join(filter(None, [command, *args[1:], option])) if command else ""
             raise Problem(
                 f"there is no command {args[0]!r}",
                 USAGE,
                 [] if meant else [f"commands: {', '.join(COMMANDS)}"],
-                f"did you mean  perdure {' '.join([meant, *args[1:]])}" if meant else "perdure --help",
+                f"did you mean  perdure {meant}" if meant else "perdure --help",
             )
         return super().resolve_command(ctx, args)
 

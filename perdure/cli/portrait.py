@@ -36,7 +36,8 @@ SAID_CELLS = 30
 class View(NamedTuple):
     """How to draw. `owned`: whether an engine holds the database; `details` shows side effects and patches; `all` every
     row, else as many as fit into `height`; `result` the result of a completed run; `whole` texts of any length; `hears` the
-    signals that its workflow knows; `stuck` the runs below it that cannot go on."""
+    signals that its workflow knows; `stuck` the runs below it that cannot go on; `served` the activities of queues that
+    some worker makes, None if nobody has looked."""
 
     width: int
     now: datetime
@@ -48,6 +49,7 @@ class View(NamedTuple):
     whole: bool = False
     hears: Sequence[str] = ()
     stuck: Sequence[RunRow] = ()
+    served: frozenset[tuple[str, str]] | None = None
 
 
 def portrait(run: RunDescription, view: View) -> list[Line]:
@@ -277,6 +279,12 @@ def _note(row: Row, view: View) -> str:
     return "held" if step.state == "held" else ""
 
 
+def _unserved(run: RunDescription, view: View) -> list[tuple[str, str]]:
+    """Activities that wait in a queue that nobody empties."""
+    waiting = {(step.queue, step.name) for step in run.steps if step.queue and step.state == "scheduled"}
+    return sorted(waiting - view.served) if view.served is not None and run.block is None else []
+
+
 def _footer(run: RunDescription, view: View) -> list[Line]:
     lines: list[Line] = []
     if run.error is not None:
@@ -287,6 +295,11 @@ def _footer(run: RunDescription, view: View) -> list[Line]:
         lines.append(_trouble(steps))
     if run.block is None:
         lines += [_remedy(fact, f"perdure retry {clean(run.id)}") for fact in _held(run)]
+    lines += [
+        line((f"no worker of queue {clean(queue)} knows {clean(name)}", "failed"),
+             ("  → ", "dim"), f"perdure worker MODULE --queue {clean(queue)}")
+        for queue, name in _unserved(run, view)[:ERRORS]
+    ]  # fmt: skip
     asked = [step for step in run.steps if step.task is not None and step.ended_at is None]
     lines += [
         _remedy(f"people are asked: {clean(step.name)}", f"perdure task show {clean(run.id)}/{step.id}")

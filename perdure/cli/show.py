@@ -77,7 +77,15 @@ def picture(settings: Settings, client: Any, stored: Any, form: str, **how: Any)
     run = description(settings, client, stored)
     owned = run.status in CLOSED or bool(client.store.views.owners())
     stuck = stuck_below(client.store.views, stored.run)
-    view = portrait.View(settings.width, settings.now(), owned, hears=_hears(client, run), stuck=stuck, **how)
+    view = portrait.View(
+        settings.width,
+        settings.now(),
+        owned,
+        hears=_hears(client, run),
+        stuck=stuck,
+        served=_served(client, run),
+        **how,
+    )
     if form == "events":
         from perdure.cli.records import event_lines
 
@@ -102,6 +110,14 @@ def _hears(client: Any, run: Any) -> list[str]:
 
     heard = heard_by(client.store.views.definitions(), run.workflow) if run.note == MESSAGE else None
     return [] if heard is None else heard.names("signal")
+
+
+def _served(client: Any, run: Any) -> Any:
+    """Which activities of queues some worker makes; None if the run waits for none."""
+    if not any(step.queue and step.state == "scheduled" for step in run.steps):
+        return None
+    workers = client.store.views.workers()
+    return frozenset((queue, name) for worker in workers for queue in worker.queues for name in worker.names)
 
 
 def _blobs(client: Any, stored: Any) -> Any:

@@ -99,11 +99,11 @@ def parameters(client: Any, workflow: str) -> tuple[list[str] | None, frozenset[
     if not known:
         return None, frozenset()
     if workflow not in known:
-        meant = guess(workflow, known)
+        meant = guess(workflow.rpartition(":")[2], known)  # `run` takes a module before the name
         raise Problem(
             f"there is no workflow {workflow!r}",
             NOT_FOUND,
-            [f"the engine of this database knows: {', '.join(sorted(known)[:20])}"],
+            [f"the engines of this database know: {', '.join(sorted(known)[:20])}"],
             f"did you mean  perdure start {meant}" if meant else "",
         )
     return signature(json.loads(known[workflow]))

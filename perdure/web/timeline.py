@@ -191,15 +191,15 @@ def _ticks(scale: Scale) -> list[Tick]:
             continue
         if not ticks or (x - ticks[-1].x >= TICK_ROOM / 2 and x <= LAST_TICK):
             ticks.append(Tick(x, _round(start)))
-        said = _round(start)
         step = next((nice for nice in NICE_S if nice * room / (stop - start) >= TICK_ROOM), stop - start + 1)
+        said = _round(start, step)
         number = math.floor(start / step) + 1
         while number * step < stop:
             at = scale.at(number * step)
             if at - ticks[-1].x >= TICK_ROOM * 0.8 and at <= min(LAST_TICK, end - TICK_ROOM * 0.7):
-                moment = _round(number * step)
+                moment = _round(number * step, step)
                 if start and moment == said:  # days later, a second makes no difference
-                    moment = f"+{_round(number * step - start)}"
+                    moment = f"+{_round(number * step - start, step)}"
                 ticks.append(Tick(at, moment))
             number += 1
     return ticks
@@ -213,9 +213,15 @@ def _stretches(axis: Axis) -> Iterator[Span]:
     yield reached, axis.end
 
 
-def _round(seconds: float) -> str:
-    """The moment of a tick: 10s rather than 10.0s."""
-    return "0" if seconds < 1e-9 else took(seconds).replace(".0s", "s")
+def _round(seconds: float, step: float = 1.0) -> str:
+    """The moment of a tick: 10s rather than 10.0s, and so exact that the next one, a `step` later, has another text."""
+    if seconds < 1e-9:
+        return "0"
+    if seconds < 1 and step < 0.1:
+        return f"{seconds * 1_000:.0f}ms"
+    if step < 0.1 and seconds < 60:
+        return f"{seconds:.{math.ceil(-math.log10(step))}f}s"
+    return took(seconds).replace(".0s", "s")
 
 
 def _line(row: Row, scale: Scale, clock: Clockwork) -> Line:

@@ -1,6 +1,8 @@
 """The command line on a database of a server."""
 
 import json
+import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -117,7 +119,7 @@ def test_doctor_looks_at_the_server(perdure: Perdure, database: str, bare: str) 
                 connection.execute("ALTER ROLE perdure RESET synchronous_commit")
         findings = {each["check"]: each for each in json.loads(out)}
         assert code == 1 and "the last steps are lost" in findings["durability"]["text"]
-        assert findings["engine"]["text"].startswith("1 engine takes part")
+        assert findings["engine"]["text"] == f"1 engine takes part: {socket.gethostname()}:{os.getpid()}"
     code, out, _ = perdure("doctor", "--json", "--db", "postgresql://me:hush@127.0.0.1:1/x")
     findings = {each["check"]: each for each in json.loads(out)}
     assert code == 1 and "does not answer" in findings["server"]["text"] and "hush" not in out

@@ -63,6 +63,8 @@ def test_ticks_are_in_order_and_apart(story: Any) -> None:
     assert places == sorted(places)
     assert all(later - earlier >= 3.9 for earlier, later in pairwise(places))
     assert len(ticks) <= 14
+    texts = [tick.text for tick in ticks]
+    assert len(set(texts)) == len(texts)
 
 
 @pytest.mark.parametrize("story", [*corpus.STORIES, corpus.queued])

@@ -57,6 +57,22 @@ def test_a_slip_in_a_command_is_answered_with_the_command_that_was_meant(perdure
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["logs", "order-1"], "show order-1 --logs"),
+        (["history", "order-1"], "show order-1 --events"),
+        (["members"], "doctor"),
+    ],
+)
+def test_what_other_programs_call_it_is_answered_with_the_command(
+    perdure: Perdure, words: list[str], meant: str
+) -> None:
+    said = perdure(*words)
+
+    assert (said.code, said.err.splitlines()[-1]) == (2, f"  hint: did you mean  perdure {meant}")
+
+
 def test_an_unlike_command_is_answered_with_all_of_them(perdure: Perdure) -> None:
     said = perdure("frobnicate")
 

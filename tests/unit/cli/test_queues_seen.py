@@ -1,5 +1,6 @@
 """What `perdure show` and `perdure doctor` say of queues, of attempts that others complete, and of heartbeats."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ _go_on = Event()
 
 @activity(queue="gpu")
 async def train(model: str) -> str:
+    while model == "slow" and not _go_on.is_set():
+        await asyncio.sleep(0.01)
     return model
 
 
@@ -69,12 +72,31 @@ def eventually_shown(perdure: Perdure, tmp_path: Path, id: str, text: str) -> bo
     return True
 
 
+def told(perdure: Perdure, tmp_path: Path, *command: str) -> str:
+    return perdure(*command, "--db", f"sqlite:///{tmp_path}/q.db").out
+
+
 def test_a_step_that_no_worker_has_taken_says_for_whom_it_waits(
     engine: Engine, perdure: Perdure, tmp_path: Path
 ) -> None:
     engine.start(far("tiny"), id="r").wait()
 
     assert eventually_shown(perdure, tmp_path, "r", "│ waits for a worker of gpu\n")
+    assert "no worker of queue gpu knows train  → perdure worker MODULE --queue gpu\n" in told(
+        perdure, tmp_path, "show", "r"
+    )
+    assert "\tno worker of queue gpu for train\t" in told(perdure, tmp_path, "list")
+
+
+def test_nothing_is_missed_where_a_worker_serves_the_queue(engine: Engine, perdure: Perdure, tmp_path: Path) -> None:
+    with Worker(f"sqlite:///{tmp_path}/q.db", [train], queues=["gpu"], concurrency=1):
+        engine.start(far("slow"), id="first").wait()
+        assert eventually_shown(perdure, tmp_path, "first", "▶ train")
+        engine.start(far("tiny"), id="r").wait()
+
+        assert eventually_shown(perdure, tmp_path, "r", "│ waits for a worker of gpu\n")
+        assert "no worker" not in told(perdure, tmp_path, "show", "r") + told(perdure, tmp_path, "list")
+        _go_on.set()
 
 
 def test_a_step_that_others_complete_says_so(engine: Engine, perdure: Perdure, tmp_path: Path) -> None:

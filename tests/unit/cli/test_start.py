@@ -70,6 +70,7 @@ def test_text_parameters_stay_text(perdure: Perdure) -> None:
     ("arguments", "code", "error", "hint"),
     [
         (["proces_order"], 4, "there is no workflow 'proces_order'", "did you mean  perdure start process_order"),
+        (["shop.py:process_order"], 4, "there is no workflow 'shop.py:process_order'", "did you mean  perdure start process_order"),
         (["process_order", "--arg", "amuont=1"], 2, "there is no argument 'amuont'",
          "did you mean  --arg amount=..."),
     ],
