@@ -267,8 +267,9 @@ class Work(Protocol):
         """What is due and unread mail (at most `limit` of each, and over a network no more than some megabytes) in one call that
         costs one statement.
 
-        Due are open runs with `wake_at` <= now, earliest first. Mail comes oldest first; of runs that are blocked or
-        quarantined only Retry, Terminate, Move, and Update and Query, which are refused. Mail of closed runs, and of runs that do not exist, is there too: the
+        Due are open runs with `wake_at` <= now, earliest first. Mail comes oldest first. If there is more than that, the
+        runs have their turns, and of each the oldest comes: one that was sent very much keeps nobody waiting. Of runs that are
+        blocked or quarantined only Retry, Terminate, Move, and Update and Query, which are refused. Mail of closed runs, and of runs that do not exist, is there too: the
         owner answers it and it goes. Left out is the Start of a queued run that has a `wake_at`, is in its place and
         nobody waits to hear of (no `reply_to`): that run is due when its time comes.
 

@@ -1,5 +1,8 @@
 """What lies in mailboxes, and the answers to it."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 
 from perdure.kernel.messages import Mail
@@ -36,3 +39,16 @@ class Unread(msgspec.Struct):
 
     mail: list[MailRow]
     last: int = 0
+
+
+def by_turns(mail: Sequence[MailRow], most: int) -> list[MailRow]:
+    """At most so many of these letters, which come oldest first: of each run the oldest, as the runs have their turns. So one that
+    was sent very much keeps nobody waiting."""
+    if len(mail) <= most:
+        return list(mail)
+    earlier: Counter[int] = Counter()
+    places: list[tuple[int, int]] = []
+    for at, letter in enumerate(mail):
+        places.append((earlier[letter.run], at))
+        earlier[letter.run] += 1
+    return [mail[at] for at in sorted(at for _, at in sorted(places)[:most])]

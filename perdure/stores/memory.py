@@ -22,6 +22,7 @@ from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, R
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
+from perdure.stores.mail import by_turns
 from perdure.stores.memory_admin import MemoryAdmin, MemoryMarking
 from perdure.stores.memory_human import MemoryHumanViews
 from perdure.stores.memory_members import MemoryMembership, Seat, awaited, fenced
@@ -423,9 +424,9 @@ class MemoryWork:
     def poll(self, now: int, limit: int, starts: bool = True) -> base.Poll:
         with self._shelf.lock:
             due = [key for key in self._due(now, starts) if self._is_mine(key)]
-            mail = [_copy(mail) for mail in self._unread(starts) if self._is_mine(mail.run)]
+            mail = by_turns([mail for mail in self._unread(starts) if self._is_mine(mail.run)], limit)
             beats = {worker.member: worker.beat for worker in self._shelf.workers.values()}
-        return base.Poll(due[:limit], mail[:limit], beats)
+        return base.Poll(due[:limit], [_copy(each) for each in mail], beats)
 
     def wanting(self, now: int, starts: bool, mail_first: bool) -> list[int]:
         """Runs that something is to be done for: who has waited longest first, by turns of those that are due and those that

@@ -407,6 +407,21 @@ def test_mail_comes_oldest_first_and_goes_when_read(store: base.Store) -> None:
     assert store.work.poll(0, 10).mail[1].id > third.id
 
 
+def test_where_more_mail_waits_than_is_told_of_the_runs_have_their_turns(store: base.Store) -> None:
+    store.journal.commit(base.Batch(created=[run(key) for key in (2, 4, 6, 8)]))
+    for n, target in enumerate((2, 2, 2, 2, 2, 4, 4, 6, 99)):
+        store.post.send(mail(target, Cancel(f"{n}")))
+
+    def told(limit: int) -> str:
+        return "".join(each.message.reason for each in store.work.poll(0, limit).mail)  # type: ignore[union-attr]
+
+    assert [told(limit) for limit in range(1, 10)] == [
+        "0", "05", "057", "0578", "01578", "015678", "0125678", "01235678", "012345678",
+    ]  # fmt: skip
+    store.journal.commit(base.Batch(mail_read=[each.id for each in store.work.poll(0, 5).mail]))
+    assert told(3) == "236"
+
+
 def test_an_id_of_mail_never_comes_twice(store: base.Store) -> None:
     store.journal.commit(base.Batch(created=[run(2)], mail_kept=[mail(2)]))
     (old,) = store.work.poll(0, 1).mail

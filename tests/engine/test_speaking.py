@@ -286,8 +286,8 @@ async def test_what_is_said_to_a_run_that_goes_on_as_a_blocked_one_waits_there_a
 
         async with asyncio.timeout(300):
             assert await other.result() == ["hello"]
-        stored = store.views.stored(row.followed_by)
-        assert stored is not None
+            while (stored := store.views.stored(row.followed_by)) is None or len(stored.mail) < len(texts):
+                await asyncio.sleep(0.001)
         assert [mail.message for mail in stored.mail] == [Signal("words", wrapped(text)) for text in texts]
 
 

@@ -252,3 +252,44 @@ def test_a_poll_brings_some_megabytes_of_mail_and_says_that_there_is_more(databa
         assert [mail.id for mail in poll.mail] == sorted(mail.id for mail in poll.mail)
     assert not store.membership.poll(0, 2, 0).more_mail
     store.admin.close()
+
+
+def _pile(connection: psycopg.Connection, key: int, letters: int, size: int) -> None:
+    sql = "INSERT INTO perdure.mail (run, kind, body, reply_to) SELECT %s, 9, repeat('x', %s)::bytea, '' FROM generate_series(1, %s)"
+    connection.execute(sql.encode(), (key, size, letters))
+
+
+@pytest.mark.parametrize(("pile", "size"), [(40, 200_000), (40, MAIL_BYTES), (4_000, 1), (4_000, 5_000)])
+def test_behind_the_pile_of_one_run_the_others_hear_what_they_are_told(
+    crowded: psycopg.Connection, pile: int, size: int
+) -> None:
+    """Be it of a few large letters or of very many small ones; and the run with the pile hears some of it, too."""
+    crowded.execute("DELETE FROM perdure.mail")
+    crowded.execute("UPDATE perdure.runs SET owner = 1, status = 1")
+    _pile(crowded, 1, pile, size)
+    for key in range(2, 101):
+        _pile(crowded, key, 2, 10)
+    first, last = crowded.execute("SELECT min(id), max(id) FROM perdure.mail").fetchone() or (0, 0)
+
+    sql = "SELECT a, b, octet_length(body) FROM perdure.poll(1, 0, 0, 1000, 100, true, false) WHERE kind = 1"
+    told = crowded.execute(sql.encode()).fetchall()
+
+    assert [id for id, _, _ in told] == sorted({id for id, _, _ in told})
+    assert {key for _, key, _ in told} == set(range(1, 101)) and told[-1][0] == last
+    of_first = [id for id, key, _ in told if key == 1]
+    assert of_first == list(range(first, first + len(of_first)))
+    sizes = [each for _, _, each in told]
+    assert sum(sizes[1:]) <= MAIL_BYTES + size
+    assert len(told) == 1000 or sum(sizes) >= MAIL_BYTES
+
+
+def test_letters_in_many_piles_cost_a_poll_a_few_times_what_it_tells(crowded: psycopg.Connection) -> None:
+    crowded.execute("DELETE FROM perdure.mail")
+    crowded.execute("UPDATE perdure.runs SET owner = 1, status = 1, wake_at = NULL")
+    _pile(crowded, 7, 5_000, 10)
+    for key in range(8, 40):
+        _pile(crowded, key, 500, 10)
+    crowded.execute("VACUUM ANALYZE perdure.mail, perdure.runs")
+    crowded.execute("DELETE FROM perdure.runs WHERE key > 50")
+
+    assert 1_000 <= rows_read(crowded, 1) <= 12_000

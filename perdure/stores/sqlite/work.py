@@ -11,35 +11,13 @@ from perdure.kernel.project import RunRow
 from perdure.stores.base import Poll, Stored, Unread
 from perdure.stores.sqlite import rows
 from perdure.stores.sqlite.lines import Line
+from perdure.stores.sqlite.polling import MAIL_WITH_ID, Polling
 from perdure.stores.sqlite.pruning import LAST_KEY
 from perdure.stores.sqlite.rows import ATTEMPT_COLUMNS, MAIL_COLUMNS, RUN_COLUMNS, VALUES
 from perdure.stores.sqlite.trouble import told_to_people
 
-# "status <> 7" and "wake_at IS NOT NULL" are said where they follow from the rest: the partial indexes ask for them.
+# "status <> 7" is said where it follows from the rest: the partial index asks for it.
 _WITH_STATUS = "SELECT key FROM runs WHERE status IN ({statuses}) AND status <> 7 ORDER BY key"
-_OPEN_AND_SET = "wake_at IS NOT NULL AND status < 7"
-_DUE = (
-    f"SELECT wake_at, key, NULL, NULL FROM runs WHERE wake_at <= ? AND {_OPEN_AND_SET}{{further}} "
-    "ORDER BY wake_at, key LIMIT ?"
-)
-# Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5), Update (10), Query (11) and Move (27); mail of no run at all is the owner's as well.
-# The Start (1) of a run that is queued (0) and begins later is found by the time at which it is due.
-_MAIL = (
-    "SELECT mail.id, mail.run, mail.body, mail.reply_to FROM mail LEFT JOIN runs ON runs.key = mail.run "
-    "WHERE (runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5, 10, 11, 27)) "
-    "AND NOT (mail.kind = 1 AND mail.reply_to = '' AND runs.status IS 0 AND runs.wake_at IS NOT NULL "
-    "AND runs.followed_by >= 0){further} ORDER BY mail.id LIMIT ?"
-)
-_POLL = (
-    "SELECT 0, * FROM ({due}) UNION ALL SELECT 1, * FROM ({mail}) "
-    "UNION ALL SELECT 2, member, beat, NULL, NULL FROM workers"
-)
-_POLL_ALL = _POLL.format(due=_DUE.format(further=""), mail=_MAIL.format(further=""))
-# What a run that has not begun (0) cannot take yet, Start (1) and Cancel (3), must not stand before what others can.
-_POLL_WITHOUT_STARTS = _POLL.format(
-    due=_DUE.format(further=" AND status <> 0"),
-    mail=_MAIL.format(further=" AND mail.kind <> 1 AND NOT (mail.kind = 3 AND runs.status IS 0)"),
-)
 
 
 class SqliteWork:
@@ -47,6 +25,7 @@ class SqliteWork:
         self._path = path
         self._line = line
         self._file = _file_at(path)
+        self._polling = Polling()
 
     @contextmanager
     def _asking(self) -> Iterator[sqlite3.Connection]:
@@ -86,7 +65,7 @@ class SqliteWork:
             oldest = sorted(rows.read(connection, _SPOKEN_TO, keys, after, limit, limit))[:limit]
             sizes = [0, *accumulate(size for _, size in oldest)]
             ids = [id for (id, _), earlier in zip(oldest, sizes, strict=False) if earlier < size_bytes]
-            found = rows.read(connection, _MAIL_WITH_ID, ids)
+            found = rows.read(connection, MAIL_WITH_ID, ids)
         is_all = len(oldest) < limit and sizes[-1] < size_bytes
         return Unread(rows.mail_rows(found, set()), 0 if is_all else ids[-1])  # type: ignore[arg-type]
 
@@ -97,13 +76,7 @@ class SqliteWork:
                 "would be seen by nobody. Put it back from a backup, or start with the new file"
             )
         with self._asking() as connection:
-            sql = _POLL_ALL if starts else _POLL_WITHOUT_STARTS
-            found = connection.execute(sql, (now, limit, limit)).fetchall()
-            unreadable: set[int] = set()
-            mail = rows.mail_rows((row[1:] for row in found if row[0] == 1), unreadable)
-            due = [row[2] for row in found if row[0] == 0]
-            due += [key for (key,) in rows.read(connection, _QUEUED, sorted(unreadable)) if key not in due]
-        return Poll(due, mail, {row[1]: row[2] for row in found if row[0] == 2})
+            return self._polling.poll(connection, now, limit, starts)
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
@@ -139,9 +112,6 @@ _SPOKEN_TO = (
     f"SELECT m.id, length(m.body) FROM ({VALUES}) AS k CROSS JOIN mail AS m WHERE m.id IN "
     "(SELECT id FROM mail WHERE run = k.column1 AND kind IN (3, 9, 10) AND id > ? ORDER BY id LIMIT ?) ORDER BY m.id LIMIT ?"
 )
-_MAIL_WITH_ID = f"SELECT {MAIL_COLUMNS} FROM mail WHERE id IN ({VALUES}) ORDER BY id"
-# What cannot be read may be what such a run (0) is to begin with: whoever owns it has to look at it.
-_QUEUED = f"SELECT key FROM runs WHERE key IN ({VALUES}) AND status = 0"
 MAIL_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) ORDER BY id"
 # All but Signal (9), Update (10) and Query (11).
 _UNSPOKEN_OF = f"SELECT {MAIL_COLUMNS} FROM mail WHERE run IN ({VALUES}) AND kind NOT IN (9, 10, 11) ORDER BY id"

@@ -472,10 +472,10 @@ def test_a_commit_of_a_thousand_runs_takes_few_statements(path: str, store: Sqli
 
 
 def test_an_idle_owners_poll_reads_only_indexes(path: str, store: SqliteStore) -> None:
-    from perdure.stores.sqlite.work import _POLL_ALL
+    from perdure.stores.sqlite.polling import _ALL
 
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_POLL_ALL}", (1, 1, 1))]
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {_ALL.poll}", (1, 1, 1))]
 
     assert any("runs_by_wake_at" in line for line in plan)
     assert not any(line.startswith("SCAN runs") for line in plan)

@@ -102,7 +102,12 @@ CREATE OR REPLACE FUNCTION perdure.letters_at_once() RETURNS bigint LANGUAGE sql
 -- So many bytes of them it tells of, and those of the one that comes to that.
 CREATE OR REPLACE FUNCTION perdure.letter_bytes_at_once() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 4194304::bigint $$;
 
--- The letters for a member. Mail of no run that there is goes to the eldest: who reads what somebody else has read must not write.
+-- A letter that says so much has its turn with that one of another run which so many letters of the usual size come before.
+CREATE OR REPLACE FUNCTION perdure.letter_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 4096::bigint $$;
+
+-- The letters for a member, at most so many. If there are more, of each run the oldest: the runs have their turns, and who has been sent
+-- very much, or very large letters, keeps nobody waiting. The oldest letter of all is among them, whatever it weighs.
+-- Mail of no run that there is goes to the eldest member: who reads what somebody else has read must not write.
 CREATE OR REPLACE FUNCTION perdure.letters_of(me bigint, most bigint, starts boolean)
 RETURNS TABLE (id bigint, run bigint, body bytea, reply_to text)
 LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
@@ -111,46 +116,109 @@ DECLARE
     low       bigint := (SELECT b.mail_from FROM beats b WHERE b.member = me);
     after     bigint := (SELECT greatest(b.mail_after, b.mail_from - 1) FROM beats b WHERE b.member = me);
     is_eldest boolean := me = (SELECT min(m.id) FROM members m WHERE m.alive AND NOT m.serves);
+    number    bigint := (SELECT count(*) FROM (
+        SELECT 1 FROM mail l WHERE l.id >= low ORDER BY l.id LIMIT letters_at_once() + 1
+    ) AS first_ones);
+    keys      bigint[];
+    share     bigint := most;
 BEGIN
     -- By the letters while they are few, else by the runs that the member has: so either way it costs no more than so many. A run is
     -- looked at once, however many letters it has: those of a blocked one wait for as long as it does.
     -- OFFSET 0 keeps the planner from reading all runs for a few letters, before it has seen how many runs there are.
-    IF (SELECT count(*) FROM (
-        SELECT 1 FROM mail l WHERE l.id >= low ORDER BY l.id LIMIT letters_at_once() + 1
-    ) AS first_ones) <= letters_at_once() THEN
-        RETURN QUERY
-        WITH addressed AS MATERIALIZED (
-            SELECT d.run AS key, r.status, r.wake_at, r.followed_by
+    IF number <= letters_at_once() THEN
+        keys := ARRAY(
+            SELECT d.run
             FROM (
                 SELECT DISTINCT n.run FROM (SELECT l.run FROM mail l WHERE l.id >= low ORDER BY l.id LIMIT letters_at_once()) AS n
             ) AS d
                 LEFT JOIN LATERAL (SELECT * FROM runs r WHERE r.key = d.run OFFSET 0) AS r ON true
             WHERE r.owner = me OR (r.key IS NULL AND is_eldest)
-        )
-        SELECT l.id, l.run, l.body, l.reply_to
-        FROM addressed r CROSS JOIN LATERAL (
-            SELECT * FROM mail l
-            WHERE l.run = r.key AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
-            ORDER BY l.run, l.id LIMIT most
-        ) AS l
-        ORDER BY l.id LIMIT most;
+        );
     ELSE
+        keys := ARRAY(
+            SELECT f.run FROM (
+                SELECT r.key AS run, l.id
+                FROM runs r CROSS JOIN LATERAL (
+                    SELECT l.id FROM mail l
+                    WHERE l.run = r.key AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+                    ORDER BY l.run, l.id LIMIT 1
+                ) AS l
+                WHERE r.owner = me
+                UNION ALL
+                SELECT l.run, min(l.id)
+                FROM (SELECT * FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()) AS l
+                    LEFT JOIN LATERAL (SELECT r.key FROM runs r WHERE r.key = l.run OFFSET 0) AS r ON true
+                WHERE is_eldest AND r.key IS NULL AND is_awaited(l.kind, l.reply_to, starts, NULL, NULL, NULL)
+                GROUP BY l.run
+            ) AS f ORDER BY f.id LIMIT most
+        );
+        share := greatest(most / greatest(cardinality(keys), 1), 1);
+    END IF;
+    IF number <= least(most, letters_at_once())
+        AND (SELECT coalesce(sum(octet_length(l.body)), 0) FROM mail l WHERE l.id >= low) < letter_bytes_at_once()
+    THEN
         RETURN QUERY
-        SELECT f.id, f.run, f.body, f.reply_to FROM (
-            SELECT l.id, l.run, l.body, l.reply_to
-            FROM runs r CROSS JOIN LATERAL (
+        SELECT l.id, l.run, l.body, l.reply_to
+        FROM unnest(keys) AS k(key)
+            LEFT JOIN LATERAL (SELECT * FROM runs r WHERE r.key = k.key OFFSET 0) AS r ON true
+            CROSS JOIN LATERAL (
                 SELECT * FROM mail l
-                WHERE l.run = r.key AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+                WHERE l.run = k.key AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
                 ORDER BY l.run, l.id LIMIT most
             ) AS l
-            WHERE r.owner = me
-            UNION ALL
-            SELECT l.id, l.run, l.body, l.reply_to
-            FROM (SELECT * FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()) AS l
-                LEFT JOIN LATERAL (SELECT r.key FROM runs r WHERE r.key = l.run OFFSET 0) AS r ON true
-            WHERE is_eldest AND r.key IS NULL AND is_awaited(l.kind, l.reply_to, starts, NULL, NULL, NULL)
-        ) AS f ORDER BY f.id LIMIT most;
+        ORDER BY l.id;
+    ELSE
+        RETURN QUERY
+        SELECT m.id, m.run, m.body, m.reply_to
+        FROM unnest(by_turns(keys, most, share, starts)) AS t(id)
+            CROSS JOIN LATERAL (SELECT * FROM mail m WHERE m.id = t.id OFFSET 0) AS m
+        ORDER BY m.id;
     END IF;
+END $$;
+
+-- Which letters of these runs a poll tells of. It looks at the first `share` of each, and at more of them only if these do not make up
+-- what is told: so it costs no more than a few times as many.
+CREATE OR REPLACE FUNCTION perdure.by_turns(keys bigint[], most bigint, share bigint, starts boolean) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    told   bigint[];
+    enough boolean;
+BEGIN
+    LOOP
+        SELECT
+            array_agg(t.id) FILTER (WHERE t.turn <= most AND t.earlier < letter_bytes_at_once()),
+            by_turns.share >= most OR bool_and(t.number < by_turns.share) IS NOT FALSE
+                OR count(*) FILTER (WHERE t.place <= by_turns.share) >= most
+                OR sum(t.size) FILTER (WHERE t.place <= by_turns.share) >= letter_bytes_at_once()
+        INTO told, enough
+        FROM (
+            SELECT
+                p.id, p.number, p.place, p.size,
+                row_number() OVER (ORDER BY p.place, p.id) AS turn, sum(p.size) OVER (ORDER BY p.place, p.id) - p.size AS earlier
+            FROM (
+                SELECT
+                    n.id, n.number,
+                    CASE WHEN n.id = n.oldest THEN 0 ELSE greatest(n.number, n.bytes / letter_bytes()) END AS place,
+                    CASE WHEN n.id = n.oldest THEN least(n.size, letter_bytes_at_once() / 2) ELSE n.size END AS size
+                FROM (
+                    SELECT
+                        l.id, l.size, min(l.id) OVER () AS oldest, row_number() OVER of_run AS number, sum(l.size) OVER of_run AS bytes
+                    FROM unnest(keys) AS k(key)
+                        LEFT JOIN LATERAL (SELECT * FROM runs r WHERE r.key = k.key OFFSET 0) AS r ON true
+                        CROSS JOIN LATERAL (
+                            SELECT l.id, l.run, octet_length(l.body) AS size FROM mail l
+                            WHERE l.run = k.key AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+                            ORDER BY l.run, l.id LIMIT by_turns.share
+                        ) AS l
+                    WINDOW of_run AS (PARTITION BY l.run ORDER BY l.id)
+                ) AS n
+            ) AS p
+        ) AS t;
+        EXIT WHEN enough;
+        share := least(4 * share, most);
+    END LOOP;
+    RETURN told;
 END $$;
 
 -- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker.
@@ -161,10 +229,7 @@ LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
 BEGIN
     RETURN QUERY
     SELECT 1, l.id, l.run, NULL::bigint, NULL::integer, NULL::boolean, l.body, l.reply_to
-    FROM (
-        SELECT n.*, sum(octet_length(n.body)) OVER (ORDER BY n.id) - octet_length(n.body) AS earlier FROM letters_of(me, most, starts) AS n
-    ) AS l
-    WHERE l.earlier < letter_bytes_at_once() ORDER BY l.id;
+    FROM letters_of(me, most, starts) AS l ORDER BY l.id;
     RETURN QUERY
     SELECT 2, r.key, r.wake_at, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
     FROM runs r
