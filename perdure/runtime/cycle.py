@@ -26,7 +26,8 @@ from perdure.runtime.equipment import Definitions
 from perdure.runtime.families import FOLLOWING
 from perdure.runtime.letters import Letter, StartRequest
 from perdure.runtime.outage import Outage
-from perdure.runtime.people import People, Piled
+from perdure.runtime.people import People
+from perdure.runtime.piles import Piled, PutOff, without_read
 from perdure.runtime.slots import Slots
 from perdure.runtime.starts import Starts, look_up_all
 from perdure.runtime.taken import Taken
@@ -76,6 +77,7 @@ class Cycle:
         self._culprits = Culprits(build, world, log)
         self.taken = Taken(world)
         """What waits for ids that others are about to take, and for runs whose rows they have locked."""
+        self._put_off = PutOff()
         self._items: Sequence[Item] = ()
         self._later: Sequence[Sequence[Item]] = ()
         self._apart = False
@@ -91,7 +93,7 @@ class Cycle:
         self.posted = False
         """Whether there is mail from runs for runs, which this owner looks for at once."""
         self.onward: list[Item] = []
-        """Letters that are for other runs than was thought, of which the store knows nothing: they come first, next time."""
+        """What comes first, next time: of which the store knows nothing, as it is for other runs than was thought, or was put off."""
         self.unanswered: list[Item] = []
         """Starts, and messages of callers who wait, that `process` did not come to, if it raised."""
 
@@ -110,6 +112,7 @@ class Cycle:
         self._evicted = {}
         self._read = set()
         self._told = None
+        self._put_off.begin()
         parts: list[tuple[Sequence[Item], int]] = [
             (light, 0) for part in _apart(items, self._roster, self.taken) for light in reversed(weight.light(part))
         ]
@@ -117,7 +120,7 @@ class Cycle:
             while parts:
                 self._later = [part for part, _ in parts[:-1]]
                 parts[-1:] = self._tried(*parts[-1])
-                parts = _without(self._read, parts) if parts else parts
+                parts = without_read(self._read, parts) if parts else parts
         except BaseException:
             self.unanswered = [item for part, _ in parts for item in part if waits(item)]
             raise
@@ -125,7 +128,7 @@ class Cycle:
 
     def _tried(self, part: Sequence[Item], tries: int) -> list[tuple[Sequence[Item], int]]:
         """Deliver a part; what is to be delivered in its stead, the first last."""
-        left = self.taken.without(part)
+        left = self._put_off.without(self.taken.without(part), self.onward)
         if part and not left:
             return []
         part = left
@@ -160,7 +163,8 @@ class Cycle:
             return weight.halves(part) if is_lost else [(part, tries + 1)]
         except Piled as piled:
             self._told = self._told or set()
-            return [each for each in ((piled.left_of(part), tries), (piled.letters, 0)) if each[0]]
+            parts = self._put_off.parts(piled, part, self.onward)
+            return [(each, 0 if each is piled.letters else tries) for each in parts]
         except weight.TooHeavy:
             return weight.halves(part)
         if self._told is not None:
@@ -195,7 +199,7 @@ class Cycle:
                 weight.demand_light(batch)
             if self._roster.holdings.shared and (not is_empty(batch) or draft.has_to_park()):
                 batch.parks = draft.park(
-                    lambda key: self._slots.at_work(key) or _is_told(key, *self._later, self.taken.all())
+                    lambda key: self._slots.at_work(key) or _is_told(key, *self._later, self.taken.all(), self.onward)
                 )
             if not is_empty(batch):
                 self._commit(batch)
@@ -532,15 +536,6 @@ def _apart(items: Sequence[Item], roster: Roster, taken: Taken) -> list[Sequence
 def _has_strikes(roster: Roster, key: int) -> bool:
     actor = roster.get(key)
     return actor is not None and bool(actor.run.strikes)
-
-
-def _without(read: set[int], parts: list[tuple[Sequence[Item], int]]) -> list[tuple[Sequence[Item], int]]:
-    """What is left to deliver: a part takes letters of others with it that were in the mailbox of one of its runs."""
-    left = [
-        ([item for item in part if not (isinstance(item, Letter) and item.mail_id in read)], tries)
-        for part, tries in parts
-    ]
-    return [(part, tries) for part, tries in left if part]
 
 
 def _instead(effects: Effects, part: Sequence[Item], others: list[Item]) -> list[Item]:

@@ -342,7 +342,8 @@ class Owner:
         while True:
             left = end - self._world.monotonic() if self.slots.in_air() else 0.0
             self.round(min(max(left, 0.0), 0.1))
-            if not self.slots.in_air() or self._world.monotonic() >= end or hurried():
+            in_hand = self.slots.in_air() or self._cycle.onward
+            if not in_hand or self._world.monotonic() >= end or hurried():
                 break
         try:
             self._holdings.hand_over()

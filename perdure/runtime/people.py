@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from typing import TypeGuard
 
 from perdure import errors
 from perdure.kernel import messages as msg
@@ -13,35 +12,20 @@ from perdure.runtime.culprits import Item
 from perdure.runtime.draft import Draft
 from perdure.runtime.holders import Holders
 from perdure.runtime.letters import Heard, Letter
+from perdure.runtime.piles import BLOCKING, Piled, is_spoken_mail
 from perdure.runtime.programs import Programs
 from perdure.runtime.refusals import heard_of
+from perdure.runtime.talks import SPOKEN
 from perdure.stores import base
 
 _MOVING = frozenset({msg.AttemptEnded, msg.Complete, msg.CompleteTask, msg.Wake})
 """What a run waits for, and may end by."""
 
 
-_SPOKEN = frozenset({msg.Signal, msg.Update})
 _DONE = frozenset({msg.ClaimTask, msg.ReleaseTask, msg.CompleteTask})
 """What people do with human tasks."""
 _RELEASING = frozenset({msg.Retry, msg.Move, msg.NewBuild})
 """What lets a blocked run go on: before that it takes nothing of what lies in its mailbox."""
-
-
-class Piled(Exception):
-    """More lies in the mailboxes of a batch than is delivered at once: these letters come before the rest of it."""
-
-    def __init__(self, letters: Sequence[Letter]) -> None:
-        super().__init__()
-        self.letters = letters
-
-    def left_of(self, part: Sequence[Item]) -> list[Item]:
-        """What is left of a part when these come before it. Of runs that hear a part of their mailboxes the other mail is found there
-        again: at once if something else waits for that, else when all others have had their turn. What lies in the mailboxes of
-        runs that they continue is not looked for there."""
-        here = {id(letter) for letter in self.letters}
-        heard = {letter.key for letter in self.letters if type(letter.message) in _SPOKEN}
-        return [item for item in part if id(item) not in here and not (_is_found_again(item) and item.key in heard)]
 
 
 class People:
@@ -67,13 +51,18 @@ class People:
         """
         releasing = [item for item in items if type(item) is Letter and type(item.message) in _RELEASING]
         released = {letter.key for letter in releasing}
-        keys = [item.key for item in items if isinstance(item, Letter) and self._listens(item.key, released)]
+        blocked = {item.key for item in items if type(item) is Letter and type(item.message) in BLOCKING}
+        keys = [
+            item.key
+            for item in items
+            if isinstance(item, Letter) and item.key not in blocked and self._listens(item.key, released)
+        ]
         if not keys:
             return items
         unread, last = self._unread(list(dict.fromkeys(keys)), told)
         here = {item.mail_id for item in items if isinstance(item, Letter)}
         letters = [letter for letter in unread if letter.mail_id not in here]
-        mine = [item for item in items if _is_spoken_mail(item) and item.mail_id not in told]
+        mine = [item for item in items if is_spoken_mail(item) and item.mail_id not in told]
         spoken = sorted([*letters, *mine], key=_turn_of)
         if last:  # what is behind that, of mail that was said to others too, comes after what there is in between
             spoken = [letter for letter in spoken if letter.mail_id <= last and not letter.moved]
@@ -82,13 +71,16 @@ class People:
             return sorted([*letters, *items], key=_turn_of)
         if releasing:
             if len(releasing) < len(items):
-                raise Piled(releasing)
+                raise Piled(releasing, {})
             return items  # the run hears the others when it is released
         oldest = spoken[: weight.first_of(weights)]
         ids = {letter.mail_id for letter in oldest}
         if len(mine) < len(items) or any(letter.mail_id not in ids for letter in mine):
-            raise Piled(oldest)
+            raise Piled(oldest, self._ids({letter.key for letter in oldest}))
         return oldest
+
+    def _ids(self, keys: Collection[int]) -> dict[int, str]:
+        return {key: actor.run.id for key in keys if (actor := self._roster.get(key)) is not None}
 
     def _unread(self, keys: Sequence[int], told: Collection[int]) -> tuple[list[Letter], int]:
         """The oldest that was said to these runs, and was not `told` before; and the letter behind which there may be more."""
@@ -101,7 +93,7 @@ class People:
             letters = [
                 Letter(mail.run, mail.message, mail.id, mail.reply_to)
                 for mail in found.mail
-                if mail.id not in told and type(mail.message) in _SPOKEN
+                if mail.id not in told and type(mail.message) in SPOKEN
             ]
             after = found.last
             if letters or not after:
@@ -159,14 +151,6 @@ def _is_late_signal(letter: Letter, refused: Refused) -> bool:
     return refused.code == errors.RunClosed.code and type(letter.message) is msg.Signal
 
 
-def _is_spoken_mail(item: Item) -> TypeGuard[Letter]:
-    return isinstance(item, Letter) and bool(item.mail_id) and type(item.message) in _SPOKEN
-
-
-def _is_found_again(item: Item) -> bool:
-    return _is_spoken_mail(item) and not item.moved
-
-
 def _turn_of(item: Item) -> tuple[int, int]:
     """What lay in a mailbox was said before what has come straight, and what was said to this run, or handed on to it, before
     what was said to the one that it continues."""
@@ -176,6 +160,6 @@ def _turn_of(item: Item) -> tuple[int, int]:
         return (3, 0)
     if type(item.message) in _RELEASING:
         return (-1, 0)
-    if not item.mail_id or type(item.message) not in _SPOKEN:
+    if not item.mail_id or type(item.message) not in SPOKEN:
         return (2, 0)
     return (1 if item.moved else 0, item.mail_id)

@@ -87,7 +87,7 @@ FINDS: dict[str, tuple[Plan, Plant, str]] = {
             shaky=False,
             early=False,
         ),
-        lambda patch: patch.setattr(cycle, "_without", lambda read, parts: parts),
+        lambda patch: patch.setattr(cycle, "without_read", lambda read, parts: parts),
         "r0 came to 5, and to 6 if the program is performed once",
     ),
     "what a worker had taken that is gone was not told again when the store had refused that": (
