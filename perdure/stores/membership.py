@@ -46,7 +46,8 @@ class Membership(Protocol):
     def poll(self, now: int, limit: int, claims: int, starts: bool = True) -> "Poll":
         """Beat; claim runs that nobody living owns and that are due or have mail, at most so many, as far as this member's code is
         for them: those of the dead first, then by turns what is due for longest and what has had mail for longest, so that however
-        little room there is nobody waits for ever. Without `starts` neither those of the dead nor what has not begun. Then what `Work.poll` says of all that the member owns. After an answer that did
+        little room there is nobody waits for ever. Without `starts` of those of the dead, too, only what is due or has mail, and none that
+        has not begun. Then what `Work.poll` says of all that the member owns. After an answer that did
         not come, all runs of the caller are among those that were claimed: as left by whom they were taken over from, if they
         were not written since, the others as left by the caller itself."""
         ...

@@ -220,13 +220,15 @@ def is_locked(shelf: "Shelf", key: int) -> bool:
 
 
 def _claim(shelf: "Shelf", member: int, wanted: Iterable[int], limit: int, starts: bool) -> list[Claimed]:
-    """Beat, and make some runs the member's: those of the dead, and of those that are wanted the ones that nobody owns."""
+    """Beat, and make some runs the member's: those of the dead, all of them if there is room for what begins, and of those that are wanted
+    the ones that nobody owns."""
     seat = seat_of(shelf, member)
     seat.beat += 1
-    left = [key for key, owner in shelf.owners.items() if starts and owner not in shelf.seats]
-    free = [key for key in dict.fromkeys(wanted) if key in shelf.runs and key not in shelf.owners]
+    left = [key for key, owner in shelf.owners.items() if owner not in shelf.seats]
+    passed = () if starts else left
+    free = [key for key in dict.fromkeys(wanted) if key in shelf.runs and (key not in shelf.owners or key in passed)]
     claimed: list[Claimed] = []
-    for key in [*sorted(left), *free]:
+    for key in [*(sorted(left) if starts else ()), *free]:
         if len(claimed) < limit and not is_locked(shelf, key) and _is_for(shelf, seat, key):
             claimed.append(_given(shelf, key, member))
     return claimed

@@ -159,6 +159,25 @@ def test_without_room_for_more_only_those_are_claimed_that_somebody_speaks_to_or
     assert other.claimed() == [2]
 
 
+def test_whoever_speaks_to_what_a_dead_member_has_left_is_heard_though_there_is_no_room(
+    opened: Opener, one: Owner, other: Owner
+) -> None:
+    """The runs that are due, and those that somebody speaks to, have their turns with those that nobody had; all others wait."""
+    third = Owner(opened)
+    for key, fields in ((2, {}), (4, {}), (6, {"wake_at": 5}), (8, {"status": Status.QUEUED})):
+        third.begin(key, **fields)
+    for key in (4, 8):
+        one.store.post.send(mail(key))
+    one.begin(10, parked=True, status=Status.WAITING, wake_at=4)
+    third.membership.hand_over()
+
+    claimed = [[each.key for each in other.membership.poll(LATER, 100, 1, starts=False).claimed] for _ in range(5)]
+
+    assert sorted(claimed) == [[], [], [4], [6], [10]]
+    assert claimed.index([10]) < claimed.index([6])
+    assert other.claimed() == [2, 8]
+
+
 def test_an_owner_that_has_beaten_is_not_declared_dead(one: Owner, other: Owner) -> None:
     beat = other.poll().members[one.member]
     one.poll()

@@ -177,6 +177,29 @@ def test_whoever_speaks_to_a_run_is_heard_though_no_more_runs_may_be_awake(shelf
         assert toiling.result().wait() == "<a>"
 
 
+def test_whoever_speaks_to_a_run_that_an_engine_has_left_is_heard_though_no_more_runs_may_be_awake(
+    shelf: Shelf,
+) -> None:
+    may_end.clear()
+    with (
+        Engine(MemoryStore(shelf=shelf), ALL, awake_runs=1) as engine,
+        Client(MemoryStore(shelf=shelf)) as client,
+    ):
+        toiling = engine.start(toils("a"), id="toils").wait()
+        with Engine(MemoryStore(shelf=shelf), ALL, drain=0) as other:
+            at_work.clear()
+            left = other.start(toils("b"), id="left").wait()
+            assert at_work.wait(300)
+        assert shelf.owners.keys() == {row.key for row in shelf.runs.values()}
+
+        client.handle("left").terminate("enough").wait()
+
+        with pytest.raises(RunTerminated, match="enough"):
+            client.handle("left", run_id=left.run_id).result().wait()
+        may_end.set()
+        assert toiling.result().wait() == "<a>"
+
+
 def test_a_start_that_ends_the_run_before_it_does_so_also_in_another_engine(engines: tuple[Engine, Engine]) -> None:
     one, other = engines
     may_end.clear()

@@ -354,7 +354,8 @@ BEGIN
             UNION ALL
             SELECT d.key, 2 * row_number() OVER (ORDER BY d.wake_at, d.key) - my_beat % 2, 0 FROM (
                 SELECT r.key, r.wake_at FROM runs r
-                WHERE r.owner IS NULL AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
+                WHERE (r.owner IS NULL OR (NOT starts AND r.owner = ANY (dead)))
+                    AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
                     AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
                 ORDER BY r.wake_at LIMIT enough
             ) AS d
@@ -362,7 +363,8 @@ BEGIN
             SELECT s.key, 2 * row_number() OVER (ORDER BY min(s.id)) - (my_beat + 1) % 2, 1 FROM (
                 SELECT r.key, l.id
                 FROM letters l CROSS JOIN LATERAL (SELECT * FROM runs r WHERE r.key = l.run OFFSET 0) AS r
-                WHERE r.owner IS NULL AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
+                WHERE (r.owner IS NULL OR (NOT starts AND r.owner = ANY (dead)))
+                    AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)
                     AND is_for(r.status, r.workflow, r.pinned, my_build, theirs, builds)
                 LIMIT enough
             ) AS s GROUP BY s.key
@@ -372,12 +374,12 @@ BEGIN
                 coalesce(sum(w.by_mail), 0) AS by_mail
             FROM (SELECT w.key, min(w.place) AS place, max(w.by_mail) AS by_mail FROM wanted w GROUP BY w.key) AS w
         ), mine_now AS (
-            -- Those that are due, and those with mail, come by turns: if there is room for one, by turns of the polls. Whatever the
+            -- Those that are due, and those with mail, come by turns, also those of the dead if there is no room for all of these: if there is room for one, by turns of the polls. Whatever the
             -- planner thinks of their number, runs are looked up by their keys, and places by those.
             SELECT r.key, r.owner FROM runs r
             WHERE r.key = ANY ((SELECT p.keys FROM places p)::bigint[]) AND (r.owner IS NULL OR r.owner = ANY (dead))
             ORDER BY
-                r.owner IS NULL, ((SELECT p.places FROM places p)::bigint[])[width_bucket(r.key, (SELECT p.keys FROM places p))]
+                starts AND r.owner IS NULL, ((SELECT p.places FROM places p)::bigint[])[width_bucket(r.key, (SELECT p.keys FROM places p))]
             LIMIT most_claims
             FOR NO KEY UPDATE OF r SKIP LOCKED
         ), taken AS (
@@ -394,7 +396,7 @@ BEGIN
                 FROM
                     (SELECT sum(l.number) AS number, max(l.last) AS last FROM letters l) AS l,
                     (SELECT count(*) < most_claims OR
-                        (SELECT p.by_mail FROM places p) < (most_claims - count(*) FILTER (WHERE t.owner <> 0) + (my_beat + 1) % 2) / 2 AS few
+                        (SELECT p.by_mail FROM places p) < (most_claims - count(*) FILTER (WHERE starts AND t.owner <> 0) + (my_beat + 1) % 2) / 2 AS few
                      FROM taken t) AS c
             ) AS n
             WHERE b.member = me AND (n.few OR my_beat % 32 = 0) AND b.mail_after <> n.after
