@@ -1,8 +1,8 @@
 """Runs that wait for other code: each is shown the code at hand, which may be what it waits for."""
 
-from collections import OrderedDict
-from collections.abc import Container, Mapping
-from typing import TypeVar
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,8 +14,6 @@ from perdure.runtime.membership import Holdings
 from perdure.stores.base import Work
 from perdure.stores.membership import Waiting
 
-Known = TypeVar("Known")
-
 PART = 10_000
 """So many of them are gone through by one call, which tells what has become of each since it was looked at: so a new one among very
 many is soon found."""
@@ -26,8 +24,41 @@ LOOKED_AT = 500
 PAUSE_SECONDS = 1.0
 """Between two parts, unless there was something to do."""
 
-REMEMBERED = 100_000
-"""Runs of which is remembered that the code at hand was of no use, or is none: others are looked at again."""
+_TRIED, _MISSED = -1, -2
+"""In the place of how often a run has found an owner: it was shown the code at hand; and it was somebody's when it was looked for since."""
+_LAST = 2**63 - 1
+
+
+class _Known:
+    """Of which runs it is known that the code at hand was of no use, or is none: 24 bytes for each that still waits, however many these
+    are, in the order of their keys."""
+
+    def __init__(self) -> None:
+        self._keys = array("q")
+        self._seqs = array("q")
+        self._claims = array("q")
+
+    def has(self, waiting: Waiting) -> bool:
+        at = bisect_left(self._keys, waiting.key)
+        if at == len(self._keys) or self._keys[at] != waiting.key or self._seqs[at] != waiting.seq:
+            return False
+        return self._claims[at] in (waiting.claims, _TRIED, _MISSED)
+
+    def learn(self, after: int, end: int, found: Iterable[Waiting], tried: Mapping[int, int]) -> None:
+        """Of all that wait from behind `after` up to `end` these are of no use to the code at hand, or were `tried` just now with so many
+        events. Others have gone on, but for those that have just been tried and are on their way still."""
+        begin, stop = bisect_right(self._keys, after), bisect_right(self._keys, end)
+        before = zip(self._keys[begin:stop], self._seqs[begin:stop], self._claims[begin:stop], strict=True)
+        shown = {key: (seq, claims) for key, seq, claims in before if claims < 0}
+        known = {key: (seq, _MISSED) for key, (seq, claims) in shown.items() if claims == _TRIED}
+        for each in found:
+            seq, _ = shown.get(each.key, (None, 0))
+            known[each.key] = (each.seq, _TRIED if seq == each.seq else each.claims)
+        known |= {key: (seq, _TRIED) for key, seq in tried.items()}
+        keys = sorted(known)
+        self._keys[begin:stop] = array("q", keys)
+        self._seqs[begin:stop] = array("q", [known[key][0] for key in keys])
+        self._claims[begin:stop] = array("q", [known[key][1] for key in keys])
 
 
 class Mending:
@@ -45,8 +76,7 @@ class Mending:
         self._holdings = holdings
         self._build = build
         self._workflows = workflows
-        self._tried: OrderedDict[int, int] = OrderedDict()
-        self._unfit: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._known = _Known()
         self._after = 0
         self._look_at = 0.0
         self.goes_on = False
@@ -75,7 +105,7 @@ class Mending:
         if monotonic < self._look_at and not self.goes_on:
             return []
         found = self._holdings.mending(self._after, PART)
-        new = [each for each in found if not self._is_known(each)]
+        new = [each for each in found if not self._known.has(each)]
         is_last = len(found) < PART and len(new) <= LOOKED_AT
         end = found[-1].key if found else 0
         if len(new) > LOOKED_AT:
@@ -84,8 +114,7 @@ class Mending:
         rows = self._holdings.rows([each.key for each in new])
         wanted = {key: row.seq for key, row in rows.items() if self._may_help(row)}
         owned = self._holdings.own(wanted) if wanted else {}
-        _remember(self._tried, {key: wanted[key] for key in owned})
-        _remember(self._unfit, {each.key: (each.seq, each.claims) for each in new if each.key not in wanted})
+        self._learn(_LAST if is_last else end, found, wanted, owned)
         self._after = 0 if is_last else end
         self._has_seen_all = self._has_seen_all or is_last
         self.goes_on = not is_last and (bool(owned) or not self._has_seen_all)
@@ -102,13 +131,9 @@ class Mending:
         """Whether all have seen it that there were when the owner began."""
         return self._has_seen_all and not self._to_show
 
-    def _is_known(self, waiting: Waiting) -> bool:
-        for known, now in ((self._tried, waiting.seq), (self._unfit, (waiting.seq, waiting.claims))):
-            if waiting.key in known:
-                known.move_to_end(waiting.key)
-                if known[waiting.key] == now:
-                    return True
-        return False
+    def _learn(self, end: int, found: Sequence[Waiting], wanted: Mapping[int, int], owned: Container[int]) -> None:
+        useless = [each for each in found if each.key <= end and each.key not in wanted]
+        self._known.learn(self._after, end, useless, {key: seq for key, seq in wanted.items() if key in owned})
 
     def _may_help(self, row: RunRow) -> bool:
         """Whether the code at hand is other code than what the run waits for. Which code has held its steps the row does not say."""
@@ -123,9 +148,3 @@ class Mending:
         except msgspec.MsgspecError:  # `perdure doctor` tells of it
             return False
         return block.build != self._build and block.kind not in BY_HAND
-
-
-def _remember(known: "OrderedDict[int, Known]", more: Mapping[int, Known]) -> None:
-    known.update(more)
-    while len(known) > REMEMBERED:
-        known.popitem(last=False)

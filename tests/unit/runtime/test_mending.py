@@ -1,6 +1,7 @@
 """Which runs that wait for other code are shown the code at hand, and how soon, however many wait."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from perdure.runtime import mending
 from perdure.runtime.membership import Holdings
 from perdure.runtime.mending import Mending
 from perdure.stores.base import Batch
+from perdure.stores.membership import Waiting
 from perdure.stores.memory import MemoryStore, Shelf
 from tests.conformance.rows import run
 
@@ -94,3 +96,66 @@ def test_of_new_ones_a_part_is_looked_at_at_a_time(members: Members, monkeypatch
 
     assert max(map(len, found)) == 3
     assert sorted(key for keys in found for key in keys) == list(range(2, 26, 2))
+
+
+def test_a_run_that_was_tried_is_not_tried_again_though_it_was_looked_for_while_it_was_somebody_s(
+    members: Members,
+) -> None:
+    members.block([2, 4], build="theirs")
+    assert members.look() == [2, 4]
+    members.block_again(4, "mine")
+    assert members.look() == []  # run 2 has not come back yet
+
+    members.block_again(2, "mine")
+
+    assert [members.look() for _ in range(3)] == [[], [], []]
+
+
+class Crowd:
+    """Very many runs that nobody owns, as a store tells of them: those with even keys."""
+
+    shared = True
+
+    def __init__(self, count: int) -> None:
+        self.last = 2 * count
+        self.new: dict[int, Waiting] = {}
+        self.looked_at = 0
+
+    def mending(self, after: int, limit: int) -> list[Waiting]:
+        first = after + 2 - after % 2
+        there = [Waiting(key, 1, 1) for key in range(first, min(first + 2 * limit, self.last + 2), 2)]
+        return sorted([*there, *(each for key, each in self.new.items() if key > after)], key=lambda each: each.key)[
+            :limit
+        ]
+
+    def rows(self, keys: Sequence[int]) -> dict[int, RunRow]:
+        self.looked_at += len(keys)
+        return {key: _blocked(key, "theirs" if key in self.new else "mine") for key in keys}
+
+    def own(self, keys: Sequence[int]) -> dict[int, Waiting]:
+        return {key: self.new.pop(key) for key in keys}
+
+
+def test_a_new_one_is_found_as_soon_as_all_have_been_gone_through_however_many_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of so many that are of no use each is looked at once."""
+    monkeypatch.setattr(mending, "LOOKED_AT", mending.PART)
+    crowd = Crowd(250_000)
+    made: Any = crowd
+    mends, time = Mending(MemoryStore().work, made, "mine", {"order"}), 0.0
+    while not mends.is_over:
+        assert mends.look(True, time) == []
+    assert crowd.looked_at == 250_000
+
+    for key in (3, 250_001, crowd.last + 1):
+        crowd.new[key] = Waiting(key, 1, 1)
+        found: list[int] = []
+        looks = 0
+        while not found:
+            time += 1.1
+            found = mends.look(True, time)
+            looks += 1
+            assert looks <= 250_000 // mending.PART + 1
+        assert found == [key]
+    assert crowd.looked_at == 250_003
