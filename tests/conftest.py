@@ -8,11 +8,15 @@ And that no process which tests start compiles the house anew, where Python was 
 (`PYTHONDONTWRITEBYTECODE`, as containers often are): that is two thirds of its start. What tests write and import is kept
 nowhere then, as was wished.
 
+And that the collector of cycles passes over what belongs to the tests themselves, and over what those before have left:
+eleven thousand tests are so many objects that each of its rounds, of which some make many, would take half a second and more.
+
 And that properties are tested with the same cases everywhere, however slow the machine is, as Hypothesis does by itself where
 `CI` is set. Other cases are looked for by `make soak` and `make fuzz`.
 """
 
 import compileall
+import gc
 import os
 import re
 import shutil
@@ -59,6 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if shutil.disk_usage(MEMORY).free >= ROOM_BYTES:
         config.stash[_made] = MEMORY / f"perdure-tests-{os.getpid()}"
         config.option.basetemp = str(config.stash[_made])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _passed_over_by_the_collector() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -9,7 +9,7 @@ from tests.simulation.seeds import seed_of_this_code
 
 SECONDS = 3_600.0 if "PERDURE_SOAK" in os.environ else 120.0
 """Of lives; `make soak` takes longer."""
-LIVES = sys.maxsize if "PERDURE_SOAK" in os.environ else 1_500
+LIVES = sys.maxsize if "PERDURE_SOAK" in os.environ else 700
 """At most: what fits into the time on most machines, which are the same lives everywhere then."""
 
 
