@@ -129,7 +129,10 @@ async def test_a_start_that_the_store_refuses_is_an_error_of_its_starter_alone()
 
     refused = answers.pop(17)
     assert isinstance(refused, StoreError)
-    assert str(refused) == "the database refuses run 'run-17': refused by a fault the test asked for"
+    assert str(refused) == (
+        "the database refuses run 'run-17': refused by a fault the test asked for\n"
+        "  hint: mend what it stores, then start again"
+    )
     assert not any(isinstance(answer, Exception) for answer in answers)
 
 
