@@ -47,7 +47,7 @@ fuzz: $(VENV)/.dev  ## feed damaged and odd input to every parser and decoder at
 check: $(VENV)/.dev  ## format, lint, types, and the rules of the house
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m pyright
+	$(PY) -m pyright --threads $(WORKERS)
 	$(PY) -m pytest tests/tidy
 
 format: $(VENV)/.dev  ## format, and mend what the linter can mend

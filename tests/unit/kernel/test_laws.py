@@ -1,5 +1,7 @@
 """The laws of the kernel under any sequence of messages and commands."""
 
+import os
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -17,6 +19,8 @@ from perdure.kernel.run import LOST, Status
 from perdure.kernel.step import OUT
 from perdure.kernel.terms import Chain, RunTerms
 from tests.unit.kernel.actor import BOOM, BUG, INPUT, RESULT, SECOND, Actor, facts
+
+MANY = 20 if "PERDURE_SOAK" in os.environ else 1
 
 ids = st.integers(0, 5).map(lambda n: f"0:{n}")
 members = st.integers(0, 3)
@@ -270,19 +274,19 @@ def check_continuation(actor: Actor) -> None:
         assert further.start.input == INPUT
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200 * MANY, deadline=None)
 @given(steps)
 def test_counters_deadlines_and_history_hold_under_any_life(script):
     play(script)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200 * MANY, deadline=None)
 @given(steps)
 def test_a_run_stands_again_as_it_stood_after_every_commit(script):
     play([part for step in script for part in (step, "commit")])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100 * MANY, deadline=None)
 @given(steps)
 def test_attempt_rows_are_bounded_and_complete(script):
     actor = play([*script, "commit"])
@@ -293,7 +297,7 @@ def test_attempt_rows_are_bounded_and_complete(script):
         assert len({row.attempt for row in rows}) == len(rows)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100 * MANY, deadline=None)
 @given(steps)
 def test_every_open_run_has_a_reason_to_wake_or_waits_for_a_person(script):
     run = play(script).run
@@ -306,7 +310,7 @@ def test_every_open_run_has_a_reason_to_wake_or_waits_for_a_person(script):
         assert run.block is not None or run.held
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100 * MANY, deadline=None)
 @given(steps, st.data())
 def test_the_split_into_commits_does_not_matter(script, data):
     script = [step for step in script if step != "commit"]
