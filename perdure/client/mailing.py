@@ -54,7 +54,8 @@ def start_by_mail(
     if sent.reply_to is None:
         sent.reply_to = os.urandom(8).hex() if owned else ""
     row, start = submission_of(request, bool(sent.reply_to), time.time_ns() if now is None else now)
-    found = store.post.submit(row, MailRow(0, 0, start, sent.reply_to))
+    again, sent.again = sent.again, True
+    found = store.post.submit(row, MailRow(0, 0, start, sent.reply_to), again)
     with said(nothing=False):
         if found.run_id != sent.run_id:
             return _joined(store, request, found, definition, coder, now)

@@ -119,11 +119,13 @@ class Sent:
     """What a start brings with it each time that it is sent, so that it is known as the same: the number of its run, and by which name
     the answer is looked for, None as long as nobody has said."""
 
-    __slots__ = ("reply_to", "run_id")
+    __slots__ = ("again", "reply_to", "run_id")
 
     def __init__(self) -> None:
         self.run_id = os.urandom(16)
         self.reply_to: str | None = None
+        self.again = False
+        """Whether it was sent before."""
 
 
 class StartRequest:

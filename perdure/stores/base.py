@@ -281,10 +281,10 @@ class Work(Protocol):
 class Post(Protocol):
     """Written by anybody, each call one small transaction that waits for nobody but the writer lock."""
 
-    def submit(self, row: RunRow, mail: MailRow) -> RunRow:
+    def submit(self, row: RunRow, mail: MailRow, again: bool = False) -> RunRow:
         """Queue a run with its Start, if it gets its id (`kernel.ids`): else nothing is written and the row of the run
         that has it is returned. The run of the same `request`, if there is one, comes before all policies; and so does the one of the
-        same `run_id`: it was submitted before, by somebody who has had no answer.
+        same `run_id`, which is looked for if it is submitted `again`, by somebody who has had no answer.
 
         The attributes it is started with are found at once. `row.key` and `mail.run` are assigned here: the next odd key above all others; and `row.followed_by`: a run that
         is to end the open one is not placed before its owner does that.

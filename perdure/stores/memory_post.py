@@ -23,7 +23,7 @@ class MemoryPost:
     def __init__(self, shelf: "Shelf") -> None:
         self._shelf = shelf
 
-    def submit(self, row: RunRow, mail: base.MailRow) -> RunRow:
+    def submit(self, row: RunRow, mail: base.MailRow, again: bool = False) -> RunRow:
         shelf = self._shelf
         with shelf.lock:
             awaited_ids(shelf, [row.id])
@@ -34,7 +34,7 @@ class MemoryPost:
             row.followed_by = 0
             newest = shelf.newest(row.id)
             if newest is not None:
-                before = [each for each in shelf.with_id(row.id) if each.run_id == row.run_id]
+                before = [each for each in shelf.with_id(row.id) if each.run_id == row.run_id] if again else []
                 if before:
                     return _copy(before[-1])
                 start = mail.message

@@ -138,7 +138,7 @@ def test_a_start_that_is_submitted_again_is_the_same(store: base.Store, status: 
     if status == Status.FAILED:
         store.journal.commit(base.Batch(updated=[run(first.key, "a", Status.COMPLETED, run_id=b"new")]))
 
-    again = store.post.submit(queued(), policies)
+    again = store.post.submit(queued(), policies, again=True)
 
     assert again.key == first.key
     assert store.views.count(base.RunFilter(id_prefix="a")) == 2

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Collection, Sequence
 
+import msgspec
 import psycopg
 
 from perdure.errors import StoreError
@@ -30,12 +31,12 @@ class PostgresPost:
         with told_to_people(self._place), self._lines.use() as line:
             line.ask(_SEND, (columns.run, columns.kind, columns.body, columns.reply_to))
 
-    def submit(self, row: RunRow, mail: MailRow) -> RunRow:
+    def submit(self, row: RunRow, mail: MailRow, again: bool = False) -> RunRow:
         start, columns = mail.message, mail_columns(mail)
         assert isinstance(start, Start)
         attributes = [] if start.terms is None else [(0, each) for each in start.terms.attributes]
         values = (
-            to_json(row),
+            to_json({**msgspec.structs.asdict(row), "again": True} if again else row),
             columns.kind,
             columns.body,
             columns.reply_to,

@@ -81,7 +81,7 @@ class SqliteEnlisting:
         return found[0][0] if found else b""
 
 
-def submitted(row: RunRow, start: Start, reply_to: str = "") -> Talk[RunRow]:
+def submitted(row: RunRow, start: Start, reply_to: str = "", again: bool = False) -> Talk[RunRow]:
     """A run is queued with its Start, if it gets its id: the row of the run that has it now. Within a transaction that has the
     writer's lock."""
     if row.request:
@@ -92,7 +92,7 @@ def submitted(row: RunRow, start: Start, reply_to: str = "") -> Talk[RunRow]:
     row.followed_by = 0
     found = yield Statement(NEWEST, (row.id,))
     if found:
-        before = yield Statement(OF_NUMBER, (row.id, row.run_id))
+        before = (yield Statement(OF_NUMBER, (row.id, row.run_id))) if again else []
         if before:
             return rows.run_row(before[0])
         newest = rows.run_row(found[0])

@@ -27,11 +27,12 @@ class SqlitePost:
         self._nudger = Nudger()
         self._owner = socket_path(path)
 
-    def submit(self, row: RunRow, mail: MailRow) -> RunRow:
+    def submit(self, row: RunRow, mail: MailRow, again: bool = False) -> RunRow:
         start = mail.message
         assert isinstance(start, Start)
         with self._transaction() as connection:
-            placed = carried(submitted(row, start, mail.reply_to), lambda asked: connection.execute(*asked).fetchall())
+            talk = submitted(row, start, mail.reply_to, again)
+            placed = carried(talk, lambda asked: connection.execute(*asked).fetchall())
         mail.run = row.key
         return placed
 

@@ -30,12 +30,13 @@ BEGIN
         made.key := nextval('keys') * 2 + 1;
         made.followed_by := 0;
         IF newest.key IS NOT NULL THEN
-            -- The same start, whose answer was lost.
-            SELECT * INTO same FROM runs WHERE id = asked ->> 'id' AND run_id = made.run_id
-            ORDER BY key + 0 DESC LIMIT 1;
-            IF FOUND THEN
-                made := same;
-                EXIT;
+            IF (asked ->> 'again')::boolean THEN  -- the same start, whose answer was lost
+                SELECT * INTO same FROM runs WHERE id = asked ->> 'id' AND run_id = made.run_id
+                ORDER BY key + 0 DESC LIMIT 1;
+                IF FOUND THEN
+                    made := same;
+                    EXIT;
+                END IF;
             END IF;
             IF newest.status < 7 THEN
                 IF id_conflict <> 'terminate_existing' THEN
