@@ -44,6 +44,10 @@ def of_error(error: BaseException) -> Problem:
     facts = [text.strip() for text in lines[1:] if text.strip() and not text.strip().startswith("hint:")]
     if isinstance(error, errors.PerdureError):
         return Problem(lines[0], exit_code(error), facts, hints[0] if hints else "")
+    if isinstance(error, ImportError) and ("psycopg" in (error.name or "") or "pq wrapper" in lines[0]):
+        from perdure.stores.open import NO_DRIVER
+
+        return Problem(NO_DRIVER, exit_code(errors.StoreUnreachable(NO_DRIVER)))
     return Problem(f"{type(error).__name__}: {lines[0]}", ERROR, facts, "--debug shows the traceback")
 
 

@@ -1,5 +1,6 @@
 """From an address to a store."""
 
+import re
 import threading
 from typing import TYPE_CHECKING
 
@@ -40,15 +41,21 @@ def open_store(address: str, faults: Faults | None = None, *, create: bool = Tru
     raise errors.StoreUnreachable(_advice(address, scheme if separator else ""))
 
 
+NO_DRIVER = "PostgreSQL needs a driver that is not installed here: pip install 'perdure[postgres]'"
+
+
+def lacks_driver(error: ImportError) -> bool:
+    """Whether it is psycopg that is missing, or the library that it needs, which it says without a name."""
+    return error.name is None or error.name.startswith("psycopg")
+
+
 def _postgres(address: str, faults: Faults | None, create: bool, migrate: bool) -> Store:
     try:
         from perdure.stores.postgres.store import PostgresStore  # costly to import, and an extra
     except ImportError as error:
-        if error.name is not None and not error.name.startswith("psycopg"):
+        if not lacks_driver(error):
             raise
-        raise errors.StoreUnreachable(
-            "PostgreSQL needs a driver that is not installed here: pip install 'perdure[postgres]'"
-        ) from error
+        raise errors.StoreUnreachable(NO_DRIVER) from error
     return PostgresStore(address, faults, create=create, migrate=migrate)  # pyright: ignore[reportReturnType]
 
 
@@ -61,7 +68,18 @@ def _shelf(name: str) -> "Shelf":
         return _shelves.setdefault(name, Shelf())
 
 
+_PARTS = re.compile(r"\b(host|port|dbname|user)\s*=\s*'?([^\s']+)")
+
+
 def _advice(address: str, scheme: str) -> str:
+    parts = dict(_PARTS.findall(address)) if not scheme and "dbname" in address else {}
+    if parts:
+        user = f"{parts['user']}@" if "user" in parts else ""
+        port = f":{parts['port']}" if "port" in parts else ""
+        place = f"{user}{parts.get('host', '')}{port}/{parts.get('dbname', '')}"
+        return f"{shown(address)!r} is how libpq takes its parameters; write them as postgresql://{place}"
+    if not scheme and address.startswith("postgres"):
+        return "an address of PostgreSQL begins with postgresql:// and this does not: postgresql://user@host:5432/name"
     address = shown(address)
     if scheme.startswith(("postgresql+", "postgres+")):
         return f"{address!r}: write postgresql://{address.partition('://')[2]}; the driver is psycopg anyway"

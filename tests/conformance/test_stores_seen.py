@@ -289,6 +289,8 @@ def test_memory_is_private_unless_named() -> None:
         ("sqlite:///", "three slashes"),
         ("orders.db", "write sqlite:///orders.db"),
         ("mysql://x", "there is no store named 'mysql'"),
+        ("postgresql:/me:hush@host/x", "begins with postgresql:// and this does not"),
+        ("host=db port=5433 user=me password=hush dbname=x", "write them as postgresql://me@db:5433/x$"),
         ("", "not an address of a store"),
     ],
 )

@@ -59,6 +59,18 @@ def test_what_is_no_address_at_all_is_shown_without_its_password() -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "advice"),
+    [
+        ("ssl=require", "what other drivers call ssl=require is sslmode=require here"),
+        ("pool_size=5", "leave out pool_size: behind the question mark are the parameters of libpq, such as sslmode"),
+    ],
+)
+def test_what_other_libraries_take_in_an_address_is_told_apart(option: str, advice: str) -> None:
+    with pytest.raises(errors.StoreUnreachable, match=advice):
+        Place(f"postgresql://h/db?{option}")
+
+
+@pytest.mark.parametrize(
     ("option", "value"), [("connect_timeout", "77"), ("application_name", "shop"), ("keepalives_idle", "3")]
 )
 def test_what_an_address_says_of_its_connections_stays(

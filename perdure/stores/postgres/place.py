@@ -32,6 +32,7 @@ _UNHURRIED = (
 _OPTIONS = {"PGCONNECT_TIMEOUT": "connect_timeout", "PGAPPNAME": "application_name"}
 """What the environment may say, too."""
 
+_UNKNOWN = re.compile(r'invalid URI query parameter: "(\w+)"')
 _CLOSED = re.compile(r"refused|closed the connection|reset by peer")
 _STARTING = re.compile(r"the database system is (starting up|not yet accepting|shutting down|in recovery)")
 
@@ -57,8 +58,7 @@ class Place:
         except psycopg.ProgrammingError as error:
             said = without_secrets(str(error), address).strip()
             raise errors.StoreUnreachable(
-                f"{self.shown} is no address of a PostgreSQL database ({said}); write it like "
-                "postgresql://user:password@host:5432/name"
+                f"{self.shown} is no address of a PostgreSQL database ({said}); {_advice(said)}"
             ) from error
 
     def connect_soon(self) -> "psycopg.Connection[TupleRow]":
@@ -128,3 +128,15 @@ def unhurried(
         with contextlib.suppress(psycopg.Error):
             connection.rollback()
         raise
+
+
+def _advice(said: str) -> str:
+    found = _UNKNOWN.search(said)
+    if found is None:
+        return "write it like postgresql://user:password@host:5432/name"
+    if found[1] == "ssl":
+        return "what other drivers call ssl=require is sslmode=require here"
+    return (
+        f"leave out {found[1]}: behind the question mark are the parameters of libpq, such as sslmode, connect_timeout and "
+        "target_session_attrs"
+    )

@@ -33,6 +33,7 @@ _SPOILT = ("21", "22", "23", "54", "P0", "XX000")
 """Classes of errors that are the batch's own: a value, a constraint, a size. All others are the server's, and pass."""
 
 _NOT_LET_IN = re.compile(r"authentication failed|no password supplied|no pg_hba.conf entry|role \".*\" does not exist")
+_NAMED = re.compile(r'database "([^"]*)" does not exist')
 _NO_DATABASE = re.compile(r"FATAL:  database \".*\" does not exist")
 """Of an attempt to connect libpq tells no code; a server that speaks another language is reported as one that does not answer."""
 
@@ -90,7 +91,11 @@ def for_people(error: psycopg.Error, place: str) -> errors.StoreError:
     if code in ("28000", "28P01") or (not code and _NOT_LET_IN.search(said)):
         return _lasting(f"{place}: the server does not let this user in ({said}); look at the address")
     if code == "3D000" or (not code and _NO_DATABASE.search(said)):
-        return _lasting(f"{place}: there is no such database; make it: createdb")
+        name = _NAMED.search(said)
+        called = f" {name[1]}" if name else ""
+        return _lasting(
+            f"{place}: there is no such database{called}, an address ends with the name of one; make it: createdb{called}"
+        )
     if code == "PD008":
         return errors.SchemaTooNew(f"{place}: {said}. Upgrade Perdure")
     if code in ("3F000", "42P01", "42883", "42703"):

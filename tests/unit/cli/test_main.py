@@ -73,6 +73,23 @@ def test_what_other_programs_call_it_is_answered_with_the_command(
     assert (said.code, said.err.splitlines()[-1]) == (2, f"  hint: did you mean  perdure {meant}")
 
 
+@pytest.mark.parametrize("command", ["list", "migrate", "doctor"])
+def test_a_driver_that_is_missing_is_named_with_what_installs_it(command: str) -> None:
+    program = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from perdure.cli.main import main\n"
+        f"sys.argv = ['perdure', {command!r}, '--db', 'postgresql://h/x']\n"
+        "sys.exit(main())\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 5
+    assert done.stderr == (
+        "error: PostgreSQL needs a driver that is not installed here: pip install 'perdure[postgres]'\n"
+    )
+
+
 def test_an_unlike_command_is_answered_with_all_of_them(perdure: Perdure) -> None:
     said = perdure("frobnicate")
 
