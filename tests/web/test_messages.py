@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +11,7 @@ from perdure.kernel.terms import Parent, RunTerms
 from perdure.stores.base import DefinitionRow, Store
 from tests.unit.cli import corpus
 from tests.web.conftest import Looked, Web
-from tests.web.test_browser import axe
+from tests.web.test_browser import unread
 from tests.web.test_hostile import EVIL, Tags
 
 PATHS = ("/runs/loan-7", "/runs/loan-7/messages", "/runs/batch-3", "/runs/batch-3?step=0:1")
@@ -178,23 +177,19 @@ def test_ten_thousand_signals_are_a_row_and_pages(empty: Store) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_these_pages_can_be_read_by_everybody(spoken: Store, shows: Callable[..., Looked], theme: str) -> None:
     looked = shows(spoken, color_scheme=theme, bypass_csp=True)
-    script = axe()
-    found: dict[str, Any] = {}
-    for path in PATHS:
-        page = looked.open(path)
-        page.evaluate(script)
-        violations = page.evaluate("axe.run().then((found) => found.violations)")
-        found[path] = [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in violations]
+
+    found = {path: unread(looked.open(path), theme) for path in PATHS}
 
     assert {path: each for path, each in found.items() if each} == {}
 
 
-@pytest.mark.parametrize("width", [1440, 800, 390])
-def test_these_pages_are_no_wider_than_their_window(spoken: Store, shows: Callable[..., Looked], width: int) -> None:
-    looked = shows(spoken, viewport={"width": width, "height": 800})
+def test_these_pages_are_no_wider_than_their_window(spoken: Store, shows: Callable[..., Looked]) -> None:
+    looked = shows(spoken)
     for path in PATHS:
         page = looked.open(path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        for width in (1440, 800, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
 
     assert looked.complaints == []
 
