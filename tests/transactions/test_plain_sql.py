@@ -1,5 +1,6 @@
 """`perdure.start(...)`, from SQL alone: what it writes is what a client in Python writes, and what cannot be is refused with advice."""
 
+import unicodedata
 from typing import Any
 
 import msgspec
@@ -144,7 +145,13 @@ def same(start: Start) -> Start:
         ("'order', '[1, \"a\", 3]'", "22023", "too much: 3"),
         ("'order', '{\"number\": 1, \"acount\": 2}'", "22023", "too much: acount"),
         ("'order', '7'", "22023", "a list by position or an object by name"),
+        ("'order', NULL", "22023", "an object by name, not NULL"),
         ("'order', '[1]', ' x'", "22023", "an id is a text"),
+        ("'order', '[1]', 'a' || chr(8203)", "22023", "an id is a text"),
+        ("'order', '[1]', request_id => 'a' || chr(160)", "22023", "a request_id is a text"),
+        ("'order', '[1]', start_delay => '-1 hour'", "22023", "an interval from now on"),
+        ("'order', '[1]', attributes => '{\"a\": 99999999999999999999}'", "22023", "too large a number"),
+        ("'order', '[1]', attributes => '{\"a\": 1.5e400}'", "22023", "too large a number"),
         ("'order', '[1]', id_conflict => 'maybe'", "22023", "id_conflict is fail"),
         ("'order', '[1]', id_reuse => NULL", "22023", "id_reuse is reject"),
         ("'order', '[1]', attributes => '{\"a b\": 1}'", "22023", "the name of an attribute"),
@@ -164,6 +171,22 @@ def test_what_cannot_be_is_refused(database: str, arguments: str, state: str, sa
         with pytest.raises(psycopg.Error, match=said) as refused:
             start(connection, arguments)
         assert refused.value.sqlstate == state
+
+
+def test_ids_have_the_characters_that_python_prints(database: str):
+    """But for those that Unicode has given to nobody yet, of which each version of Python knows fewer."""
+    texts = [chr(code) for code in range(1, 0x110000) if unicodedata.category(chr(code)) not in ("Cn", "Cs")]
+    asked = "SELECT c FROM unnest(%s::text[]) AS c WHERE perdure.is_printable(c)"
+    with psycopg.connect(database) as connection:
+        found = [text for (text,) in connection.execute(asked, (texts,)).fetchall()]
+
+    assert found == [text for text in texts if text.isprintable()]
+
+
+def test_a_delay_without_an_end_is_no_error(database: str):
+    with psycopg.connect(database) as connection:
+        start(connection, "'order', '[1]', 'late', start_delay => '1000 years'")
+        assert connection.execute("SELECT wake_at FROM perdure.runs").fetchall() == [(2**63 - 1,)]
 
 
 def test_the_bounds_in_sql_are_those_of_the_kernel():

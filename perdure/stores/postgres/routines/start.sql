@@ -36,6 +36,13 @@ BEGIN
         IF each.name !~ '^[A-Za-z_][A-Za-z0-9_.-]*$' OR each.name LIKE 'perdure.%' OR length(each.name) > 64 THEN
             RAISE EXCEPTION 'perdure.start: % cannot be the name of an attribute', quote_literal(each.name)
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'It begins with a letter and has at most 64 letters, digits, _ . or -';
+        ELSIF (CASE
+            WHEN kind <> 'number' THEN false
+            WHEN each.value::text LIKE '%.%' THEN abs(each.value::numeric) > 1.7976931348623157e308
+            ELSE each.value::numeric NOT BETWEEN -9223372036854775808 AND 9223372036854775807
+        END) THEN
+            RAISE EXCEPTION 'perdure.start: the attribute % is too large a number: %', each.name, left(each.value::text, 40) USING
+                ERRCODE = 'invalid_parameter_value', HINT = 'Whole numbers have 64 bits, others are double precision. Or make it a text.';
         ELSIF kind = 'string' THEN
             found := found || jsonb_build_object('name', each.name, 'item', 0, 'kind', 1, 'text', each.value);
         ELSIF kind = 'number' AND each.value::text NOT LIKE '%.%' THEN
@@ -80,6 +87,14 @@ CREATE OR REPLACE FUNCTION perdure.pack_attributes(attributes jsonb) RETURNS byt
     ) AS one
 $$;
 
+-- Whether ids and requests may have these characters: what is no letter, mark, number, sign or plain blank can be told from others by no
+-- eye, and Python takes it for unprintable. (Unicode: Cc, Cf, Zs, Zl, Zp and Co.)
+CREATE OR REPLACE FUNCTION perdure.is_printable(value text) RETURNS boolean LANGUAGE sql IMMUTABLE SET standard_conforming_strings = on AS $$
+    SELECT value !~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2\u1680\u180E\u2000-\u200F\u2028-\u202F'
+        '\u205F-\u206F\u3000\uE000-\uF8FF\uFEFF\uFFF9-\uFFFB\U000110BD\U000110CD\U00013430-\U0001343F\U0001BCA0-\U0001BCA3'
+        '\U0001D173-\U0001D17A\U000E0001-\U000E007F\U000F0000-\U0010FFFF]')
+$$;
+
 -- Arguments, by position or by name, fit the parameters that a workflow has published: which there are, and which have to be given.
 CREATE OR REPLACE FUNCTION perdure.demand_arguments(asked_workflow text, arguments jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
@@ -91,8 +106,8 @@ DECLARE
     missing  text[];
     surplus  text[];
 BEGIN
-    IF jsonb_typeof(arguments) NOT IN ('array', 'object') THEN
-        RAISE EXCEPTION 'perdure.start: arguments are a list by position or an object by name, not %', arguments USING
+    IF arguments IS NULL OR jsonb_typeof(arguments) NOT IN ('array', 'object') THEN
+        RAISE EXCEPTION 'perdure.start: arguments are a list by position or an object by name, not %', coalesce(arguments::text, 'NULL') USING
             ERRCODE = 'invalid_parameter_value', HINT = 'Write: arguments => jsonb_build_array(10, ''acct'')';
     END IF;
     IF octet_length(arguments::text) > 16777216 THEN
@@ -146,12 +161,16 @@ DECLARE
     known    text[] := known_instead_of(start.workflow);
     found_in jsonb := attribute_rows(coalesce(attributes, '{}'));
     now_ns   bigint := extract(epoch FROM clock_timestamp()) * 1000000000;
-    wake_at  bigint := now_ns + nullif(extract(epoch FROM start_delay), 0) * 1000000000;
+    delay_ns numeric := nullif(extract(epoch FROM start_delay), 0) * 1000000000;
+    wake_at  bigint := CASE WHEN delay_ns IS NOT NULL THEN least(now_ns + delay_ns, 9223372036854775807) END;
     made     record;
 BEGIN
     id := coalesce(id, right(start.workflow || '-' || substr(encode(run_id, 'hex'), 1, 16), 200));
     PERFORM demand_start(start.workflow, id, coalesce(request_id, ''), id_conflict, id_reuse, known);
     PERFORM demand_arguments(start.workflow, arguments);
+    IF start_delay < '0' THEN
+        RAISE EXCEPTION 'perdure.start: start_delay is an interval from now on, not %', start_delay USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF jsonb_typeof(memo) <> 'object' OR octet_length(memo::text) > 32768 THEN
         RAISE EXCEPTION 'perdure.start: a memo is an object of at most 32 KiB' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -188,6 +207,11 @@ BEGIN
     RETURN made.id;
 END $$;
 
+COMMENT ON FUNCTION perdure.start IS 'Start a run of a workflow, as a part of this transaction, or attach to the one that has the id; returns the id. '
+    'arguments: a list by position or an object by name. id: NULL makes one. request_id: made again, it gets the same run. '
+    'id_conflict, if the run of that id is open: fail, use_existing, terminate_existing. '
+    'id_reuse, if it has ended: reject_duplicate, allow_duplicate, allow_duplicate_failed_only. start_delay: an interval. memo, attributes: objects.';
+
 CREATE OR REPLACE FUNCTION perdure.demand_start(
     workflow text, id text, request_id text, id_conflict text, id_reuse text, known text[]
 ) RETURNS void LANGUAGE plpgsql AS $$
@@ -195,10 +219,10 @@ BEGIN
     IF workflow IS NULL OR known IS NOT NULL THEN
         RAISE EXCEPTION 'perdure.start: no engine knows a workflow %', coalesce(quote_literal(workflow), 'without a name') USING
             ERRCODE = 'undefined_object', HINT = format('They know: %s. Give it to an engine, or mend the name.', array_to_string(known, ', '));
-    ELSIF id = '' OR length(id) > 200 OR id <> btrim(id) OR id ~ '[[:cntrl:]]' THEN
+    ELSIF id = '' OR length(id) > 200 OR id <> btrim(id) OR NOT perdure.is_printable(id) THEN
         RAISE EXCEPTION 'perdure.start: an id is a text of 1 to 200 printable characters, not %', quote_literal(id)
             USING ERRCODE = 'invalid_parameter_value';
-    ELSIF length(request_id) > 200 OR request_id ~ '[[:cntrl:]]' THEN
+    ELSIF length(request_id) > 200 OR NOT perdure.is_printable(request_id) THEN
         RAISE EXCEPTION 'perdure.start: a request_id is a text of 1 to 200 printable characters' USING ERRCODE = 'invalid_parameter_value';
     ELSIF id_conflict IS NULL OR id_conflict NOT IN ('fail', 'use_existing', 'terminate_existing') THEN
         RAISE EXCEPTION 'perdure.start: id_conflict is fail, use_existing or terminate_existing, not %', id_conflict
