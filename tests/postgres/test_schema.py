@@ -287,6 +287,7 @@ def test_an_address_that_leads_nowhere_is_refused_without_its_password(address: 
     with pytest.raises(errors.StoreUnreachable, match=said) as caught:
         open_store(address)
     assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "Is the server running" not in str(caught.value)
 
 
 def test_a_database_that_is_not_there_is_named(server: Server) -> None:

@@ -129,8 +129,15 @@ def _lasting(text: str) -> errors.StoreUnreachable:
     return error
 
 
+_ASIDE = ("Is the server running", "This probably means", "before or while processing")
+"""Lines of libpq that say no more than ours."""
+
+
 def _said(error: psycopg.Error) -> str:
-    return (error.diag.message_primary or str(error)).strip() or type(error).__name__
+    """In one line."""
+    lines = [line.strip() for line in (error.diag.message_primary or str(error)).splitlines()]
+    kept = [line.removeprefix("connection failed: ") for line in lines if line and not line.startswith(_ASIDE)]
+    return "; ".join(kept) or type(error).__name__
 
 
 @contextmanager
