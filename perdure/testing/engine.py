@@ -16,6 +16,7 @@ from perdure.durations import duration_ns
 from perdure.engine import Engine
 from perdure.errors import DefinitionError, EngineNotRunning
 from perdure.runtime.outbox import Receiver
+from perdure.stores.addresses import shown
 from perdure.stores.base import RunFilter, Store
 from perdure.stores.open import open_store
 from perdure.testing.people import People
@@ -24,6 +25,13 @@ from perdure.testing.skipping import SkippingWorld, Sleep
 from perdure.testing.stand_ins import ActivityCall, StandIns, stand_in_workflow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _refusal(address: str) -> DefinitionError:
+    return DefinitionError(
+        f"TestEngine has a clock of its own, which others that share {address} would not have; "
+        "give it memory:// or sqlite:///file.db; how to test with PostgreSQL says docs/testing.md"
+    )
 
 
 class TestEngine(Engine):
@@ -85,14 +93,13 @@ class TestEngine(Engine):
         self._clock.people = self.people
 
     def _open(self) -> Store:
+        if isinstance(self._address, str) and self._address.startswith(("postgresql:", "postgres:")):
+            raise _refusal(shown(self._address))  # and makes no schema there
         reread_too = self._rereads and isinstance(self._address, str)
         store = open_store(self._address, faults=reread) if reread_too else super()._open()  # type: ignore[arg-type]
         if store.membership is not None:
             store.admin.close()
-            raise DefinitionError(
-                f"TestEngine has a clock of its own, which others that share {store.address} would not have; "
-                "give it memory:// or sqlite:///file.db; how to test with PostgreSQL says docs/testing.md"
-            )
+            raise _refusal(store.address)
         return store
 
     def _enter(self, loop: asyncio.AbstractEventLoop | None) -> Self:
