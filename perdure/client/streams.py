@@ -10,9 +10,10 @@ import msgspec
 
 from perdure.calls import Scheduler
 from perdure.client.answer import beside
-from perdure.client.door import Door, looking
+from perdure.client.door import Door, looking, patience_of
 from perdure.client.moments import moment
-from perdure.errors import DefinitionError, NotDeterministic, PayloadNotDecodable
+from perdure.client.patience import NONE, Trying
+from perdure.errors import DefinitionError, NotDeterministic, PayloadNotDecodable, PerdureError
 from perdure.kernel import wire
 from perdure.kernel.limits import STREAM_PAGE_BYTES
 from perdure.payload import ValueType
@@ -68,7 +69,6 @@ class Following(Generic[T]):
     async def __aiter__(self) -> AsyncIterator[StreamChunk[T]]:
         self._demand_no_workflow()
         loop = asyncio.get_running_loop()
-        reader = _Reader(self)
         rung = asyncio.Event()
 
         def ring() -> None:
@@ -77,7 +77,7 @@ class Following(Generic[T]):
             except RuntimeError:
                 return  # the loop is closed: nobody follows any more
 
-        await beside(lambda: reader.begin(ring))
+        reader = _Reader(self, ring)
         try:
             while True:
                 rung.clear()
@@ -103,9 +103,8 @@ class Following(Generic[T]):
         return self._chunks()
 
     def _chunks(self) -> Iterator[StreamChunk[T]]:
-        reader = _Reader(self)
         rung = threading.Event()
-        reader.begin(rung.set)
+        reader = _Reader(self, rung.set)
         try:
             while True:
                 rung.clear()
@@ -130,27 +129,40 @@ class Following(Generic[T]):
 class _Reader:
     """Where somebody is in a stream. `pause`: how long to wait, unless the bell rings, until `next` is called again."""
 
-    def __init__(self, following: "Following[Any]") -> None:
+    def __init__(self, following: "Following[Any]", ring: Callable[[], object]) -> None:
         self._of = following
+        self._ring = ring
         self._offset = following._from
         self._run = 0
-        self._stop: Callable[[], None] = lambda: None
+        self._stop: Callable[[], None] | None = None
+        self._patience = patience_of(following._door, endless=True) if following._follow else NONE
+        self._trying: Trying | None = None
         self.ended = False
         self.pause = 0.0
 
-    def begin(self, ring: Callable[[], object]) -> None:
-        """Find the run. Raises: what a handle's methods do."""
-        door = self._of._door
-        self._run = looking(door, self._of._find)
-        self._stop = door.store.streams.bell.listen(self._run, ring)
-
     def stop(self) -> None:
-        self._stop()
+        if self._stop is not None:
+            self._stop()
 
     def next(self) -> list[StreamChunk[Any]]:
-        """What there is since the last call."""
+        """What there is since the last call; nothing, if the database is away and comes back. Raises: what a handle's methods do."""
+        try:
+            chunks = self._next()
+        except PerdureError as error:
+            trying = self._trying = self._trying or Trying(self._patience)
+            trying.again(error)
+            self.pause = trying.failed(error)
+            return []
+        if self._trying is not None:
+            self._trying = self._trying.over(None)
+        return chunks
+
+    def _next(self) -> list[StreamChunk[Any]]:
         of = self._of
         of._door.demand_open()
+        if self._stop is None:
+            self._run = looking(of._door, of._find)
+            self._stop = of._door.store.streams.bell.listen(self._run, self._ring)
         page = looking(
             of._door, lambda: of._door.store.streams.page(self._run, of._name, self._offset, STREAM_PAGE_BYTES)
         )

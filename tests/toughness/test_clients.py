@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from perdure import Client, Engine, errors, workflow, workflows
+from perdure import Client, Engine, activity, errors, stream, workflow, workflows
 from perdure.client.patience import Trying
 from tests.postgres.proxy import Proxy, Side
 from tests.postgres.server import Server
@@ -81,7 +81,7 @@ def asked(pool: ThreadPoolExecutor, make: Callable[[], Any], awaited: bool) -> "
     return pool.submit(partial(asyncio.run, asks()) if awaited else lambda: make().wait())
 
 
-ASKED: dict[str, Callable[[Client], Any]] = {
+ASKED: dict[str, Callable[[Any], Any]] = {
     "start": lambda client: client.start(Counter.run(), id="new"),
     "start of any id": lambda client: client.start(Counter.run()),
     "signal": lambda client: client.handle("counter").signal(Counter.add, 2),
@@ -93,6 +93,21 @@ ASKED: dict[str, Callable[[Client], Any]] = {
     "terminate": lambda client: client.handle("counter").terminate(),
     "retry": lambda client: client.handle("counter").retry(),
 }
+
+
+@pytest.mark.parametrize("name", ["signal", "query", "update", "cancel"])
+def test_an_engine_asks_again_as_a_client_does(
+    server: Server, database: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    counted = Counted(monkeypatch)
+    with Engine(server.address(database), PARTS) as engine, ThreadPoolExecutor() as pool:
+        engine.start(Counter.run(), id="counter").wait()
+        with away(server):
+            answer = asked(pool, lambda: ASKED[name](engine), awaited=len(name) % 2 == 0)
+            counted.wait(3)
+            assert not answer.done()
+
+        answer.result()
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -181,6 +196,58 @@ def test_what_changes_something_is_waited_for_as_long_as_the_client_says(
         ):
             with pytest.raises(errors.StoreUnreachable, match=r"waited for, for 0\.2 s; nothing was written"):
                 asked(pool, make, awaited).result()
+
+
+_go_on = threading.Event()
+
+
+@activity
+async def tells() -> None:
+    words = stream("words", str)
+    await words.write("before")
+    while not _go_on.is_set():
+        await asyncio.sleep(0.01)
+    await words.write("after")
+
+
+@workflow
+async def told() -> None:
+    await tells()
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+def test_whoever_follows_a_stream_goes_on_when_the_server_is_back(
+    server: Server, database: str, monkeypatch: pytest.MonkeyPatch, awaited: bool
+) -> None:
+    _go_on.clear()
+    counted, address, heard = Counted(monkeypatch), server.address(database), threading.Semaphore(0)
+    with Engine(address, [told, tells]) as engine, Client(address) as client, ThreadPoolExecutor() as pool:
+        engine.start(told(), id="told").wait()
+        words = client.handle("told").stream("words", type=str)
+
+        async def hears() -> list[str]:
+            said: list[str] = []
+            async for chunk in words:
+                said.append(chunk.value)
+                heard.release()
+            return said
+
+        def listens() -> list[str]:
+            said: list[str] = []
+            for chunk in words:
+                said.append(chunk.value)
+                heard.release()
+            return said
+
+        answer = pool.submit(partial(asyncio.run, hears()) if awaited else listens)
+        assert heard.acquire(timeout=60)
+        with away(server):
+            counted.wait(3)
+            with pytest.raises(errors.StoreUnreachable):
+                list(client.handle("told").stream("words", follow=False))
+        _go_on.set()
+
+        assert answer.result() == ["before", "after"]
 
 
 def test_who_stops_waiting_for_an_answer_is_forgotten(server: Server, database: str) -> None:
