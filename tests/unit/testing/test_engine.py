@@ -116,5 +116,5 @@ def test_a_store_that_others_share_is_refused_as_they_would_not_have_its_clock()
 def test_a_server_is_not_even_asked() -> None:
     address = "postgresql://me:hush@127.0.0.1:1/x"
 
-    with pytest.raises(DefinitionError, match="that share postgresql://me@127.0.0.1:1/x would not have"):
+    with pytest.raises(DefinitionError, match=r"that share postgresql://me@127.0.0.1:1/x would not have"):
         TestEngine([], store=address).begin(None)
