@@ -53,25 +53,26 @@ def marked(statement: Statement, mark: str) -> str:
 
 
 def _psycopg(connection: Any) -> Carrier:
+    """By a plain cursor, whatever those of the connection are; and nothing is prepared, which a pooler would lose."""
     idle = connection.autocommit and connection.info.transaction_status == 0
-    rows = sys.modules["psycopg.rows"].tuple_row
+    psycopg, rows = sys.modules["psycopg"], sys.modules["psycopg.rows"].tuple_row
 
     def ask(statement: Statement) -> Rows:
-        with connection.cursor(row_factory=rows) as cursor:
-            cursor.execute(marked(statement, "%s"), statement.values)
-            return cursor.fetchall() if cursor.description is not None else []
+        with psycopg.Cursor(connection, row_factory=rows) as cursor:
+            cursor.execute(marked(statement, "%s"), statement.values, prepare=False)
+            return cursor.fetchall()  # in a pipeline nothing is known of them before
 
     return Carrier("PostgreSQL", False, idle, "write: with connection.transaction(): ...", ask)
 
 
 def _psycopg_async(connection: Any) -> Carrier:
     idle = connection.autocommit and connection.info.transaction_status == 0
-    rows = sys.modules["psycopg.rows"].tuple_row
+    psycopg, rows = sys.modules["psycopg"], sys.modules["psycopg.rows"].tuple_row
 
     async def ask(statement: Statement) -> Rows:
-        async with connection.cursor(row_factory=rows) as cursor:
-            await cursor.execute(marked(statement, "%s"), statement.values)
-            return await cursor.fetchall() if cursor.description is not None else []
+        async with psycopg.AsyncCursor(connection, row_factory=rows) as cursor:
+            await cursor.execute(marked(statement, "%s"), statement.values, prepare=False)
+            return await cursor.fetchall()
 
     return Carrier("PostgreSQL", True, idle, "write: async with connection.transaction(): ...", ask)
 
@@ -188,6 +189,7 @@ _KNOWN: dict[tuple[str, str], Callable[[Any], Carrier]] = {
     ("sqlalchemy", "scoped_session"): _sqlalchemy,
     ("sqlalchemy", "AsyncConnection"): _sqlalchemy_async,
     ("sqlalchemy", "AsyncSession"): _sqlalchemy_async,
+    ("sqlalchemy", "async_scoped_session"): lambda scoped: _sqlalchemy_async(scoped()),
     ("django", "BaseDatabaseWrapper"): _django,
     ("django", "ConnectionProxy"): _django,
 }

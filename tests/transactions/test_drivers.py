@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 import psycopg
@@ -70,6 +71,21 @@ def test_psycopg_of_which_the_rows_are_dicts(on_server: Shared):
 
     asyncio.run(main())
     demand_same(on_server, 1, 3)
+
+
+@pytest.mark.parametrize("cursor", [psycopg.Cursor, psycopg.RawCursor, psycopg.ClientCursor])
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_psycopg_however_its_cursors_are_and_in_a_pipeline(on_server: Shared, cursor: Any, pipeline: bool):
+    """Nothing is prepared for it either: behind a pooler that would be gone."""
+    numbers = range(1, 9)
+    with Client(on_server.address) as client, psycopg.connect(on_server.address, cursor_factory=cursor) as connection:
+        with connection.pipeline() if pipeline else nullcontext():
+            for number in numbers:
+                connection.execute(f"INSERT INTO ledger VALUES ({number})".encode(), prepare=False)
+                client.start("order", [number], id=f"order-{number}", connection=connection).wait()
+        assert connection.execute("SELECT statement FROM pg_prepared_statements").fetchall() == []
+
+    demand_same(on_server, *numbers)
 
 
 def test_a_client_in_an_async_transaction_of_psycopg(on_server: Shared):
@@ -153,7 +169,7 @@ def test_sqlalchemy_that_commits_by_itself(shared: Shared, where: str):
     pool.dispose()
 
 
-@pytest.mark.parametrize("kind", ["AsyncConnection", "AsyncSession"])
+@pytest.mark.parametrize("kind", ["AsyncConnection", "AsyncSession", "async_scoped_session"])
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg", "aiosqlite"])
 def test_sqlalchemy_on_a_loop(kind: str, driver: str, request: pytest.FixtureRequest):
     shared: Shared = request.getfixturevalue("in_file" if driver == "aiosqlite" else "on_server")
@@ -164,7 +180,13 @@ def test_sqlalchemy_on_a_loop(kind: str, driver: str, request: pytest.FixtureReq
 
     async def main() -> None:
         pool = asyncio_.create_async_engine(of_address(shared.address, f"postgresql+{driver}", "sqlite+aiosqlite"))
-        made = pool.connect() if kind == "AsyncConnection" else asyncio_.AsyncSession(pool)
+        made: Any = {
+            "AsyncConnection": pool.connect,
+            "AsyncSession": lambda: asyncio_.AsyncSession(pool),
+            "async_scoped_session": lambda: aclosing(
+                asyncio_.async_scoped_session(asyncio_.async_sessionmaker(pool), scopefunc=asyncio.current_task)
+            ),
+        }[kind]()
         async with Engine(shared.address, [order, charge]) as engine, made as connection:
 
             async def begin(number: int) -> None:
