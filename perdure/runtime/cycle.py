@@ -404,11 +404,11 @@ class Cycle:
             draft.consume(letter, errors.StoreError.code if letter.fault else "", letter.fault, known=known)
         else:
             if letter.moved and letter.mail_id:  # of a run that has ended, whose mailbox everybody looks into
-                draft.pass_on(letter, letter.key)
+                draft.pass_on(letter, letter.key, answered=True)
             else:
                 draft.keep(letter)
             self._effects.forsake(letter)
-            draft.reply(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
+            draft.excuse(letter)  # a blocked run may take it much later; whoever sent it need not wait for that
 
     def _answer(self, draft: Draft, actor: Actor, letter: Letter) -> None:
         """A question is no turn: whatever goes wrong is told to whoever asks, and is not the run's fault."""

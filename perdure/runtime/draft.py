@@ -16,14 +16,13 @@ from perdure.runtime.alarms import HORIZON_NS
 from perdure.runtime.letters import Heard, Letter, Started, StartRequest
 from perdure.runtime.outbox import Receiver
 from perdure.stores.base import Batch, BlobRow, MailRow, ReplyRow
+from perdure.stores.mail import OF_A_RUN
 
 REPLY_LIVES_NS = 600 * 1_000_000_000
 """How long an answer waits in the store for a client that does not come for it."""
 
 _KEEPS = frozenset({msg.Start, msg.AttemptEnded, msg.Complete, msg.Cancel, msg.Terminate, msg.Retry, msg.Signal})
 """What is delivered without having been mail, and must not be lost."""
-_RUN = "@"
-"""What `reply_to` begins with if it is a run that waits for the answer; tokens of clients never do."""
 
 
 class Draft:
@@ -40,6 +39,7 @@ class Draft:
         "continued",
         "damaged",
         "elsewhere",
+        "excused",
         "followers",
         "gives_tasks",
         "heard",
@@ -63,6 +63,8 @@ class Draft:
         self.actors: dict[int, Actor] = {}
         self.read: dict[int, None] = {}
         self.kept: list[MailRow] = []
+        self.excused: dict[int, None] = {}
+        """Letters that stay, and whose senders do not wait any more."""
         self.replies: list[ReplyRow] = []
         self.told: list[tuple[int, Payload]] = []
         """Which of these are answers to queries, and what they say."""
@@ -118,7 +120,7 @@ class Draft:
     def reply(
         self, letter: Letter, code: str = "", error: str = "", data: bytes | None = None, known: bool = False
     ) -> None:
-        if letter.reply_to.startswith(_RUN):
+        if letter.reply_to.startswith(OF_A_RUN):
             key, _, step = letter.reply_to[1:].partition(":")
             self.post(MailRow(0, int(key), msg.ExternalReplied(step, code, error)))
         elif letter.reply_to:
@@ -131,24 +133,27 @@ class Draft:
         self.kept.append(mail)
         self.posted = True
 
-    def excuse(self, mail: MailRow) -> None:
-        """The run it is for cannot take it now, and will later: a run that has asked for it does not wait for that."""
-        if mail.reply_to.startswith(_RUN) and mail.id not in self.read:
-            self.reply(Letter(mail.run, mail.message, mail.id, mail.reply_to))
+    def excuse(self, letter: Letter) -> None:
+        """The run it is for cannot take it now, and will later: whoever has sent it does not wait for that."""
+        if letter.mail_id and letter.reply_to.startswith(OF_A_RUN):
+            if letter.mail_id in self.excused:
+                return
+            self.excused[letter.mail_id] = None
+        self.reply(letter)
 
     def answer_to(self, key: int, step: str) -> str:
         """As `reply_to` of mail: a run's step waits for the answer."""
-        return f"{_RUN}{key}:{step}"
+        return f"{OF_A_RUN}{key}:{step}"
 
-    def pass_on(self, letter: Letter, key: int) -> None:
+    def pass_on(self, letter: Letter, key: int, answered: bool = False) -> None:
         """It is for the run that its own goes on as, which begins when the batch is durable: that one answers whoever has sent
-        it, since it may end without having heard it."""
+        it, since it may end without having heard it; unless that was `answered`."""
         if letter.receiver is not None and not letter.mail_id:
             self.onward.append(
                 Letter(key, letter.message, blobs=letter.blobs, receiver=letter.receiver, elsewhere=letter.elsewhere)
             )
             return
-        self.late.append(MailRow(0, key, letter.message, letter.reply_to))  # type: ignore[arg-type]
+        self.late.append(MailRow(0, key, letter.message, "" if answered else letter.reply_to))  # type: ignore[arg-type]
         self.posted = True
         if letter.mail_id:
             self.read[letter.mail_id] = None
@@ -216,6 +221,7 @@ class Draft:
         batch = Batch(
             withdrawn=self.withdrawn,
             mail_read=list(self.read),
+            mail_excused=[id for id in self.excused if id not in self.read],
             mail_kept=self.kept,
             replies=self.replies,
             at=self.now,
@@ -282,6 +288,7 @@ def is_empty(batch: Batch) -> bool:
         batch.created
         or batch.updated
         or batch.mail_read
+        or batch.mail_excused
         or batch.mail_kept
         or batch.replies
         or batch.withdrawn

@@ -29,6 +29,7 @@ from perdure.runtime.letters import Letter
 from perdure.runtime.membership import Foreign
 from perdure.runtime.queued import Queued
 from perdure.stores.base import BlobRow, MailRow, Store
+from perdure.stores.mail import OF_A_RUN
 
 _USUAL = ChildTerms()
 _Asked: TypeAlias = ev.ExternalCancelRequested | ev.ExternalSignalSent
@@ -256,8 +257,8 @@ class Families:
         while True:
             found = self._store.work.unread(keys, weight.BATCH_LETTERS, weight.BATCH_BYTES, after)
             for mail in found.mail:
-                if type(mail.message) is not msg.Update:
-                    draft.excuse(mail)
+                if mail.reply_to.startswith(OF_A_RUN) and mail.id not in draft.read:
+                    draft.excuse(Letter(mail.run, mail.message, mail.id, mail.reply_to))
             after = found.last
             if not after:
                 return

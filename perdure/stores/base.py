@@ -170,6 +170,8 @@ class Batch(msgspec.Struct):
     human: list[HumanTaskRow] = []
     """In order; each in the place of an earlier one of the same (run, step)."""
     mail_read: list[int] = []
+    mail_excused: list[int] = []
+    """Letters that stay, and whose senders need not wait: from now on they have no `reply_to`."""
     mail_kept: list[MailRow] = []
     """New mail written by the owner, after `mail_read` has gone."""
     replies: list[ReplyRow] = []
@@ -269,7 +271,8 @@ class Work(Protocol):
 
         Due are open runs with `wake_at` <= now, earliest first. Mail comes oldest first. If there is more than that, the
         runs have their turns, and of each the oldest comes: one that was sent very much keeps nobody waiting. Of runs that are
-        blocked or quarantined only Retry, Terminate, Move, and Update and Query, which are refused. Mail of closed runs, and of runs that do not exist, is there too: the
+        blocked or quarantined only Retry, Terminate, Move, and Update and Query, which are refused, and what other runs have
+        sent and wait for, who are to be told that it will be taken later. Mail of closed runs, and of runs that do not exist, is there too: the
         owner answers it and it goes. Left out is the Start of a queued run that has a `wake_at`, is in its place and
         nobody waits to hear of (no `reply_to`): that run is due when its time comes.
 

@@ -7,6 +7,9 @@ import msgspec
 
 from perdure.kernel.messages import Mail
 
+OF_A_RUN = "@"
+"""What the `reply_to` of a letter begins with if it is a run that waits for the answer; tokens of clients never do."""
+
 
 class MailRow(msgspec.Struct):
     """A message that sleeps until the owner reads it. `reply_to` names the row the answer is left in, if any.

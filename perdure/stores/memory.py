@@ -22,7 +22,7 @@ from perdure.kernel.project import KEEP, AttemptRow, HistoryRow, PublishedRow, R
 from perdure.kernel.run import Status
 from perdure.stores import base
 from perdure.stores.faults import doubt_by, refuse_by
-from perdure.stores.mail import by_turns
+from perdure.stores.mail import OF_A_RUN, by_turns
 from perdure.stores.memory_admin import MemoryAdmin, MemoryMarking
 from perdure.stores.memory_human import MemoryHumanViews
 from perdure.stores.memory_members import MemoryMembership, Seat, awaited, fenced
@@ -309,6 +309,8 @@ def _apply(shelf: Shelf, batch: base.Batch) -> None:
     shelf.human |= {(row.run, row.step): _copy(row) for row in batch.human}
     for id in batch.mail_read:
         shelf.mail.pop(id, None)
+    for id in shelf.mail.keys() & set(batch.mail_excused):
+        shelf.mail[id] = msgspec.structs.replace(shelf.mail[id], reply_to="")
     for mail in batch.mail_kept:
         shelf.put_mail(mail)
     if batch.replies:
@@ -460,8 +462,9 @@ class MemoryWork:
             return False
         if isinstance(mail.message, Start) and row.status == Status.QUEUED and not mail.reply_to:
             return row.wake_at is not None and row.followed_by >= 0
-        blocked = row.status in (Status.BLOCKED, Status.QUARANTINED)
-        return blocked and not isinstance(mail.message, Retry | Terminate | Move | Update | Query)
+        if row.status not in (Status.BLOCKED, Status.QUARANTINED) or mail.reply_to.startswith(OF_A_RUN):
+            return False
+        return not isinstance(mail.message, Retry | Terminate | Move | Update | Query)
 
     def _begins_later(self, mail: base.MailRow) -> bool:
         row = self._shelf.runs.get(mail.run)

@@ -125,7 +125,7 @@ people = st.builds(
     st.none() | times,
     st.integers(0, 4),
 )
-mail = st.builds(base.MailRow, st.just(0), keys, messages, st.sampled_from(["", "q"]))
+mail = st.builds(base.MailRow, st.just(0), keys, messages, st.sampled_from(["", "q", "@2:0"]))
 
 
 updates = st.builds(UpdateRow, keys, names, names, st.integers(0, 2), times, st.none() | times, st.none() | small)
@@ -145,6 +145,7 @@ batches = st.builds(
     human_gone=few(st.tuples(keys, steps), max_size=2),
     human=st.just([]) | few(human),
     mail_read=few(st.integers(1, 20)),
+    mail_excused=st.just([]) | few(st.integers(1, 20)),
     mail_kept=few(mail),
     replies=few(st.builds(base.ReplyRow, st.sampled_from("pqr"), st.just(""), texts, times, st.none() | small)),
     updates=st.just([]) | few(updates),

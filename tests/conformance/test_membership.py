@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from perdure.kernel.messages import Terminate
+from perdure.kernel.messages import Cancel, Terminate
 from perdure.kernel.overdue import LOST_FAILURE
 from perdure.kernel.project import HistoryRow
 from perdure.kernel.run import Status
@@ -157,6 +157,19 @@ def test_without_room_for_more_only_those_are_claimed_that_somebody_speaks_to_or
 
     assert {each.key for each in poll.claimed} == {4, 6}
     assert other.claimed() == [2]
+
+
+def test_a_blocked_run_is_claimed_for_what_another_run_waits_for_and_for_nothing_else(one: Owner, other: Owner) -> None:
+    one.begin(2, parked=True, status=Status.BLOCKED)
+    for n in range(3):
+        one.store.post.send(mail(2, Cancel(f"{n}"), "request"))
+    assert other.claimed() == []
+
+    one.store.post.send(mail(2, Cancel("waits"), "@4:0"))
+    poll = other.poll()
+
+    assert [each.key for each in poll.claimed] == [2]
+    assert [each.reply_to for each in poll.mail] == ["@4:0"]
 
 
 def test_whoever_speaks_to_what_a_dead_member_has_left_is_heard_though_there_is_no_room(

@@ -444,6 +444,22 @@ def test_a_blocked_run_hears_only_its_operator(store: base.Store, status: Status
     assert messages(store.work.poll(0, 10).mail) == all_mail
 
 
+@pytest.mark.parametrize("status", [Status.BLOCKED, Status.QUARANTINED])
+def test_what_another_run_waits_for_is_told_of_though_its_run_is_blocked_until_that_is_excused(
+    store: base.Store, status: Status
+) -> None:
+    store.journal.commit(base.Batch(created=[run(2, status=status)]))
+    for n, reply_to in enumerate(("@4:0", "request", "@4:1")):
+        store.post.send(mail(2, Cancel(f"{n}"), reply_to))
+
+    first, second = store.work.poll(0, 10).mail
+    assert [first.reply_to, second.reply_to] == ["@4:0", "@4:1"]
+    store.journal.commit(base.Batch(mail_excused=[first.id, 10**6]))
+
+    assert store.work.poll(0, 10).mail == [second]
+    assert [each.reply_to for each in store.work.load([2])[2].mail] == ["", "request", "@4:1"]
+
+
 def test_mail_of_closed_and_missing_runs_is_not_forgotten(store: base.Store) -> None:
     store.journal.commit(base.Batch(created=[run(2, status=Status.COMPLETED)]))
     store.post.send(mail(2))

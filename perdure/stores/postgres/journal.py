@@ -217,6 +217,7 @@ def _rest(batch: Batch, whole: Sequence[RunRow], begun: Sequence[RunRow]) -> dic
         "human_gone_of": batch.human_gone_of,
         "human_gone": batch.human_gone,
         "human": list({(row.run, row.step): row for row in batch.human}.values()),
+        "mail_excused": batch.mail_excused,
         "mail_kept": [mail_columns(mail) for mail in batch.mail_kept],
         "replies": list({row.request: row for row in batch.replies}.values()),
     }

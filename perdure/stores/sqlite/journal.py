@@ -82,6 +82,7 @@ _DROP_TASKS_OF = f"DELETE FROM tasks WHERE run IN ({VALUES})"
 _DROP_TASKS = f"DELETE FROM tasks WHERE (run, step) IN ({VALUES})"
 _REPLACE_TASKS = "REPLACE" + _INSERT.format(table="tasks", columns=", ".join(TASK_FIELDS), values=VALUES)[6:]
 _DROP_MAIL = f"DELETE FROM mail WHERE id IN ({VALUES})"
+_EXCUSE_MAIL = f"UPDATE mail SET reply_to = '' WHERE id IN ({VALUES})"
 _DROP_EXPIRED = f"DELETE FROM replies WHERE expires_at <= ({VALUES})"
 # Whoever was followed by a run that goes is the newest again. First the place of that run is made free.
 _MAKE_NEWEST = (
@@ -143,6 +144,8 @@ def writes_of(batch: Batch) -> list[Write]:
         writes += [Write(sql, found) for sql, found in human.writes_of(batch)]
     if batch.mail_read:
         writes.append(Write(_DROP_MAIL, [(id,) for id in batch.mail_read]))
+    if batch.mail_excused:
+        writes.append(Write(_EXCUSE_MAIL, [(id,) for id in batch.mail_excused]))
     if batch.mail_kept:
         writes.append(Write(_INSERT_MAIL, list(map(rows.mail_columns, batch.mail_kept))))
     if batch.replies:

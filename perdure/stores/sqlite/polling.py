@@ -17,10 +17,10 @@ _DUE = (
     "SELECT wake_at, key, NULL, NULL FROM runs WHERE wake_at <= ? AND wake_at IS NOT NULL AND status < 7{further} "
     "ORDER BY wake_at, key LIMIT ?"
 )
-# Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5), Update (10), Query (11) and Move (27); mail of no run at all is the owner's as well.
+# Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5), Update (10), Query (11) and Move (27), and what a run waits for (@); mail of no run at all is the owner's as well.
 # The Start (1) of a run that is queued (0) and begins later is found by the time at which it is due.
 _AWAITED = (
-    "(runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5, 10, 11, 27)) "
+    "(runs.key IS NULL OR runs.status NOT IN (5, 6) OR mail.kind IN (4, 5, 10, 11, 27) OR mail.reply_to GLOB '@*') "
     "AND NOT (mail.kind = 1 AND mail.reply_to = '' AND runs.status IS 0 AND runs.wake_at IS NOT NULL "
     "AND runs.followed_by >= 0)"
 )

@@ -310,6 +310,9 @@ CREATE OR REPLACE FUNCTION perdure.end_rest(rest jsonb, decided_at bigint) RETUR
 LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+    IF rest ? 'mail_excused' THEN
+        UPDATE mail SET reply_to = '' WHERE id IN (SELECT value::bigint FROM jsonb_array_elements_text(rest -> 'mail_excused'));
+    END IF;
     IF rest ? 'mail_kept' THEN
         INSERT INTO mail (run, kind, body, reply_to)
         SELECT run, kind, decode(body, 'base64'), reply_to

@@ -77,13 +77,13 @@ LANGUAGE sql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 $$;
 
 -- Whether a letter is for its run's owner now. Of blocked (5) and quarantined (6) runs only Terminate (4), Retry (5),
--- Update (10), Query (11) and Move (27). The Start (1) of a run that is queued (0)
+-- Update (10), Query (11) and Move (27), and what another run waits for (@), which is to be told that it will be taken later. The Start (1) of a run that is queued (0)
 -- and begins later is found by the time at which it is due. Without `starts` what a run that has not begun cannot take yet,
 -- Start and Cancel (3), must not stand before what others can.
 CREATE OR REPLACE FUNCTION perdure.is_awaited(
     kind smallint, reply_to text, starts boolean, status smallint, wake_at bigint, followed_by bigint
 ) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-    SELECT (status IS NULL OR status NOT IN (5, 6) OR kind IN (4, 5, 10, 11, 27))
+    SELECT (status IS NULL OR status NOT IN (5, 6) OR kind IN (4, 5, 10, 11, 27) OR left(reply_to, 1) = '@')
         AND NOT (kind = 1 AND reply_to = '' AND status IS NOT DISTINCT FROM 0::smallint AND wake_at IS NOT NULL AND followed_by >= 0)
         AND (starts OR (kind <> 1 AND NOT (kind = 3 AND status IS NOT DISTINCT FROM 0::smallint)))
 $$;
@@ -343,7 +343,7 @@ BEGIN
         -- a while it begins from the first one all the same, for whom was passed by and may be claimed since: however many are sent.
         WITH letters AS MATERIALIZED (
             SELECT n.run, n.kind, n.reply_to, min(n.id) AS id, max(n.id) AS last, count(*) AS number FROM (
-                SELECT l.id, l.run, l.kind, CASE l.kind WHEN 1 THEN l.reply_to ELSE '' END AS reply_to
+                SELECT l.id, l.run, l.kind, CASE WHEN l.kind = 1 THEN l.reply_to WHEN left(l.reply_to, 1) = '@' THEN '@' ELSE '' END AS reply_to
                 FROM mail l WHERE l.id > after ORDER BY l.id LIMIT letters_at_once()
             ) AS n
             GROUP BY n.run, n.kind, n.reply_to ORDER BY min(n.id)  -- of a run that waits there may be very many
