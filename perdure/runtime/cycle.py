@@ -74,7 +74,7 @@ class Cycle:
         self._courtesy = Courtesy(world)
         self._coding = coding
         self._people = People(store, roster, turns.programs, starts.holders, log)
-        self._culprits = Culprits(build, world, log)
+        self.culprits = Culprits(build, world, log)
         self.taken = Taken(world)
         """What waits for ids that others are about to take, and for runs whose rows they have locked."""
         self._put_off = PutOff()
@@ -152,9 +152,9 @@ class Cycle:
                 return [(instead, tries)] if instead else []
             if len(part) > 1:
                 return weight.halves(part)
-            return [(_instead(self._effects, part, self._culprits.refused(part[0], refusal, tries)), tries + 1)]
+            return [(_instead(self._effects, part, self.culprits.refused(part[0], refusal, tries)), tries + 1)]
         except TurnFailed as failed:
-            return [(_instead(self._effects, part, self._culprits.failed(part, failed)), tries)]
+            return [(_instead(self._effects, part, self.culprits.failed(part, failed)), tries)]
         except (base.StoreUnavailable, base.CommitInDoubt) as error:  # in doubt: it was found not to be durable
             if not self._outage.failed(error, UNAVAILABLE_TRIES, "take a commit"):
                 raise errors.StoreUnreachable(f"{error}; given up after {tries} tries") from error
@@ -208,11 +208,12 @@ class Cycle:
             if isinstance(error, errors.StoreUnreachable) and self._roster.holdings.shared and not self._unsettled:
                 raise base.StoreUnavailable(str(error)) from error  # nothing was sent to be written yet
             raise
-        self._culprits.blocks.clear()
+        self.culprits.blocks.clear()
         suspects = self._roster.holdings.suspects
         for key in [part.run for part in batch.history if part.run in suspects] if suspects else ():
             del suspects[key]  # it has gone on
         self._read.update(draft.read)
+        self.culprits.read(draft.read)
         self._world.crash_point("before-effects")
         self._evicted |= dict.fromkeys(self._effects.perform(draft))
         if draft.posted:
@@ -291,7 +292,7 @@ class Cycle:
         """
         run = actor.run
         self._roster.holdings.moves += 1
-        if not run.is_open or run.block is not None or run.key in self._culprits.blocks or run.key in self.careful:
+        if not run.is_open or run.block is not None or run.key in self.culprits.blocks or run.key in self.careful:
             return
         draft.actors[run.key] = actor
         if not actor.is_parked and not self._turns.fits(actor, draft.now):
@@ -343,8 +344,8 @@ class Cycle:
         if type(item.message) is msg.Query:
             self._answer(draft, actor, item)
             return
-        if self._culprits.blocks and actor.run.block is None:
-            block = self._culprits.blocks.get(item.key)
+        if self.culprits.blocks and actor.run.block is None:
+            block = self.culprits.blocks.get(item.key)
             if block is not None and block is not item.message:
                 self._turns.take(actor, block, draft.now)
         if type(item.message) is msg.Start and actor.run.block is None:

@@ -288,7 +288,8 @@ class Owner:
         self._just_claimed = self._just_claimed | claimed if more else set()
         if self._holdings.shared and self._claimed(poll, monotonic):
             more = True
-        items: list[Item] = [Letter(mail.run, mail.message, mail.id, mail.reply_to) for mail in poll.mail]
+        mail = [each for each in poll.mail if not self._cycle.culprits.waits(each.id)]
+        items: list[Item] = [Letter(each.run, each.message, each.id, each.reply_to) for each in mail]
         self._offers.look(poll.beats.keys(), self._left_behind)
         loaded = 0
         for key in poll.due:

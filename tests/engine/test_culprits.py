@@ -6,15 +6,16 @@ from datetime import timedelta
 
 import pytest
 
-from perdure import Client, Engine, EngineNotRunning, RunBlocked, StoreError, activity, channel, workflow
+from perdure import Client, Engine, EngineNotRunning, RunBlocked, StoreError, activity, channel, start_child, workflow
 from perdure.kernel.messages import Signal, Start
 from perdure.kernel.run import Status
+from perdure.runtime import culprits
 from perdure.runtime import taken as taken_ids
 from perdure.stores.base import Batch
 from perdure.stores.faults import Fault, Moment
 from perdure.stores.memory import MemoryStore, Shelf
 from perdure.testing import FaultAt, FaultWhere
-from tests.engine.clocks import StandingClock
+from tests.engine.clocks import StandingClock, Stepped
 
 RUNS = 40
 CULPRIT = "run-17"
@@ -325,3 +326,58 @@ def spoken(batch: Batch) -> bool:
     """Whether there is a signal in it, taken or kept."""
     kept = any(isinstance(mail.message, Signal) for mail in batch.mail_kept)
     return kept or any(b"words" in part.events for part in batch.history)
+
+
+@workflow
+async def leaves_a_child() -> str:
+    await start_child(listens().with_options(id="child", parent_close="terminate"))
+    return "over"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("refusals", [1, 2, 5])
+async def test_a_child_ends_with_its_parent_however_often_the_store_refuses_that(
+    shared: bool, refusals: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(culprits, "AGAIN_SECONDS", (0.01, 0.02))
+    refused: list[Batch] = []
+
+    def ends(batch: Batch) -> bool:
+        if len(refused) < refusals and any(
+            row.id == "child" and row.status == Status.TERMINATED for row in batch.updated
+        ):
+            refused.append(batch)
+            return True
+        return False
+
+    store = MemoryStore(shelf=Shelf(shared=shared), faults=FaultWhere("refused", ends))
+    async with Engine(store, [listens, leaves_a_child]) as engine:
+        assert await engine.run(leaves_a_child(), id="parent") == "over"
+        while (child := store.views.row("child")) is None or child.status != Status.TERMINATED:
+            await asyncio.sleep(0.001)
+
+    assert len(refused) == refusals
+    assert not store.shelf.mail
+
+
+async def test_between_two_tries_to_end_a_child_the_store_is_left_in_peace():
+    world = Stepped()
+    tries: list[float] = []
+
+    def ends(batch: Batch) -> bool:
+        found = any(row.id == "child" and row.status == Status.TERMINATED for row in batch.updated)
+        tries.extend([world.seconds] if found else [])
+        return found
+
+    store = MemoryStore(faults=FaultWhere("refused", ends))
+    async with Engine(store, [listens, leaves_a_child], world=world) as engine:
+        assert await engine.run(leaves_a_child(), id="parent") == "over"
+        for count in range(2, 12, 2):
+            while len(tries) < count or (child := store.views.row("child")) is None or child.status != Status.BLOCKED:
+                world.seconds += 0.25
+                store.post.nudge()
+                await asyncio.sleep(0.005)
+
+    assert [
+        later - earlier >= pause for earlier, later, pause in zip(tries[1::2], tries[2::2], (1, 2, 4, 8), strict=False)
+    ] == [True] * 4

@@ -122,7 +122,7 @@ def kept_by(owner: Owner) -> dict[str, object]:
         "offers of code": list(owner._offers._letters),
         "tasks without a worker": owner._losses._orphans,
         "letters": [*cycle.onward, *cycle.unanswered],
-        "runs that are to be blocked": cycle._culprits.blocks,
+        "runs that are to be blocked": cycle.culprits.blocks,
         "runs to be careful with": cycle.careful,
         "calls of loops": owner._outbox._calls,
         "who follows streams": owner._store.streams.bell._calls,
