@@ -1,6 +1,7 @@
 """Runs that were sent very much keep no others waiting, and hear it in order all the same."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -210,3 +211,35 @@ def test_a_run_that_takes_nothing_of_its_pile_puts_nothing_off_twice() -> None:
         parts = put_off.parts(Piled(pile, {2: "run"}), [timer, *pile], later)
 
     assert (parts, later) == ([[timer], pile], [timer])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+async def test_each_run_hears_its_mail_in_order_and_then_what_was_said_here_whatever_piles_there_are(
+    seed: int, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    monkeypatch.setattr(owner, "POLL_ROWS", chance.randint(1, 20))
+    monkeypatch.setattr(weight, "BATCH_LETTERS", chance.randint(1, 5))
+    shelf = Shelf(shared=shared)
+    runs = {f"run-{n}": chance.choice([listens, listens_and_wakes]) for n in range(6)}
+    await _started(shelf, **{id: hears() for id, hears in runs.items()})
+    left = {id: [f"mail {n}" for n in range(chance.choice([0, 1, 7, 60]))] for id in runs}
+    mailed, here = {id: list(texts) for id, texts in left.items()}, {id: list[str]() for id in runs}
+    while ids := [id for id, texts in left.items() if texts]:
+        id = chance.choice(ids)
+        _say(shelf, id, left[id].pop(0))
+
+    async with Engine(MemoryStore(shelf=shelf), DEFINITIONS, world=Later()) as engine:
+        saying: list[asyncio.Future[None]] = []
+        for n in range(40):
+            id = chance.choice(list(runs))
+            here[id].append(f"here {n}")
+            saying.append(asyncio.ensure_future(_spoken(engine.handle(id), here[id][-1])))
+            await asyncio.sleep(chance.choice([0, 0, 0.001]))
+        await asyncio.gather(*saying)
+        for id in runs:
+            await _spoken(engine.handle(id), "end")
+        heard = {id: await engine.handle(id).result() for id in runs}
+
+    assert heard == {id: [*mailed[id], *here[id], "end"] for id in runs}
