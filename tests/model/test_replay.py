@@ -47,8 +47,8 @@ CHANGES = {
     "polls wait for rows": ("poll", "SKIP LOCKED", ""),
     "runs that have mail are not claimed": (
         "poll",
-        "WHERE r.owner IS NULL AND is_awaited",
-        "WHERE false AND is_awaited",
+        "AND is_awaited(l.kind, l.reply_to, starts, r.status, r.wake_at, r.followed_by)\n                    AND is_for",
+        "AND false AND is_for",
     ),
     "own takes what the living have": ("own", "r.owner IS NULL OR", "true OR"),
     "a commit parks what has gone on": ("commit", "AND r.seq = u.seq", "AND r.seq = 0"),
