@@ -166,6 +166,8 @@ def _serve(settings: Settings, events: "SimpleQueue[Any]", engine: Any, store: A
     from perdure.cli.telling import Telling
 
     telling = Telling(store.views, settings)
+    if not settings.quiet:
+        telling.look()  # what has ended by now is no news; what the engine ends is, however quick it is
     engine.begin()
     look_at = time.monotonic() + LOOK_S
     while True:

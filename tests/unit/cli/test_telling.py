@@ -1,7 +1,12 @@
 """What `perdure dev` says of runs: each change once, and never more lines than one can read."""
 
+import time
+from queue import Empty, SimpleQueue
+from typing import Any
+
 import pytest
 
+from perdure.cli import dev
 from perdure.cli.options import Settings
 from perdure.cli.telling import LINES, Telling
 from perdure.kernel import events as ev
@@ -82,3 +87,38 @@ def test_an_id_cannot_move_the_cursor(store: Store, telling: Telling, capsys: py
     telling.look()
 
     assert "\x1b" not in "".join(said(capsys))
+
+
+class Quick:
+    """An engine of `perdure dev` that has a run at its end as soon as it is begun."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def begin(self) -> None:
+        corpus.failed(102, "etl-2").write(self._store)
+
+
+class Still(SimpleQueue[Any]):
+    """Nothing comes for one wait; then it is to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gets = 0
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        self._gets += 1
+        if self._gets > 1:
+            return dev.STOP
+        time.sleep(timeout or 0)
+        raise Empty
+
+
+def test_what_a_quick_engine_ends_before_anybody_has_looked_is_told_as_well(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+
+    dev._serve(Settings(corpus_time), Still(), Quick(store), store)
+
+    assert said(capsys) == ["✗ etl-2  nightly_warehouse  failed  ActivityFailed: activity load_facts failed"]
