@@ -155,7 +155,7 @@ class QueueWork:
                 inbox.put,
                 on_loop_gone,
                 partial(store.streams.append, member=self.member),
-                _lender(store, activities),
+                _lender(store, activities, self.member),
                 store.post.nudge,
             )
         )
@@ -375,11 +375,11 @@ class QueueWork:
         self._store.post.nudge()
 
 
-def _lender(store: base.Store, activities: "Mapping[str, ActivityDefinition[Any, Any]]") -> Lender | None:
+def _lender(store: base.Store, activities: "Mapping[str, ActivityDefinition[Any, Any]]", member: int) -> Lender | None:
     """Of connections, if there are activities that want some."""
     if not any(definition.transactional for definition in activities.values()) or store.enlisting is None:
         return None
-    return store.enlisting.lender()
+    return store.enlisting.lender(member)
 
 
 def _unreadable(row: TaskRow, member: int, now: int, error: Exception) -> base.Ending:

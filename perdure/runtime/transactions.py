@@ -5,8 +5,10 @@ fails is undone, and its failure is brought like any other.
 """
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from perdure.activities import CompleteLater
 from perdure.errors import DefinitionError
@@ -14,6 +16,7 @@ from perdure.failures import failure_of
 from perdure.kernel.events import Failure, Payload
 from perdure.kernel.messages import AttemptEnded
 from perdure.runtime.letters import Letter
+from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
 from perdure.stores.base import BlobRow, Ending
 from perdure.stores.lending import Lender, Lent, LentOnLoop
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from perdure.runtime.worker import Attempt
 
 T = TypeVar("T")
+
+COURTESY_SECONDS = 1.0
+"""A coroutine is cancelled, which ends its statement: so long it may take to undo what it has done."""
 
 
 class Transactions:
@@ -61,12 +67,26 @@ class Transactions:
         self._send = send
         self._nudge = nudge
         self._crash_point = crash_point
+        self._borrowed: dict[Flight, Borrowed] = {}
+
+    def give_up(self, flight: Flight) -> None:
+        """Nobody wants what this attempt does any more: the locks that it has go now, and not when its function comes to an end."""
+        borrowed = self._borrowed.get(flight)
+        if borrowed is None:
+            return
+
+        def break_off() -> None:
+            if not (borrowed.is_on_loop and borrowed.over.wait(COURTESY_SECONDS)):
+                borrowed.break_off()
+
+        with contextlib.suppress(RuntimeError):  # the system has no more threads: they go later
+            self._threads.run(break_off)
 
     def close(self) -> None:
         self._lender.close()
 
     def in_thread(self, attempt: "Attempt") -> None:
-        borrowed = attempt.borrowed = Borrowed(self._lender)
+        borrowed = attempt.borrowed = self._borrowed[attempt.flight] = Borrowed(self._lender, attempt.flight)
         try:
             args, kwargs = self._enter(attempt, self._plain(attempt) if attempt.is_elsewhere else None)
             value = attempt.definition.fn(*args, **kwargs)
@@ -78,6 +98,8 @@ class Transactions:
             self._end(attempt, None, _failure(error))
         else:
             self._landed(attempt, ending.message, is_recorded)
+        finally:
+            self._over(attempt.flight)
 
     async def on_loop(self, attempt: "Attempt") -> None:
         lent: LentOnLoop | None = None
@@ -86,7 +108,7 @@ class Transactions:
             lent, cancelled = await _unbroken(self._lent_on_loop())
             if cancelled is not None:
                 raise cancelled
-            attempt.borrowed = Borrowed(None, lent.connection)
+            attempt.borrowed = self._borrowed[attempt.flight] = Borrowed(None, attempt.flight, lent)
             args, kwargs = self._enter(attempt, data)
             encoded = attempt.definition.result.encode(await attempt.definition.fn(*args, **kwargs))
             ending = await self._threads.beside(lambda: self._ending(attempt, encoded))
@@ -102,6 +124,13 @@ class Transactions:
                 raise
         else:
             await self._threads.beside(lambda: self._landed(attempt, ending.message, is_recorded))
+        finally:
+            self._over(attempt.flight)
+
+    def _over(self, flight: Flight) -> None:
+        borrowed = self._borrowed.pop(flight, None)
+        if borrowed is not None:
+            borrowed.over.set()
 
     async def _lent_on_loop(self) -> LentOnLoop:
         if self._lender.lend_on_loop is not None:
@@ -138,25 +167,49 @@ def _failure(error: BaseException) -> Failure:
 class Borrowed:
     """The connection of an attempt; lent when it is asked for first, if it was not before."""
 
-    __slots__ = ("_connection", "_lender", "_lent")
+    __slots__ = ("_flight", "_lender", "_lent", "_lock", "is_on_loop", "over")
 
-    def __init__(self, lender: Lender | None, connection: Any = None) -> None:
+    def __init__(self, lender: Lender | None, flight: Flight, lent: Lent | LentOnLoop | None = None) -> None:
         self._lender = lender
-        self._connection = connection
-        self._lent: Lent | None = None
+        self._flight = flight
+        self._lent = lent
+        self._lock = threading.Lock()
+        self.is_on_loop = lent is not None
+        self.over = threading.Event()
 
     def connection(self) -> Any:
-        return self.lent().connection if self._connection is None else self._connection
+        return (self._lent or self.lent()).connection
 
     def lent(self) -> Lent:
+        """Of a `def`.
+
+        Raises:
+            asyncio.CancelledError: it was given up, and nobody would take back what it locks now.
+        """
         if self._lent is None:
             assert self._lender is not None
-            self._lent = self._lender.lend()
-        return self._lent
+            lent = self._lender.lend()
+            with self._lock:
+                is_wanted = not self._flight.given_up
+                if is_wanted:
+                    self._lent = lent
+            if not is_wanted:
+                lent.undo()
+                raise asyncio.CancelledError(
+                    "the activity was cancelled, or its time has run out: its result is not wanted"
+                )
+        return cast("Lent", self._lent)
+
+    def break_off(self) -> None:
+        """It is given up. From any thread."""
+        with self._lock:
+            lent = self._lent
+        if lent is not None:
+            lent.break_off()
 
     def undo(self) -> None:
         if self._lent is not None:
-            self._lent.undo()
+            cast("Lent", self._lent).undo()
 
 
 class _Beside:
@@ -172,6 +225,9 @@ class _Beside:
 
     async def undo(self) -> None:
         await self._threads.beside(self._lent.undo)
+
+    def break_off(self) -> None:
+        self._lent.break_off()
 
 
 async def _unbroken(steps: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:

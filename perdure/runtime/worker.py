@@ -275,6 +275,8 @@ class Worker:
     def give_up(self, flight: Flight) -> None:
         if self._errands is None or not self._errands.give_up(flight):
             self._outbox.post(self._home.loop, self._cancel, flight)
+        if self._transactions is not None:
+            self._transactions.give_up(flight)
 
     def beats(self) -> list[Flight]:
         return self.heartbeats.taken()

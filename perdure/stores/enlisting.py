@@ -79,6 +79,6 @@ class Enlisting(Protocol):
 
     def blob(self, run: int, digest: bytes) -> Talk[bytes]: ...
 
-    def lender(self) -> Lender:
-        """A new one, of connections for attempts of transactional activities."""
+    def lender(self, member: int) -> Lender:
+        """A new one, of connections for attempts of transactional activities that this worker makes."""
         ...

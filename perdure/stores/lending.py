@@ -32,6 +32,11 @@ class Lent(Protocol):
         """Roll back. To be called once, if `end` was not, or has raised something."""
         ...
 
+    def break_off(self) -> None:
+        """From another thread: nobody wants it any more, so let go of what it has locked, whatever is done on the connection now. It
+        is lost to whoever uses it still, who calls `undo` all the same. May block."""
+        ...
+
 
 class LentOnLoop(Protocol):
     """The same of a connection that is used on an event loop."""
@@ -42,6 +47,8 @@ class LentOnLoop(Protocol):
     async def end(self, member: int, ending: "Ending") -> bool: ...
 
     async def undo(self) -> None: ...
+
+    def break_off(self) -> None: ...
 
 
 class Lender(Protocol):

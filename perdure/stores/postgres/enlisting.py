@@ -45,10 +45,10 @@ class PostgresEnlisting:
         self._lines = lines
         self._mark = ""
 
-    def lender(self) -> Lender:
+    def lender(self, member: int) -> Lender:
         from perdure.stores.postgres.lending import PostgresLender  # only for transactional activities
 
-        return PostgresLender(self._where)
+        return PostgresLender(self._where, self._lines, member)
 
     def prepare(self) -> None:
         if not self._mark:

@@ -1,6 +1,8 @@
 """Connections of psycopg for transactional activities: to functions in threads, and to coroutines on their loop."""
 
 import contextlib
+import itertools
+import socket
 import threading
 from base64 import b64encode
 from collections import deque
@@ -13,6 +15,7 @@ from psycopg.rows import TupleRow, tuple_row
 
 from perdure import errors
 from perdure.stores.base import Ending, MailRow
+from perdure.stores.postgres.lines import Lines
 from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.rows import mail_columns
 from perdure.stores.postgres.trouble import OTHER_ISOLATION, code_of
@@ -20,13 +23,19 @@ from perdure.stores.postgres.trouble import OTHER_ISOLATION, code_of
 IDLE_CONNECTIONS = 8
 """So many stay open when no attempt uses them."""
 
+LETTING_GO_SECONDS = 5.0
+"""How long the server may take to end a transaction for which it was asked to."""
+
 _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; "
-    "SET LOCAL tcp_keepalives_count = 3"
+    "SET LOCAL tcp_keepalives_count = 3; SET LOCAL application_name = '%s'"
 )
 """The level that its end needs, whatever the default of the database is. And the server sees in half a minute that a machine is
-gone, and lets go of what its attempt has locked."""
+gone, and lets go of what its attempt has locked. The name is that of this transaction, also behind a pooler, and gone with it."""
 
+_LET_GO = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %b::text"
+
+NAME = "perdure activity"
 _ROWS: Any = tuple_row
 _NOT_ITS_OWN = ("PD004", "PD007")
 
@@ -61,54 +70,71 @@ class _AsyncConnection(psycopg.AsyncConnection[TupleRow]):
 
 
 class PostgresLender:
-    """What stays open between attempts is what libpq knows as a connection; each attempt has an object of its own around it, so
+    """Of the worker `member`. `lines` lead to the same server.
+
+    What stays open between attempts is what libpq knows as a connection; each attempt has an object of its own around it, so
     that nothing that one sets there (adapters, factories) comes to another."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, lines: Lines, member: int) -> None:
         self._place = place
+        self._lines = lines
+        self._member = member
+        self._serials = itertools.count(1)
         self._idle: deque[pq.abc.PGconn] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
 
     def lend(self) -> "_Lent":
-        idle = self._taken()
+        idle, name = self._taken(), self._name()
         if idle is not None:
             try:
                 connection = _Connection(idle, tuple_row)
                 connection.autocommit = True
                 connection.prepare_threshold = None
-                connection.execute(_BEGIN)
-                return _Lent(self, connection)
+                connection.execute(_begin(name))
+                return _Lent(self, connection, name)
             except psycopg.OperationalError:
                 idle.finish()  # it was lost while nobody used it
         connection = _Connection.connect(**self._parameters())
-        connection.execute(_BEGIN)
-        return _Lent(self, connection)
+        connection.execute(_begin(name))
+        return _Lent(self, connection, name)
 
     async def lend_on_loop(self) -> "_LentOnLoop":
-        idle = self._taken()
+        idle, name = self._taken(), self._name()
         if idle is not None:
             try:
                 connection = _AsyncConnection(idle, _ROWS)
                 await connection.set_autocommit(True)
                 connection.prepare_threshold = None
-                await connection.execute(_BEGIN)
-                return _LentOnLoop(self, connection)
+                await connection.execute(_begin(name))
+                return _LentOnLoop(self, connection, name)
             except psycopg.OperationalError:
                 idle.finish()
         connection = await _AsyncConnection.connect(**self._parameters())
-        await connection.execute(_BEGIN)
-        return _LentOnLoop(self, connection)
+        await connection.execute(_begin(name))
+        return _LentOnLoop(self, connection, name)
 
     def _parameters(self) -> Any:
         """A transaction is begun by hand: psycopg would leave that to the first statement, and take a block with
         `connection.transaction()` that comes before it for the whole transaction, and commit it."""
         return {
-            **self._place.parameters("perdure activity"),
+            **self._place.parameters(NAME),
             "autocommit": True,
             "prepare_threshold": None,
             "row_factory": tuple_row,
         }
+
+    def _name(self) -> str:
+        """Of a transaction; by the number in it `perdure.end_lent` knows whose it is."""
+        return f"{NAME} {self._member}.{next(self._serials)}"
+
+    def let_go(self, name: str) -> bool:
+        """Have the server end that transaction, whatever it is at, and its connection. False if it cannot be asked, or knows none."""
+        try:
+            with self._lines.use(LETTING_GO_SECONDS) as line:
+                return bool(line.ask(_LET_GO, (name,)))
+        except psycopg.Error:
+            return False
 
     def _taken(self) -> "pq.abc.PGconn | None":
         with self._lock:
@@ -137,10 +163,59 @@ class PostgresLender:
             connection.finish()
 
 
-class _Lent:
-    def __init__(self, lender: PostgresLender, connection: _Connection) -> None:
+class _Hold:
+    """What is lent, and whether it is over. A connection that was ended from outside is used by no other attempt."""
+
+    def __init__(self, lender: PostgresLender, connection: "_Connection | _AsyncConnection", name: str) -> None:
         self._lender = lender
+        self._connection = connection
+        self._name = name
+        self._lock = threading.Lock()
         self._is_over = False
+        self._is_broken_off = False
+
+    def ends(self) -> bool:
+        """Whether it is to be given back now; once."""
+        with self._lock:
+            is_over, self._is_over = self._is_over, True
+            return not is_over
+
+    def give_back(self, is_clean: bool) -> None:
+        with self._lock:
+            self._lender.take_back(self._connection.pgconn, is_clean and not self._is_broken_off)
+
+    def break_off(self) -> None:
+        with self._lock:
+            if self._is_over:
+                return
+            self._is_broken_off = True
+        if self._lender.let_go(self._name):
+            return
+        # The statement at least, if there is one; and a server, or a pooler, that waits for the next one sees that none comes.
+        with contextlib.suppress(psycopg.Error):
+            self._connection.cancel()
+        with self._lock:
+            if not self._is_over:
+                _hang_up(self._connection.pgconn)
+
+
+def _begin(name: str) -> bytes:
+    return (_BEGIN % name).encode()
+
+
+def _hang_up(connection: "pq.abc.PGconn") -> None:
+    """Whoever uses it still finds it lost: it must not be closed in his hands."""
+    with contextlib.suppress(OSError, psycopg.Error):
+        wire = socket.socket(fileno=connection.socket)
+        try:
+            wire.shutdown(socket.SHUT_RDWR)
+        finally:
+            wire.detach()
+
+
+class _Lent:
+    def __init__(self, lender: PostgresLender, connection: _Connection, name: str) -> None:
+        self._hold = _Hold(lender, connection, name)
         self.connection = connection
 
     def end(self, member: int, ending: Ending) -> bool:
@@ -157,24 +232,26 @@ class _Lent:
     def undo(self) -> None:
         self._give_back("ROLLBACK", "DISCARD ALL")
 
+    def break_off(self) -> None:
+        self._hold.break_off()
+
     def _give_back(self, *statements: LiteralString) -> None:
         """Once: another attempt may have it afterwards."""
-        if self._is_over:
+        if not self._hold.ends():
             return
-        self._is_over, is_clean = True, False
+        is_clean = False
         try:
             with contextlib.suppress(psycopg.Error):
                 for statement in statements:
                     self.connection.execute(statement)
                 is_clean = True
         finally:
-            self._lender.take_back(self.connection.pgconn, is_clean)
+            self._hold.give_back(is_clean)
 
 
 class _LentOnLoop:
-    def __init__(self, lender: PostgresLender, connection: _AsyncConnection) -> None:
-        self._lender = lender
-        self._is_over = False
+    def __init__(self, lender: PostgresLender, connection: _AsyncConnection, name: str) -> None:
+        self._hold = _Hold(lender, connection, name)
         self.connection = connection
 
     async def end(self, member: int, ending: Ending) -> bool:
@@ -191,17 +268,20 @@ class _LentOnLoop:
     async def undo(self) -> None:
         await self._give_back("ROLLBACK", "DISCARD ALL")
 
+    def break_off(self) -> None:
+        self._hold.break_off()
+
     async def _give_back(self, *statements: LiteralString) -> None:
-        if self._is_over:
+        if not self._hold.ends():
             return
-        self._is_over, is_clean = True, False
+        is_clean = False
         try:
             with contextlib.suppress(psycopg.Error):
                 for statement in statements:
                     await self.connection.execute(statement)
                 is_clean = True
         finally:  # also if its loop is ended meanwhile
-            self._lender.take_back(self.connection.pgconn, is_clean)
+            self._hold.give_back(is_clean)
 
 
 def _demand_not_its_own(error: psycopg.Error) -> None:

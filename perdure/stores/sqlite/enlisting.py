@@ -40,7 +40,7 @@ class SqliteEnlisting:
         self._path = place.path
         self._lock = lock
 
-    def lender(self) -> Lender:
+    def lender(self, member: int) -> Lender:
         from perdure.stores.sqlite.lending import SqliteLender  # only for transactional activities
 
         return SqliteLender(self._place)

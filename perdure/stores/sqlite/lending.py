@@ -73,6 +73,9 @@ class _Lent:
         self.undo()
         return is_its_own
 
+    def break_off(self) -> None:
+        """Not possible: what is rolled back in the hands of another thread it would go on with outside of any transaction."""
+
     def undo(self) -> None:
         try:
             if self.connection.in_transaction:

@@ -167,7 +167,20 @@ BEGIN
     END IF;
     DELETE FROM members WHERE id = worker AND NOT was_used;
     UPDATE members SET alive = false WHERE id = worker AND alive;
+    PERFORM end_lent(worker);
     RETURN true;
+END $$;
+
+-- End the transactions that a worker has lent to its attempts (stores/postgres/lending.py gives them that name): what they would
+-- commit is refused, and what they have locked others wait for. That of another user this one may not be able to end, or to see; then it
+-- keeps its locks until its process goes on, or the server finds its machine gone.
+CREATE OR REPLACE FUNCTION perdure.end_lent(worker bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = perdure, pg_temp AS $$
+BEGIN
+    PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.application_name LIKE 'perdure activity ' || worker || '.%' AND a.pid <> pg_backend_pid();
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;
 END $$;
 
 -- Tasks whose worker is gone are told to be lost, each once: the task goes and its letter comes.
