@@ -3,6 +3,7 @@
 Run as `python -m tests.crash.forks`. It reads a line of JSON for each life, and answers with the child's exit status.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -62,17 +63,20 @@ def live(job: dict[str, Any]) -> None:
 
 
 def read_once() -> None:
-    """Read the code of all workflows, for all children."""
+    """Read the code of all workflows and the schema, for all children."""
     from perdure import Engine
+    from perdure.stores.sqlite import migrations
     from tests.crash import corpus
 
     Engine("memory://", corpus.ALL)
+    migrations.schema()
 
 
 def main() -> None:
     for module in ("perdure.stores.sqlite.store", "perdure.runtime.processes", "perdure.testing.killing"):
         importlib.import_module(module)  # once, for all children
     read_once()
+    gc.freeze()  # the collector of a child would write to all memory that it shares with this process, which is copied then
     for line in sys.stdin:
         child = os.fork()
         if not child:
