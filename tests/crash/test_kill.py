@@ -4,8 +4,8 @@ comes after it.
 Another process, with other hashes, finishes what the killed ones left. Then the histories must be those of a life that
 nobody disturbed, and the ledger must say that nothing whose completion was recorded has been done again.
 
-With PERDURE_SOAK=1 every place and every pair of places is tried, which takes hours; else every second place, and one pair of
-each scenario, drawn from its name.
+With PERDURE_SOAK=1 every place and every pair of places is tried, which takes hours; else every third place, so that each state
+of the database is left by a death, and one pair of each scenario, drawn from its name.
 """
 
 import os
@@ -126,9 +126,9 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
     scenario = {**SCENARIOS, **SPAWNING}[name]
     trial = Trial(name, scenario, lives, tmp_path)
 
-    # After commit n, before the next one and inside it are three points with the same database: at least one of them is among
-    # every second point, and each kind of point is, by turns.
-    points = range(1, MOST, 1 if os.environ.get("PERDURE_SOAK") else 2)
+    # After a commit, before its effects, before the next commit and inside it are four points with the same database: at least
+    # one of them is among every third point, and each of the four kinds is, by turns.
+    points = range(1, MOST, 1 if os.environ.get("PERDURE_SOAK") else 3)
     at = next((at for at in points if not trial.kill(at)), MOST)
 
     assert 8 < at < MOST

@@ -114,7 +114,7 @@ def test_whom_somebody_waits_for_stays():
 
 def test_batches_are_as_large_as_is_quick():
     scene = Scene()
-    scene.put(*range(2, 20_002, 2))
+    scene.put(*range(2, 10_002, 2))
 
     scene.pass_through()
 
