@@ -65,7 +65,8 @@ class Engine(Verbs):
         drain: how long to wait, when the engine is closed, for what is in flight (a duration).
         queues: named queues whose tasks this process runs, too; workers elsewhere may share them.
         lease: how long a worker elsewhere may be silent (frozen, or in code that keeps Python's lock) until what it has
-            taken is given to others (a duration, from 3 s on). One whose process has died is noticed within a second.
+            taken is given to others (a duration, from 3 s on); of several engines the shortest counts. So long others
+            wait, too, until they take over the runs of this one. On one machine a death is noticed within a second.
         build: names this version of the code, in the place of a fingerprint of it: runs that are pinned, and those that a
             bug has blocked, know code by it, so change it whenever the code changes.
         codec: makes other bytes of arguments and results before they are stored (encryption, compression), and back.

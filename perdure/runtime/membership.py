@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from perdure.errors import StoreUnreachable
 from perdure.kernel.project import RunRow
-from perdure.runtime.liveness import LEASE_SECONDS, Liveness
-from perdure.stores.base import Poll, Store, StoreUnavailable
+from perdure.runtime.liveness import Liveness, time_to_speak
+from perdure.stores.base import LEASE_NS, Poll, Store, StoreUnavailable
 from perdure.stores.membership import Claimed, Waiting
 
 RESERVED = (1, 8, 64, 512)
@@ -44,14 +44,13 @@ class Silent:
 class Holdings:
     """Asked on the owner's thread."""
 
-    def __init__(self, store: Store, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._membership = store.membership
         self._last_key = store.work.last_key() if store.membership is None else 0
         self._reserved: deque[int] = deque()
         self._reserves = 0
-        self._wait = min(2.0, lease_seconds / 2)
-        self._liveness = Liveness(lease_seconds - self._wait)
+        self._liveness = Liveness(lambda lease: lease - time_to_speak(lease))
         self._silent: dict[Silent, float] = {}
         self.next_look = math.inf
         """When to poll at the latest, so that one that has died is not found later than has to be."""
@@ -163,22 +162,23 @@ class Holdings:
 
     # the others
 
-    def dead(self, beats: Mapping[int, int], monotonic: float) -> list[int]:
+    def dead(self, beats: Mapping[int, int], leases: Mapping[int, int], monotonic: float) -> list[int]:
         """Members that were just declared dead. A silent one is given time to speak: while the database cannot be written nobody
         can, and who was frozen together with all others wakes up with them."""
         membership = self._membership
         if membership is None:
             return []
-        silent, _ = self._liveness.look(beats, monotonic)
+        silent, _ = self._liveness.look(beats, leases, monotonic)
         before, self._silent = self._silent, {}
         self.next_look = self._liveness.next_look(monotonic)
         dead: list[int] = []
         for each in (Silent(member, beats[member]) for member in silent):
             since = before.get(each, monotonic)
-            if monotonic - since < self._wait or not membership.declare_dead(each.member, each.beat):
+            wait = time_to_speak(leases.get(each.member, LEASE_NS) / 1e9)
+            if monotonic - since < wait or not membership.declare_dead(each.member, each.beat):
                 self._silent[each] = since
-                if since + self._wait > monotonic:
-                    self.next_look = min(self.next_look, since + self._wait)
+                if since + wait > monotonic:
+                    self.next_look = min(self.next_look, since + wait)
             else:
                 dead.append(each.member)
         return dead

@@ -73,7 +73,7 @@ class Owner:
         self._waiters = waiters = company.waiters
         self._crew = company.crew
         self._world = world
-        self._holdings = Holdings(store, bounds.lease_seconds)
+        self._holdings = Holdings(store)
         self._marker = None if store.marking is None else store.marking.marker()
         self._roster = Roster(store, bounds.cached_runs, coding, self._holdings)
         self.slots = Slots(member, definitions.activities, *bounds.concurrency)
@@ -82,7 +82,7 @@ class Owner:
         workforce = Workforce(store.views)
         effects = Effects(store, self._roster, self.slots, company, workforce, bounds.grace_seconds, world, log)
         self._offers = Offers(store.work, self._roster, workforce)
-        self._losses = Losses(store.tasks, bounds.lease_seconds, world, log)
+        self._losses = Losses(store.tasks, world, log)
         self._alarms, self._deadlines = effects.alarms, effects.deadlines
         self._grace_seconds = bounds.grace_seconds
         self._cycle = Cycle(
@@ -301,7 +301,7 @@ class Owner:
                 self._alarms.set(actor, now)
         for key in self._look_after:
             self._losses.tell_again(key)
-        items += self._losses.look(poll.beats, monotonic)  # first, as it may raise, and so may the next
+        items += self._losses.look(poll, monotonic)  # first, as it may raise, and so may the next
         if room and not self._left_behind:
             self._left_behind += self._mending.look(poll.unmended, monotonic)
             more = more or self._mending.goes_on
@@ -325,7 +325,7 @@ class Owner:
                 self._look_after.append(claimed.key)
             if claimed.in_turn:
                 self._deadly.append(claimed.key)
-        dead = self._holdings.dead(poll.members, monotonic)
+        dead = self._holdings.dead(poll.members, poll.leases, monotonic)
         for member in dead:
             self._log.warning(
                 "member %d is silent for too long and was declared dead: others take over its runs", member

@@ -97,7 +97,7 @@ class Look(msgspec.Struct):
     taken: set[tuple[int, str, int]]
     """(run, step, attempt) of all tasks it has: what is missing is not wanted any more."""
     lease_ns: int = LEASE_NS
-    """How long the newest owner lets a worker be silent."""
+    """How long the worker may be silent after its last beat, or after its next one if that comes to less."""
     time: int = 0
     """What the store's own clock has shown meanwhile (see `Admin.time`)."""
 
@@ -211,6 +211,9 @@ class Poll(msgspec.Struct):
     unmended: bool = False
     """The same: whether there are runs that wait for other code, and that nobody owns. Of the members of a build only the eldest is
     told."""
+    leases: dict[int, int] = {}
+    """How long each of these workers and owners may be silent after the beat that is told here (in ns): what it has said itself,
+    or was told when it beat. So whoever looks after it, and however long that one itself may be silent, judges it alike."""
     more_mail: bool = False
     time: int = 0
     """Whether there may be more than was told, as this was much; and what the store's own clock has shown (see `Admin.time`)."""

@@ -75,7 +75,8 @@ class Shelf:
         self.definitions: list[base.DefinitionRow] = []
         self.known_by: dict[tuple[str, str], set[int]] = {}
         self.owner = 0
-        self.lease_ns = base.LEASE_NS
+        self.leases: dict[int, int] = {}
+        """How long members may be silent, and workers after their last beat."""
         self.clock: Callable[[], int] = lambda: 0
         """Of the store, if that is to be another one than those of its owners."""
         self.turn = 0
@@ -90,6 +91,11 @@ class Shelf:
         self.member_ids += 1
         self.members[self.member_ids] = base.MemberRow(self.member_ids, host, pid, build, now)
         return self.member_ids
+
+    def lease_of_workers(self) -> int:
+        """How long a worker may be silent that beats now: as long as each of the owners allows that live."""
+        owners = self.seats.keys() if self.shared else {self.owner}
+        return min((self.leases[member] for member in owners if member in self.leases), default=base.LEASE_NS)
 
     def forget_unless_used(self, member: int) -> None:
         if member not in self.used_members:
@@ -428,7 +434,8 @@ class MemoryWork:
             due = [key for key in self._due(now, starts) if self._is_mine(key)]
             mail = by_turns([mail for mail in self._unread(starts) if self._is_mine(mail.run)], limit)
             beats = {worker.member: worker.beat for worker in self._shelf.workers.values()}
-        return base.Poll(due[:limit], [_copy(each) for each in mail], beats)
+            leases = {member: self._shelf.leases[member] for member in beats}
+        return base.Poll(due[:limit], [_copy(each) for each in mail], beats, leases=leases)
 
     def wanting(self, now: int, starts: bool, mail_first: bool) -> list[int]:
         """Runs that something is to be done for: who has waited longest first, by turns of those that are due and those that

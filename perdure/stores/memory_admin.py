@@ -36,12 +36,12 @@ class MemoryAdmin:
         with shelf.lock:
             if shelf.owner:
                 return None
-            shelf.lease_ns = lease_ns
             awaited(shelf, self.member)
             shelf.seats.pop(self.member, None)  # it has lost sight of what it had, and others are to go on with it
             for member in set(shelf.members) - shelf.workers.keys() - shelf.seats.keys() - set(shelf.owners.values()):
                 shelf.forget_unless_used(member)
             self.member = shelf.new_member(host, pid, build, now)
+            shelf.leases[self.member] = lease_ns
             if shelf.shared:
                 shelf.seats[self.member] = Seat(build)
             else:

@@ -57,6 +57,7 @@ class MemoryMembership:
             poll.claimed, poll.unmended = claimed, unmended
             poll.time = shelf.clock()
             poll.members = {id: seat.beat for id, seat in shelf.seats.items() if id != member}
+            poll.leases |= {id: shelf.leases[id] for id in poll.members}
         return poll
 
     def own(self, keys: Iterable[int]) -> dict[int, Claimed]:

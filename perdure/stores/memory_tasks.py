@@ -22,6 +22,7 @@ class MemoryTasks:
         with self._shelf.lock:
             member = self._shelf.new_member(host, pid, build, now)
             self._shelf.workers[member] = base.WorkerRow(member, tuple(queues), tuple(names), 0, build)
+            self._shelf.leases[member] = self._shelf.lease_of_workers()
             return member
 
     def exchange(
@@ -70,12 +71,13 @@ class MemoryTasks:
         with shelf.lock:
             self._demand(member)
             taken = {(task.run, task.step, task.attempt) for task in self._taken(member)}
-            return base.Look(self.waiting(queues), taken, shelf.lease_ns)
+            return base.Look(self.waiting(queues), taken, min(shelf.leases[member], shelf.lease_of_workers()))
 
     def beat(self, member: int, queues: Sequence[str], details: Sequence[tuple[int, str, int, bytes]]) -> base.Look:
         with self._shelf.lock:
             self._demand(member)
             self._shelf.workers[member].beat += 1
+            self._shelf.leases[member] = self._shelf.lease_of_workers()
             new = {(run, step, attempt): data for run, step, attempt, data in details}
             for task in self._taken(member):
                 task.details = new.get((task.run, task.step, task.attempt), task.details)

@@ -63,7 +63,7 @@ def polled(store: base.Store, now: int = 0, limit: int = 100, starts: bool = Tru
     if store.membership is None:
         return store.work.poll(now, limit, starts)
     poll = store.membership.poll(now, limit, 100, starts)
-    return base.Poll(poll.due, poll.mail, poll.beats)
+    return base.Poll(poll.due, poll.mail, poll.beats, leases={id: poll.leases[id] for id in poll.beats})
 
 
 def hand_over(store: base.Store) -> None:

@@ -290,7 +290,7 @@ def test_nobody_gets_the_key_of_a_run_that_has_gone(opened: Opener):
     assert again > first + 1
     if store.membership is None:
         assert store.work.last_key() == again
-        assert Holdings(store, 10.0).new_key() > again
+        assert Holdings(store).new_key() > again
 
 
 def test_nor_does_somebody_else_when_the_owner_is_another_one(opened: Opener):

@@ -10,7 +10,22 @@ from perdure.kernel.events import Payload
 from perdure.kernel.messages import Heartbeat, TaskTaken
 from perdure.kernel.project import HistoryRow, TaskRow
 from perdure.stores import base
-from tests.conformance.rows import ANY, ONE_OWNER, Hand, Opener, ended, lost, mail, messages, polled, run, start, task
+from tests.conformance.rows import (
+    ANY,
+    ONE_OWNER,
+    Hand,
+    Opener,
+    ended,
+    hand_over,
+    lost,
+    mail,
+    messages,
+    of_several_owners,
+    polled,
+    run,
+    start,
+    task,
+)
 
 SECONDS = 10.0
 HALF, MORE = wire.encode(Payload(b'"half"')), wire.encode(Payload(b'"more"'))
@@ -473,17 +488,70 @@ def test_one_look_tells_a_worker_what_waits_what_it_has_and_how_long_it_may_be_s
     assert (look.waiting, look.taken, look.lease_ns) == ([], {(2, "0:1", 1)}, 7_000_000_000)
 
 
-def test_the_newest_owner_says_how_long_workers_may_be_silent(opened: Opener) -> None:
+def leased(opened: Opener, seconds: int) -> base.Store:
+    """An owner that lets workers be silent for so long, and may be so itself."""
+    owner = opened()
+    assert owner.admin.try_own("here", 1, "b", 1, seconds * 10**9) is not None
+    return owner
+
+
+def test_a_worker_is_told_by_each_look_how_long_it_may_be_silent_and_the_owner_judges_it_by_that(
+    opened: Opener,
+) -> None:
     hand = Hand(opened())
     before = hand.beat().lease_ns
-    for lease_ns in (5_000_000_000, 60_000_000_000):
-        owner = opened()
-        owner.admin.try_own("here", 1, "b", 1, lease_ns)
+    for seconds in (5, 60):
+        owner = leased(opened, seconds)
         Hand(owner)
+        hand.beat()
 
-        assert hand.store.tasks.look(hand.member, ["gpu"]).lease_ns == lease_ns
-        owner.admin.close()
+        assert hand.store.tasks.look(hand.member, ["gpu"]).lease_ns == seconds * 10**9
+        assert owner.work.poll(0, 1).leases[hand.member] == seconds * 10**9
+        hand_over(owner)
     assert before == base.LEASE_NS
+
+
+@of_several_owners
+@pytest.mark.parametrize("leases", [(3, 60), (60, 3)])
+def test_of_several_owners_the_one_that_lives_with_the_shortest_lease_says_how_long_workers_may_be_silent(
+    opened: Opener, leases: tuple[int, int]
+) -> None:
+    one, other = (leased(opened, seconds) for seconds in leases)
+    hand = Hand(other)
+
+    assert hand.beat().lease_ns == 3 * 10**9
+    assert [owner.work.poll(0, 1).leases[hand.member] for owner in (one, other)] == [3 * 10**9] * 2
+    hand_over(one if leases[0] == 3 else other)
+    assert hand.beat().lease_ns == 60 * 10**9
+
+
+@of_several_owners
+def test_a_worker_is_judged_by_the_lease_of_its_last_beat_whoever_comes_after_that(opened: Opener) -> None:
+    """So nobody who comes is in a hurry with one that could not know of it, and one that was told to be quick stays so until
+    it is told otherwise by a beat, not by a look, of which nobody else knows."""
+    slow = leased(opened, 60)
+    hand = Hand(slow)
+    assert slow.work.poll(0, 1).leases[hand.member] == 60 * 10**9
+
+    quick = leased(opened, 3)
+    assert quick.work.poll(0, 1).leases[hand.member] == 60 * 10**9
+    assert hand.store.tasks.look(hand.member, ["gpu"]).lease_ns == 3 * 10**9
+    hand.beat()
+    assert slow.work.poll(0, 1).leases[hand.member] == 3 * 10**9
+
+    hand_over(quick)
+    assert hand.store.tasks.look(hand.member, ["gpu"]).lease_ns == 3 * 10**9
+    assert slow.work.poll(0, 1).leases[hand.member] == 3 * 10**9
+    assert hand.beat().lease_ns == 60 * 10**9
+    assert slow.work.poll(0, 1).leases[hand.member] == 60 * 10**9
+
+
+@of_several_owners
+def test_an_owner_is_judged_by_its_own_lease_by_all_others(opened: Opener) -> None:
+    quick, slow, third = leased(opened, 3), leased(opened, 60), leased(opened, 10)
+    seen = [owner.membership.poll(0, 1, 1) for owner in (quick, slow, third) if owner.membership is not None]
+
+    assert [sorted(poll.leases[id] // 10**9 for id in poll.members) for poll in seen] == [[10, 60], [3, 10], [3, 60]]
 
 
 def test_what_was_taken_waits_no_more(store: base.Store) -> None:

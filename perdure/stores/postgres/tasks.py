@@ -14,7 +14,7 @@ from perdure.kernel.project import TaskRow
 from perdure.stores import base
 from perdure.stores.orphans import loss_of
 from perdure.stores.postgres.hints import Listener
-from perdure.stores.postgres.lines import Line, Lines
+from perdure.stores.postgres.lines import Line, Lines, Row
 from perdure.stores.postgres.rows import KINDS, mail_columns
 from perdure.stores.postgres.trouble import code_of, told_to_owner
 
@@ -23,7 +23,8 @@ _EXCHANGE = (
     "SELECT * FROM perdure.exchange(%b::bigint, %b::bigint[], %b::text[], %b::bigint[], %b::smallint[], %b::bytea[], "
     "%b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[], %b::text[], %t::jsonb, %b::bigint, %b::bigint, %b::smallint)"
 )
-_BEAT = "SELECT perdure.beat(%b::bigint, %b::bigint[], %b::text[], %b::bigint[], %b::bytea[])"
+_LOOK = "SELECT * FROM perdure.look(%b::bigint, %b::text[])"
+_BEAT = "SELECT * FROM perdure.beat(%b::bigint, %b::text[], %b::bigint[], %b::text[], %b::bigint[], %b::bytea[])"
 _LOSE = "SELECT perdure.lose(%b::bigint[], %b::text[], %b::bigint[], %b::bigint[], %b::smallint, %b::bytea[])"
 _ORPHANS = (
     "SELECT run, step, attempt, member, coalesce(claimed_at, 0), details FROM perdure.tasks "
@@ -84,13 +85,12 @@ class PostgresTasks:
 
     def look(self, member: int, queues: Sequence[str]) -> base.Look:
         with self._asking() as line:
-            return _look(line, member, queues)
+            return _look(line.read(_LOOK, (member, list(queues))))
 
     def beat(self, member: int, queues: Sequence[str], details: Sequence[tuple[int, str, int, bytes]]) -> base.Look:
         columns = [list(column) for column in zip(*details, strict=True)] or [[], [], [], []]
         with self._asking() as line:
-            line.ask(_BEAT, (member, *columns))
-            return _look(line, member, queues)
+            return _look(line.ask(_BEAT, (member, list(queues), *columns)))
 
     def waiting(self, queues: Sequence[str]) -> list[str]:
         with self._asking() as line:
@@ -129,8 +129,7 @@ class PostgresTasks:
         return []
 
 
-def _look(line: Line, member: int, queues: Sequence[str]) -> base.Look:
-    found = line.read("SELECT * FROM perdure.look(%b::bigint, %b::text[])", (member, list(queues)))
+def _look(found: Sequence[Row]) -> base.Look:
     look = base.Look(sorted(name for what, name, *_ in found if what == 0), set())
     for what, _, run, step, attempt in found:
         if what == 1:

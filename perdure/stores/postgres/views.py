@@ -25,13 +25,10 @@ _OWNERS = (
     f"SELECT {_MEMBER} FROM perdure.members JOIN perdure.beats ON member = id "
     "WHERE alive AND NOT serves AND perdure.is_seen(seen_at, lease) ORDER BY id"
 )
-_LEASE = "(SELECT greatest(max(lease), 10000000000) FROM perdure.beats)"
-"""Of whoever looks after workers, or of its default."""
-
 _WORKERS = (
     "SELECT w.member, w.queues, w.names, w.beat, coalesce(m.build, '') "
     "FROM perdure.workers w LEFT JOIN perdure.members m ON m.id = w.member "
-    f"WHERE perdure.is_seen(w.seen_at, {_LEASE}) ORDER BY w.member"
+    "WHERE perdure.is_seen(w.seen_at, w.lease) ORDER BY w.member"
 )
 _BACKLOG = (
     "SELECT queue, name, count(*) FILTER (WHERE member = 0), count(*) FILTER (WHERE member > 0) FROM perdure.tasks "

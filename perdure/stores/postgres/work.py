@@ -107,6 +107,7 @@ def poll_of(found: Sequence[Row]) -> Poll:
         beats={row[1]: row[2] for row in of[WORKER]},
         claimed=[Claimed(*row[1:6]) for row in of[CLAIMED]],
         members={row[1]: row[2] for row in of[MEMBER]},
+        leases={row[1]: row[3] for kind in (WORKER, MEMBER) for row in of[kind]},
         unmended=any(row[5] for row in of[SELF]),
         time=max((row[3] for row in of[SELF]), default=0),
     )

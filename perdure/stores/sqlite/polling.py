@@ -29,7 +29,8 @@ _WITHOUT_STARTS = " AND mail.kind <> 1 AND NOT (mail.kind = 3 AND runs.status IS
 _OLDEST = "SELECT {columns} FROM mail LEFT JOIN runs ON runs.key = mail.run WHERE {awaited} ORDER BY mail.id LIMIT ?"
 _POLL = (
     "SELECT 0, * FROM ({due}) UNION ALL SELECT 1, * FROM ({mail}) "
-    "UNION ALL SELECT 2, member, beat, NULL, NULL FROM workers"
+    "UNION ALL SELECT 2, workers.member, beat, lease, NULL FROM workers "
+    "LEFT JOIN (SELECT lease FROM members WHERE serves = 0 ORDER BY id DESC LIMIT 1)"
 )
 # The letters of each run have places, and those of all runs with the first places come first.
 _BY_TURNS = (
@@ -83,7 +84,10 @@ class Polling:
         mail = rows.mail_rows(letters, unreadable)  # type: ignore[arg-type]
         due = [row[2] for row in found if row[0] == 0]
         due += [key for (key,) in rows.read(connection, _QUEUED, sorted(unreadable)) if key not in due]
-        return Poll(due, mail, {row[1]: row[2] for row in found if row[0] == 2})
+        workers = [row[1:4] for row in found if row[0] == 2]
+        return Poll(
+            due, mail, {row[0]: row[1] for row in workers}, leases={row[0]: row[2] for row in workers if row[2]}
+        )
 
     def _by_turns(self, connection: sqlite3.Connection, statements: _Statements, limit: int) -> list[int]:
         """The numbers of the letters whose turn it is, in their order."""

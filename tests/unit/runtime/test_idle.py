@@ -236,7 +236,7 @@ def test_a_shorter_lease_of_a_new_owner_is_kept_from_the_next_look_on(store: Any
     for lease_seconds, beats in ((600.0, 0), (3.0, 2)):
         with contextlib.closing(open_store(store.address).admin) as owner:
             owner.try_own("here", 1, "b", 1, int(lease_seconds * 1e9))
-            bench.wait(1)
+            bench.wait(5)
             store.asked()
             bench.wait(2)
             assert store.asked()["tasks.beat"] == beats

@@ -171,33 +171,36 @@ def test_an_attempt_that_falls_silent_is_told_from_one_that_takes_too_long() -> 
 
 def test_a_worker_whose_beat_stands_still_for_too_long_is_dead() -> None:
     liveness = Liveness()
-    liveness.look({7: 1, 8: 1}, 0.0)
+    liveness.look({7: 1, 8: 1}, {}, 0.0)
 
-    assert liveness.look({7: 1, 8: 2}, 9.9) == ([], False)
-    assert liveness.look({7: 1, 8: 3}, 10.0) == ([7], False)
+    assert liveness.look({7: 1, 8: 2}, {}, 9.9) == ([], False)
+    assert liveness.look({7: 1, 8: 3}, {}, 10.0) == ([7], False)
 
 
-def test_how_long_a_worker_may_be_silent_can_be_said() -> None:
-    liveness = Liveness(lease_seconds=30.0)
-    liveness.look({7: 1}, 0.0)
+def test_each_may_be_silent_for_as_long_as_its_own_last_beat_has_said() -> None:
+    liveness = Liveness()
+    leases = {7: 30 * 10**9, 8: 3 * 10**9}
+    liveness.look({7: 1, 8: 1}, leases, 0.0)
 
-    assert liveness.look({7: 1}, 29.9) == ([], False)
-    assert liveness.look({7: 1}, 30.0) == ([7], False)
+    assert liveness.next_look(0.0) == 3.0
+    assert liveness.look({7: 1, 8: 1}, leases, 3.0) == ([8], False)
+    assert liveness.look({7: 1, 8: 2}, {**leases, 8: 60 * 10**9}, 29.9) == ([], False)
+    assert liveness.look({7: 1, 8: 2}, {**leases, 8: 60 * 10**9}, 30.0) == ([7], False)
 
 
 def test_one_that_beats_lives_whatever_the_time_between_two_looks() -> None:
     liveness = Liveness()
-    liveness.look({7: 1}, 0.0)
+    liveness.look({7: 1}, {}, 0.0)
 
-    assert liveness.look({7: 2}, 3_600.0) == ([], False)
+    assert liveness.look({7: 2}, {}, 3_600.0) == ([], False)
 
 
 def test_tasks_are_looked_after_at_first_and_when_a_worker_has_gone() -> None:
     liveness = Liveness()
 
-    assert liveness.look({7: 1}, 0.0) == ([], True)
-    assert liveness.look({7: 2, 8: 1}, 1.0) == ([], False)
-    assert liveness.look({8: 2}, 2.0) == ([], True)
+    assert liveness.look({7: 1}, {}, 0.0) == ([], True)
+    assert liveness.look({7: 2, 8: 1}, {}, 1.0) == ([], False)
+    assert liveness.look({8: 2}, {}, 2.0) == ([], True)
 
 
 def test_who_waits_longer_is_served_first() -> None:

@@ -26,16 +26,16 @@ def member(shelf: Shelf) -> MemoryStore:
 
 
 @pytest.mark.parametrize("lease", [3.0, 4.0, 10.0, 60.0])
-def test_one_that_is_silent_is_declared_dead_when_its_lease_is_over_and_nobody_polls_more_often_before(
+def test_one_that_is_silent_is_declared_dead_when_its_own_lease_is_over_and_nobody_polls_more_often_before(
     lease: float,
 ) -> None:
     shelf = Shelf(shared=True)
     store, other = member(shelf), member(shelf)
-    holdings = Holdings(store, lease)
+    holdings = Holdings(store)
     assert store.membership is not None and other.membership is not None
-    beats = {other.admin.member: 0}
+    beats, leases = {other.admin.member: 0}, {other.admin.member: int(lease * 1e9)}
     now, polls = 0.0, 0
-    while not holdings.dead(beats, now):
+    while not holdings.dead(beats, leases, now):
         polls += 1
         now = min(now + 1.0, holdings.next_look)
 
@@ -46,9 +46,9 @@ def test_one_that_is_silent_is_declared_dead_when_its_lease_is_over_and_nobody_p
 def test_one_that_lives_makes_nobody_poll_more_often() -> None:
     shelf = Shelf(shared=True)
     store, other = member(shelf), member(shelf)
-    holdings = Holdings(store, 3.0)
+    holdings, leases = Holdings(store), {other.admin.member: 3 * 10**9}
     for second in range(20):
-        assert holdings.dead({other.admin.member: second}, float(second)) == []
+        assert holdings.dead({other.admin.member: second}, leases, float(second)) == []
         assert holdings.next_look >= second + 1.0
 
 

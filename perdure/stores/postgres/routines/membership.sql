@@ -221,7 +221,8 @@ BEGIN
     RETURN told;
 END $$;
 
--- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker.
+-- What there is to do for a member, of these kinds: 1 a letter (id, run), 2 a run that is due, 3 the beat of a worker, and the
+-- lease that goes with it.
 CREATE OR REPLACE FUNCTION perdure.work(me bigint, due_until bigint, most bigint, starts boolean)
 RETURNS TABLE (kind integer, a bigint, b bigint, c bigint, d integer, e boolean, body bytea, reply_to text)
 LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
@@ -236,7 +237,7 @@ BEGIN
     WHERE r.owner = me AND r.wake_at <= due_until AND r.status < 7 AND (starts OR r.status <> 0)
     ORDER BY r.wake_at, r.key LIMIT most;
     RETURN QUERY
-    SELECT 3, w.member, w.beat, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL FROM workers w;
+    SELECT 3, w.member, w.beat, w.lease, NULL::integer, NULL::boolean, NULL::bytea, NULL FROM workers w;
 END $$;
 
 -- Those that do not live, and may have runs.
@@ -407,7 +408,7 @@ BEGIN
     END IF;
     RETURN QUERY SELECT * FROM work(me, due_until, most, starts);
     RETURN QUERY
-    SELECT 4, m.id, s.beat + s.pulse, NULL::bigint, NULL::integer, NULL::boolean, NULL::bytea, NULL
+    SELECT 4, m.id, s.beat + s.pulse, s.lease, NULL::integer, NULL::boolean, NULL::bytea, NULL
     FROM members m JOIN beats s ON s.member = m.id WHERE m.alive AND NOT m.serves AND m.id <> me;
 END $$;
 

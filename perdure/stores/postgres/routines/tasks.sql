@@ -23,9 +23,16 @@ BEGIN
     INSERT INTO members (id, host, pid, build, started_at, serves, knows) OVERRIDING SYSTEM VALUE
     VALUES (new_member(), host, pid, build, now, true, knows) RETURNING id INTO me;
     PERFORM demand_served(knows);
-    INSERT INTO workers (member, queues, names, beat) VALUES (me, queues, names, 0);
+    INSERT INTO workers (member, queues, names, beat, lease) VALUES (me, queues, names, 0, lease_of_workers());
     RETURN me;
 END $$;
+
+-- How long a worker may be silent that beats now: as long as each of the owners allows that live. It is written with the beat, and
+-- what is written there counts for all of them until the next one, whoever comes meanwhile, or goes.
+CREATE OR REPLACE FUNCTION perdure.lease_of_workers() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
+    SELECT coalesce(min(b.lease), 10000000000) FROM members m JOIN beats b ON b.member = m.id WHERE m.alive AND NOT m.serves
+$$;
 
 -- The mail TaskTaken, as the kernel's wire has it: an array of its tag, the step, the attempt and the member.
 CREATE OR REPLACE FUNCTION perdure.task_taken(step text, attempt bigint, member bigint) RETURNS bytea
@@ -111,18 +118,21 @@ BEGIN
     END IF;
 END $$;
 
--- What there is for a worker: 0 a name of which tasks wait, 1 a task it has, 2 the lease of the newest owner, 3 the server's time.
+-- What there is for a worker: 0 a name of which tasks wait, 1 a task it has, 2 how long it may be silent (by its last beat, or by
+-- the next one if that comes to less), 3 the server's time.
 CREATE OR REPLACE FUNCTION perdure.look(me bigint, my_queues text[])
 RETURNS TABLE (what integer, name text, run bigint, step text, attempt bigint)
 LANGUAGE plpgsql STABLE SET search_path = perdure, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    my_lease bigint := (SELECT w.lease FROM workers w WHERE w.member = me);
 BEGIN
-    IF NOT EXISTS (SELECT 1 FROM workers WHERE member = me) THEN
+    IF my_lease IS NULL THEN
         RAISE EXCEPTION 'member % is no worker (any more)', me USING ERRCODE = 'PD004';
     END IF;
     RETURN QUERY SELECT 0, w, NULL::bigint, NULL, NULL::bigint FROM waiting(my_queues) AS w;
     RETURN QUERY SELECT 1, NULL, t.run, t.step, t.attempt FROM tasks t WHERE t.member = me AND t.member > 0;
-    RETURN QUERY SELECT 2, NULL, b.lease, NULL, NULL::bigint FROM beats b ORDER BY b.member DESC LIMIT 1;
+    RETURN QUERY SELECT 2, NULL, least(my_lease, lease_of_workers()), NULL, NULL::bigint;
     RETURN QUERY SELECT 3, NULL, clock(), NULL, NULL::bigint;
 END $$;
 
@@ -140,12 +150,14 @@ LANGUAGE sql STABLE SET search_path = perdure, pg_temp AS $$
     SELECT DISTINCT name FROM found WHERE name IS NOT NULL ORDER BY name
 $$;
 
--- It lives, and these are the latest details of its attempts. One that is just ending needs none, and is not waited for.
-CREATE OR REPLACE FUNCTION perdure.beat(me bigint, runs bigint[], steps text[], attempts bigint[], details bytea[]) RETURNS void
-LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
+-- It lives, and these are the latest details of its attempts. One that is just ending needs none, and is not waited for. What there
+-- is for it is told by the same statement.
+CREATE OR REPLACE FUNCTION perdure.beat(
+    me bigint, my_queues text[], runs bigint[], steps text[], attempts bigint[], details bytea[]
+) RETURNS TABLE (what integer, name text, run bigint, step text, attempt bigint) LANGUAGE plpgsql SET search_path = perdure, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 BEGIN
-    UPDATE workers SET beat = beat + 1, seen_at = clock_timestamp() WHERE member = me;
+    UPDATE workers SET beat = beat + 1, seen_at = clock_timestamp(), lease = lease_of_workers() WHERE member = me;
     UPDATE tasks t SET details = h.details
     FROM (
         SELECT a.id, d.details FROM unnest(runs, steps, attempts, beat.details) AS d(run, step, attempt, details)
@@ -153,6 +165,7 @@ BEGIN
         WHERE a.member = me FOR NO KEY UPDATE OF a SKIP LOCKED
     ) AS h
     WHERE t.id = h.id;
+    RETURN QUERY SELECT * FROM look(me, my_queues);
 END $$;
 
 -- Take a worker for dead, if it has not beaten since; without a number in any case. One that has never taken a task is forgotten.

@@ -198,11 +198,13 @@ CREATE INDEX tasks_waiting ON perdure.tasks (queue, name, id) WHERE member = 0;
 CREATE INDEX tasks_taken ON perdure.tasks (member) WHERE member > 0;
 
 -- Processes that take tasks now. The row of one that is taken for dead is deleted: nothing it writes is accepted after that.
+-- lease: how long it may be silent after its last beat, in nanoseconds, whoever looks after it.
 CREATE TABLE perdure.workers (
     member bigint PRIMARY KEY,
     queues text[] NOT NULL,
     names  text[] NOT NULL,
     beat   bigint NOT NULL,
+    lease  bigint NOT NULL,
     used   boolean NOT NULL DEFAULT false,
     seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
