@@ -32,7 +32,7 @@ from perdure.runtime.watchdog import Watchdog
 from perdure.runtime.worker import Loop
 from perdure.runtime.world import World
 from perdure.stores.addresses import shown
-from perdure.stores.base import Store
+from perdure.stores.base import Own, Store
 from perdure.stores.open import open_store
 from perdure.workflows import WorkflowDefinition, definitions_of, distinct
 
@@ -206,7 +206,7 @@ class Engine(Verbs):
             return None
         from perdure.runtime.queue_member import QueueMember  # most engines serve none
 
-        settings = self._queue_settings()
+        settings = self._queue_settings(build)
         member = QueueMember(
             store, self._activities, build, settings, home, self._world, self._log.logger, owner.stop_by
         )
@@ -219,7 +219,7 @@ class Engine(Verbs):
         own = (TRANSACTIONS,) if any(each.queue == TRANSACTIONS for each in self._activities.values()) else ()
         return tuple(dict.fromkeys((*self._queues, *own)))
 
-    def _queue_settings(self) -> "QueueSettings":
+    def _queue_settings(self, build: str) -> "QueueSettings":
         from perdure.runtime.queue_work import QueueSettings
 
         settings = self._settings
@@ -231,6 +231,7 @@ class Engine(Verbs):
             settings.payload_max_bytes,
             settings.grace_seconds,
             self._coder,
+            Own(TRANSACTIONS, build, tuple(self._workflows)),
         )
 
     def _leave(self, drain: float) -> None:

@@ -49,9 +49,10 @@ _INBOX_MOST = 2_000
 
 
 class QueueSettings:
-    """What a worker was asked for: so many attempts at a time on its loop, in `threads` and in `processes`, of tasks in `queues`."""
+    """What a worker was asked for: so many attempts at a time on its loop, in `threads` and in `processes`, of tasks in `queues`. `own`:
+    it is an engine's, which makes the transactional attempts of runs that its code is for, as it makes other attempts."""
 
-    __slots__ = ("coder", "concurrency", "grace_seconds", "payload_max_bytes", "processes", "queues", "threads")
+    __slots__ = ("coder", "concurrency", "grace_seconds", "own", "payload_max_bytes", "processes", "queues", "threads")
 
     def __init__(
         self,
@@ -62,8 +63,10 @@ class QueueSettings:
         payload_max_bytes: int,
         grace_seconds: float,
         coder: Coder,
+        own: base.Own | None = None,
     ) -> None:
         self.coder = coder
+        self.own = own
         self.queues = tuple(queues)
         self.concurrency = concurrency
         self.threads = threads
@@ -312,7 +315,8 @@ class QueueWork:
         """Bring what has ended, as much as is written together, and take what there is room for: one transaction."""
         endings = self._endings[: weight.first_of(map(weight.of_ending, self._endings))]
         self.offered.clear()
-        wants = [base.Want(names, min(self._slots.free(kind), TAKE_MOST)) for kind, names in self._wants]
+        own = self._settings.own
+        wants = [base.Want(names, min(self._slots.free(kind), TAKE_MOST), own) for kind, names in self._wants]
         wants = [want for want in wants if want.names and want.limit > 0]
         self._world.crash_point("before-exchange")
         got = self._store.tasks.exchange(self.member, endings, self._settings.queues, wants, self._world.now())

@@ -38,6 +38,7 @@ from perdure.stores.placed import BuildRow, Placed
 from perdure.stores.pruning import Prune, Pruned
 from perdure.stores.queueing import BacklogRow as BacklogRow
 from perdure.stores.queueing import Orphan as Orphan
+from perdure.stores.queueing import Own as Own
 from perdure.stores.queueing import Want as Want
 from perdure.stores.queueing import WorkerRow as WorkerRow
 from perdure.stores.refusing import CommitInDoubt as CommitInDoubt

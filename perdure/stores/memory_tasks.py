@@ -52,7 +52,7 @@ class MemoryTasks:
         return True
 
     def _oldest(self, queues: Sequence[str], want: base.Want, now: int) -> list[TaskRow]:
-        fit = [task for task in self._shelf.tasks.values() if self._waits(task, queues, want.names)]
+        fit = [task for task in self._shelf.tasks.values() if self._waits(task, queues, want)]
         in_time = [task for task in fit if task.start_by is None or task.start_by > now + base.START_MARGIN_NS]
         return in_time[: want.limit]
 
@@ -63,8 +63,13 @@ class MemoryTasks:
             self._shelf.put_mail(base.MailRow(0, task.run, TaskTaken(task.step, task.attempt, member)))
         return msgspec.structs.replace(task)
 
-    def _waits(self, task: TaskRow, queues: Sequence[str], names: Sequence[str]) -> bool:
-        return task.member == 0 and task.queue in queues and task.name in names
+    def _waits(self, task: TaskRow, queues: Sequence[str], want: base.Want) -> bool:
+        if task.member or task.queue not in queues or task.name not in want.names:
+            return False
+        if want.own is None or task.queue != want.own.queue:
+            return True
+        run = self._shelf.runs.get(task.run)
+        return run is not None and run.workflow in want.own.workflows and run.pinned in ("", want.own.build)
 
     def look(self, member: int, queues: Sequence[str]) -> base.Look:
         shelf = self._shelf

@@ -22,11 +22,21 @@ class BacklogRow(msgspec.Struct):
     taken: int
 
 
+class Own(msgspec.Struct, frozen=True):
+    """The code of a member for runs: it knows these workflows, in this build. In `queue` it takes tasks of such runs only, and of those
+    that are pinned none of another build."""
+
+    queue: str
+    build: str
+    workflows: tuple[str, ...]
+
+
 class Want(msgspec.Struct, frozen=True):
     """Activities of which a worker would take so many tasks more."""
 
     names: tuple[str, ...]
     limit: int
+    own: Own | None = None
 
 
 class Orphan(msgspec.Struct):

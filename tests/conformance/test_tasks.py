@@ -229,6 +229,30 @@ def test_a_worker_takes_only_from_its_queues_and_only_what_it_knows(store: base.
     assert Hand(store).take(base.Want(("render", "sort"), 0)) == []
 
 
+def test_in_its_own_queue_a_member_takes_only_tasks_of_runs_that_its_code_is_for(store: base.Store) -> None:
+    """By the run as it stands when the task is taken. In other queues the code of the run says nothing."""
+    runs = [
+        run(2, workflow="mine"),
+        run(4, workflow="mine", pinned="new"),
+        run(6, workflow="mine", pinned="old"),
+        run(8, workflow="theirs"),
+        run(10, workflow="theirs", pinned="new"),
+        run(12, workflow="theirs", pinned="old"),
+    ]
+    tasks = [*(task(key) for key in (6, 8, 2, 10, 4)), task(12, queue="cpu")]
+    store.journal.commit(base.Batch(created=runs, tasks=tasks))
+    own = base.Own("gpu", "new", ("mine", "also mine"))
+    hand = Hand(store, queues=("cpu", "gpu"))
+
+    assert steps(hand.take(base.Want(("render",), 1, own))) == [(2, "0:1")]
+    assert steps(hand.take(base.Want(("sort", "render"), 9, own))) == [(4, "0:1"), (12, "0:1")]
+    assert hand.take(base.Want(("render",), 9, own)) == []
+
+    store.journal.commit(base.Batch(updated=[runs[2]], pins=[(6, "new")]))
+    assert steps(hand.take(base.Want(("render",), 9, own))) == [(6, "0:1")]
+    assert steps(hand.take(base.Want(("render",), 9))) == [(8, "0:1"), (10, "0:1")]
+
+
 def test_what_is_old_comes_first_whatever_its_queue_and_activity(store: base.Store) -> None:
     commit(
         store,

@@ -59,7 +59,7 @@ class PostgresTasks:
     ) -> base.Exchanged:
         mail = [mail_columns(base.MailRow(0, one.run, one.message)) for one in endings]
         blobs = [(place, blob) for place, one in enumerate(endings, 1) for blob in one.blobs]
-        asked = [{"names": want.names, "most": want.limit} for want in wants if want.names and want.limit > 0]
+        asked = [_asked(want) for want in wants if want.names and want.limit > 0]
         values = [
             member,
             [one.run for one in endings],
@@ -127,6 +127,13 @@ class PostgresTasks:
                 bodies = [wire.encode(loss_of(each)) for each in found]
                 line.ask(_LOSE, (runs, steps, attempts, members, KINDS[AttemptEnded], bodies))
         return []
+
+
+def _asked(want: base.Want) -> dict[str, object]:
+    asked: dict[str, object] = {"names": want.names, "most": want.limit}
+    if want.own is not None:
+        asked |= {"own": want.own.queue, "workflows": want.own.workflows, "build": want.own.build}
+    return asked
 
 
 def _look(found: Sequence[Row]) -> base.Look:

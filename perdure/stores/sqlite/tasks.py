@@ -32,6 +32,11 @@ _OLDEST = (
     "SELECT * FROM (SELECT id FROM tasks WHERE member = 0 AND queue = ? AND name = ? "
     "AND (start_by IS NULL OR start_by > ?) ORDER BY id LIMIT ?)"
 )
+_OWN_OLDEST = _OLDEST.replace(
+    "ORDER BY",
+    "AND EXISTS (SELECT 1 FROM runs WHERE runs.key = tasks.run AND runs.pinned IN ('', ?) "
+    "AND runs.workflow IN (SELECT value FROM json_each(?))) ORDER BY",
+)
 # From one activity to the next by the index, however many tasks of each there are.
 _NEXT_NAME = "(SELECT min(name) FROM tasks WHERE tasks.member = 0 AND tasks.queue = {table}.queue{further})"
 _WAITING = (
@@ -230,11 +235,16 @@ def _oldest(connection: sqlite3.Connection, queues: Sequence[str], want: base.Wa
     if not pairs or want.limit <= 0:
         return []
     latest = now + base.START_MARGIN_NS
+    own_queue = None if want.own is None else want.own.queue
+    own = () if want.own is None else (want.own.build, json.dumps(want.own.workflows))
     found: list[int] = []
     for first in range(0, len(pairs), _MOST_PAIRS):
         some = pairs[first : first + _MOST_PAIRS]
-        sql = " UNION ALL ".join([_OLDEST] * len(some)) + " ORDER BY id LIMIT ?"
-        values = [value for queue, name in some for value in (queue, name, latest, want.limit)]
+        values: list[str | int] = []
+        for queue, name in some:
+            values += [queue, name, latest, *(own if queue == own_queue else ()), want.limit]
+        selects = [_OWN_OLDEST if queue == own_queue else _OLDEST for queue, _ in some]
+        sql = " UNION ALL ".join(selects) + " ORDER BY id LIMIT ?"
         found += [id for (id,) in connection.execute(sql, (*values, want.limit)).fetchall()]
     return sorted(found)[: want.limit]
 

@@ -101,7 +101,7 @@ class Life(Engine):
         queues = self._served()
         if not queues:
             return None
-        settings, world = self._queue_settings(), self._crash_world
+        settings, world = self._queue_settings(build), self._crash_world
 
         def make(seen: Store, loop: TurnedLoop, inbox: Inbox) -> QueueWork:
             return self._joined(seen, build, loop, settings, inbox)

@@ -42,8 +42,9 @@ LANGUAGE sql IMMUTABLE AS $$
         || '\xcf'::bytea || int8send(attempt) || '\xcf'::bytea || int8send(member)
 $$;
 
--- Bring endings, and take tasks, the oldest first: as many of each want (names, limit) as it says. Rows of two kinds: 0 the place
--- of an ending that was accepted, 1 a task.
+-- Bring endings, and take tasks, the oldest first: as many of each want (names, limit) as it says; in the queue `own` of one only those
+-- of runs whose workflow is among its `workflows`, and that are not pinned to another build than its. Rows of two kinds: 0 the
+-- place of an ending that was accepted, 1 a task.
 CREATE OR REPLACE FUNCTION perdure.exchange(
     me bigint, end_runs bigint[], end_steps text[], end_attempts bigint[], end_kinds smallint[], end_bodies bytea[],
     blob_places bigint[], blob_runs bigint[], blob_digests bytea[], blob_data bytea[],
@@ -80,7 +81,9 @@ BEGIN
         SELECT 0, a, NULL::bigint, NULL, NULL::bigint, NULL, NULL, NULL::bigint, NULL::bytea, NULL::bigint, NULL::bigint, NULL::bytea
         FROM unnest(accepted) AS a;
     END IF;
-    FOR want IN SELECT w.names, w.most FROM jsonb_to_recordset(wants) AS w(names text[], most bigint) LOOP
+    FOR want IN
+        SELECT * FROM jsonb_to_recordset(wants) AS w(names text[], most bigint, own text, workflows text[], build text)
+    LOOP
         missing := want.most;
         behind := 0;
         -- They are looked for without locks, as there may be as many for each queue and name, and then locked until there are enough.
@@ -91,6 +94,10 @@ BEGIN
                     SELECT t.id FROM tasks t
                     WHERE t.member = 0 AND t.queue = q AND t.name = n AND t.id > behind
                         AND (t.start_by IS NULL OR t.start_by > latest_start)
+                        AND (q IS DISTINCT FROM want.own OR EXISTS (
+                            SELECT 1 FROM runs r
+                            WHERE r.key = t.run AND r.workflow = ANY (want.workflows) AND r.pinned IN ('', want.build)
+                        ))
                     ORDER BY t.id LIMIT 2 * missing + 100
                 ) AS o
                 ORDER BY o.id LIMIT 2 * missing + 100
