@@ -6,18 +6,21 @@ fails is undone, and its failure is brought like any other.
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from perdure.activities import CompleteLater
-from perdure.errors import DefinitionError
+from perdure.errors import DefinitionError, StoreUnreachable
 from perdure.failures import failure_of
 from perdure.kernel.events import Failure, Payload
 from perdure.kernel.messages import AttemptEnded
 from perdure.runtime.letters import Letter
+from perdure.runtime.outage import Outage
 from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
+from perdure.runtime.world import World
 from perdure.stores.base import BlobRow, Ending
 from perdure.stores.lending import Lender, Lent, LentOnLoop
 
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
     from perdure.runtime.worker import Attempt
 
 T = TypeVar("T")
+
+_log = logging.getLogger("perdure")
+_GIVE = "give a connection to a transactional activity"
+PAUSE_SECONDS = 0.5
+"""Between two tries of a coroutine to get one."""
 
 COURTESY_SECONDS = 1.0
 """A coroutine is cancelled, which ends its statement: so long it may take to undo what it has done."""
@@ -39,7 +47,6 @@ class Transactions:
         told: the message of an attempt that has ended well.
         end: takes the failure of one that has not. send: takes the letter that only says that one has ended.
         nudge: says to whom a run belongs that there is mail.
-        crash_point: where a crash would hurt.
     """
 
     def __init__(
@@ -54,7 +61,7 @@ class Transactions:
         end: "Callable[[Attempt, Payload | None, Failure | None], None]",
         send: Callable[[Letter], None],
         nudge: Callable[[list[int]], None],
-        crash_point: Callable[[str], None],
+        world: World,
     ) -> None:
         self._lender = lender
         self._member = member
@@ -66,7 +73,8 @@ class Transactions:
         self._end = end
         self._send = send
         self._nudge = nudge
-        self._crash_point = crash_point
+        self._world = world
+        self._crash_point = world.crash_point
         self._borrowed: dict[Flight, Borrowed] = {}
 
     def give_up(self, flight: Flight) -> None:
@@ -86,7 +94,9 @@ class Transactions:
         self._lender.close()
 
     def in_thread(self, attempt: "Attempt") -> None:
-        borrowed = attempt.borrowed = self._borrowed[attempt.flight] = Borrowed(self._lender, attempt.flight)
+        borrowed = attempt.borrowed = self._borrowed[attempt.flight] = Borrowed(
+            self._lender, self._world, attempt.flight
+        )
         try:
             args, kwargs = self._enter(attempt, self._plain(attempt) if attempt.is_elsewhere else None)
             value = attempt.definition.fn(*args, **kwargs)
@@ -105,10 +115,10 @@ class Transactions:
         lent: LentOnLoop | None = None
         try:
             data = await self._threads.beside(lambda: self._plain(attempt)) if attempt.is_elsewhere else None
-            lent, cancelled = await _unbroken(self._lent_on_loop())
+            lent, cancelled = await _unbroken(self._lent_on_loop(attempt.flight))
             if cancelled is not None:
                 raise cancelled
-            attempt.borrowed = self._borrowed[attempt.flight] = Borrowed(None, attempt.flight, lent)
+            attempt.borrowed = self._borrowed[attempt.flight] = Borrowed(None, self._world, attempt.flight, lent)
             args, kwargs = self._enter(attempt, data)
             encoded = attempt.definition.result.encode(await attempt.definition.fn(*args, **kwargs))
             ending = await self._threads.beside(lambda: self._ending(attempt, encoded))
@@ -132,10 +142,19 @@ class Transactions:
         if borrowed is not None:
             borrowed.over.set()
 
-    async def _lent_on_loop(self) -> LentOnLoop:
-        if self._lender.lend_on_loop is not None:
-            return await self._lender.lend_on_loop()
-        return _Beside(await self._threads.beside(self._lender.lend), self._threads)
+    async def _lent_on_loop(self, flight: Flight) -> LentOnLoop:
+        if self._lender.lend_on_loop is None:
+            lent = await self._threads.beside(lambda: _lent(self._lender, self._world, flight))
+            return _Beside(lent, self._threads)
+        outage = Outage(self._world, _log, endless=True)
+        while True:
+            try:
+                return await self._lender.lend_on_loop()
+            except StoreUnreachable as error:
+                if error._lasts or flight.given_up:
+                    raise
+                outage.noted(error, _GIVE)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def _ending(self, attempt: "Attempt", data: bytes) -> Ending:
         """May block."""
@@ -156,6 +175,17 @@ class Transactions:
         self._nudge([attempt.flight.key])
 
 
+def _lent(lender: Lender, world: World, flight: Flight) -> Lent:
+    """That none can be had now (the server has as many as it takes, or is just away) is no fault of the attempt."""
+    outage = Outage(world, _log, endless=True, closing=lambda: flight.given_up)
+    while True:
+        try:
+            return lender.lend()
+        except StoreUnreachable as error:
+            if error._lasts or not outage.failed(error, 0, _GIVE):
+                raise
+
+
 def _failure(error: BaseException) -> Failure:
     if isinstance(error, CompleteLater):
         error = DefinitionError(
@@ -167,10 +197,13 @@ def _failure(error: BaseException) -> Failure:
 class Borrowed:
     """The connection of an attempt; lent when it is asked for first, if it was not before."""
 
-    __slots__ = ("_flight", "_lender", "_lent", "_lock", "is_on_loop", "over")
+    __slots__ = ("_flight", "_lender", "_lent", "_lock", "_world", "is_on_loop", "over")
 
-    def __init__(self, lender: Lender | None, flight: Flight, lent: Lent | LentOnLoop | None = None) -> None:
+    def __init__(
+        self, lender: Lender | None, world: World, flight: Flight, lent: Lent | LentOnLoop | None = None
+    ) -> None:
         self._lender = lender
+        self._world = world
         self._flight = flight
         self._lent = lent
         self._lock = threading.Lock()
@@ -188,7 +221,7 @@ class Borrowed:
         """
         if self._lent is None:
             assert self._lender is not None
-            lent = self._lender.lend()
+            lent = _lent(self._lender, self._world, self._flight)
             with self._lock:
                 is_wanted = not self._flight.given_up
                 if is_wanted:

@@ -245,7 +245,7 @@ class Worker:
                 self._end,
                 send,
                 nudge,
-                world.crash_point,
+                world,
             )
         self._tasks: dict[Flight, asyncio.Task[None]] = {}
         self.heartbeats = Beats(world, coder, self._threads, payload_max_bytes)

@@ -55,7 +55,7 @@ class Lender(Protocol):
     """`lend_on_loop` is None if coroutines are lent the same connections as threads are."""
 
     def lend(self) -> Lent:
-        """Connect, if there is no idle connection, and begin a transaction. Raises: whatever the database says."""
+        """Connect, if there is no idle connection, and begin a transaction. Raises: errors.StoreError."""
         ...
 
     @property

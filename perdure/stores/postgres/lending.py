@@ -18,7 +18,7 @@ from perdure.stores.base import Ending, MailRow
 from perdure.stores.postgres.lines import Lines
 from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.rows import mail_columns
-from perdure.stores.postgres.trouble import OTHER_ISOLATION, code_of
+from perdure.stores.postgres.trouble import OTHER_ISOLATION, code_of, told_to_people
 
 IDLE_CONNECTIONS = 8
 """So many stay open when no attempt uses them."""
@@ -95,8 +95,9 @@ class PostgresLender:
                 return _Lent(self, connection, name)
             except psycopg.OperationalError:
                 idle.finish()  # it was lost while nobody used it
-        connection = _Connection.connect(**self._parameters())
-        connection.execute(_begin(name))
+        with told_to_people(self._place.shown):
+            connection = _Connection.connect(**self._parameters())
+            connection.execute(_begin(name))
         return _Lent(self, connection, name)
 
     async def lend_on_loop(self) -> "_LentOnLoop":
@@ -110,8 +111,9 @@ class PostgresLender:
                 return _LentOnLoop(self, connection, name)
             except psycopg.OperationalError:
                 idle.finish()
-        connection = await _AsyncConnection.connect(**self._parameters())
-        await connection.execute(_begin(name))
+        with told_to_people(self._place.shown):
+            connection = await _AsyncConnection.connect(**self._parameters())
+            await connection.execute(_begin(name))
         return _LentOnLoop(self, connection, name)
 
     def _parameters(self) -> Any:

@@ -12,6 +12,7 @@ from perdure.stores.base import Ending
 from perdure.stores.sqlite.lines import roll_back
 from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.tasks import end_one
+from perdure.stores.sqlite.trouble import told_to_people
 
 
 def _ours(verb: str) -> NoReturn:
@@ -44,12 +45,13 @@ class SqliteLender:
         self._place = place
 
     def lend(self) -> "_Lent":
-        connection = self._place.writing(owns=False, factory=LentConnection)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            connection.close()
-            raise
+        with told_to_people(self._place.path):
+            connection = self._place.writing(owns=False, factory=LentConnection)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except BaseException:
+                connection.close()
+                raise
         return _Lent(connection)
 
     def close(self) -> None:
