@@ -4,7 +4,7 @@ dead by any of them, and who does not is found by all. The clock is moved by han
 import asyncio
 import contextvars
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
@@ -53,8 +53,8 @@ class Crew:
 class Member:
     """An owner that makes rounds; one that is `busy` makes none, while a thread tells that it lives."""
 
-    def __init__(self, shelf: Shelf, clock: Clock, lease_seconds: float) -> None:
-        self.store = MemoryStore(shelf=shelf)
+    def __init__(self, store: base.Store, clock: Clock, lease_seconds: float) -> None:
+        self.store = store
         self._clock = clock
         self._tick_seconds = lease_seconds / BEATS_PER_LEASE
         self._tick_at = clock.seconds
@@ -89,17 +89,18 @@ class Member:
 
 
 class Place:
-    """Members, and one worker of the queue "gpu", on one database."""
+    """Members, and one worker of the queue "gpu", on one database. `living` tells who was not declared dead there, of both."""
 
-    def __init__(self) -> None:
+    def __init__(self, opened: Callable[[], base.Store], living: Callable[[], Collection[int]]) -> None:
         self.clock = Clock()
-        self.shelf = Shelf(shared=True)
+        self._opened = opened
+        self._living = living
         self.members: list[Member] = []
         self._loop = asyncio.new_event_loop()
         home = Loop(self._loop, contextvars.copy_context())
         settings = QueueSettings(["gpu"], 9, 9, 1, 1_000, 1.0, PLAIN)
         self.work = QueueWork(
-            MemoryStore(shelf=self.shelf),
+            opened(),
             {"render": render},
             "b",
             settings,
@@ -111,7 +112,7 @@ class Place:
         )
 
     def joined(self, *leases: float) -> list[Member]:
-        self.members += [Member(self.shelf, self.clock, lease) for lease in leases]
+        self.members += [Member(self._opened(), self.clock, lease) for lease in leases]
         return self.members
 
     def pass_by(self, seconds: float, works: bool = True) -> None:
@@ -124,12 +125,15 @@ class Place:
                 self.work.round(0.0)
 
     def worker_lives(self) -> bool:
-        return self.work.member in self.shelf.workers
+        return self.work.member in self._living()
+
+    def lives(self, member: Member) -> bool:
+        return member.number in self._living()
 
     def silence(self, member: Member) -> float:
         """For how long it may be silent until it is declared dead."""
         began, member.frozen = self.clock.seconds, True
-        while member.number in self.shelf.seats:
+        while self.lives(member):
             self.pass_by(TICK_SECONDS)
         return self.clock.seconds - began
 
@@ -141,7 +145,8 @@ class Place:
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    made = Place()
+    shelf = Shelf(shared=True)
+    made = Place(lambda: MemoryStore(shelf=shelf), lambda: shelf.seats.keys() | shelf.workers.keys())
     yield made
     made.leave()
 
@@ -203,7 +208,7 @@ def test_an_owner_with_a_long_lease_that_is_busy_is_not_taken_for_dead_by_one_wi
 
     place.pass_by(300)
 
-    assert long.number in place.shelf.seats
+    assert place.lives(long)
 
 
 @pytest.mark.parametrize(("leases", "silent"), [((3.0, 60.0), 0), ((60.0, 3.0), 1), ((3.0, 60.0), 1), ((60.0, 3.0), 0)])
