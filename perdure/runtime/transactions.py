@@ -22,7 +22,7 @@ from perdure.runtime.slots import Flight
 from perdure.runtime.threads import Threads
 from perdure.runtime.world import World
 from perdure.stores.base import BlobRow, Ending
-from perdure.stores.lending import Lender, Lent, LentOnLoop
+from perdure.stores.lending import Lender, Lent, LentOnLoop, ended_by_itself
 
 if TYPE_CHECKING:
     from perdure.runtime.worker import Attempt
@@ -104,8 +104,7 @@ class Transactions:
             self._crash_point("before-ending")
             is_recorded = borrowed.lent().end(self._member, ending)
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome of the attempt
-            borrowed.undo()
-            self._end(attempt, None, _failure(error))
+            self._end(attempt, None, _failure(error, borrowed.undo()))
         else:
             self._landed(attempt, ending.message, is_recorded)
         finally:
@@ -125,11 +124,12 @@ class Transactions:
             self._crash_point("before-ending")
             is_recorded, _ = await _unbroken(lent.end(self._member, ending))
         except BaseException as error:
+            is_undone = True
             try:
                 if lent is not None:
-                    await _unbroken(lent.undo())
+                    is_undone, _ = await _unbroken(lent.undo())
             finally:
-                self._end(attempt, None, _failure(error))
+                self._end(attempt, None, _failure(error, is_undone))
             if isinstance(error, KeyboardInterrupt):
                 raise
         else:
@@ -186,7 +186,11 @@ def _lent(lender: Lender, world: World, flight: Flight) -> Lent:
                 raise
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: BaseException, is_undone: bool) -> Failure:
+    """To try it once more would write once more what is not undone: that is a bug, whatever else has happened."""
+    if not is_undone and not isinstance(error, DefinitionError):
+        cause, error = error, ended_by_itself()
+        error.__cause__ = cause
     if isinstance(error, CompleteLater):
         error = DefinitionError(
             "complete_later() is not for a transactional activity, whose result is committed when it returns; write another activity"
@@ -240,9 +244,8 @@ class Borrowed:
         if lent is not None:
             lent.break_off()
 
-    def undo(self) -> None:
-        if self._lent is not None:
-            cast("Lent", self._lent).undo()
+    def undo(self) -> bool:
+        return self._lent is None or cast("Lent", self._lent).undo()
 
 
 class _Beside:
@@ -256,8 +259,8 @@ class _Beside:
     async def end(self, member: int, ending: Ending) -> bool:
         return await self._threads.beside(lambda: self._lent.end(member, ending))
 
-    async def undo(self) -> None:
-        await self._threads.beside(self._lent.undo)
+    async def undo(self) -> bool:
+        return await self._threads.beside(self._lent.undo)
 
     def break_off(self) -> None:
         self._lent.break_off()

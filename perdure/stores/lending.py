@@ -10,8 +10,17 @@ committing) says that the attempt has failed, like any other: that is refused if
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from perdure.errors import DefinitionError
+
 if TYPE_CHECKING:
     from perdure.stores.base import Ending
+
+
+def ended_by_itself() -> DefinitionError:
+    return DefinitionError(
+        "the function of a transactional activity has ended its transaction by itself (COMMIT or ROLLBACK), or changed its application_name, "
+        "so that its result cannot be part of it, nor all that it has written be undone; leave that to the engine. Savepoints are allowed"
+    )
 
 
 class Lent(Protocol):
@@ -28,8 +37,9 @@ class Lent(Protocol):
         """
         ...
 
-    def undo(self) -> None:
-        """Roll back. To be called once, if `end` was not, or has raised something."""
+    def undo(self) -> bool:
+        """Roll back. To be called once, if `end` was not, or has raised something. False if the function has ended the transaction
+        itself, or wanted to: what it had written before may be there."""
         ...
 
     def break_off(self) -> None:
@@ -46,7 +56,7 @@ class LentOnLoop(Protocol):
 
     async def end(self, member: int, ending: "Ending") -> bool: ...
 
-    async def undo(self) -> None: ...
+    async def undo(self) -> bool: ...
 
     def break_off(self) -> None: ...
 

@@ -15,6 +15,7 @@ from psycopg.rows import TupleRow, tuple_row
 
 from perdure import errors
 from perdure.stores.base import Ending, MailRow
+from perdure.stores.lending import ended_by_itself
 from perdure.stores.postgres.lines import Lines
 from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.rows import mail_columns
@@ -36,6 +37,7 @@ gone, and lets go of what its attempt has locked. The name is that of this trans
 _LET_GO = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %b::text"
 
 NAME = "perdure activity"
+_IDLE = pq.TransactionStatus.IDLE
 _ROWS: Any = tuple_row
 _NOT_ITS_OWN = ("PD004", "PD007")
 
@@ -175,6 +177,24 @@ class _Hold:
         self._lock = threading.Lock()
         self._is_over = False
         self._is_broken_off = False
+        self._is_ending = False
+        self._is_told = self._told() == name  # a pooler may keep it to itself
+
+    def _told(self) -> str:
+        return (self._connection.pgconn.parameter_status(b"application_name") or b"").decode(errors="replace")
+
+    def is_the_same(self) -> bool:
+        """Whether the transaction is still that which was begun, as far as can be seen: the server tells when its name is another one,
+        also of one that has failed. From the end on it is not the function's doing."""
+        status = self._connection.pgconn.transaction_status
+        if self._is_ending or status not in (_IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR):
+            return True
+        return status != _IDLE and (not self._is_told or self._told() == self._name)
+
+    def begin_to_end(self) -> None:
+        if not self.is_the_same():
+            raise ended_by_itself()
+        self._is_ending = True
 
     def ends(self) -> bool:
         """Whether it is to be given back now; once."""
@@ -221,7 +241,7 @@ class _Lent:
         self.connection = connection
 
     def end(self, member: int, ending: Ending) -> bool:
-        _demand_transaction(self.connection)
+        self._hold.begin_to_end()
         try:
             self.connection.execute(_end_of(member, ending))
         except psycopg.Error as error:
@@ -231,8 +251,10 @@ class _Lent:
         self._give_back("DISCARD ALL")
         return True
 
-    def undo(self) -> None:
+    def undo(self) -> bool:
+        is_the_same = self._hold.is_the_same()
         self._give_back("ROLLBACK", "DISCARD ALL")
+        return is_the_same
 
     def break_off(self) -> None:
         self._hold.break_off()
@@ -257,7 +279,7 @@ class _LentOnLoop:
         self.connection = connection
 
     async def end(self, member: int, ending: Ending) -> bool:
-        _demand_transaction(self.connection)
+        self._hold.begin_to_end()
         try:
             await self.connection.execute(_end_of(member, ending))
         except psycopg.Error as error:
@@ -267,8 +289,10 @@ class _LentOnLoop:
         await self._give_back("DISCARD ALL")
         return True
 
-    async def undo(self) -> None:
+    async def undo(self) -> bool:
+        is_the_same = self._hold.is_the_same()
         await self._give_back("ROLLBACK", "DISCARD ALL")
+        return is_the_same
 
     def break_off(self) -> None:
         self._hold.break_off()
@@ -296,14 +320,6 @@ def _demand_not_its_own(error: psycopg.Error) -> None:
         ) from error
     if code not in _NOT_ITS_OWN:
         raise error
-
-
-def _demand_transaction(connection: Any) -> None:
-    if connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
-        raise errors.DefinitionError(
-            "the function of a transactional activity has ended its transaction by itself (COMMIT or ROLLBACK), so that its result "
-            "cannot be part of it; leave that to the engine"
-        )
 
 
 def _end_of(member: int, ending: Ending) -> sql.Composed:

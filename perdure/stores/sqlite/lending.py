@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from perdure import errors
 from perdure.stores.base import Ending
+from perdure.stores.lending import ended_by_itself
 from perdure.stores.sqlite.lines import roll_back
 from perdure.stores.sqlite.opening import Place
 from perdure.stores.sqlite.tasks import end_one
@@ -38,6 +39,19 @@ class LentConnection(sqlite3.Connection):
         _ours("with connection:, which commits at its end,")
 
 
+class _Guard:
+    """The engine of SQLite asks it what a statement may: to end the transaction, or to begin another one, never."""
+
+    def __init__(self) -> None:
+        self.has_refused = False
+
+    def __call__(self, action: int, *_: object) -> int:
+        if action == sqlite3.SQLITE_TRANSACTION:
+            self.has_refused = True
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+
 class SqliteLender:
     lend_on_loop = None
 
@@ -61,13 +75,13 @@ class SqliteLender:
 class _Lent:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self._guard = _Guard()
+        connection.set_authorizer(self._guard)
 
     def end(self, member: int, ending: Ending) -> bool:
-        if not self.connection.in_transaction:
-            raise errors.DefinitionError(
-                "the function of a transactional activity has ended its transaction by itself (COMMIT or ROLLBACK), so that its "
-                "result cannot be part of it; leave that to the engine"
-            )
+        if self._guard.has_refused or not self.connection.in_transaction:
+            raise ended_by_itself()
+        self.connection.set_authorizer(None)
         self.connection.row_factory = None
         is_its_own = end_one(self.connection, member, ending)
         if is_its_own:
@@ -78,9 +92,11 @@ class _Lent:
     def break_off(self) -> None:
         """Not possible: what is rolled back in the hands of another thread it would go on with outside of any transaction."""
 
-    def undo(self) -> None:
+    def undo(self) -> bool:
         try:
+            self.connection.set_authorizer(None)
             if self.connection.in_transaction:
                 roll_back(self.connection)
         finally:
             self.connection.close()
+        return not self._guard.has_refused
