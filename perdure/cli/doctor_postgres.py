@@ -41,13 +41,13 @@ def server(where: Any) -> Iterator[Finding]:
     """Findings named "server" and "schema" that are broken end the report."""
     from perdure.errors import StoreError
     from perdure.stores.postgres import schema
-    from perdure.stores.postgres.place import Place, unhurried
+    from perdure.stores.postgres.place import Place
     from perdure.stores.postgres.trouble import told_to_people
 
     known = schema.schema()
     try:
         place = Place(where.address)
-        with told_to_people(place.shown), place.connect() as connection, unhurried(connection):
+        with told_to_people(place.shown), place.unhurried() as connection:
             yield _version(connection, place)
             yield from _honest(connection)
             yield _clock(connection)

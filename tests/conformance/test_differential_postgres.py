@@ -59,6 +59,8 @@ def alike(found: Any) -> Any:
         return base.CommitRefused
     if isinstance(found, base.Poll):
         return msgspec.structs.replace(found, claimed=sorted(found.claimed, key=lambda each: each.key), time=0)
+    if isinstance(found, base.Look):
+        return msgspec.structs.replace(found, time=0)
     return found
 
 
@@ -146,8 +148,9 @@ class ManyOwners(SharedByMany, TwoStores):
 
     @rule(row=runs, new=keys)
     def follow(self, row: RunRow, new: int) -> None:
+        """By a run with a higher key, as owners do it: that tells which run of a chain is the last."""
         newest = self.memory.work.find([row.id]).get(row.id)
-        if newest is not None and new not in self.memory.work.load([new]):
+        if newest is not None and new > newest.key and new not in self.memory.work.load([new]):
             batch = base.Batch(followed=[(newest.key, new)], created=[msgspec.structs.replace(row, key=new)])
             self.same(lambda store: store.journal.commit(batch))
 

@@ -1,6 +1,7 @@
 """What an administrator may set for a database, and what becomes of engines then."""
 
 import asyncio
+import select
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,26 @@ def test_whoever_opens_a_database_takes_more_time_than_it_allows(server: Server,
             threading.Event().wait(0.01)
         stranger.rollback()
         opening.result()
+
+
+def test_whoever_opens_a_database_begins_anew_if_the_server_was_quicker_to_end_the_session(
+    server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = server.address(database)
+    PostgresStore(address).admin.close()
+    server.ask(f"ALTER DATABASE {database} SET idle_session_timeout = '50ms'")
+    connect, ended = Place.connect, list[int]()
+
+    def late(place: Place) -> psycopg.Connection[Any]:
+        connection = connect(place)
+        if len(ended) < 5:
+            select.select([connection], [], [])  # the server has ended it
+            ended.append(1)
+        return connection
+
+    monkeypatch.setattr(Place, "connect", late)
+    assert schema.version(Place(address)).number == schema.schema()[-1].number
+    assert len(ended) == 5
 
 
 def test_a_database_that_may_only_be_read_for_a_while_is_waited_for(server: Server, database: str) -> None:

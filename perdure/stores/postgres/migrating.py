@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from perdure import errors
-from perdure.stores.postgres.place import Place, unhurried
+from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.schema import (
     INVALID,
     Migration,
@@ -86,7 +86,7 @@ def bring(
         errors.StoreError: the server cannot be asked, or a newer Perdure has the database.
     """
     known = known or schema()
-    with told_to_people(place.shown), place.connect_soon() as connection, unhurried(connection):
+    with told_to_people(place.shown), place.unhurried(soon=True) as connection:
         demand_encoding(place, connection)
         found = version_of(connection)
         demand_known(place, found, known)
@@ -225,19 +225,18 @@ def _build(connection: "psycopg.Connection[tuple[object, ...]]", migration: Migr
 @contextmanager
 def _locked(place: Place, tell: Tell) -> "Iterator[psycopg.Connection[tuple[object, ...]]]":
     """A transaction that excludes all others of this kind, however long it takes, and waits for a table for a moment only."""
-    with place.connect() as connection:
-        waits = Waits(tell, for_a_migration(LOCK))
-        while True:
-            with unhurried(connection):
-                taken = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,)).fetchone()
-                if taken == (True,):
-                    for setting in _settings():
-                        connection.execute(setting.encode())
-                    yield connection
-                    return
-                waits.go_on(connection)
-            # With no statement open, whose end an index that is being built would wait for.
-            time.sleep(LOCK_PAUSE_SECONDS)
+    waits = Waits(tell, for_a_migration(LOCK))
+    while True:
+        with place.unhurried() as connection:
+            taken = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,)).fetchone()
+            if taken == (True,):
+                for setting in _settings():
+                    connection.execute(setting.encode())
+                yield connection
+                return
+            waits.go_on(connection)
+        # With no statement open, whose end an index that is being built would wait for.
+        time.sleep(LOCK_PAUSE_SECONDS)
 
 
 def _settings() -> list[str]:
@@ -250,7 +249,7 @@ def _settings() -> list[str]:
 
 def _in_the_way(place: Place) -> str:
     """Who has tables of ours for longest."""
-    with place.connect() as connection, unhurried(connection):
+    with place.unhurried() as connection:
         found = connection.execute(_IN_THE_WAY).fetchone()
     if found is None:
         return ""
@@ -271,7 +270,7 @@ def script_for(place: Place, known: Schema) -> str:
     Raises:
         errors.StoreError: the server cannot be asked.
     """
-    with told_to_people(place.shown), place.connect() as connection, unhurried(connection):
+    with told_to_people(place.shown), place.unhurried() as connection:
         return script_of(known, version_of(connection), connection.execute(_HAS_ROLES).fetchone() == (True,))
 
 

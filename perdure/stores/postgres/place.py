@@ -25,6 +25,9 @@ STARTING_SECONDS = 60.0
 UNHURRIED_TRIES = 100
 """How often it is asked for time where a statement gets so little that this is broken off as well."""
 
+LOST_TRIES = 3
+"""How often, if the connection is lost."""
+
 _UNHURRIED = (
     b"BEGIN ISOLATION LEVEL %s; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = %d"
 )
@@ -60,6 +63,28 @@ class Place:
             raise errors.StoreUnreachable(
                 f"{self.shown} is no address of a PostgreSQL database ({said}); {_advice(said)}"
             ) from error
+
+    @contextlib.contextmanager
+    def unhurried(self, soon: bool = False) -> "Iterator[psycopg.Connection[TupleRow]]":
+        """A new connection, in a transaction as of `unhurried`, however soon the database ends one on which nothing is said. `soon`: of
+        a server that may be being restarted, which is given some time.
+
+        Raises:
+            psycopg.Error: as `connect`.
+        """
+        for tries in range(1, UNHURRIED_TRIES + 1):
+            with self.connect_soon() if soon else self.connect() as connection, contextlib.ExitStack() as begun:
+                try:
+                    begun.enter_context(unhurried(connection))
+                except psycopg.OperationalError as error:
+                    # Without a code: the end was noticed before the reason was read. A network that is gone looks the same.
+                    if tries >= (
+                        UNHURRIED_TRIES if isinstance(error, psycopg.errors.IdleSessionTimeout) else LOST_TRIES
+                    ):
+                        raise
+                    continue
+                yield connection
+                return
 
     def connect_soon(self) -> "psycopg.Connection[TupleRow]":
         """The same, of a server that may be being restarted: it is given some time."""

@@ -25,7 +25,7 @@ import psycopg
 
 from perdure import errors
 from perdure.stores.numbering import numbered
-from perdure.stores.postgres.place import Place, unhurried
+from perdure.stores.postgres.place import Place
 from perdure.stores.postgres.trouble import told_to_people
 
 _SERVES = re.compile(r"-- serves: (\d+)\n")
@@ -100,7 +100,7 @@ def version(place: Place) -> Version:
     Raises:
         errors.StoreError: the server cannot be asked.
     """
-    with told_to_people(place.shown), place.connect() as connection, unhurried(connection):
+    with told_to_people(place.shown), place.unhurried() as connection:
         return version_of(connection)
 
 
