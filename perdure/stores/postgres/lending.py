@@ -49,7 +49,29 @@ def _ours(verb: str) -> NoReturn:
     )
 
 
+_NOWHERE: "pq.abc.PGconn" = pq.PGconn.connect_start(b"port=-1")
+_NOWHERE.finish()
+"""What an object has that was given back: a connection that is closed. Without a port there was not even an attempt to connect."""
+
+
+def _demand_lent(connection: "_Connection | _AsyncConnection") -> None:
+    if connection.pgconn is _NOWHERE:
+        raise errors.DefinitionError(
+            "this connection was lent to an attempt of a transactional activity that has ended, and may be another one's by now; keep "
+            "none: call activity.connection(...) in each attempt, and use what it gives only until the function returns"
+        )
+
+
 class _Connection(psycopg.Connection[TupleRow]):
+    def wait(self, *args: Any, **options: Any) -> Any:
+        """Whatever is said to the server goes by here, also from cursors that were kept."""
+        _demand_lent(self)
+        return super().wait(*args, **options)
+
+    def _check_connection_ok(self) -> None:
+        _demand_lent(self)
+        super()._check_connection_ok()
+
     def commit(self) -> None:
         _ours("commit()")
 
@@ -61,6 +83,15 @@ class _Connection(psycopg.Connection[TupleRow]):
 
 
 class _AsyncConnection(psycopg.AsyncConnection[TupleRow]):
+    async def wait(self, *args: Any, **options: Any) -> Any:
+        """As above."""
+        _demand_lent(self)
+        return await super().wait(*args, **options)
+
+    def _check_connection_ok(self) -> None:
+        _demand_lent(self)
+        super()._check_connection_ok()
+
     async def commit(self) -> None:
         _ours("commit()")
 
@@ -203,8 +234,10 @@ class _Hold:
             return not is_over
 
     def give_back(self, is_clean: bool) -> None:
+        """And disarm the object, which somebody may have kept."""
         with self._lock:
-            self._lender.take_back(self._connection.pgconn, is_clean and not self._is_broken_off)
+            below, self._connection.pgconn = self._connection.pgconn, _NOWHERE
+            self._lender.take_back(below, is_clean and not self._is_broken_off)
 
     def break_off(self) -> None:
         with self._lock:
