@@ -1,5 +1,6 @@
 """A function that ends its transaction by SQL, and begins another one, is found out: it is not tried again, and told why."""
 
+import contextlib
 import sqlite3
 from typing import Any
 
@@ -15,7 +16,7 @@ QUICK = Retry(initial=0.01, max_attempts=3)
 
 def end(connection: Any, how: str) -> None:
     for statement in how.split("; "):
-        connection.execute(statement.encode() if isinstance(connection, psycopg.Connection) else statement)
+        connection.execute(statement)
 
 
 def blocked(shared: Shared, how: str, after: str) -> str:
@@ -67,6 +68,35 @@ def test_in_a_file_one_that_passes_over_that_is_told_all_the_same(in_file: Share
     with Engine(in_file.address, [doing, sly]) as engine, pytest.raises(errors.RunBlocked, match="by itself"):
         engine.run(doing()).wait()
     assert in_file.ledger() == []
+
+
+def test_sql_that_fails_is_not_that(shared: Shared):
+    """Neither where the function raises it, nor where it passes over it: it is tried again."""
+
+    @activity(transactional=True, retry=QUICK)
+    def unlucky() -> int:
+        connection = activity.connection(object)
+        shared.insert(connection, 1)
+        if activity.info().attempt < 2:
+            end(connection, "INSERT INTO nowhere VALUES (1)")
+        return activity.info().attempt
+
+    @activity(transactional=True, retry=QUICK)
+    def careless() -> int:
+        connection = activity.connection(object)
+        if activity.info().attempt < 2:
+            with contextlib.suppress(psycopg.Error, sqlite3.Error):
+                end(connection, "INSERT INTO nowhere VALUES (1)")
+        shared.insert(connection, 2)
+        return activity.info().attempt
+
+    @workflow
+    async def doing() -> list[int]:
+        return [await unlucky(), await careless()]
+
+    with Engine(shared.address, [doing, unlucky, careless]) as engine:
+        assert engine.run(doing()).wait()[0] == 2
+    assert shared.ledger() == [1, 2]
 
 
 def test_savepoints_are_not_that(shared: Shared):

@@ -37,7 +37,6 @@ gone, and lets go of what its attempt has locked. The name is that of this trans
 _LET_GO = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %b::text"
 
 NAME = "perdure activity"
-_IDLE = pq.TransactionStatus.IDLE
 _ROWS: Any = tuple_row
 _NOT_ITS_OWN = ("PD004", "PD007")
 
@@ -63,10 +62,15 @@ def _demand_lent(connection: "_Connection | _AsyncConnection") -> None:
 
 
 class _Connection(psycopg.Connection[TupleRow]):
+    hold: "_Hold | None" = None
+
     def wait(self, *args: Any, **options: Any) -> Any:
         """Whatever is said to the server goes by here, also from cursors that were kept."""
         _demand_lent(self)
-        return super().wait(*args, **options)
+        result = super().wait(*args, **options)
+        if self.hold is not None:
+            self.hold.look()
+        return result
 
     def _check_connection_ok(self) -> None:
         _demand_lent(self)
@@ -83,10 +87,15 @@ class _Connection(psycopg.Connection[TupleRow]):
 
 
 class _AsyncConnection(psycopg.AsyncConnection[TupleRow]):
+    hold: "_Hold | None" = None
+
     async def wait(self, *args: Any, **options: Any) -> Any:
         """As above."""
         _demand_lent(self)
-        return await super().wait(*args, **options)
+        result = await super().wait(*args, **options)
+        if self.hold is not None:
+            self.hold.look()
+        return result
 
     def _check_connection_ok(self) -> None:
         _demand_lent(self)
@@ -209,18 +218,25 @@ class _Hold:
         self._is_over = False
         self._is_broken_off = False
         self._is_ending = False
+        self._has_ended = False
+        connection.hold = self
         self._is_told = self._told() == name  # a pooler may keep it to itself
 
     def _told(self) -> str:
         return (self._connection.pgconn.parameter_status(b"application_name") or b"").decode(errors="replace")
 
-    def is_the_same(self) -> bool:
-        """Whether the transaction is still that which was begun, as far as can be seen: the server tells when its name is another one,
-        also of one that has failed. From the end on it is not the function's doing."""
+    def look(self) -> None:
+        """Whether the transaction is still that which was begun: the server tells when the name is another one. Of one that has
+        failed nothing can be seen, as its name goes with the failure; so it is looked at after each statement."""
         status = self._connection.pgconn.transaction_status
-        if self._is_ending or status not in (_IDLE, pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR):
-            return True
-        return status != _IDLE and (not self._is_told or self._told() == self._name)
+        if not self._is_ending and not self._is_over:
+            is_another = status == pq.TransactionStatus.INTRANS and self._is_told and self._told() != self._name
+            self._has_ended = self._has_ended or is_another or status == pq.TransactionStatus.IDLE
+
+    def is_the_same(self) -> bool:
+        """As far as can be seen. From the end on it is not the function's doing."""
+        self.look()
+        return not self._has_ended
 
     def begin_to_end(self) -> None:
         if not self.is_the_same():
@@ -237,6 +253,7 @@ class _Hold:
         """And disarm the object, which somebody may have kept."""
         with self._lock:
             below, self._connection.pgconn = self._connection.pgconn, _NOWHERE
+            self._connection.hold = None
             self._lender.take_back(below, is_clean and not self._is_broken_off)
 
     def break_off(self) -> None:
