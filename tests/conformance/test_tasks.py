@@ -208,6 +208,16 @@ def test_tasks_are_taken_the_oldest_first_and_as_many_as_wanted(store: base.Stor
     assert first[0] == task(4, member=hand.member, claimed_at=77)
 
 
+def test_the_oldest_comes_first_whichever_is_wanted_first(store: base.Store) -> None:
+    commit(store, task(2, "0:1", name="pay"), task(2, "0:2"), task(2, "0:3", name="pay"))
+    hand = Hand(store)
+
+    wants = [base.Want(("render",), 3), base.Want(("pay",), 3)]
+    taken = store.tasks.exchange(hand.member, [], hand.queues, wants, 10).tasks
+
+    assert steps(taken) == [(2, "0:1"), (2, "0:2"), (2, "0:3")]
+
+
 def test_a_task_is_taken_by_one_worker(opened: Opener) -> None:
     owner, other = opened(), opened()
     owner.admin.try_own("here", 1, "b", 1)

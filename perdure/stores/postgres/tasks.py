@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 
 import msgspec
 import psycopg
@@ -80,7 +81,8 @@ class PostgresTasks:
         with self._asking() as line:
             found = line.ask(_EXCHANGE, values)
         accepted = {row[1] for row in found if row[0] == 0}
-        tasks = [TaskRow(*row[2:]) for row in found if row[0] == 1]
+        taken = sorted([row for row in found if row[0] == 1], key=itemgetter(1))  # they come want by want
+        tasks = [TaskRow(*row[2:]) for row in taken]
         return base.Exchanged([place in accepted for place in range(1, len(endings) + 1)], tasks)
 
     def look(self, member: int, queues: Sequence[str]) -> base.Look:
